@@ -1,0 +1,54 @@
+//! Where the time comes from: the machine, or a test's hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::model::Timestamp;
+
+/// The wall clock. It labels and expires; it never decides whether a change forbids an answer
+/// (the invalidation log's offsets do).
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    #[default]
+    System,
+    /// Stands still until it is moved.
+    Mock(Arc<MockClock>),
+}
+
+impl Clock {
+    #[inline]
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => system_now(),
+            Self::Mock(clock) => Timestamp(clock.millis.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// A clock that stands at `at`, and the hand that moves it.
+    pub fn mock(at: Timestamp) -> (Self, Arc<MockClock>) {
+        let hand = Arc::new(MockClock { millis: AtomicI64::new(at.0) });
+        (Self::Mock(Arc::clone(&hand)), hand)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one home of the system clock")]
+fn system_now() -> Timestamp {
+    Timestamp(chrono::Utc::now().timestamp_millis())
+}
+
+/// The hand of a mocked clock.
+#[derive(Debug)]
+pub struct MockClock {
+    millis: AtomicI64,
+}
+
+impl MockClock {
+    pub fn set(&self, at: Timestamp) {
+        self.millis.store(at.0, Ordering::Relaxed);
+    }
+
+    pub fn advance(&self, by: std::time::Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.millis.fetch_add(by, Ordering::Relaxed);
+    }
+}

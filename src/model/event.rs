@@ -1,0 +1,210 @@
+//! What comes in: AI queries, vendor changes and wedding updates, as `CONTRACT`'s field lists say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::time::{Date, Timestamp};
+
+/// A question to an AI model in a couple's context.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AiQuery {
+    pub query_id: String,
+    pub query: Question,
+    pub wedding_context: WeddingContext,
+    #[serde(default)]
+    pub options: QueryOptions,
+    #[serde(default)]
+    pub asked_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Question {
+    /// The name of one of the topology's cache types.
+    #[serde(rename = "type")]
+    pub cache_type: String,
+    pub content: String,
+    #[serde(default)]
+    pub vendor_types: Vec<String>,
+    /// Vendors that the question is about.
+    #[serde(default)]
+    pub vendor_ids: Vec<String>,
+    #[serde(default)]
+    pub user_id: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WeddingContext {
+    #[serde(default)]
+    pub wedding_id: Option<String>,
+    pub location: Location,
+    #[serde(default)]
+    pub wedding_date: Option<Date>,
+    #[serde(default)]
+    pub budget_range: Option<BudgetRange>,
+    #[serde(default)]
+    pub wedding_style: Option<String>,
+    #[serde(default)]
+    pub guest_count: Option<u32>,
+    #[serde(default)]
+    pub vendor_preferences: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Location {
+    pub city: String,
+    pub state: String,
+    #[serde(default = "default_country")]
+    pub country: String,
+}
+
+fn default_country() -> String {
+    "US".to_owned()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BudgetRange {
+    Budget,
+    Moderate,
+    Premium,
+    Luxury,
+}
+
+impl BudgetRange {
+    pub const ALL: [Self; 4] = [Self::Budget, Self::Moderate, Self::Premium, Self::Luxury];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Moderate => "moderate",
+            Self::Premium => "premium",
+            Self::Luxury => "luxury",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueryOptions {
+    /// No look-up and no joining of a flight; the answer is stored all the same.
+    pub bypass_cache: bool,
+    /// May read and join, stores nothing; its own flight cannot be joined.
+    pub no_store: bool,
+    /// No entry whose call began more than this many seconds before the arrival.
+    pub max_age_secs: Option<u64>,
+    /// After it the query is answered `expired`.
+    pub deadline: Option<Timestamp>,
+}
+
+/// Something changed at a vendor; the record key is the vendor id. Rule trigger `vendor.<change>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VendorChange {
+    pub event_id: String,
+    pub vendor_id: String,
+    #[serde(default)]
+    pub vendor_type: Option<String>,
+    pub change: String,
+    #[serde(default)]
+    pub location: Option<Location>,
+    #[serde(default)]
+    pub occurred_at: Option<Timestamp>,
+    /// The integration that sent it.
+    #[serde(default)]
+    pub source: Option<String>,
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+/// Something changed at a wedding; the record key is the wedding id. Rule trigger
+/// `wedding.<change>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WeddingUpdate {
+    pub event_id: String,
+    pub wedding_id: String,
+    #[serde(default)]
+    pub user_id: Option<String>,
+    pub change: String,
+    #[serde(default)]
+    pub occurred_at: Option<Timestamp>,
+    /// As after the change.
+    #[serde(default)]
+    pub wedding_context: Option<WeddingFacts>,
+    /// As before it.
+    #[serde(default)]
+    pub previous: Option<WeddingFacts>,
+    #[serde(default)]
+    pub attributes: Attributes,
+}
+
+/// A wedding's context in an update: what the sender knows of it, every field optional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WeddingFacts {
+    pub wedding_id: Option<String>,
+    pub location: Option<Location>,
+    pub wedding_date: Option<Date>,
+    pub budget_range: Option<BudgetRange>,
+    pub wedding_style: Option<String>,
+    pub guest_count: Option<u32>,
+    pub vendor_preferences: Vec<String>,
+}
+
+/// Free facts of a change event, open to rule conditions.
+pub type Attributes = BTreeMap<String, Attribute>;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attribute {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+}
+
+impl Serialize for Attribute {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Number(number) => serializer.serialize_f64(*number),
+            Self::Flag(flag) => serializer.serialize_bool(*flag),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Attribute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AttributeVisitor;
+        impl Visitor<'_> for AttributeVisitor {
+            type Value = Attribute;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, a number or a boolean")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Attribute, E> {
+                Ok(Attribute::Text(text.to_owned()))
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Attribute, E> {
+                Ok(Attribute::Number(number))
+            }
+            #[expect(clippy::cast_precision_loss, reason = "conditions compute in doubles")]
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Attribute, E> {
+                Ok(Attribute::Number(number as f64))
+            }
+            #[expect(clippy::cast_precision_loss, reason = "conditions compute in doubles")]
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Attribute, E> {
+                Ok(Attribute::Number(number as f64))
+            }
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Attribute, E> {
+                Ok(Attribute::Flag(flag))
+            }
+        }
+        deserializer.deserialize_any(AttributeVisitor)
+    }
+}

@@ -1,0 +1,131 @@
+//! The invalidation log's records and positions; its offsets are the cache's logical clock.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::wire_names;
+use super::time::Timestamp;
+
+/// A position in the invalidation log: the offset of the next record to be read there, so
+/// "everything below it has been applied".
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Position(pub i64);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which log a stamp counts in. A log that was deleted and made again has another id, and the
+/// stamps of the old one mean nothing there.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct LogId(pub [u8; 16]);
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Never served again.
+    Purge,
+    /// May be served stale while one flight refills it.
+    Refresh,
+}
+
+wire_names! { Mode { Purge = "purge", Refresh = "refresh" } }
+
+/// One record of the log: every entry that carries the tag and was filled before it is invalid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TagInvalidation {
+    pub tag: String,
+    pub mode: Mode,
+    /// The rule that asked for it; [`UNREADABLE_RULE`] where the event could not be read.
+    pub rule: String,
+    pub cause: Cause,
+    /// Which of how many for this cause, from 1.
+    pub part: u32,
+    pub parts: u32,
+    pub at: Timestamp,
+}
+
+/// The rule name of an invalidation that was widened because its event could not be read.
+pub const UNREADABLE_RULE: &str = "unreadable";
+
+/// The change event behind an invalidation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    #[serde(default)]
+    pub event_id: Option<String>,
+}
+
+/// How far the rules stage has judged (or widened) a change topic's partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    pub topic: String,
+    pub partition: i32,
+    /// The next offset that is not yet judged; readers take the highest they have seen.
+    pub next: i64,
+    pub at: Timestamp,
+}
+
+/// What the record keys of progress records start with.
+pub const PROGRESS_KEY_PREFIX: &str = "progress:";
+
+impl TagInvalidation {
+    /// The log's record key: the mode is part of it, so that compaction never lets a refresh
+    /// erase a purge.
+    #[must_use]
+    pub fn record_key(&self) -> String {
+        format!("{}:{}", self.mode.as_str(), self.tag)
+    }
+}
+
+impl Progress {
+    #[must_use]
+    pub fn record_key(&self) -> String {
+        format!("{PROGRESS_KEY_PREFIX}{}:{}", self.topic, self.partition)
+    }
+}
+
+/// The record of `wedsync.cache.alerts`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheAlert {
+    pub alert: String,
+    pub state: AlertState,
+    pub severity: Severity,
+    pub summary: String,
+    pub value: Option<f64>,
+    pub threshold: Option<f64>,
+    pub since: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertState {
+    Firing,
+    Resolved,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
