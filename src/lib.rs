@@ -1,6 +1,7 @@
 //! wedcache: an event-driven AI response cache.
 
 pub mod ai;
+pub mod api;
 pub mod app;
 pub mod backoff;
 pub mod broker;
@@ -8,6 +9,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod codec;
+pub mod health;
 pub mod invalidation;
 pub mod kafka;
 pub mod metrics;

@@ -1,1 +1,352 @@
-//! metrics
+//! The Prometheus metrics: declared in one place, listed in `docs/metrics.md`.
+//!
+//! Names are `wedcache_<area>_<what>_<unit>`; labels come from closed sets (topology names and
+//! the enums of this program), never from data. What is a state rather than an event is read
+//! when `/metrics` is asked, by the probes that the app registers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::{
+    Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, Opts, Registry, TextEncoder,
+};
+
+use crate::ai::Outcome as AiOutcome;
+use crate::cache::{FillOutcome, LayerOutcome};
+use crate::model::{LayerName, Mode, Operation};
+
+/// What one metric is: the name, its labels, and what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Declared {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+macro_rules! declare {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)+) => {
+        $(const $constant: Declared = Declared {
+            name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help,
+        };)+
+        /// Every metric of the program, besides the `process_*` ones of the client library.
+        pub const DECLARED: &[Declared] = &[$($constant),+];
+    };
+}
+
+declare! {
+    QUERIES = Counter "wedcache_queries_total" ["cache_type", "outcome"]
+        "Queries answered, by outcome: hit, stale_hit, miss, bypass, expired, failure.";
+    QUERY_SECONDS = Histogram "wedcache_query_duration_seconds" ["outcome"]
+        "From taking a query from Kafka to handing its answer to the producer.";
+    COALESCED = Counter "wedcache_queries_coalesced_total" ["cache_type"]
+        "Queries answered by another query's call.";
+    SAVED = Counter "wedcache_saved_usd_total" ["cache_type"]
+        "What the answers from the cache or another query's call would have cost, in USD.";
+    LOOKUPS = Counter "wedcache_layer_lookups_total" ["layer", "result"]
+        "Lookups by layer: hit, miss, refused (found, but forbidden or too old), unavailable.";
+    FILLS = Counter "wedcache_layer_fills_total" ["layer", "result"]
+        "Fills by layer: stored, kept_newer, unavailable.";
+    FILLS_OVERTAKEN = Counter "wedcache_fills_overtaken_total" []
+        "Answers not stored because a purge had overtaken them.";
+    ATTEMPTS = Counter "wedcache_provider_attempts_total" ["provider", "result"]
+        "Calls as the resolver sees them: ok, or the error's code.";
+    REQUESTS = Counter "wedcache_provider_requests_total" ["provider"]
+        "Requests sent to the provider, retries included.";
+    TOKENS = Counter "wedcache_provider_tokens_total" ["provider", "kind"]
+        "Tokens billed: prompt, completion.";
+    COST = Counter "wedcache_provider_cost_usd_total" ["provider"]
+        "Money spent on calls whose price is known, in USD.";
+    PROVIDER_STATE = Gauge "wedcache_provider_breaker_state" ["provider"]
+        "Circuit breaker: 0 closed, 1 half-open, 2 open.";
+    PROVIDER_CALLS = Gauge "wedcache_provider_calls" ["provider", "state"]
+        "Calls now: running, waiting for their turn.";
+    FLIGHTS = Gauge "wedcache_flights_open" []
+        "Calls on their way whose answers are not yet stored.";
+    RECORDS = Counter "wedcache_records_total" ["input", "result"]
+        "Input records: event, null, dead_letter, parked, judged_late.";
+    DEAD_LETTERS = Counter "wedcache_dead_letters_total" ["input", "reason"]
+        "Records handed to the dead-letter topic, by reason.";
+    INVALIDATIONS = Counter "wedcache_invalidations_total" ["rule", "mode"]
+        "Records appended to the invalidation log, by rule and mode.";
+    CONDITION_FAILURES = Counter "wedcache_rule_condition_failures_total" ["rule"]
+        "Conditions that could not be evaluated on an event and so counted as holding.";
+    WIDENED = Counter "wedcache_changes_widened_total" ["input", "reach"]
+        "Changes whose invalidation was widened: to their key, or to whole types.";
+    LOG_POSITION = Gauge "wedcache_log_position" []
+        "The next offset of the invalidation log that this instance will apply.";
+    LOG_LAG = Gauge "wedcache_log_lag_seconds" []
+        "How long ago this instance was last known to have applied the whole log.";
+    RULES_LAG = Gauge "wedcache_rules_lag_seconds" []
+        "How long ago all change events were last known to have been judged.";
+    LAG_STATE = Gauge "wedcache_lag_state" ["state"]
+        "1 for what lookups do now about the lag: current, label, bypass.";
+    TAGS = Gauge "wedcache_tag_table_tags" [] "Tags in the tag table.";
+    LAYER_ENTRIES = Gauge "wedcache_layer_entries" ["layer"] "Entries in the layer.";
+    LAYER_BYTES = Gauge "wedcache_layer_bytes" ["layer"] "Bytes held by the layer.";
+    LAYER_STATE = Gauge "wedcache_layer_breaker_state" ["layer"]
+        "Circuit breaker: 0 closed, 1 half-open, 2 open.";
+    INTAKE_RECORDS = Gauge "wedcache_intake_in_flight_records" ["stage"]
+        "Records taken and not yet finished.";
+    INTAKE_BYTES = Gauge "wedcache_intake_in_flight_bytes" ["stage"]
+        "Bytes of the records taken and not yet finished.";
+    INTAKE_PAUSED = Gauge "wedcache_intake_paused" ["stage"]
+        "1 while the intake is paused by back-pressure.";
+    INTAKE_PARTITIONS = Gauge "wedcache_intake_partitions" ["stage"]
+        "Partitions assigned to this instance.";
+    INTAKE_OLDEST = Gauge "wedcache_intake_oldest_unfinished_seconds" ["stage"]
+        "Age of the oldest record taken and not yet finished.";
+    INTAKE_LATE = Gauge "wedcache_intake_late_finishes" ["stage"]
+        "Records finished after their partition had gone to another instance.";
+    OUTPUT_FAILURES = Gauge "wedcache_output_failures" ["output"]
+        "Records that the producer gave up on.";
+    OUTPUT_DROPPED = Gauge "wedcache_output_dropped" ["output"]
+        "Metric records dropped because their queue was full.";
+    READY = Gauge "wedcache_ready" [] "1 while /readyz says yes.";
+    INFO = Gauge "wedcache_build_info" ["version"] "1, by version.";
+}
+
+/// Sets gauges just before they are shown.
+type Probe = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+pub struct Metrics {
+    registry: Registry,
+    gauges: HashMap<&'static str, GaugeVec>,
+    counters: HashMap<&'static str, IntCounterVec>,
+    saved: CounterVec,
+    cost: CounterVec,
+    query_seconds: HistogramVec,
+    types: Vec<TypeCounters>,
+    probes: Mutex<Vec<Probe>>,
+}
+
+/// The counters of one cache type, at hand for the hit path.
+struct TypeCounters {
+    name: Arc<str>,
+    outcomes: Vec<IntCounter>,
+    coalesced: IntCounter,
+    saved: Counter,
+}
+
+/// The operations that are a query's outcome.
+const OUTCOMES: [Operation; 6] = [
+    Operation::Hit,
+    Operation::StaleHit,
+    Operation::Miss,
+    Operation::Bypass,
+    Operation::Expired,
+    Operation::Failure,
+];
+
+impl Metrics {
+    /// Metrics for the given cache types.
+    pub fn new(cache_types: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let registry = Registry::new();
+        let mut gauges = HashMap::new();
+        let mut counters = HashMap::new();
+        for declared in DECLARED {
+            let opts = Opts::new(declared.name, declared.help);
+            match declared.kind {
+                Kind::Gauge => {
+                    let gauge = GaugeVec::new(opts, declared.labels).expect(DECLARATION);
+                    registry.register(Box::new(gauge.clone())).expect(DECLARATION);
+                    gauges.insert(declared.name, gauge);
+                }
+                Kind::Counter if !is_money(declared) => {
+                    let counter = IntCounterVec::new(opts, declared.labels).expect(DECLARATION);
+                    registry.register(Box::new(counter.clone())).expect(DECLARATION);
+                    counters.insert(declared.name, counter);
+                }
+                Kind::Counter | Kind::Histogram => {}
+            }
+        }
+        let money = |declared: Declared| {
+            let opts = Opts::new(declared.name, declared.help);
+            let counter = CounterVec::new(opts, declared.labels).expect(DECLARATION);
+            registry.register(Box::new(counter.clone())).expect(DECLARATION);
+            counter
+        };
+        let (saved, cost) = (money(SAVED), money(COST));
+        let query_seconds = HistogramVec::new(
+            HistogramOpts::new(QUERY_SECONDS.name, QUERY_SECONDS.help).buckets(BUCKETS.to_vec()),
+            QUERY_SECONDS.labels,
+        )
+        .expect(DECLARATION);
+        registry.register(Box::new(query_seconds.clone())).expect(DECLARATION);
+        let types = cache_types
+            .into_iter()
+            .map(|name| TypeCounters {
+                outcomes: OUTCOMES
+                    .iter()
+                    .map(|outcome| {
+                        counters[QUERIES.name].with_label_values(&[&*name, outcome.as_str()])
+                    })
+                    .collect(),
+                coalesced: counters[COALESCED.name].with_label_values(&[&*name]),
+                saved: saved.with_label_values(&[&*name]),
+                name,
+            })
+            .collect();
+        let metrics = Self {
+            registry,
+            gauges,
+            counters,
+            saved,
+            cost,
+            query_seconds,
+            types,
+            probes: Mutex::default(),
+        };
+        metrics.gauge(INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+        metrics.register_process();
+        metrics
+    }
+
+    #[cfg(target_os = "linux")]
+    fn register_process(&self) {
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        self.registry.register(Box::new(process)).expect(DECLARATION);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn register_process(&self) {}
+
+    /// Adds something to be asked each time the metrics are shown.
+    pub fn probe(&self, probe: impl Fn(&Self) + Send + Sync + 'static) {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(probe));
+    }
+
+    /// The text of `/metrics`.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        for probe in self.probes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            probe(self);
+        }
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+
+    /// A query was answered. The hit path's one call: a few atomic additions.
+    pub fn query(&self, cache_type: &Arc<str>, done: &QueryDone) {
+        if let Some(at) = OUTCOMES.iter().position(|outcome| *outcome == done.operation)
+            && let Some(of) = self.types.iter().find(|of| of.name == *cache_type)
+        {
+            of.outcomes[at].inc();
+            if done.coalesced {
+                of.coalesced.inc();
+            }
+            if done.saved_usd > 0.0 {
+                of.saved.inc_by(done.saved_usd);
+            }
+        }
+        self.query_seconds.with_label_values(&[done.operation.as_str()]).observe(done.seconds);
+    }
+
+    pub fn lookups(&self, outcomes: &[(LayerName, LayerOutcome)]) {
+        for (layer, outcome) in outcomes {
+            self.count(LOOKUPS, &[layer.as_str(), outcome.as_str()], 1);
+        }
+    }
+
+    pub fn fills(&self, filled: &FillOutcome) {
+        for (layer, result) in filled.results() {
+            self.count(FILLS, &[layer.as_str(), result], 1);
+        }
+    }
+
+    pub fn fill_overtaken(&self) {
+        self.count(FILLS_OVERTAKEN, &[], 1);
+    }
+
+    pub fn provider_attempts(&self, provider: &str, outcome: &AiOutcome) {
+        let result = match &outcome.result {
+            Ok(_) => "ok",
+            Err(error) => error.code(),
+        };
+        self.count(ATTEMPTS, &[provider, result], 1);
+        self.count(REQUESTS, &[provider], u64::from(outcome.attempts));
+        for call in &outcome.calls {
+            self.count(TOKENS, &[provider, "prompt"], call.prompt_tokens);
+            self.count(TOKENS, &[provider, "completion"], call.completion_tokens);
+            if let Some(cost) = call.cost_usd {
+                self.cost.with_label_values(&[provider]).inc_by(cost);
+            }
+        }
+    }
+
+    pub fn record(&self, input: &str, result: &'static str) {
+        self.count(RECORDS, &[input, result], 1);
+    }
+
+    pub fn dead_letter(&self, input: &str, reason: &str) {
+        self.count(DEAD_LETTERS, &[input, reason], 1);
+    }
+
+    pub fn invalidation(&self, rule: &str, mode: Mode) {
+        self.count(INVALIDATIONS, &[rule, mode.as_str()], 1);
+    }
+
+    pub fn condition_failure(&self, rule: &str) {
+        self.count(CONDITION_FAILURES, &[rule], 1);
+    }
+
+    pub fn widened(&self, input: &str, reach: &'static str) {
+        self.count(WIDENED, &[input, reach], 1);
+    }
+
+    /// The sum over all labels of a counter: for summaries on a terminal.
+    pub fn total(&self, name: &str, label: Option<(&str, &str)>) -> f64 {
+        self.registry
+            .gather()
+            .iter()
+            .filter(|family| family.name() == name)
+            .flat_map(|family| family.get_metric().to_vec())
+            .filter(|metric| {
+                label.is_none_or(|(name, value)| {
+                    metric.get_label().iter().any(|l| l.name() == name && l.value() == value)
+                })
+            })
+            .map(|metric| {
+                metric.get_counter().value()
+                    + metric.gauge.as_ref().map_or(0.0, prometheus::proto::Gauge::value)
+            })
+            .sum()
+    }
+
+    fn count(&self, declared: Declared, labels: &[&str], by: u64) {
+        self.counters[declared.name].with_label_values(labels).inc_by(by);
+    }
+
+    fn gauge(&self, declared: Declared, labels: &[&str], value: f64) {
+        self.gauges[declared.name].with_label_values(labels).set(value);
+    }
+}
+
+/// One answered query, as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryDone {
+    pub operation: Operation,
+    pub coalesced: bool,
+    pub saved_usd: f64,
+    pub seconds: f64,
+}
+
+const DECLARATION: &str = "the declarations are valid and unique";
+
+/// From 10 µs (a hit in memory) to a minute (a slow model).
+const BUCKETS: [f64; 16] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0,
+    5.0, 20.0, 60.0,
+];
+
+fn is_money(declared: &Declared) -> bool {
+    *declared == SAVED || *declared == COST
+}

@@ -1,1 +1,44 @@
-//! telemetry
+//! Logs: pretty for people, JSON for machines, always on standard error.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    Pretty,
+    Json,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("the log filter '{filter}' cannot be read: {source}; an example: info,wedcache=debug")]
+    Filter { filter: String, source: ParseError },
+    #[error("logging is set up already")]
+    Installed,
+}
+
+/// Sets up logging for the process; `filter` as in `info,wedcache::kafka=debug`.
+pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let parsed = EnvFilter::try_new(filter)
+        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Pretty => false,
+        LogFormat::Json => true,
+    };
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let installed = if json {
+        subscriber.json().flatten_event(true).try_init()
+    } else {
+        subscriber.with_ansi(terminal).with_target(false).try_init()
+    };
+    installed.map_err(|_| TelemetryError::Installed)
+}

@@ -103,7 +103,7 @@ impl TagTable {
             options,
             position: AtomicI64::new(0),
             floor: AtomicI64::new(0),
-            log_id: ArcSwap::from_pointee(LogId::default()),
+            log_id: ArcSwap::from_pointee(LogId::UNKNOWN),
             exact: RwLock::default(),
         }
     }
@@ -122,7 +122,9 @@ impl TagTable {
     /// Judges an entry by its own tags and by those of the asker.
     #[inline]
     pub fn judge(&self, header: &Header, asker: &[TagHash]) -> Verdict {
-        if header.log_id != **self.log_id.load()
+        let log_id = **self.log_id.load();
+        if header.log_id != log_id
+            || log_id == LogId::UNKNOWN
             || header.stamp.0 < self.floor.load(Ordering::Relaxed)
         {
             return Verdict::Void;
@@ -225,7 +227,7 @@ impl TagTable {
         exact.tags.clear();
         exact.recent.clear();
         exact.recent_from = i64::MAX;
-        self.log_id.store(Arc::new(LogId::default()));
+        self.log_id.store(Arc::new(LogId::UNKNOWN));
         self.filter
             .iter()
             .for_each(|slot| slot.store(-1, Ordering::Relaxed));

@@ -23,8 +23,13 @@ impl fmt::Display for Position {
 
 /// Which log a stamp counts in. A log that was deleted and made again has another id, and the
 /// stamps of the old one mean nothing there.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogId(pub [u8; 16]);
+
+impl LogId {
+    /// Before the log has told its id; an entry stamped under it is never valid.
+    pub const UNKNOWN: Self = Self([0; 16]);
+}
 
 impl fmt::Debug for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,1 +1,301 @@
-//! resolver
+//! The way of a query: memory, then the slower layers, then one call that many may wait for.
+//!
+//! ```text
+//! Ask ─▶ hit (memory, in place) ─▶ look_up (disk, redis) ─▶ board a flight ─▶ fly: prompt ▸ call ▸ fill
+//!              └──────── judged by the tag table at every step ────────┘          └▶ land: all aboard
+//! ```
+//!
+//! The order in `resolve` is what the promises rest on: the view is read before an entry is
+//! judged, a flight is stamped before its call begins, a fill is durable before anybody is
+//! answered from it, and whoever arrived after a change looks up again rather than take the
+//! answer of a flight that the change has overtaken.
+
+pub mod ask;
+pub mod flight;
+mod fly;
+pub mod lag;
+pub mod outcome;
+mod usable;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+pub use ask::{Ask, AskerTags};
+pub use flight::Flights;
+pub use lag::{Lag, LagState};
+pub use outcome::{Called, Hit, MetricDimensions, Outcome};
+
+use crate::ai::Ai;
+use crate::cache::Layers;
+use crate::clock::Clock;
+use crate::invalidation::TagTable;
+use crate::metrics::Metrics;
+use crate::model::{
+    AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash,
+};
+use flight::{Boarding, Doors, Flight, Pilot};
+use usable::{Use, usable};
+
+/// Where the metric records of calls and fills go; the queries' own are made by the stage.
+pub trait MetricSink: Send + Sync {
+    fn emit(&self, metric: &CacheMetric<'_>);
+}
+
+/// Everything a resolver works with.
+pub struct Parts {
+    pub catalog: Arc<Catalog>,
+    pub layers: Layers,
+    pub table: Arc<TagTable>,
+    pub lag: Arc<Lag>,
+    /// By the names that the cache types use.
+    pub providers: HashMap<Arc<str>, Arc<Ai>>,
+    pub clock: Clock,
+    pub sink: Arc<dyn MetricSink>,
+    pub metrics: Arc<Metrics>,
+    /// Where flights fly.
+    pub runtime: Handle,
+}
+
+pub struct Resolver {
+    parts: Parts,
+    flights: Flights<Landing>,
+    flying: TaskTracker,
+}
+
+/// What a flight lands with: the answer as an entry, stored or not, or why there is none.
+type Landing = Result<Arc<Entry>, Arc<FlightError>>;
+
+#[derive(Debug)]
+struct FlightError {
+    error: AnswerError,
+    /// The provider could not be had, as opposed to what it said being of no use.
+    provider_away: bool,
+}
+
+/// A stale entry that is better than nothing.
+struct LastResort {
+    hit: Hit,
+}
+
+/// How often a query looks up again because a change overtook the flight that it waited for,
+/// before it leads a call of its own.
+const MAX_REBOARDINGS: usize = 3;
+
+impl Resolver {
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, flights: Flights::default(), flying: TaskTracker::new() }
+    }
+
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    pub fn open_flights(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// Waits until every flight has landed and its fill is stored. Cancel safe.
+    pub async fn drained(&self) {
+        self.flying.close();
+        self.flying.wait().await;
+    }
+
+    /// The answer from memory, where there is one: no waiting, no lock, no task.
+    #[inline]
+    pub fn hit(self: &Arc<Self>, ask: &Ask) -> Option<Hit> {
+        if !ask.reads() || ask.came_late() {
+            return None;
+        }
+        let Parts { layers, table, lag, clock, .. } = &self.parts;
+        let entry = layers.memory_hit(&ask.prepared.key)?;
+        let view = table.position();
+        match usable(table, lag.get(), &entry.header, ask, clock.now()) {
+            Use::Fresh => Some(Hit { entry, layer: LayerName::Memory, stale: None, view }),
+            Use::Stale(reason) => {
+                self.refill(ask, reason);
+                Some(Hit { entry, layer: LayerName::Memory, stale: Some(reason), view })
+            }
+            Use::IfError(_) | Use::Never => None,
+            Use::Dead => {
+                layers.forget(&ask.prepared.key, &entry.header);
+                None
+            }
+        }
+    }
+
+    /// Answers a query that memory could not answer at once. Dropping the future gives the query
+    /// up; a call under way goes on and its answer is kept.
+    pub async fn resolve(self: &Arc<Self>, ask: &Ask) -> Outcome {
+        if ask.came_late() {
+            return Outcome::Expired;
+        }
+        match ask.deadline() {
+            None => self.resolve_in_time(ask).await,
+            Some(deadline) => tokio::time::timeout_at(deadline, self.resolve_in_time(ask))
+                .await
+                .unwrap_or(Outcome::Expired),
+        }
+    }
+
+    async fn resolve_in_time(self: &Arc<Self>, ask: &Ask) -> Outcome {
+        let mut last_resort = None;
+        for boarding in 0.. {
+            if ask.reads() {
+                match self.look_up(ask).await {
+                    Ok(hit) => return Outcome::Hit(hit),
+                    Err(found) => last_resort = found,
+                }
+            }
+            let (flight, coalesced) = self.board(ask, boarding < MAX_REBOARDINGS);
+            match flight.landing().await {
+                Some(Ok(entry)) if self.overtaken(ask, &flight, &entry) => {}
+                Some(Ok(entry)) => {
+                    return Outcome::Called(Called { entry, coalesced, stale: self.lagging() });
+                }
+                Some(Err(failure)) => return self.without_answer(ask, &failure, last_resort),
+                // Its task was ended, as at shutdown: nobody answers this query here any more.
+                None if self.flying.is_closed() => std::future::pending().await,
+                None => {}
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Memory and the slower layers. The error is what could still serve if all else fails.
+    async fn look_up(self: &Arc<Self>, ask: &Ask) -> Result<Hit, Option<LastResort>> {
+        if let Some(hit) = self.hit(ask) {
+            return Ok(hit);
+        }
+        let Parts { layers, table, lag, clock, metrics, .. } = &self.parts;
+        let now = clock.now();
+        let view = table.position();
+        let judged = |header: &_| usable(table, lag.get(), header, ask, now);
+        let found = layers.get_slow(&ask.prepared.key, &|header| judged(header).serves()).await;
+        metrics.lookups(&found.outcomes);
+        if let Some((layer, entry)) = found.accepted {
+            // Judged once more: changes may have been applied while the layer was asked.
+            match judged(&entry.header) {
+                Use::Fresh => return Ok(Hit { entry, layer, stale: None, view }),
+                Use::Stale(reason) => {
+                    self.refill(ask, reason);
+                    return Ok(Hit { entry, layer, stale: Some(reason), view });
+                }
+                Use::IfError(_) | Use::Never | Use::Dead => {}
+            }
+        }
+        let memory = layers.memory_hit(&ask.prepared.key).map(|entry| (LayerName::Memory, entry));
+        let candidates = memory.into_iter().chain(found.refused);
+        Err(candidates
+            .filter_map(|(layer, entry)| match judged(&entry.header) {
+                Use::IfError(reason) => {
+                    Some(LastResort { hit: Hit { entry, layer, stale: Some(reason), view } })
+                }
+                _ => None,
+            })
+            .max_by_key(|found| found.hit.entry.header.called_at))
+    }
+
+    /// Takes a seat: in the flight that is on its way where it is good for this query, else in
+    /// one of its own. The flag says whether it is another query's call.
+    fn board(self: &Arc<Self>, ask: &Ask, may_join: bool) -> (Arc<Flight<Landing>>, bool) {
+        let key = &ask.prepared.key;
+        let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
+        let doors = if ask.stores() { Doors::Open } else { Doors::Closed };
+        let boarding = if ask.joins() && may_join {
+            let known = self.known_tags(ask);
+            let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
+            self.flights.board(key, doors, good, begin)
+        } else {
+            Boarding::Leads(self.flights.lead(key, doors, begin()))
+        };
+        match boarding {
+            Boarding::Joined(flight) => {
+                flight.until.extend(ask.deadline());
+                (flight, true)
+            }
+            Boarding::Leads(pilot) => {
+                pilot.flight.until.extend(ask.deadline());
+                let flight = Arc::clone(&pilot.flight);
+                self.take_off(pilot, ask.clone());
+                (flight, false)
+            }
+        }
+    }
+
+    /// A waiter joins only a flight that none of its known tags has overtaken.
+    fn good_for(&self, ask: &Ask, flight: &Flight<Landing>, known: &[TagHash]) -> bool {
+        let table = &self.parts.table;
+        ask.oldest_call().is_none_or(|oldest| flight.called_at >= oldest)
+            && flight.stamp.log_id() == table.log_id()
+            && !table.hit_between(known, flight.stamp.position(), ask.arrival)
+    }
+
+    /// Whether a change that this query came after forbids it the flight's answer; now the tags
+    /// of the vendors that the answer names are known too.
+    fn overtaken(&self, ask: &Ask, flight: &Flight<Landing>, entry: &Entry) -> bool {
+        if flight.stamp.log_id() != self.parts.table.log_id() {
+            return true;
+        }
+        let mut tags = entry.header.tag_hashes.to_vec();
+        tags.extend(ask.asker.as_slice());
+        self.parts.table.hit_between(&tags, flight.stamp.position(), ask.arrival)
+    }
+
+    fn known_tags(&self, ask: &Ask) -> Vec<TagHash> {
+        let tags = ask.prepared.known_tags(&self.parts.catalog, &ask.query);
+        tags.iter().map(crate::model::Tag::hash).collect()
+    }
+
+    /// Sends one flight for a refreshed entry, which is served meanwhile.
+    fn refill(self: &Arc<Self>, ask: &Ask, reason: StaleReason) {
+        if reason != StaleReason::Refreshed || !ask.stores() {
+            return;
+        }
+        let known = self.known_tags(ask);
+        let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
+        let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
+        if let Boarding::Leads(pilot) =
+            self.flights.board(&ask.prepared.key, Doors::Open, good, begin)
+        {
+            pilot.flight.until.extend(None);
+            self.take_off(pilot, ask.clone());
+        }
+    }
+
+    fn take_off(self: &Arc<Self>, pilot: Pilot<Landing>, ask: Ask) {
+        let resolver = Arc::clone(self);
+        self.flying.spawn_on(async move { resolver.fly(pilot, &ask).await }, &self.parts.runtime);
+    }
+
+    /// What a query gets when its flight brought none: an expired answer if the provider is away
+    /// and the topology lets it, judged again now.
+    fn without_answer(
+        &self,
+        ask: &Ask,
+        failure: &FlightError,
+        last_resort: Option<LastResort>,
+    ) -> Outcome {
+        let Parts { table, lag, clock, .. } = &self.parts;
+        let view = table.position();
+        let still = last_resort.filter(|_| failure.provider_away).and_then(|found| {
+            match usable(table, lag.get(), &found.hit.entry.header, ask, clock.now()) {
+                Use::IfError(reason) | Use::Stale(reason) => {
+                    Some(Hit { stale: Some(reason), view, ..found.hit })
+                }
+                _ => None,
+            }
+        });
+        still.map_or_else(|| Outcome::Failed(failure.error.clone()), Outcome::Hit)
+    }
+
+    /// An answer that was just made is labelled too where the view of changes lags.
+    fn lagging(&self) -> Option<StaleReason> {
+        match self.parts.lag.get() {
+            LagState::Label(reason) => Some(reason),
+            LagState::Current | LagState::Bypass(_) => None,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A query as the resolver takes it: decoded, keyed, and dated by what was known at its arrival.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::record::RecordId;
+use crate::model::{AiQuery, Position, TagHash, Timestamp, TraceParent};
+use crate::model::prepared::Prepared;
+
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub answer_id: RecordId,
+    pub query: AiQuery,
+    pub prepared: Prepared,
+    /// The hashes of the asker's tags.
+    pub asker: AskerTags,
+    pub trace: TraceParent,
+    pub arrived_at: Timestamp,
+    pub arrived: Instant,
+    /// How far this instance had applied the invalidation log when the query arrived.
+    pub arrival: Position,
+}
+
+/// The hashes of a couple's at most two tags of its own, wedding and user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskerTags {
+    hashes: [TagHash; 2],
+    len: usize,
+}
+
+impl AskerTags {
+    pub fn of(prepared: &Prepared) -> Self {
+        let mut tags = Self { hashes: [TagHash(0); 2], len: 0 };
+        for (hash, tag) in tags.hashes.iter_mut().zip(&prepared.asker) {
+            *hash = tag.hash();
+            tags.len += 1;
+        }
+        tags
+    }
+
+    pub fn as_slice(&self) -> &[TagHash] {
+        &self.hashes[..self.len]
+    }
+}
+
+impl Ask {
+    /// Whether an answer from the cache may serve it.
+    pub fn reads(&self) -> bool {
+        self.prepared.storable && !self.query.options.bypass_cache
+    }
+
+    /// Whether it may wait for another query's call.
+    pub fn joins(&self) -> bool {
+        self.reads()
+    }
+
+    /// Whether its own call's answer may be kept and shared.
+    pub fn stores(&self) -> bool {
+        self.prepared.storable && !self.query.options.no_store
+    }
+
+    /// An entry whose call began before it is too old; none where any age will do.
+    pub fn oldest_call(&self) -> Option<Timestamp> {
+        let age = self.query.options.max_age_secs?;
+        Some(self.arrived_at.minus(Duration::from_secs(age)))
+    }
+
+    /// When it is answered `expired`, on the clock of timers.
+    pub fn deadline(&self) -> Option<Instant> {
+        let deadline = self.query.options.deadline?;
+        Some(self.arrived + deadline.since(self.arrived_at))
+    }
+
+    /// Whether the deadline had passed at the arrival.
+    pub fn came_late(&self) -> bool {
+        self.query.options.deadline.is_some_and(|deadline| deadline <= self.arrived_at)
+    }
+}

@@ -1,0 +1,199 @@
+//! A flight: the prompt, the call, the fill, the landing.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::flight::Pilot;
+use super::{Ask, FlightError, Landing, Resolver};
+use crate::ai::prompt::{self, Instruction};
+use crate::ai::{Completion, PricedCall, Prompt};
+use crate::invalidation::Verdict;
+use crate::model::catalog::TtlInput;
+use crate::model::entry::Header;
+use crate::model::key;
+use crate::model::record::RecordId;
+use crate::model::{
+    AnswerError, CacheMetric, Entry, LayerName, Operation, Sharing, Tag, Timestamp,
+};
+
+impl Resolver {
+    /// Asks the provider and lands with what came of it. Runs to its end whoever still waits.
+    pub(super) async fn fly(&self, pilot: Pilot<Landing>, ask: &Ask) {
+        let landing = match self.call(&pilot, ask).await {
+            Ok(completion) => {
+                let entry = Arc::new(self.entry(&pilot, ask, &completion));
+                if ask.stores() {
+                    self.fill(ask, &entry).await;
+                }
+                Ok(entry)
+            }
+            Err(failure) => Err(Arc::new(failure)),
+        };
+        pilot.land(landing);
+    }
+
+    async fn call(&self, pilot: &Pilot<Landing>, ask: &Ask) -> Result<Completion, FlightError> {
+        let provider = &ask.prepared.cache_type.provider;
+        let Some(ai) = self.parts.providers.get(provider) else {
+            return Err(FlightError {
+                error: AnswerError {
+                    code: "no_provider".to_owned(),
+                    message: format!("this instance runs without the provider {provider}"),
+                    retryable: false,
+                },
+                provider_away: true,
+            });
+        };
+        let outcome = ai.complete(&prompt_of(ask), &pilot.flight.until).await;
+        for (number, call) in outcome.calls.iter().enumerate() {
+            self.tell_call(ask, pilot.flight.called_at, number, call);
+        }
+        self.parts.metrics.provider_attempts(provider, &outcome);
+        outcome.result.map_err(|error| FlightError {
+            error: AnswerError {
+                code: error.code().to_owned(),
+                message: error.to_string(),
+                retryable: error.retryable(),
+            },
+            provider_away: error.provider_away(),
+        })
+    }
+
+    fn entry(&self, pilot: &Pilot<Landing>, ask: &Ask, completion: &Completion) -> Entry {
+        let prepared = &ask.prepared;
+        let tags = prepared.entry_tags(&self.parts.catalog, &ask.query, &completion.text);
+        let now = self.parts.clock.now();
+        let vendor_types = prepared.vendor_types(&ask.query);
+        let vendor_types: Vec<&str> = vendor_types.iter().map(String::as_str).collect();
+        let ttl = self.parts.catalog.ttl(
+            &TtlInput {
+                cache_type: &prepared.cache_type,
+                vendor_types: &vendor_types,
+                wedding_date: ask.query.wedding_context.wedding_date,
+                now,
+            },
+            fastrand::f64(),
+        );
+        let expires_at = now.plus(ttl);
+        let keep = prepared.cache_type.stale_window.max(prepared.cache_type.stale_if_error);
+        Entry {
+            key: prepared.key.clone(),
+            header: Header {
+                log_id: pilot.flight.stamp.log_id(),
+                stamp: pilot.flight.stamp.position(),
+                called_at: pilot.flight.called_at,
+                cached_at: now,
+                expires_at,
+                keep_until: expires_at.plus(keep),
+                prompt_tokens: completion.prompt_tokens,
+                completion_tokens: completion.completion_tokens,
+                cost_usd: completion.cost_usd,
+                simulated: completion.simulated,
+                tag_hashes: tags.iter().map(Tag::hash).collect(),
+            },
+            tags: tags.into(),
+            model: completion.model.as_str().into(),
+            data: completion.text.as_str().into(),
+        }
+    }
+
+    /// Stores the answer; returns once it is durable, or once no layer will make it so. One that
+    /// a purge has overtaken would never be served: it is not stored.
+    async fn fill(&self, ask: &Ask, entry: &Arc<Entry>) {
+        let parts = &self.parts;
+        if matches!(parts.table.judge(&entry.header, &[]), Verdict::Purged | Verdict::Void) {
+            parts.metrics.fill_overtaken();
+            return;
+        }
+        let filled = parts.layers.fill(Arc::clone(entry)).await;
+        parts.metrics.fills(&filled);
+        if !filled.durable {
+            tracing::warn!(cache_type = %ask.prepared.cache_type.name, "an answer is in memory only");
+        }
+        self.tell_fill(ask, entry);
+    }
+
+    fn tell_call(&self, ask: &Ask, called_at: Timestamp, number: usize, call: &PricedCall) {
+        // Calls are told apart by when they were made: one made again after a crash was paid
+        // again.
+        let what = format!("call:{called_at}:{number}");
+        self.parts.sink.emit(&CacheMetric {
+            response_time_ms: Some(call.elapsed.as_secs_f64() * 1000.0),
+            cost_usd: call.cost_usd,
+            ..self.metric(ask, Operation::Call, &what)
+        });
+    }
+
+    fn tell_fill(&self, ask: &Ask, entry: &Entry) {
+        let what = format!("fill:{}", entry.header.called_at);
+        self.parts.sink.emit(&CacheMetric {
+            size_bytes: u64::try_from(entry.data.len()).ok(),
+            ..self.metric(ask, Operation::Fill, &what)
+        });
+    }
+
+    fn metric<'a>(&'a self, ask: &'a Ask, operation: Operation, what: &str) -> CacheMetric<'a> {
+        let answer_id = ask.answer_id.as_str();
+        CacheMetric {
+            metric_id: Cow::Owned(RecordId::derive(answer_id, what).to_string()),
+            answer_id: Some(Cow::Borrowed(answer_id)),
+            operation,
+            coalesced: false,
+            cache_type: Cow::Borrowed(&ask.prepared.cache_type.name),
+            layer: None::<LayerName>,
+            location: Some(Cow::Borrowed(&ask.prepared.place)),
+            season: Some(Cow::Borrowed(key::season(&self.parts.catalog, &ask.query))),
+            budget: Some(Cow::Borrowed(key::budget(&ask.query))),
+            response_time_ms: None,
+            size_bytes: None,
+            cost_usd: None,
+            saved_usd: None,
+            at: self.parts.clock.now(),
+        }
+    }
+}
+
+/// What the model is asked. For a type that couples share that is what the key says and the
+/// question, nothing else.
+pub(super) fn prompt_of(ask: &Ask) -> Prompt {
+    let prepared = &ask.prepared;
+    let version = prepared.cache_type.prompt_version.to_string();
+    let instruction = Instruction {
+        text: &prepared.cache_type.instructions,
+        version: &version,
+        max_tokens: prepared.cache_type.max_tokens,
+    };
+    let dimensions: Vec<_> = key::dimensions(&prepared.key)
+        .into_iter()
+        .filter(|(name, _)| !matches!(*name, "prompt" | "wedding"))
+        .collect();
+    let dimensions: Vec<_> = dimensions.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let question = &ask.query.query.content;
+    match prepared.cache_type.sharing {
+        Sharing::Shared => prompt::shared(&instruction, &dimensions, question),
+        Sharing::Private => {
+            let couple = couple_facts(ask);
+            let couple: Vec<_> = couple.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            prompt::private(&instruction, &dimensions, &couple, question)
+        }
+    }
+}
+
+/// What a private answer may be made from besides: the couple's own context.
+fn couple_facts(ask: &Ask) -> Vec<(&'static str, String)> {
+    let context = &ask.query.wedding_context;
+    let mut facts = Vec::new();
+    if let Some(date) = context.wedding_date {
+        facts.push(("wedding date", date.to_string()));
+    }
+    if let Some(guests) = context.guest_count {
+        facts.push(("guests", guests.to_string()));
+    }
+    if let Some(style) = &context.wedding_style {
+        facts.push(("style", style.clone()));
+    }
+    if !context.vendor_preferences.is_empty() {
+        facts.push(("preferred vendors", context.vendor_preferences.join(", ")));
+    }
+    facts
+}

@@ -1,0 +1,198 @@
+//! What became of a query, and how that reads as an answer and as a metric.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::ask::Ask;
+use crate::model::record::RecordId;
+use crate::model::{
+    AiAnswer, AnswerError, CacheMetric, Entry, Freshness, LayerName, Operation, Position, Source,
+    StaleReason, Status, Tag, Timestamp,
+};
+
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// From the cache.
+    Hit(Hit),
+    /// From the provider, by this query's call or by one that it joined.
+    Called(Called),
+    Failed(AnswerError),
+    /// The deadline passed first.
+    Expired,
+}
+
+#[derive(Debug, Clone)]
+pub struct Hit {
+    pub entry: Arc<Entry>,
+    pub layer: LayerName,
+    /// Why it is not fresh; none where it is.
+    pub stale: Option<StaleReason>,
+    /// The log position that it was judged at.
+    pub view: Position,
+}
+
+#[derive(Debug, Clone)]
+pub struct Called {
+    pub entry: Arc<Entry>,
+    pub coalesced: bool,
+    pub stale: Option<StaleReason>,
+}
+
+impl Outcome {
+    /// The one operation of the query's metric.
+    pub fn operation(&self, ask: &Ask) -> Operation {
+        match self {
+            Self::Hit(hit) if hit.stale.is_some() => Operation::StaleHit,
+            Self::Hit(_) => Operation::Hit,
+            Self::Called(_) if ask.query.options.bypass_cache => Operation::Bypass,
+            Self::Called(_) => Operation::Miss,
+            Self::Failed(_) => Operation::Failure,
+            Self::Expired => Operation::Expired,
+        }
+    }
+
+    fn layer(&self) -> Option<LayerName> {
+        match self {
+            Self::Hit(hit) => Some(hit.layer),
+            _ => None,
+        }
+    }
+
+    /// The record for the answers' topic; it borrows the entry's text.
+    pub fn answer<'a>(&'a self, ask: &'a Ask, now: Timestamp) -> AiAnswer<'a> {
+        match self {
+            Self::Hit(hit) => AiAnswer {
+                source: Source::Cache,
+                layer: Some(hit.layer),
+                view: Some(hit.view),
+                saved_usd: hit.entry.header.cost_usd,
+                ..answered(ask, &hit.entry, hit.stale, now)
+            },
+            Self::Called(called) => {
+                let header = &called.entry.header;
+                let ours = |value: u64| (!called.coalesced).then_some(value);
+                AiAnswer {
+                    source: Source::Ai,
+                    coalesced: called.coalesced,
+                    view: Some(ask.arrival.max(header.stamp)),
+                    prompt_tokens: ours(header.prompt_tokens).or(Some(0)),
+                    completion_tokens: ours(header.completion_tokens).or(Some(0)),
+                    cost_usd: if called.coalesced { Some(0.0) } else { header.cost_usd },
+                    saved_usd: if called.coalesced { header.cost_usd } else { Some(0.0) },
+                    ..answered(ask, &called.entry, called.stale, now)
+                }
+            }
+            Self::Failed(error) => AiAnswer { error: Some(error.clone()), ..empty(ask, now) },
+            Self::Expired => AiAnswer { status: Status::Expired, ..empty(ask, now) },
+        }
+    }
+
+    /// The record for the metrics' topic: of every query exactly one.
+    pub fn metric<'a>(
+        &self,
+        ask: &'a Ask,
+        dimensions: &'a MetricDimensions<'a>,
+        size_bytes: usize,
+        now: Timestamp,
+    ) -> CacheMetric<'a> {
+        let answer_id = ask.answer_id.as_str();
+        let cost = |of: &Entry| of.header.cost_usd;
+        let (cost_usd, saved_usd) = match self {
+            Self::Hit(hit) => (Some(0.0), cost(&hit.entry)),
+            Self::Called(called) if called.coalesced => (Some(0.0), cost(&called.entry)),
+            Self::Called(called) => (cost(&called.entry), Some(0.0)),
+            Self::Failed(_) | Self::Expired => (None, None),
+        };
+        CacheMetric {
+            metric_id: Cow::Owned(RecordId::derive(answer_id, "outcome").to_string()),
+            answer_id: Some(Cow::Borrowed(answer_id)),
+            operation: self.operation(ask),
+            coalesced: matches!(self, Self::Called(called) if called.coalesced),
+            cache_type: Cow::Borrowed(&ask.prepared.cache_type.name),
+            layer: self.layer(),
+            location: Some(Cow::Borrowed(dimensions.location)),
+            season: Some(Cow::Borrowed(dimensions.season)),
+            budget: Some(Cow::Borrowed(dimensions.budget)),
+            response_time_ms: Some(ask.arrived.elapsed().as_secs_f64() * 1000.0),
+            size_bytes: u64::try_from(size_bytes).ok(),
+            cost_usd,
+            saved_usd,
+            at: now,
+        }
+    }
+}
+
+/// What a metric says of a query besides its type: nothing that names a couple.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricDimensions<'a> {
+    pub location: &'a str,
+    pub season: &'a str,
+    pub budget: &'a str,
+}
+
+fn answered<'a>(
+    ask: &'a Ask,
+    entry: &'a Entry,
+    stale: Option<StaleReason>,
+    now: Timestamp,
+) -> AiAnswer<'a> {
+    let header = &entry.header;
+    let tags = entry.tags.iter().chain(&ask.prepared.asker).map(Tag::as_str);
+    AiAnswer {
+        status: Status::Answered,
+        data: Some(Cow::Borrowed(&entry.data)),
+        freshness: Some(if stale.is_some() { Freshness::Stale } else { Freshness::Fresh }),
+        stale_reason: stale,
+        cached_at: Some(header.cached_at),
+        age_secs: Some(now.since(header.called_at).as_secs_f64()),
+        stamp: Some(header.stamp),
+        tags: distinct(tags),
+        model: Some(Cow::Borrowed(&entry.model)),
+        prompt_tokens: Some(0),
+        completion_tokens: Some(0),
+        cost_usd: Some(0.0),
+        saved_usd: Some(0.0),
+        simulated: header.simulated,
+        ..empty(ask, now)
+    }
+}
+
+/// A private entry carries its wedding's tag, and so does the asker.
+fn distinct<'a>(tags: impl Iterator<Item = &'a str>) -> Vec<Cow<'a, str>> {
+    let mut distinct: Vec<Cow<'a, str>> = Vec::with_capacity(8);
+    for tag in tags {
+        if !distinct.iter().any(|known| known == tag) {
+            distinct.push(Cow::Borrowed(tag));
+        }
+    }
+    distinct
+}
+
+fn empty(ask: &Ask, now: Timestamp) -> AiAnswer<'_> {
+    AiAnswer {
+        answer_id: Cow::Borrowed(ask.answer_id.as_str()),
+        query_id: Cow::Borrowed(&ask.query.query_id),
+        status: Status::Failed,
+        data: None,
+        source: Source::None,
+        layer: None,
+        freshness: None,
+        stale_reason: None,
+        coalesced: false,
+        cached_at: None,
+        age_secs: None,
+        cache_type: Cow::Borrowed(&ask.prepared.cache_type.name),
+        cache_key: Cow::Borrowed(ask.prepared.key.as_str()),
+        stamp: None,
+        view: None,
+        tags: Vec::new(),
+        model: None,
+        prompt_tokens: None,
+        completion_tokens: None,
+        cost_usd: None,
+        saved_usd: None,
+        simulated: false,
+        error: None,
+        answered_at: now,
+    }
+}
