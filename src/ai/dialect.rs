@@ -50,7 +50,7 @@ impl Caller {
                 };
             }
         };
-        if json.get("choices").is_none()
+        if json.get("choices").is_none_or(Value::is_null)
             && let Some(error) = self.error_in_reply(&json)
         {
             return Attempt {
@@ -152,3 +152,6 @@ pub(super) fn string_at(json: &Value, pointer: &str) -> Option<String> {
         .and_then(Value::as_str)
         .map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;
