@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::model::AnswerError;
+
 /// Why a prompt has no usable answer. None of these is ever stored.
 ///
 /// Messages of providers are cut to [`MESSAGE_LIMIT`] characters and hold no key of ours.
@@ -131,6 +133,15 @@ impl ProviderError {
             Self::CircuitOpen { .. } => "circuit_open",
             Self::Overloaded { .. } => "overloaded",
             Self::DeadlinePassed => "deadline_passed",
+        }
+    }
+
+    /// As it stands in an answer that failed.
+    pub fn to_answer_error(&self) -> AnswerError {
+        AnswerError {
+            code: self.code().to_owned(),
+            message: self.to_string(),
+            retryable: self.retryable(),
         }
     }
 
@@ -324,6 +335,21 @@ mod tests {
         for error in one_of_each() {
             assert!(error.retryable() || !error.asked_again(), "{error}");
         }
+    }
+
+    #[test]
+    fn an_answer_carries_the_code_the_message_and_whether_to_ask_again() {
+        let error = ProviderError::Unavailable {
+            status: 503,
+            message: "busy".to_owned(),
+            retry_after: None,
+        };
+        let want = AnswerError {
+            code: "provider_unavailable".to_owned(),
+            message: "the AI provider answered 503: busy".to_owned(),
+            retryable: true,
+        };
+        assert_eq!(error.to_answer_error(), want);
     }
 
     #[test]

@@ -414,26 +414,30 @@ async fn a_body_that_stalls_times_out_and_one_that_breaks_off_is_unusable() {
 #[tokio::test]
 async fn a_refused_connection_is_retried_and_costs_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
     drop(listener);
-    let ai = Ai::new(
-        Arc::new(open_ai(&uri)),
-        AiOptions {
-            max_retries: 2,
-            ..options()
-        },
-    );
-    let outcome = ai.complete(&prompt(), &Until::forever()).await;
-    assert_eq!(
-        (code(&outcome), outcome.attempts),
-        ("provider_unavailable", 3)
-    );
-    assert_eq!(outcome.calls, []);
-    let message = outcome.result.unwrap_err().to_string();
-    assert!(
-        message.to_lowercase().contains("connection refused"),
-        "{message}"
-    );
+    // https too: the TLS set-up comes first and must not be what fails.
+    for scheme in ["http", "https"] {
+        let provider = open_ai(&format!("{scheme}://{address}"));
+        let ai = Ai::new(
+            Arc::new(provider),
+            AiOptions {
+                max_retries: 2,
+                ..options()
+            },
+        );
+        let outcome = ai.complete(&prompt(), &Until::forever()).await;
+        assert_eq!(
+            (code(&outcome), outcome.attempts),
+            ("provider_unavailable", 3)
+        );
+        assert_eq!(outcome.calls, []);
+        let message = outcome.result.unwrap_err().to_string();
+        assert!(
+            message.to_lowercase().contains("connection refused"),
+            "{message}"
+        );
+    }
 }
 
 #[tokio::test]
