@@ -1,0 +1,240 @@
+//! A circuit breaker: stops asking a provider that fails, and asks carefully whether it is back.
+//!
+//! Pure: time comes in as a parameter, and [`super::Ai`] keeps it under a short lock.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::Health;
+
+/// When the circuit opens and closes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BreakerOptions {
+    /// Failures older than this are forgotten.
+    pub window: Duration,
+    /// Fewer calls than this within the window say nothing.
+    pub min_calls: u32,
+    /// The share of failures within the window that opens the circuit; above 0, at most 1.
+    pub failure_ratio: f64,
+    /// How long an open circuit stays open.
+    pub open_for: Duration,
+    /// How many calls at once a half-open circuit admits, and how many must succeed to close it.
+    pub probes: u32,
+}
+
+impl Default for BreakerOptions {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(30),
+            min_calls: 10,
+            failure_ratio: 0.5,
+            open_for: Duration::from_secs(10),
+            probes: 2,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    HalfOpen,
+    Open,
+}
+
+impl BreakerState {
+    /// For a gauge: 0 closed, 1 half-open, 2 open.
+    pub fn as_number(self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// The right to make one call. It goes back with [`Breaker::finish`], also when the call was
+/// given up.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Admission {
+    /// The state that admitted it: what a call from an earlier one says is no longer asked.
+    era: u64,
+}
+
+/// The window is kept as this many slices; a slice is forgotten as a whole.
+const SLICES: u32 = 10;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slice {
+    /// Which slice of time since the breaker was made.
+    number: u64,
+    good: u32,
+    bad: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed { slices: [Slice; SLICES as usize] },
+    Open { until: Instant },
+    HalfOpen { running: u32, good: u32 },
+}
+
+#[derive(Debug)]
+pub struct Breaker {
+    options: BreakerOptions,
+    made: Instant,
+    state: State,
+    /// Counts the changes of state.
+    era: u64,
+}
+
+impl Breaker {
+    /// Zeros in the options are read as the least that makes sense.
+    pub fn new(options: BreakerOptions, now: Instant) -> Self {
+        let options = BreakerOptions {
+            window: options.window.max(Duration::from_millis(u64::from(SLICES))),
+            min_calls: options.min_calls.max(1),
+            probes: options.probes.max(1),
+            ..options
+        };
+        Self {
+            options,
+            made: now,
+            state: closed(),
+            era: 0,
+        }
+    }
+
+    /// Admits a call, or says how long the circuit stays open. Zero means that other probes are
+    /// under way.
+    pub fn admit(&mut self, now: Instant) -> Result<Admission, Duration> {
+        if let State::Open { until } = self.state {
+            if now < until {
+                return Err(until - now);
+            }
+            self.enter(State::HalfOpen {
+                running: 0,
+                good: 0,
+            });
+        }
+        if let State::HalfOpen { running, .. } = &mut self.state {
+            if *running >= self.options.probes {
+                return Err(Duration::ZERO);
+            }
+            *running += 1;
+        }
+        Ok(Admission { era: self.era })
+    }
+
+    /// Whether [`Breaker::admit`] would refuse now, without taking an admission.
+    pub fn refuses(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Open { until } if now < until => Some(until - now),
+            State::HalfOpen { running, .. } if running >= self.options.probes => {
+                Some(Duration::ZERO)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes back an admission and what its call taught.
+    pub fn finish(&mut self, admission: &Admission, health: Health, now: Instant) {
+        if admission.era != self.era {
+            return;
+        }
+        let slice = self.slice(now);
+        match (&mut self.state, health) {
+            (State::Closed { .. }, Health::Unknown) | (State::Open { .. }, _) => {}
+            (State::Closed { slices }, health) => {
+                count(slices, slice, health);
+                if self.too_many_failures(slice) {
+                    self.open(now);
+                }
+            }
+            (State::HalfOpen { .. }, Health::Bad) => self.open(now),
+            (State::HalfOpen { running, good }, health) => {
+                *running -= 1;
+                *good += u32::from(health == Health::Good);
+                if *good >= self.options.probes {
+                    self.enter(closed());
+                }
+            }
+        }
+    }
+
+    /// An open circuit whose time is up reads as half-open: the next call is a probe.
+    pub fn state(&self, now: Instant) -> BreakerState {
+        match self.state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { until } if now < until => BreakerState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    fn too_many_failures(&self, now: u64) -> bool {
+        let State::Closed { slices } = &self.state else {
+            return false;
+        };
+        let recent = slices
+            .iter()
+            .filter(|slice| slice.number + u64::from(SLICES) > now);
+        let (good, bad) = recent.fold((0, 0), |(good, bad), slice| {
+            (good + slice.good, bad + slice.bad)
+        });
+        let calls = good + bad;
+        calls >= self.options.min_calls
+            && f64::from(bad) >= self.options.failure_ratio * f64::from(calls)
+            && bad > 0
+    }
+
+    fn slice(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.made);
+        let length = self.options.window / SLICES;
+        u64::try_from(since.as_nanos() / length.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn open(&mut self, now: Instant) {
+        self.enter(State::Open {
+            until: now + self.options.open_for,
+        });
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.era += 1;
+    }
+}
+
+fn closed() -> State {
+    State::Closed {
+        slices: [Slice::default(); SLICES as usize],
+    }
+}
+
+fn count(slices: &mut [Slice; SLICES as usize], number: u64, health: Health) {
+    let index = usize::try_from(number % u64::from(SLICES)).expect("less than SLICES");
+    let slice = &mut slices[index];
+    if slice.number != number {
+        *slice = Slice {
+            number,
+            ..Slice::default()
+        };
+    }
+    match health {
+        Health::Good => slice.good = slice.good.saturating_add(1),
+        Health::Bad => slice.bad = slice.bad.saturating_add(1),
+        Health::Unknown => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

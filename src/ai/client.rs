@@ -1,0 +1,283 @@
+//! The client that the resolver holds: one provider, with retries under a budget, a circuit
+//! breaker and a bounded number of calls at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::breaker::{Admission, Breaker, BreakerOptions, BreakerState};
+use super::budget::{BudgetOptions, RetryBudget};
+use super::deadline::Until;
+use super::error::{Health, ProviderError};
+use super::provider::{Attempt, Completion, PricedCall, Prompt, Provider};
+use crate::backoff::{Backoff, Policy};
+
+/// How a provider is asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AiOptions {
+    /// Calls under way at once; at least 1.
+    pub max_concurrent: usize,
+    /// Calls that may wait for their turn; more are refused as overloaded.
+    pub max_waiting: usize,
+    /// Further tries of one prompt after its first; each also needs the budget's leave.
+    pub max_retries: u32,
+    pub backoff: Policy,
+    /// A `Retry-After` beyond it fails at once, whoever waits.
+    pub max_retry_wait: Duration,
+    pub budget: BudgetOptions,
+    pub breaker: BreakerOptions,
+}
+
+impl Default for AiOptions {
+    fn default() -> Self {
+        Self {
+            max_concurrent: 64,
+            max_waiting: 1024,
+            max_retries: 3,
+            backoff: Policy::new(Duration::from_millis(250), Duration::from_secs(8)),
+            max_retry_wait: Duration::from_mins(1),
+            budget: BudgetOptions::default(),
+            breaker: BreakerOptions::default(),
+        }
+    }
+}
+
+/// What came of a prompt, and every priced call made on the way: replies that could not be used
+/// cost money too.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Outcome {
+    pub result: Result<Completion, ProviderError>,
+    /// In the order they were made; the usable one, if any, is the last.
+    pub calls: Vec<PricedCall>,
+    /// Requests that were sent.
+    pub attempts: u32,
+}
+
+/// What the client is doing right now, for gauges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AiStatus {
+    pub breaker: BreakerState,
+    pub running: usize,
+    pub waiting: usize,
+    pub retries_left: u64,
+}
+
+/// One provider, asked with care. Share it by `Arc`.
+pub struct Ai {
+    provider: Arc<dyn Provider>,
+    options: AiOptions,
+    permits: Semaphore,
+    waiting: AtomicUsize,
+    budget: Mutex<RetryBudget>,
+    breaker: Mutex<Breaker>,
+}
+
+impl Ai {
+    pub fn new(provider: Arc<dyn Provider>, options: AiOptions) -> Self {
+        let options = AiOptions {
+            max_concurrent: options.max_concurrent.max(1),
+            ..options
+        };
+        Self {
+            provider,
+            permits: Semaphore::new(options.max_concurrent.min(Semaphore::MAX_PERMITS)),
+            waiting: AtomicUsize::new(0),
+            budget: Mutex::new(RetryBudget::new(options.budget)),
+            breaker: Mutex::new(Breaker::new(options.breaker, Instant::now())),
+            options,
+        }
+    }
+
+    pub fn provider_name(&self) -> &str {
+        self.provider.name()
+    }
+
+    /// Asks until there is an answer, an error that asking again does not heal, or nobody left
+    /// who waits. `until` bounds the waiting for a turn and the retries; a request that was sent
+    /// is never broken off by it, since its answer is paid for and will be stored.
+    ///
+    /// Not cancel safe where money counts: dropping the future loses a reply that may have been
+    /// charged for. Run it in a task of its own.
+    pub async fn complete(&self, prompt: &Prompt, until: &Until) -> Outcome {
+        lock(&self.budget).call();
+        let mut backoff = Backoff::new(self.options.backoff);
+        let mut outcome = Outcome {
+            result: Err(ProviderError::DeadlinePassed),
+            calls: Vec::new(),
+            attempts: 0,
+        };
+        loop {
+            let turn = match self.turn(until).await {
+                Ok(turn) => turn,
+                Err(error) if outcome.attempts == 0 => {
+                    outcome.result = Err(error);
+                    return outcome;
+                }
+                // The provider's own error says more than our refusal to ask it again.
+                Err(_) => return outcome,
+            };
+            let Attempt { result, call } = self.provider.attempt(prompt).await;
+            turn.finish(
+                result
+                    .as_ref()
+                    .err()
+                    .map_or(Health::Good, ProviderError::health),
+            );
+            outcome.attempts += 1;
+            outcome.calls.extend(call);
+            let delay = result
+                .as_ref()
+                .err()
+                .and_then(|error| self.retry_delay(error, outcome.attempts, until, &mut backoff));
+            outcome.result = result;
+            let Some(delay) = delay else { return outcome };
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    pub fn status(&self) -> AiStatus {
+        AiStatus {
+            breaker: lock(&self.breaker).state(Instant::now()),
+            running: self
+                .options
+                .max_concurrent
+                .saturating_sub(self.permits.available_permits()),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            retries_left: lock(&self.budget).left(),
+        }
+    }
+
+    /// How long to wait before asking again; `None` where that is no use, or no one would be
+    /// left to use it, or the budget is spent.
+    fn retry_delay(
+        &self,
+        error: &ProviderError,
+        attempts: u32,
+        until: &Until,
+        backoff: &mut Backoff,
+    ) -> Option<Duration> {
+        if !error.asked_again() || attempts > self.options.max_retries {
+            return None;
+        }
+        let least = error.retry_after().unwrap_or_default();
+        // On top of the least wait, so that all who were told the same do not return together.
+        let delay = least.saturating_add(backoff.next_delay());
+        if least > self.options.max_retry_wait || until.reached(Instant::now() + delay) {
+            return None;
+        }
+        lock(&self.budget).retry().then_some(delay)
+    }
+
+    /// Waits for the right to send one request. Cancel safe.
+    async fn turn(&self, until: &Until) -> Result<Turn<'_>, ProviderError> {
+        if until.reached(Instant::now()) {
+            return Err(ProviderError::DeadlinePassed);
+        }
+        // Before the queue, so that an open circuit makes no one wait for its refusal.
+        if let Some(retry_after) = lock(&self.breaker).refuses(Instant::now()) {
+            return Err(ProviderError::CircuitOpen { retry_after });
+        }
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => self.wait_in_line(until).await?,
+        };
+        match lock(&self.breaker).admit(Instant::now()) {
+            Ok(admission) => Ok(Turn {
+                ai: self,
+                admission,
+                learnt: Health::Unknown,
+                permit,
+            }),
+            Err(retry_after) => Err(ProviderError::CircuitOpen { retry_after }),
+        }
+    }
+
+    async fn wait_in_line(&self, until: &Until) -> Result<SemaphorePermit<'_>, ProviderError> {
+        let place = Place::take(&self.waiting);
+        if place.ahead >= self.options.max_waiting {
+            return Err(ProviderError::Overloaded {
+                waiting: place.ahead,
+            });
+        }
+        tokio::select! {
+            permit = self.permits.acquire() => Ok(permit.expect("the semaphore is never closed")),
+            () = until.passed() => Err(ProviderError::DeadlinePassed),
+        }
+    }
+
+    fn learn(&self, admission: &Admission, health: Health) {
+        let now = Instant::now();
+        let mut breaker = lock(&self.breaker);
+        let before = breaker.state(now);
+        breaker.finish(admission, health, now);
+        let after = breaker.state(now);
+        drop(breaker);
+        if after == before {
+            return;
+        }
+        let (provider, state) = (self.provider.name(), after.as_str());
+        if after == BreakerState::Open {
+            tracing::warn!(
+                provider,
+                state,
+                "too many failures: calls to the AI provider suspended"
+            );
+        } else {
+            tracing::info!(provider, state, "the AI provider is back");
+        }
+    }
+}
+
+/// The right to send one request. Dropped without an end, it has taught nothing.
+struct Turn<'a> {
+    ai: &'a Ai,
+    admission: Admission,
+    learnt: Health,
+    #[expect(dead_code, reason = "held until the request is over")]
+    permit: SemaphorePermit<'a>,
+}
+
+impl Turn<'_> {
+    fn finish(mut self, health: Health) {
+        self.learnt = health;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.ai.learn(&self.admission, self.learnt);
+    }
+}
+
+/// A place in the line, given up when dropped.
+struct Place<'a> {
+    line: &'a AtomicUsize,
+    ahead: usize,
+}
+
+impl<'a> Place<'a> {
+    fn take(line: &'a AtomicUsize) -> Self {
+        Self {
+            line,
+            ahead: line.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.line.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Nothing that can panic runs under these locks, so a poisoned one holds whole data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

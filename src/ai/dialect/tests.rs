@@ -1,0 +1,490 @@
+//! Both dialects and the client over real connections to servers that misbehave.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use wiremock::matchers::{body_json, header, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::*;
+use crate::ai::http::Timeouts;
+use crate::ai::{
+    Ai, AiOptions, Anthropic, OpenAi, OpenAiOptions, Outcome, Price, Prompt, Provider, TokenLimit,
+    Until,
+};
+use crate::backoff::Policy;
+use crate::clock::Clock;
+use crate::model::{Date, Timestamp};
+
+const KEY: &str = "sk-secret";
+const CHAT: &str = "/v1/chat/completions";
+
+fn endpoint(uri: &str) -> Endpoint {
+    let price = Price {
+        pattern: "gpt-test*".to_owned(),
+        input_usd_per_million: 2.0,
+        output_usd_per_million: 10.0,
+    };
+    let prices = PriceTable::new(Date::parse("2026-11-01").unwrap(), vec![price]).unwrap();
+    let (clock, _) = Clock::mock(Timestamp::parse("2026-11-22T10:00:00Z").unwrap());
+    Endpoint {
+        name: "test".to_owned(),
+        base_url: uri.to_owned(),
+        api_key: SecretString::from(KEY),
+        model: "gpt-test".to_owned(),
+        temperature: None,
+        timeouts: Timeouts {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(5),
+            total: Duration::from_secs(10),
+        },
+        body_limit: 64 * 1024,
+        prices: Arc::new(prices),
+        clock,
+    }
+}
+
+fn open_ai(uri: &str) -> OpenAi {
+    OpenAi::new(&endpoint(&format!("{uri}/v1")), &OpenAiOptions::default()).unwrap()
+}
+
+fn prompt() -> Prompt {
+    Prompt {
+        system: "Advise.".to_owned(),
+        user: "Which florist?".to_owned(),
+        max_tokens: 300,
+    }
+}
+
+fn chat(content: &str, finish: &str) -> Value {
+    json!({
+        "id": "chatcmpl-1", "model": "gpt-test-2026-10-01",
+        "choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 20},
+    })
+}
+
+fn ok(body: &Value) -> ResponseTemplate {
+    ResponseTemplate::new(200)
+        .set_body_json(body)
+        .insert_header("x-request-id", "req-1")
+}
+
+/// A server that gives these replies one after another, then the last one for ever.
+async fn server(replies: Vec<ResponseTemplate>) -> MockServer {
+    let server = MockServer::start().await;
+    let last = replies.len() - 1;
+    for (index, reply) in replies.into_iter().enumerate() {
+        let mock = Mock::given(method("POST")).respond_with(reply);
+        let mock = if index < last {
+            mock.up_to_n_times(1)
+        } else {
+            mock
+        };
+        mock.mount(&server).await;
+    }
+    server
+}
+
+fn options() -> AiOptions {
+    let backoff = Policy::new(Duration::from_millis(1), Duration::from_millis(5));
+    AiOptions {
+        backoff,
+        ..AiOptions::default()
+    }
+}
+
+async fn ask(server: &MockServer) -> Outcome {
+    let ai = Ai::new(Arc::new(open_ai(&server.uri())), options());
+    ai.complete(&prompt(), &Until::forever()).await
+}
+
+async fn requests(server: &MockServer) -> usize {
+    server.received_requests().await.unwrap().len()
+}
+
+fn code(outcome: &Outcome) -> &'static str {
+    outcome
+        .result
+        .as_ref()
+        .err()
+        .map_or("answered", ProviderError::code)
+}
+
+#[tokio::test]
+async fn an_openai_request_carries_what_its_contract_asks_and_the_reply_is_accounted_for() {
+    let server = MockServer::start().await;
+    let want = json!({
+        "model": "gpt-test", "max_completion_tokens": 300,
+        "messages": [
+            {"role": "system", "content": "Advise."},
+            {"role": "user", "content": "Which florist?"},
+        ],
+    });
+    Mock::given(method("POST"))
+        .and(path(CHAT))
+        .and(header("authorization", "Bearer sk-secret"))
+        .and(body_json(want))
+        .respond_with(ok(&chat("Ask v-17.", "stop")))
+        .mount(&server)
+        .await;
+    let attempt = open_ai(&server.uri()).attempt(&prompt()).await;
+    let completion = attempt.result.unwrap();
+    assert_eq!(completion.text, "Ask v-17.");
+    assert_eq!(completion.model, "gpt-test-2026-10-01");
+    assert_eq!(
+        (completion.prompt_tokens, completion.completion_tokens),
+        (100, 20)
+    );
+    assert_eq!(completion.request_id.as_deref(), Some("req-1"));
+    assert!((completion.cost_usd.unwrap() - 0.0004).abs() < 1e-12);
+    assert!(attempt.call.unwrap().usable && !completion.simulated);
+}
+
+#[tokio::test]
+async fn the_knobs_of_the_openai_dialect_reach_the_wire() {
+    let server = server(vec![ok(&chat("yes", "stop"))]).await;
+    let mut endpoint = endpoint(&server.uri());
+    endpoint.temperature = Some(0.5);
+    endpoint.api_key = SecretString::from("");
+    let options = OpenAiOptions {
+        organisation: Some("org-1".to_owned()),
+        token_limit: TokenLimit::MaxTokens,
+    };
+    OpenAi::new(&endpoint, &options)
+        .unwrap()
+        .attempt(&prompt())
+        .await
+        .result
+        .unwrap();
+    let request = &server.received_requests().await.unwrap()[0];
+    let body: Value = request.body_json().unwrap();
+    assert_eq!(
+        (&body["max_tokens"], &body["temperature"]),
+        (&json!(300), &json!(0.5))
+    );
+    assert_eq!(body.get("max_completion_tokens"), None);
+    assert_eq!(request.headers["openai-organization"], "org-1");
+    assert!(!request.headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn an_anthropic_request_carries_what_its_contract_asks() {
+    let server = MockServer::start().await;
+    let want = json!({
+        "model": "gpt-test", "max_tokens": 300, "system": "Advise.",
+        "messages": [{"role": "user", "content": "Which florist?"}],
+    });
+    let reply = json!({
+        "id": "msg_1", "model": "claude-test", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Ask v-17."}],
+        "usage": {"input_tokens": 100, "output_tokens": 20},
+    });
+    Mock::given(method("POST"))
+        .and(path("/v1/messages"))
+        .and(header("x-api-key", KEY))
+        .and(header("anthropic-version", "2023-06-01"))
+        .and(body_json(want))
+        .respond_with(ResponseTemplate::new(200).set_body_json(reply))
+        .mount(&server)
+        .await;
+    let attempt = Anthropic::new(&endpoint(&server.uri()))
+        .unwrap()
+        .attempt(&prompt())
+        .await;
+    let completion = attempt.result.unwrap();
+    assert_eq!(
+        (completion.text.as_str(), completion.model.as_str()),
+        ("Ask v-17.", "claude-test")
+    );
+    assert_eq!(completion.request_id.as_deref(), Some("msg_1"));
+    // Priced by the name that was asked for, since the table does not know the other.
+    assert!((completion.cost_usd.unwrap() - 0.0004).abs() < 1e-12);
+}
+
+#[tokio::test]
+async fn five_hundreds_are_retried_until_the_provider_is_back() {
+    let down = || ResponseTemplate::new(503);
+    let server = server(vec![
+        down(),
+        ResponseTemplate::new(529),
+        ok(&chat("yes", "stop")),
+    ])
+    .await;
+    let outcome = ask(&server).await;
+    assert_eq!(
+        (code(&outcome), outcome.attempts, outcome.calls.len()),
+        ("answered", 3, 1)
+    );
+}
+
+#[tokio::test]
+async fn retry_after_is_read_from_seconds_and_from_a_date() {
+    for (value, want) in [("7", 7), ("Sun, 22 Nov 2026 10:00:30 GMT", 30)] {
+        let reply = ResponseTemplate::new(429)
+            .insert_header("retry-after", value)
+            .set_body_json(
+                json!({"error": {"code": "rate_limit_exceeded", "message": "slow down"}}),
+            );
+        let server = server(vec![reply]).await;
+        let want = ProviderError::RateLimited {
+            message: "slow down".to_owned(),
+            retry_after: Some(Duration::from_secs(want)),
+        };
+        let ai = Ai::new(Arc::new(open_ai(&server.uri())), options());
+        let until = Until::at(Instant::now() + Duration::from_secs(5));
+        let outcome = ai.complete(&prompt(), &until).await;
+        assert_eq!(
+            (outcome.result, outcome.attempts),
+            (Err(want), 1),
+            "{value}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_with_a_short_wait_is_waited_out() {
+    let limited = ResponseTemplate::new(429).insert_header("retry-after-ms", "80");
+    let server = server(vec![limited, ok(&chat("yes", "stop"))]).await;
+    let started = Instant::now();
+    let outcome = ask(&server).await;
+    assert_eq!((code(&outcome), outcome.attempts), ("answered", 2));
+    assert!(started.elapsed() >= Duration::from_millis(80));
+}
+
+#[tokio::test]
+async fn an_empty_account_and_refused_credentials_are_asked_once() {
+    let quota = json!({"error": {"code": "insufficient_quota", "message": "check your plan"}});
+    let wrong = json!({"error": {"message": format!("Incorrect API key provided: {KEY}")}});
+    for (status, body, want) in [
+        (429, quota, "out_of_funds"),
+        (401, wrong.clone(), "unauthorised"),
+        (400, wrong.clone(), "bad_request"),
+        (422, wrong.clone(), "bad_request"),
+        (301, wrong, "bad_request"),
+    ] {
+        let reply = ResponseTemplate::new(status)
+            .insert_header("location", "/elsewhere")
+            .set_body_json(body);
+        let server = server(vec![reply]).await;
+        let outcome = ask(&server).await;
+        assert_eq!((code(&outcome), requests(&server).await), (want, 1));
+        assert_eq!(outcome.calls, []);
+        let message = outcome.result.unwrap_err().to_string();
+        assert!(!message.contains(KEY), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn replies_that_cannot_be_used_are_never_answers_and_never_bought_again() {
+    let text = |body: &str| ResponseTemplate::new(200).set_body_string(body);
+    let refusal = json!({"choices": [{"message": {"content": null, "refusal": "no"}}]});
+    for (reply, want) in [
+        (text("<html>502 Bad Gateway</html>"), "unusable_reply"),
+        (text("{\"choices\": [{\"mess"), "unusable_reply"),
+        (text(""), "unusable_reply"),
+        (text(" \n"), "unusable_reply"),
+        (text("{}"), "unusable_reply"),
+        (text("null"), "unusable_reply"),
+        (text("{\"choices\": []}"), "unusable_reply"),
+        (
+            text("{\"error\": {\"message\": \"upstream broke\"}}"),
+            "unusable_reply",
+        ),
+        (
+            text("{\"error\": {\"code\": 400, \"message\": \"no\"}}"),
+            "bad_request",
+        ),
+        (text(&"x".repeat(70_000)), "unusable_reply"),
+        (ok(&chat("half a sen", "length")), "truncated"),
+        (ok(&chat("x", "content_filter")), "filtered"),
+        (ok(&chat(" \n\t", "stop")), "empty"),
+        (ok(&refusal), "refused"),
+    ] {
+        let server = server(vec![reply]).await;
+        let outcome = ask(&server).await;
+        assert_eq!((code(&outcome), requests(&server).await), (want, 1));
+        assert_eq!(outcome.calls.len(), 1, "{want} may have been charged");
+        assert!(!outcome.calls[0].usable);
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_reply_is_paid_for() {
+    let server = server(vec![ok(&chat("half a sen", "length"))]).await;
+    let outcome = ask(&server).await;
+    let call = &outcome.calls[0];
+    assert_eq!((call.prompt_tokens, call.completion_tokens), (100, 20));
+    assert!((call.cost_usd.unwrap() - 0.0004).abs() < 1e-12);
+    assert_eq!(
+        outcome.result,
+        Err(ProviderError::Truncated {
+            completion_tokens: 20
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_model_without_a_price_has_an_unknown_cost() {
+    let mut reply = chat("yes", "stop");
+    reply["model"] = json!("other");
+    let server = server(vec![ok(&reply)]).await;
+    let mut endpoint = endpoint(&format!("{}/v1", server.uri()));
+    endpoint.model = "another".to_owned();
+    let provider = OpenAi::new(&endpoint, &OpenAiOptions::default()).unwrap();
+    assert_eq!(
+        provider.attempt(&prompt()).await.result.unwrap().cost_usd,
+        None
+    );
+}
+
+#[tokio::test]
+async fn slow_headers_time_out_and_are_not_asked_again() {
+    let reply = ok(&chat("yes", "stop")).set_delay(Duration::from_secs(30));
+    let server = server(vec![reply]).await;
+    let mut endpoint = endpoint(&server.uri());
+    endpoint.timeouts.first_byte = Duration::from_millis(100);
+    let provider = OpenAi::new(&endpoint, &OpenAiOptions::default()).unwrap();
+    let ai = Ai::new(Arc::new(provider), options());
+    let outcome = ai.complete(&prompt(), &Until::forever()).await;
+    let after = Duration::from_millis(100);
+    assert_eq!(
+        outcome.result,
+        Err(ProviderError::Timeout {
+            phase: Phase::FirstByte,
+            after
+        })
+    );
+    assert_eq!((outcome.attempts, outcome.calls.len()), (1, 1));
+}
+
+/// A server that sends good headers and half a body to each caller, then closes or stalls.
+async fn half_a_body(stalls: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900";
+            stream
+                .write_all(format!("{head}\r\n\r\n{{\"choices\": [").as_bytes())
+                .await
+                .unwrap();
+            if !stalls {
+                stream.shutdown().await.unwrap();
+            }
+            // Kept: closing with unread bytes would reset the connection.
+            open.push(stream);
+        }
+    });
+    uri
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_times_out_and_one_that_breaks_off_is_unusable() {
+    let after = Duration::from_millis(200);
+    let timeout = ProviderError::Timeout {
+        phase: Phase::Total,
+        after,
+    };
+    let cut_short = ProviderError::Unusable {
+        problem: ReplyProblem::CutShort,
+    };
+    for (stalls, want) in [(true, timeout), (false, cut_short)] {
+        let mut endpoint = endpoint(&half_a_body(stalls).await);
+        if stalls {
+            endpoint.timeouts.total = after;
+        }
+        let provider = OpenAi::new(&endpoint, &OpenAiOptions::default()).unwrap();
+        let attempt = provider.attempt(&prompt()).await;
+        assert_eq!(attempt.result, Err(want));
+        assert!(
+            attempt
+                .call
+                .is_some_and(|call| !call.usable && call.cost_usd.is_none())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_retried_and_costs_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    // https too: the TLS set-up comes first and must not be what fails.
+    for scheme in ["http", "https"] {
+        let provider = open_ai(&format!("{scheme}://{address}"));
+        let ai = Ai::new(
+            Arc::new(provider),
+            AiOptions {
+                max_retries: 2,
+                ..options()
+            },
+        );
+        let outcome = ai.complete(&prompt(), &Until::forever()).await;
+        assert_eq!(
+            (code(&outcome), outcome.attempts),
+            ("provider_unavailable", 3)
+        );
+        assert_eq!(outcome.calls, []);
+        let message = outcome.result.unwrap_err().to_string();
+        assert!(
+            message.to_lowercase().contains("connection refused"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn anthropics_faults_are_classified_alike() {
+    let error = |kind: &str, message: &str| json!({"type": "error", "error": {"type": kind, "message": message}});
+    let low = error(
+        "invalid_request_error",
+        "Your credit balance is too low to access the Anthropic API.",
+    );
+    for (status, body, want) in [
+        (
+            529,
+            error("overloaded_error", "Overloaded"),
+            "provider_unavailable",
+        ),
+        (429, error("rate_limit_error", "slow down"), "rate_limited"),
+        (400, low, "out_of_funds"),
+        (
+            401,
+            error("authentication_error", "invalid x-api-key"),
+            "unauthorised",
+        ),
+        (
+            200,
+            json!({"content": [{"type": "text", "text": "no"}], "stop_reason": "refusal"}),
+            "refused",
+        ),
+        (200, error("api_error", "broke"), "unusable_reply"),
+    ] {
+        let server = server(vec![ResponseTemplate::new(status).set_body_json(body)]).await;
+        let provider = Anthropic::new(&endpoint(&server.uri())).unwrap();
+        let result = provider.attempt(&prompt()).await.result;
+        assert_eq!(result.unwrap_err().code(), want);
+    }
+}
+
+#[test]
+fn endpoints_that_cannot_work_are_refused_at_once() {
+    let mut newline = endpoint("http://127.0.0.1:1");
+    newline.api_key = SecretString::from("sk\n");
+    let error = OpenAi::new(&newline, &OpenAiOptions::default())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("API key") && !error.contains("sk"),
+        "{error}"
+    );
+    assert!(Anthropic::new(&endpoint("localhost:8080")).is_err());
+}

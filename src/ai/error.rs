@@ -1,0 +1,366 @@
+//! Why there is no answer, from a closed set: for retries, the circuit breaker and the asker.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::model::AnswerError;
+
+/// Why a prompt has no usable answer. None of these is ever stored.
+///
+/// Messages of providers are cut to [`MESSAGE_LIMIT`] characters and hold no key of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProviderError {
+    /// No connection, or one that broke before the reply began.
+    #[error("the AI provider cannot be reached: {detail}")]
+    Unreachable { detail: String },
+    /// 408, 409, 5xx or 529.
+    #[error("the AI provider answered {status}: {message}")]
+    Unavailable {
+        status: u16,
+        message: String,
+        retry_after: Option<Duration>,
+    },
+    /// 429 that waiting heals.
+    #[error("the AI provider limits our rate: {message}")]
+    RateLimited {
+        message: String,
+        retry_after: Option<Duration>,
+    },
+    /// The account has no money or quota left: only people can heal it.
+    #[error("the AI provider's account is out of funds: {message}")]
+    OutOfFunds { status: u16, message: String },
+    /// 401 or 403.
+    #[error("the AI provider refuses our credentials ({status}): {message}")]
+    Unauthorised { status: u16, message: String },
+    /// Any other status that asking again would not change.
+    #[error("the AI provider refuses the request ({status}): {message}")]
+    BadRequest { status: u16, message: String },
+    #[error("no complete reply from the AI provider within {after:?} ({phase})")]
+    Timeout { phase: Phase, after: Duration },
+    #[error("the AI provider's reply cannot be used: {problem}")]
+    Unusable { problem: ReplyProblem },
+    /// The model declined to answer.
+    #[error("the model declined to answer: {message}")]
+    Refused { message: String },
+    /// The provider's content filter took the answer away.
+    #[error("the AI provider's content filter withheld the answer")]
+    Filtered,
+    /// The answer hit a length limit and ends in the middle.
+    #[error("the answer was cut off at {completion_tokens} tokens")]
+    Truncated { completion_tokens: u64 },
+    #[error("the answer is empty")]
+    Empty,
+    /// Not sent: too many failures lately.
+    #[error(
+        "calls to the AI provider are suspended after repeated failures, next try in {retry_after:?}"
+    )]
+    CircuitOpen { retry_after: Duration },
+    /// Not sent: too many calls already wait for their turn.
+    #[error("{waiting} calls already wait for the AI provider")]
+    Overloaded { waiting: usize },
+    /// Not sent: no one who waits could use it any more.
+    #[error("the last waiter's deadline passed before the call could be made")]
+    DeadlinePassed,
+}
+
+/// How many characters of a provider's own message are kept.
+pub const MESSAGE_LIMIT: usize = 300;
+
+/// Which limit of [`super::http::Timeouts`] ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Connect,
+    FirstByte,
+    Total,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::FirstByte => "waiting for its first byte",
+            Self::Total => "reading it to its end",
+        })
+    }
+}
+
+/// What is wrong with a reply whose status was good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ReplyProblem {
+    #[error("it is not JSON")]
+    NotJson,
+    #[error("it has no body")]
+    NoBody,
+    #[error("it holds no answer")]
+    NoChoices,
+    #[error("its answer is not text")]
+    NotText,
+    #[error("it reports an error under a good status")]
+    ErrorInReply,
+    #[error("it breaks off before its end")]
+    CutShort,
+    #[error("it is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+}
+
+/// What one attempt says about the provider's health, for the circuit breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It works, whatever it said.
+    Good,
+    /// It does not.
+    Bad,
+    /// Nothing was learnt.
+    Unknown,
+}
+
+impl ProviderError {
+    /// The code of `AiAnswer.error`; also a metric label.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } | Self::Unavailable { .. } => "provider_unavailable",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::OutOfFunds { .. } => "out_of_funds",
+            Self::Unauthorised { .. } => "unauthorised",
+            Self::BadRequest { .. } => "bad_request",
+            Self::Timeout { .. } => "timeout",
+            Self::Unusable { .. } => "unusable_reply",
+            Self::Refused { .. } => "refused",
+            Self::Filtered => "filtered",
+            Self::Truncated { .. } => "truncated",
+            Self::Empty => "empty",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::Overloaded { .. } => "overloaded",
+            Self::DeadlinePassed => "deadline_passed",
+        }
+    }
+
+    /// As it stands in an answer that failed.
+    pub fn to_answer_error(&self) -> AnswerError {
+        AnswerError {
+            code: self.code().to_owned(),
+            message: self.to_string(),
+            retryable: self.retryable(),
+        }
+    }
+
+    /// Every code there is.
+    pub const CODES: &'static [&'static str] = &[
+        "provider_unavailable",
+        "rate_limited",
+        "out_of_funds",
+        "unauthorised",
+        "bad_request",
+        "timeout",
+        "unusable_reply",
+        "refused",
+        "filtered",
+        "truncated",
+        "empty",
+        "circuit_open",
+        "overloaded",
+        "deadline_passed",
+    ];
+
+    /// Whether the same question may succeed later without anyone changing anything
+    /// (`AiAnswer.error.retryable`).
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Unavailable { .. }
+            | Self::RateLimited { .. }
+            | Self::Timeout { .. }
+            | Self::Unusable { .. }
+            | Self::Empty
+            | Self::CircuitOpen { .. }
+            | Self::Overloaded { .. }
+            | Self::DeadlinePassed => true,
+            Self::OutOfFunds { .. }
+            | Self::Unauthorised { .. }
+            | Self::BadRequest { .. }
+            | Self::Refused { .. }
+            | Self::Filtered
+            | Self::Truncated { .. } => false,
+        }
+    }
+
+    /// Whether [`super::Ai`] itself asks again. Narrower than [`ProviderError::retryable`]: a
+    /// request that timed out after it was sent, or whose reply was unusable, has probably been
+    /// charged for, and asking again would buy it twice.
+    pub(super) fn asked_again(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Unavailable { .. }
+                | Self::RateLimited { .. }
+                | Self::Timeout {
+                    phase: Phase::Connect,
+                    ..
+                }
+        )
+    }
+
+    /// Whether an expired entry may be served instead (`stale_if_error`): the provider is away,
+    /// rather than having judged this very question.
+    pub fn provider_away(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Unavailable { .. }
+            | Self::RateLimited { .. }
+            | Self::OutOfFunds { .. }
+            | Self::Unauthorised { .. }
+            | Self::Timeout { .. }
+            | Self::Unusable { .. }
+            | Self::CircuitOpen { .. }
+            | Self::Overloaded { .. } => true,
+            Self::BadRequest { .. }
+            | Self::Refused { .. }
+            | Self::Filtered
+            | Self::Truncated { .. }
+            | Self::Empty
+            | Self::DeadlinePassed => false,
+        }
+    }
+
+    /// The least time to wait before asking again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
+                *retry_after
+            }
+            Self::CircuitOpen { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::Unusable { .. } => Health::Bad,
+            // A 429 comes from something that lives and says nothing about the model behind it.
+            Self::RateLimited { .. }
+            | Self::CircuitOpen { .. }
+            | Self::Overloaded { .. }
+            | Self::DeadlinePassed => Health::Unknown,
+            // Without funds or rights each call fails at once by itself; an open circuit would
+            // only hide the reason from those who can heal it.
+            Self::OutOfFunds { .. }
+            | Self::Unauthorised { .. }
+            | Self::BadRequest { .. }
+            | Self::Refused { .. }
+            | Self::Filtered
+            | Self::Truncated { .. }
+            | Self::Empty => Health::Good,
+        }
+    }
+}
+
+/// A provider's message made fit for logs and answers: one line, bounded, without `secret`.
+pub(super) fn clean_message(message: &str, secret: &str) -> String {
+    let message = if secret.is_empty() {
+        message.to_owned()
+    } else {
+        message.replace(secret, "***")
+    };
+    let mut line: String = message
+        .split_whitespace()
+        .flat_map(|word| [" ", word])
+        .skip(1)
+        .flat_map(str::chars)
+        .filter(|c| !c.is_control())
+        .take(MESSAGE_LIMIT + 1)
+        .collect();
+    if let Some((cut, _)) = line.char_indices().nth(MESSAGE_LIMIT) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_of_each() -> Vec<ProviderError> {
+        let message = || "m".to_owned();
+        let after = Duration::from_secs(1);
+        vec![
+            ProviderError::Unreachable { detail: message() },
+            ProviderError::RateLimited {
+                message: message(),
+                retry_after: Some(after),
+            },
+            ProviderError::OutOfFunds {
+                status: 429,
+                message: message(),
+            },
+            ProviderError::Unauthorised {
+                status: 401,
+                message: message(),
+            },
+            ProviderError::BadRequest {
+                status: 400,
+                message: message(),
+            },
+            ProviderError::Timeout {
+                phase: Phase::Total,
+                after,
+            },
+            ProviderError::Unusable {
+                problem: ReplyProblem::NotJson,
+            },
+            ProviderError::Refused { message: message() },
+            ProviderError::Filtered,
+            ProviderError::Truncated {
+                completion_tokens: 5,
+            },
+            ProviderError::Empty,
+            ProviderError::CircuitOpen { retry_after: after },
+            ProviderError::Overloaded { waiting: 3 },
+            ProviderError::DeadlinePassed,
+        ]
+    }
+
+    #[test]
+    fn the_set_of_codes_is_closed() {
+        let codes: Vec<&str> = one_of_each().iter().map(ProviderError::code).collect();
+        assert_eq!(codes, ProviderError::CODES);
+    }
+
+    #[test]
+    fn whatever_is_asked_again_is_retryable() {
+        for error in one_of_each() {
+            assert!(error.retryable() || !error.asked_again(), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_answer_carries_the_code_the_message_and_whether_to_ask_again() {
+        let error = ProviderError::Unavailable {
+            status: 503,
+            message: "busy".to_owned(),
+            retry_after: None,
+        };
+        let want = AnswerError {
+            code: "provider_unavailable".to_owned(),
+            message: "the AI provider answered 503: busy".to_owned(),
+            retryable: true,
+        };
+        assert_eq!(error.to_answer_error(), want);
+    }
+
+    #[test]
+    fn messages_are_one_bounded_line_without_our_key() {
+        assert_eq!(
+            clean_message("bad key sk-1\n  given", "sk-1"),
+            "bad key *** given"
+        );
+        assert_eq!(clean_message("", ""), "");
+        let long = clean_message(&"é".repeat(1000), "");
+        assert_eq!(long.chars().count(), MESSAGE_LIMIT + 1);
+        assert!(long.ends_with('…'));
+    }
+}

@@ -1,0 +1,235 @@
+//! A provider that makes its answers up: for the demo, for tests and for trying rules without
+//! paying. Each answer says that it is simulated.
+//!
+//! What an answer says depends on the seed and the prompt alone; how long a call takes and
+//! whether it fails depends also on its number, so that a retry may succeed.
+
+mod advice;
+mod chance;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::error::ProviderError;
+use super::price::Price;
+use super::provider::{Attempt, PricedCall, Prompt, Provider};
+pub use chance::{Behaviour, Faults, Latency};
+
+/// What the simulator pretends to be.
+#[derive(Debug, Clone)]
+pub struct SimulatorOptions {
+    /// For logs and metric labels.
+    pub name: String,
+    pub model: String,
+    pub seed: u64,
+    pub behaviour: Behaviour,
+    pub input_usd_per_million: f64,
+    pub output_usd_per_million: f64,
+    /// Vendor ids to mention where the prompt names none.
+    pub vendor_pool: Vec<String>,
+    /// The share of answers that mention vendors of the pool, 0 to 1. Vendors that the prompt
+    /// names are always mentioned.
+    pub mention_rate: f64,
+    /// How many calls the log keeps; the oldest go first. 0 keeps none.
+    pub log_limit: usize,
+}
+
+impl Default for SimulatorOptions {
+    fn default() -> Self {
+        Self {
+            name: "simulator".to_owned(),
+            model: "simulated-planner-1".to_owned(),
+            seed: 0,
+            behaviour: Behaviour::default(),
+            input_usd_per_million: 2.5,
+            output_usd_per_million: 10.0,
+            vendor_pool: Vec::new(),
+            mention_rate: 0.6,
+            log_limit: 0,
+        }
+    }
+}
+
+/// Says what is true at the moment a call begins, given the vendors that its answer will mention;
+/// the text becomes part of the answer. So a later reader can tell which state of the world an
+/// answer was made from. Called when the call begins, not when it ends: the worst that a real
+/// model may do.
+pub type Facts = Arc<dyn Fn(&Prompt, &[String]) -> String + Send + Sync>;
+
+/// One call, as the log keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedCall {
+    /// From 0.
+    pub number: u64,
+    pub began: Instant,
+    pub prompt: Prompt,
+    /// The error's code, where it fails.
+    pub fails_with: Option<&'static str>,
+}
+
+pub struct Simulator {
+    options: SimulatorOptions,
+    facts: Option<Facts>,
+    state: Mutex<State>,
+}
+
+struct State {
+    behaviour: Behaviour,
+    calls: u64,
+    log: VecDeque<LoggedCall>,
+}
+
+impl Simulator {
+    pub fn new(options: SimulatorOptions) -> Self {
+        let behaviour = options.behaviour.clone();
+        let state = Mutex::new(State {
+            behaviour,
+            calls: 0,
+            log: VecDeque::new(),
+        });
+        Self {
+            options,
+            facts: None,
+            state,
+        }
+    }
+
+    pub fn with_facts(self, facts: Facts) -> Self {
+        Self {
+            facts: Some(facts),
+            ..self
+        }
+    }
+
+    /// From the next call on.
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.state().behaviour = behaviour;
+    }
+
+    /// How many calls have begun.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// The last calls, oldest first, at most `log_limit`.
+    pub fn log(&self) -> Vec<LoggedCall> {
+        self.state().log.iter().cloned().collect()
+    }
+
+    /// Decides what becomes of a call, and writes it down.
+    fn begin(&self, prompt: &Prompt) -> (Duration, Option<ProviderError>) {
+        let digest = digest(prompt);
+        let mut state = self.state();
+        let number = state.calls;
+        state.calls += 1;
+        let mut rng = chance::rng(self.options.seed, digest, Some(number));
+        let latency = state.behaviour.latency.draw(&mut rng);
+        let error = state.behaviour.faults.draw(&mut rng);
+        if self.options.log_limit > 0 {
+            if state.log.len() >= self.options.log_limit {
+                state.log.pop_front();
+            }
+            let fails_with = error.as_ref().map(ProviderError::code);
+            let prompt = prompt.clone();
+            state.log.push_back(LoggedCall {
+                number,
+                began: Instant::now(),
+                prompt,
+                fails_with,
+            });
+        }
+        (latency, error)
+    }
+
+    fn answer(&self, prompt: &Prompt) -> String {
+        let mut rng = chance::rng(self.options.seed, digest(prompt), None);
+        let vendors = advice::vendors(
+            &prompt.user,
+            &self.options.vendor_pool,
+            self.options.mention_rate,
+            &mut rng,
+        );
+        let facts = self.facts.as_ref().map(|facts| facts(prompt, &vendors));
+        advice::write(&prompt.user, &vendors, facts.as_deref(), &mut rng)
+    }
+
+    fn account(&self, prompt: &Prompt, text: &str, began: Instant) -> PricedCall {
+        let prompt_tokens = tokens(&prompt.system) + tokens(&prompt.user);
+        let completion_tokens = tokens(text);
+        let price = Price {
+            pattern: self.options.model.clone(),
+            input_usd_per_million: self.options.input_usd_per_million,
+            output_usd_per_million: self.options.output_usd_per_million,
+        };
+        PricedCall {
+            model: self.options.model.clone(),
+            prompt_tokens,
+            completion_tokens,
+            cost_usd: Some(price.cost_usd(prompt_tokens, completion_tokens)),
+            request_id: Some(format!("sim-{:016x}", digest(prompt))),
+            simulated: true,
+            usable: true,
+            elapsed: began.elapsed(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Provider for Simulator {
+    fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    fn attempt<'a>(&'a self, prompt: &'a Prompt) -> BoxFuture<'a, Attempt> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let (latency, error) = self.begin(prompt);
+            let text = self.answer(prompt);
+            if !latency.is_zero() {
+                tokio::time::sleep(latency).await;
+            }
+            let Some(error) = error else {
+                return Attempt::replied(self.account(prompt, &text, began), Ok(text));
+            };
+            if !chance::is_charged(&error) {
+                return Attempt::failed(error);
+            }
+            // Half an answer, where it was cut off; the half was written all the same.
+            let half = text
+                .char_indices()
+                .nth(text.chars().count() / 2)
+                .map_or(0, |(at, _)| at);
+            Attempt::replied(self.account(prompt, &text[..half], began), Err(error))
+        })
+    }
+}
+
+/// Four bytes a token: what English text comes to with usual tokenisers.
+fn tokens(text: &str) -> u64 {
+    u64::try_from(text.len().div_ceil(4)).unwrap_or(u64::MAX)
+}
+
+fn digest(prompt: &Prompt) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    // The length keeps the border between the two.
+    hasher.update(
+        &u64::try_from(prompt.system.len())
+            .unwrap_or(u64::MAX)
+            .to_le_bytes(),
+    );
+    hasher
+        .update(prompt.system.as_bytes())
+        .update(prompt.user.as_bytes());
+    let hash = hasher.finalize();
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests;
