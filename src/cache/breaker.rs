@@ -1,0 +1,235 @@
+//! A circuit breaker: after repeated failures a layer is left alone for a while, then asked once.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerOptions {
+    /// Failures in a row that open it. Default 5.
+    pub failures: u32,
+    /// How long it stays open before one call may probe. Default 1 s.
+    pub open_for: Duration,
+}
+
+impl Default for BreakerOptions {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            open_for: Duration::from_secs(1),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BreakerState {
+    /// Calls pass.
+    Closed = 0,
+    /// Calls are refused at once.
+    Open = 1,
+    /// One call is on its way to find out; the others are refused.
+    HalfOpen = 2,
+}
+
+/// Shared by all callers of one layer. While it is closed, a call costs two atomic operations.
+#[derive(Debug)]
+pub struct Breaker {
+    options: BreakerOptions,
+    /// Mirrors `open` for the fast path and for gauges.
+    state: AtomicU8,
+    failures_in_a_row: AtomicU32,
+    opened_total: AtomicU64,
+    probe_at: Mutex<Instant>,
+}
+
+/// Leave for one call. Say how it ended; dropped without a word (the call was cancelled), a probe
+/// is given back for the next caller and an ordinary call counts for nothing.
+#[derive(Debug)]
+#[must_use]
+pub struct Pass<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
+    ended: bool,
+}
+
+impl Breaker {
+    pub fn new(options: BreakerOptions) -> Self {
+        Self {
+            options,
+            state: AtomicU8::new(BreakerState::Closed as u8),
+            failures_in_a_row: AtomicU32::new(0),
+            opened_total: AtomicU64::new(0),
+            probe_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Leave for one call, or `None` while the layer is to be left alone.
+    pub fn admit(&self) -> Option<Pass<'_>> {
+        let probe = match self.state() {
+            BreakerState::Closed => false,
+            BreakerState::HalfOpen => return None,
+            BreakerState::Open => {
+                let probe_at = self.lock();
+                if self.state() != BreakerState::Open || Instant::now() < *probe_at {
+                    return None;
+                }
+                self.set(BreakerState::HalfOpen);
+                true
+            }
+        };
+        Some(Pass {
+            breaker: self,
+            probe,
+            ended: false,
+        })
+    }
+
+    pub fn state(&self) -> BreakerState {
+        match self.state.load(Ordering::Acquire) {
+            0 => BreakerState::Closed,
+            1 => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
+        }
+    }
+
+    /// How many times it opened.
+    pub fn opened_total(&self) -> u64 {
+        self.opened_total.load(Ordering::Relaxed)
+    }
+
+    /// Ends the wait of an open breaker: there is a reason to believe that the layer is back.
+    pub fn probe_now(&self) {
+        *self.lock() = Instant::now();
+    }
+
+    fn set(&self, state: BreakerState) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.probe_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) {
+        let mut probe_at = self.lock();
+        *probe_at = Instant::now() + self.options.open_for;
+        self.set(BreakerState::Open);
+        self.opened_total.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Pass<'_> {
+    pub fn succeeded(mut self) {
+        self.ended = true;
+        let breaker = self.breaker;
+        // A success that began before the breaker opened says nothing about now.
+        if self.probe || breaker.state() == BreakerState::Closed {
+            if breaker.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+                breaker.failures_in_a_row.store(0, Ordering::Relaxed);
+            }
+            if self.probe {
+                breaker.set(BreakerState::Closed);
+            }
+        }
+    }
+
+    /// True when this failure opened the breaker.
+    pub fn failed(mut self) -> bool {
+        self.ended = true;
+        let breaker = self.breaker;
+        if self.probe {
+            breaker.open();
+            return true;
+        }
+        let failures = breaker.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        let opens =
+            failures == breaker.options.failures.max(1) && breaker.state() == BreakerState::Closed;
+        if opens {
+            breaker.open();
+        }
+        opens
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if self.probe && !self.ended {
+            let _unchanged = self.breaker.lock();
+            self.breaker.set(BreakerState::Open);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> Breaker {
+        Breaker::new(BreakerOptions {
+            failures: 3,
+            open_for: Duration::from_secs(1),
+        })
+    }
+
+    fn fail(breaker: &Breaker, times: usize) {
+        for _ in 0..times {
+            breaker.admit().unwrap().failed();
+        }
+    }
+
+    #[test]
+    fn only_failures_in_a_row_open_it() {
+        let breaker = breaker();
+        fail(&breaker, 2);
+        breaker.admit().unwrap().succeeded();
+        fail(&breaker, 2);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert!(breaker.admit().unwrap().failed());
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(breaker.admit().is_none());
+        assert_eq!(breaker.opened_total(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_its_time_one_probe_decides() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let probe = breaker.admit().unwrap();
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert!(breaker.admit().is_none(), "one probe only");
+        assert!(probe.failed());
+        assert!(breaker.admit().is_none());
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+        breaker.admit().unwrap().succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        fail(&breaker, 2);
+        assert_eq!(breaker.state(), BreakerState::Closed, "counted anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancelled_probe_is_given_back() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        breaker.probe_now();
+        drop(breaker.admit().unwrap());
+        assert_eq!(breaker.state(), BreakerState::Open);
+        breaker.admit().unwrap().succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn what_began_before_it_opened_neither_closes_nor_prolongs_it() {
+        let breaker = breaker();
+        let (early, late) = (breaker.admit().unwrap(), breaker.admit().unwrap());
+        fail(&breaker, 3);
+        early.succeeded();
+        assert!(!late.failed());
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.opened_total(), 1);
+    }
+}

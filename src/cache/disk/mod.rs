@@ -1,0 +1,361 @@
+//! The disk layer: sled, as state that can be lost.
+//!
+//! One thread of its own opens the folder, writes and sweeps ([`writer`]); reads happen where they
+//! are asked for. Whatever goes wrong with the folder costs this layer's hits and nothing else:
+//! what is corrupt is put aside and rebuilt ([`open`]), what the machine refuses is tried again.
+
+mod open;
+mod sweep;
+mod writer;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::{self, BoxFuture, FutureExt as _};
+use tokio::sync::{oneshot, watch};
+
+use super::breaker::{Breaker, BreakerOptions, BreakerState};
+use super::{Layer, LayerError, Lookup, Put, sealed};
+use crate::clock::Clock;
+use crate::model::entry::Header;
+use crate::model::{CacheKey, Entry, KeyHash, LayerName};
+
+pub use open::DiskError;
+use open::Store;
+use writer::Command;
+
+#[derive(Debug, Clone)]
+pub struct DiskOptions {
+    /// The folder; made when missing. `<path>.lock` beside it is held while the layer is open.
+    pub path: PathBuf,
+    /// sled's page cache. Default 64 MiB.
+    pub page_cache_bytes: u64,
+    /// How much the stored entries may take together (keys and values; the files take up to about
+    /// three times that, and do not shrink). Beyond it the sweep evicts in key hash order, which
+    /// is as good as at random. Default 4 GiB.
+    pub max_bytes: u64,
+    /// Writes that may wait; one more is refused as overloaded. Default 1024.
+    pub queue: usize,
+    /// Writes that share one flush. Default 256.
+    pub max_batch: usize,
+    /// How long opening (with sled's recovery) may take. Default 30 s.
+    pub open_timeout: Duration,
+    /// After a failure: how long until the folder is opened again. Default 1 s.
+    pub reopen_after: Duration,
+    /// Corrupt folders that are kept beside, `<path>.quarantine-<ms>`; older ones are deleted.
+    /// Default 2.
+    pub quarantines: usize,
+    /// Entries a second that the background sweep looks at. Default 2000.
+    pub sweep_per_sec: u32,
+    pub breaker: BreakerOptions,
+}
+
+impl DiskOptions {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            page_cache_bytes: 64 << 20,
+            max_bytes: 4 << 30,
+            queue: 1024,
+            max_batch: 256,
+            open_timeout: Duration::from_secs(30),
+            reopen_after: Duration::from_secs(1),
+            quarantines: 2,
+            sweep_per_sec: 2000,
+            breaker: BreakerOptions::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Known once the sweep has been through the folder.
+    pub entries: Option<u64>,
+    /// Of the entries counted so far: keys and values.
+    pub entry_bytes: u64,
+    /// What the files take; measured by the sweep every few seconds.
+    pub file_bytes: u64,
+    pub queued: u64,
+    pub breaker: BreakerState,
+    /// How many times the folder was found corrupt, put aside and rebuilt, since the start.
+    pub rebuilds: u64,
+    pub flushes: u64,
+    pub writes: u64,
+    /// Dropped because `keep_until` had passed.
+    pub expired: u64,
+    /// Dropped because there was no room.
+    pub evictions: u64,
+    /// Values that could not be read as the entry asked for; dropped.
+    pub unreadable: u64,
+}
+
+/// The open layer. Dropping it ends its thread, which finishes what is queued first.
+#[derive(Debug)]
+pub struct Disk {
+    shared: Arc<Shared>,
+    queue: SyncSender<Command>,
+    ended: watch::Receiver<bool>,
+}
+
+/// What readers and the writer's thread share.
+#[derive(Debug)]
+struct Shared {
+    options: DiskOptions,
+    clock: Clock,
+    /// `None` while it is being opened again.
+    store: ArcSwapOption<Store>,
+    breaker: Breaker,
+    closing: AtomicBool,
+    /// A reader met corruption; the writer rebuilds.
+    corrupt: AtomicBool,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Counters {
+    /// −1 until it is known.
+    entries: AtomicI64,
+    entry_bytes: AtomicU64,
+    file_bytes: AtomicU64,
+    queued: AtomicU64,
+    rebuilds: AtomicU64,
+    flushes: AtomicU64,
+    writes: AtomicU64,
+    expired: AtomicU64,
+    evictions: AtomicU64,
+    unreadable: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            entries: AtomicI64::new(-1),
+            entry_bytes: AtomicU64::default(),
+            file_bytes: AtomicU64::default(),
+            queued: AtomicU64::default(),
+            rebuilds: AtomicU64::default(),
+            flushes: AtomicU64::default(),
+            writes: AtomicU64::default(),
+            expired: AtomicU64::default(),
+            evictions: AtomicU64::default(),
+            unreadable: AtomicU64::default(),
+        }
+    }
+}
+
+impl Disk {
+    /// Opens the folder on a thread of its own, within `open_timeout`. A corrupt folder is put
+    /// aside and rebuilt ([`Disk::was_rebuilt`]); an error is a reason to go on without this
+    /// layer, not to stop.
+    pub async fn open(options: DiskOptions, clock: Clock) -> Result<Self, DiskError> {
+        let (open_timeout, path) = (options.open_timeout, options.path.clone());
+        let (queue, commands) = std::sync::mpsc::sync_channel(options.queue.max(1));
+        let (ended_tx, ended) = watch::channel(false);
+        let (opened_tx, opened) = oneshot::channel();
+        let shared = Arc::new(Shared {
+            breaker: Breaker::new(options.breaker),
+            options,
+            clock,
+            store: ArcSwapOption::empty(),
+            closing: AtomicBool::new(false),
+            corrupt: AtomicBool::new(false),
+            counters: Counters::default(),
+        });
+        let of_thread = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("disk-layer".to_owned())
+            .spawn(move || {
+                writer::run(of_thread, commands, opened_tx);
+                ended_tx.send_replace(true);
+            })
+            .map_err(|source| DiskError::Io {
+                path: path.clone(),
+                source,
+            })?;
+        match tokio::time::timeout(open_timeout, opened).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) => return Err(DiskError::Panicked { path }),
+            // The thread finds its report unwanted when it gets there, and ends.
+            Err(_) => {
+                return Err(DiskError::TimedOut {
+                    path,
+                    after: open_timeout,
+                });
+            }
+        }
+        Ok(Self {
+            shared,
+            queue,
+            ended,
+        })
+    }
+
+    /// Looks the key up on the calling thread: a few microseconds from the page cache, one read
+    /// of the disk else.
+    pub fn get_blocking(&self, key: &CacheKey) -> Lookup {
+        let Some(pass) = self.shared.breaker.admit() else {
+            return Lookup::Unavailable(LayerError::BreakerOpen);
+        };
+        let store = self.shared.store.load();
+        let Some(store) = store.as_ref() else {
+            return Lookup::Unavailable(LayerError::Away);
+        };
+        match read(store, key.hash()) {
+            Ok(found) => {
+                pass.succeeded();
+                found.map_or(Lookup::Miss, |bytes| self.opened(key, &bytes))
+            }
+            Err(error) => {
+                pass.failed();
+                if matches!(error, LayerError::Corrupt { .. }) {
+                    self.shared.corrupt.store(true, Ordering::Relaxed);
+                }
+                Lookup::Unavailable(error)
+            }
+        }
+    }
+
+    /// True when the folder was found corrupt at the start and rebuilt empty, or has been since.
+    pub fn was_rebuilt(&self) -> bool {
+        self.shared.counters.rebuilds.load(Ordering::Relaxed) > 0
+    }
+
+    pub fn stats(&self) -> DiskStats {
+        let counters = &self.shared.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DiskStats {
+            entries: u64::try_from(counters.entries.load(Ordering::Relaxed)).ok(),
+            entry_bytes: read(&counters.entry_bytes),
+            file_bytes: read(&counters.file_bytes),
+            queued: read(&counters.queued),
+            breaker: self.shared.breaker.state(),
+            rebuilds: read(&counters.rebuilds),
+            flushes: read(&counters.flushes),
+            writes: read(&counters.writes),
+            expired: read(&counters.expired),
+            evictions: read(&counters.evictions),
+            unreadable: read(&counters.unreadable),
+        }
+    }
+
+    /// Takes no more writes, finishes those that wait, flushes, closes the folder and gives its
+    /// lock back. Bound it with a time-out; cancelling it stops only the waiting.
+    pub async fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        let mut ended = self.ended.clone();
+        // An error says that the thread is gone, which is what is waited for.
+        if ended.wait_for(|ended| *ended).await.is_err() {
+            tracing::debug!("the disk layer's thread was gone already");
+        }
+    }
+
+    fn opened(&self, key: &CacheKey, bytes: &[u8]) -> Lookup {
+        match sealed::open(bytes, key) {
+            Ok(entry) if entry.header.keep_until >= self.shared.clock.now() => {
+                Lookup::Hit(Arc::new(entry))
+            }
+            // Dropped lazily; when the queue is full the sweep will come by.
+            Ok(_) => {
+                self.send_quietly(Command::Recheck { hash: key.hash() });
+                Lookup::Miss
+            }
+            Err(error) => {
+                tracing::debug!(%error, hash = ?key.hash(), "a stored value is not the entry asked for");
+                self.send_quietly(Command::Recheck { hash: key.hash() });
+                Lookup::Miss
+            }
+        }
+    }
+
+    fn send_quietly(&self, command: Command) {
+        if let Err(error) = self.send(command) {
+            tracing::trace!(%error, "a lazy removal is left to the sweep");
+        }
+    }
+
+    fn send(&self, command: Command) -> Result<(), LayerError> {
+        if self.shared.closing.load(Ordering::Acquire) {
+            return Err(LayerError::Closed);
+        }
+        let queued = &self.shared.counters.queued;
+        queued.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(command).map_err(|error| {
+            queued.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => LayerError::Overloaded {
+                    capacity: self.shared.options.queue,
+                },
+                TrySendError::Disconnected(_) => LayerError::Closed,
+            }
+        })
+    }
+
+    /// Queues a write and waits for the flush that covers it.
+    async fn write<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, LayerError>>) -> Command,
+    ) -> Result<T, LayerError> {
+        let (reply, replied) = oneshot::channel();
+        self.send(command(reply))?;
+        replied.await.unwrap_or(Err(LayerError::Closed))
+    }
+}
+
+impl Layer for Disk {
+    fn name(&self) -> LayerName {
+        LayerName::Disk
+    }
+
+    /// Reads on the calling thread: a read from the page cache takes less than handing it to
+    /// another thread and back.
+    fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Lookup> {
+        future::lazy(move |_| self.get_blocking(key)).boxed()
+    }
+
+    fn put<'a>(&'a self, entry: &'a Arc<Entry>) -> BoxFuture<'a, Result<Put, LayerError>> {
+        self.write(|reply| Command::Put {
+            entry: Arc::clone(entry),
+            reply,
+        })
+        .boxed()
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        not_newer_than: &'a Header,
+    ) -> BoxFuture<'a, Result<(), LayerError>> {
+        self.write(|reply| Command::Remove {
+            hash: key.hash(),
+            not_newer_than: Box::new(not_newer_than.clone()),
+            reply,
+        })
+        .boxed()
+    }
+}
+
+/// One read; a panic inside sled (which a damaged file can cause) becomes corruption.
+fn read(store: &Store, hash: KeyHash) -> Result<Option<sled::IVec>, LayerError> {
+    guarded(|| store.db.get(hash.0))
+}
+
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, LayerError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) if open::is_corruption(&error) => Err(LayerError::Corrupt {
+            detail: error.to_string().into(),
+        }),
+        Ok(Err(error)) => Err(LayerError::failed(error)),
+        Err(_) => Err(LayerError::Corrupt {
+            detail: "sled panicked".into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The sweep: goes round the folder in key order, a little at a time, counts what is there and
+//! drops what is past its time or what there is no room for.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::open::Store;
+use super::{LayerError, Shared, guarded, sealed};
+use crate::model::KeyHash;
+
+/// The most entries that are looked at between two groups of writes.
+const CHUNK: usize = 128;
+/// The longest that a chunk may take, in time.
+const SLICE: Duration = Duration::from_millis(2);
+const MEASURE_FILES_EVERY: Duration = Duration::from_secs(5);
+
+/// Where the round stands. Only the writer's thread changes the folder, so that the counts are
+/// exact once the first round is complete.
+pub(super) struct Sweep {
+    per_sec: u32,
+    last: Instant,
+    files_measured: Option<Instant>,
+    /// The first key of this round not yet looked at.
+    cursor: Vec<u8>,
+    /// The first round counts; the later ones only drop.
+    counting: bool,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Sweep {
+    pub(super) fn new(per_sec: u32) -> Self {
+        Self {
+            per_sec,
+            last: Instant::now(),
+            files_measured: None,
+            cursor: Vec::new(),
+            counting: true,
+            entries: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Begins anew with another folder.
+    pub(super) fn restart(&mut self, shared: &Shared) {
+        *self = Self::new(self.per_sec);
+        self.publish(shared);
+    }
+
+    /// Takes note of one write: the lengths of the value before and after.
+    pub(super) fn changed(
+        &mut self,
+        shared: &Shared,
+        hash: KeyHash,
+        old: Option<usize>,
+        new: Option<usize>,
+    ) {
+        // What the first round has not reached yet will be counted when it gets there.
+        if self.counting && hash.0.as_slice() >= self.cursor.as_slice() {
+            return;
+        }
+        if let Some(len) = old {
+            self.forget(len);
+        }
+        if let Some(len) = new {
+            self.count(len);
+        }
+        self.publish(shared);
+    }
+
+    /// Looks at as many entries as the rate allows by now, a chunk at most; more when there is no
+    /// room.
+    pub(super) fn some(&mut self, shared: &Shared, store: &Store) -> Result<(), LayerError> {
+        self.measure_files(shared, store);
+        let over = self.bytes > shared.options.max_bytes;
+        let allowed = self.last.elapsed().as_secs_f64() * f64::from(self.per_sec);
+        if !over && allowed < 1.0 {
+            return Ok(());
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to the chunk"
+        )]
+        let chunk = if over {
+            CHUNK
+        } else {
+            allowed.min(CHUNK as f64) as usize
+        };
+        self.last = Instant::now();
+        let round = guarded(|| self.chunk(shared, store, chunk))?;
+        if round == Round::Complete {
+            self.cursor.clear();
+            self.counting = false;
+        }
+        self.publish(shared);
+        Ok(())
+    }
+
+    fn chunk(&mut self, shared: &Shared, store: &Store, chunk: usize) -> sled::Result<Round> {
+        let (now, began) = (shared.clock.now(), Instant::now());
+        for found in store.db.range(self.cursor.clone()..).take(chunk) {
+            let (key, value) = found?;
+            if self.counting {
+                self.count(value.len());
+            }
+            self.cursor.clear();
+            self.cursor.extend_from_slice(&key);
+            // The next key in order is this one with a zero behind.
+            self.cursor.push(0);
+            let counters = &shared.counters;
+            let reason = match sealed::open_header(&value) {
+                Err(_) => Some(&counters.unreadable),
+                Ok(header) if header.keep_until < now => Some(&counters.expired),
+                Ok(_) if self.bytes > shared.options.max_bytes => Some(&counters.evictions),
+                Ok(_) => None,
+            };
+            if let Some(counter) = reason {
+                store.db.remove(&key)?;
+                counter.fetch_add(1, Ordering::Relaxed);
+                self.forget(value.len());
+            }
+            if began.elapsed() > SLICE {
+                return Ok(Round::Goes);
+            }
+        }
+        // Cheaper than to find out whether the range ended just here.
+        Ok(if store.db.range(self.cursor.clone()..).next().is_none() {
+            Round::Complete
+        } else {
+            Round::Goes
+        })
+    }
+
+    fn measure_files(&mut self, shared: &Shared, store: &Store) {
+        if self
+            .files_measured
+            .is_some_and(|at| at.elapsed() < MEASURE_FILES_EVERY)
+        {
+            return;
+        }
+        self.files_measured = Some(Instant::now());
+        match guarded(|| store.db.size_on_disk()) {
+            Ok(bytes) => shared.counters.file_bytes.store(bytes, Ordering::Relaxed),
+            Err(error) => tracing::debug!(%error, "the disk layer's files cannot be measured"),
+        }
+    }
+
+    fn count(&mut self, value_len: usize) {
+        self.entries += 1;
+        self.bytes += (size_of::<KeyHash>() + value_len) as u64;
+    }
+
+    fn forget(&mut self, value_len: usize) {
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self
+            .bytes
+            .saturating_sub((size_of::<KeyHash>() + value_len) as u64);
+    }
+
+    fn publish(&self, shared: &Shared) {
+        let entries = if self.counting {
+            -1
+        } else {
+            i64::try_from(self.entries).unwrap_or(i64::MAX)
+        };
+        shared.counters.entries.store(entries, Ordering::Relaxed);
+        shared
+            .counters
+            .entry_bytes
+            .store(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Round {
+    Goes,
+    Complete,
+}
