@@ -1,6 +1,7 @@
-//! How a change forbids answers: rules plan invalidations, the log orders them, the tag table
-//! judges by them.
+//! Which cached answers a change forbids: rules, the plan made from them, and why.
 
-pub mod tag_table;
-
-pub use tag_table::{OpenStamp, TagTable, TagTableOptions, Verdict};
+pub mod condition;
+pub mod facts;
+pub mod plan;
+pub mod rule;
+pub mod widen;
