@@ -57,9 +57,14 @@ impl Health {
     /// `stuck_after`: a record unfinished for longer makes the instance unready, and after twice
     /// that time no longer live.
     pub fn new(stuck_after: Duration) -> Self {
-        let state =
-            State { phase: Phase::Connecting, oldest_unfinished: Duration::ZERO, stuck_after };
-        Self { state: Mutex::new(state) }
+        let state = State {
+            phase: Phase::Connecting,
+            oldest_unfinished: Duration::ZERO,
+            stuck_after,
+        };
+        Self {
+            state: Mutex::new(state),
+        }
     }
 
     pub fn enter(&self, phase: Phase) {
@@ -80,11 +85,18 @@ impl Health {
         let state = self.state();
         let stuck = state.oldest_unfinished > state.stuck_after;
         let detail = if stuck && state.phase == Phase::Ready {
-            format!("a record has been unfinished for {} s", state.oldest_unfinished.as_secs())
+            format!(
+                "a record has been unfinished for {} s",
+                state.oldest_unfinished.as_secs()
+            )
         } else {
             state.phase.says().to_owned()
         };
-        Readiness { ready: state.phase == Phase::Ready && !stuck, phase: state.phase, detail }
+        Readiness {
+            ready: state.phase == Phase::Ready && !stuck,
+            phase: state.phase,
+            detail,
+        }
     }
 
     /// No longer when a record has been stuck for twice the bound: the process should end and be
@@ -110,7 +122,12 @@ mod tests {
     #[test]
     fn ready_only_past_the_barriers_while_nothing_is_stuck_and_not_while_draining() {
         let health = Health::new(Duration::from_secs(60));
-        for phase in [Phase::Connecting, Phase::ReadingLog, Phase::AwaitingRules, Phase::Draining] {
+        for phase in [
+            Phase::Connecting,
+            Phase::ReadingLog,
+            Phase::AwaitingRules,
+            Phase::Draining,
+        ] {
             health.enter(phase);
             assert!(!health.readiness().ready, "{phase:?}");
         }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{
-    Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::ai::Outcome as AiOutcome;
@@ -157,12 +157,16 @@ impl Metrics {
             match declared.kind {
                 Kind::Gauge => {
                     let gauge = GaugeVec::new(opts, declared.labels).expect(DECLARATION);
-                    registry.register(Box::new(gauge.clone())).expect(DECLARATION);
+                    registry
+                        .register(Box::new(gauge.clone()))
+                        .expect(DECLARATION);
                     gauges.insert(declared.name, gauge);
                 }
                 Kind::Counter if !is_money(declared) => {
                     let counter = IntCounterVec::new(opts, declared.labels).expect(DECLARATION);
-                    registry.register(Box::new(counter.clone())).expect(DECLARATION);
+                    registry
+                        .register(Box::new(counter.clone()))
+                        .expect(DECLARATION);
                     counters.insert(declared.name, counter);
                 }
                 Kind::Counter | Kind::Histogram => {}
@@ -171,7 +175,9 @@ impl Metrics {
         let money = |declared: Declared| {
             let opts = Opts::new(declared.name, declared.help);
             let counter = CounterVec::new(opts, declared.labels).expect(DECLARATION);
-            registry.register(Box::new(counter.clone())).expect(DECLARATION);
+            registry
+                .register(Box::new(counter.clone()))
+                .expect(DECLARATION);
             counter
         };
         let (saved, cost) = (money(SAVED), money(COST));
@@ -180,7 +186,9 @@ impl Metrics {
             QUERY_SECONDS.labels,
         )
         .expect(DECLARATION);
-        registry.register(Box::new(query_seconds.clone())).expect(DECLARATION);
+        registry
+            .register(Box::new(query_seconds.clone()))
+            .expect(DECLARATION);
         let types = cache_types
             .into_iter()
             .map(|name| TypeCounters {
@@ -213,7 +221,9 @@ impl Metrics {
     #[cfg(target_os = "linux")]
     fn register_process(&self) {
         let process = prometheus::process_collector::ProcessCollector::for_self();
-        self.registry.register(Box::new(process)).expect(DECLARATION);
+        self.registry
+            .register(Box::new(process))
+            .expect(DECLARATION);
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -221,12 +231,20 @@ impl Metrics {
 
     /// Adds something to be asked each time the metrics are shown.
     pub fn probe(&self, probe: impl Fn(&Self) + Send + Sync + 'static) {
-        self.probes.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(probe));
+        self.probes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(probe));
     }
 
     /// The text of `/metrics`.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        for probe in self.probes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for probe in self
+            .probes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             probe(self);
         }
         let mut text = Vec::new();
@@ -236,7 +254,9 @@ impl Metrics {
 
     /// A query was answered. The hit path's one call: a few atomic additions.
     pub fn query(&self, cache_type: &Arc<str>, done: &QueryDone) {
-        if let Some(at) = OUTCOMES.iter().position(|outcome| *outcome == done.operation)
+        if let Some(at) = OUTCOMES
+            .iter()
+            .position(|outcome| *outcome == done.operation)
             && let Some(of) = self.types.iter().find(|of| of.name == *cache_type)
         {
             of.outcomes[at].inc();
@@ -247,7 +267,9 @@ impl Metrics {
                 of.saved.inc_by(done.saved_usd);
             }
         }
-        self.query_seconds.with_label_values(&[done.operation.as_str()]).observe(done.seconds);
+        self.query_seconds
+            .with_label_values(&[done.operation.as_str()])
+            .observe(done.seconds);
     }
 
     pub fn lookups(&self, outcomes: &[(LayerName, LayerOutcome)]) {
@@ -311,22 +333,26 @@ impl Metrics {
             .flat_map(|family| family.get_metric().to_vec())
             .filter(|metric| {
                 label.is_none_or(|(name, value)| {
-                    metric.get_label().iter().any(|l| l.name() == name && l.value() == value)
+                    metric
+                        .get_label()
+                        .iter()
+                        .any(|l| l.name() == name && l.value() == value)
                 })
             })
-            .map(|metric| {
-                metric.get_counter().value()
-                    + metric.gauge.as_ref().map_or(0.0, prometheus::proto::Gauge::value)
-            })
+            .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
             .sum()
     }
 
     fn count(&self, declared: Declared, labels: &[&str], by: u64) {
-        self.counters[declared.name].with_label_values(labels).inc_by(by);
+        self.counters[declared.name]
+            .with_label_values(labels)
+            .inc_by(by);
     }
 
     fn gauge(&self, declared: Declared, labels: &[&str], value: f64) {
-        self.gauges[declared.name].with_label_values(labels).set(value);
+        self.gauges[declared.name]
+            .with_label_values(labels)
+            .set(value);
     }
 }
 

@@ -7,11 +7,14 @@ use tokio_util::sync::CancellationToken;
 /// Must be called within a runtime.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let asked = stop.clone();
     tokio::spawn(async move {
-        let mut next = async || tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
+        let mut next =
+            async || tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
         next().await;
         tracing::info!("asked to end; a second signal ends at once");
         asked.cancel();

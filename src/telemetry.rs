@@ -25,16 +25,19 @@ pub enum TelemetryError {
 
 /// Sets up logging for the process; `filter` as in `info,wedcache::kafka=debug`.
 pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let parsed = EnvFilter::try_new(filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Pretty => false,
         LogFormat::Json => true,
     };
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_writer(std::io::stderr);
     let installed = if json {
         subscriber.json().flatten_event(true).try_init()
     } else {

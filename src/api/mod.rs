@@ -26,8 +26,13 @@ pub struct Served {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    #[error("cannot listen on {address}: {source}; set server.listen (WEDCACHE_LISTEN) to a free address")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "cannot listen on {address}: {source}; set server.listen (WEDCACHE_LISTEN) to a free address"
+    )]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("the HTTP server stopped: {source}")]
     Serve { source: std::io::Error },
 }
@@ -93,9 +98,7 @@ async fn readyz(State(served): State<Served>) -> Response {
 
 async fn metrics(State(served): State<Served>) -> Response {
     match served.metrics.render() {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response()
-        }
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Metrics cannot be shown")
             .detail(error.to_string())
             .into_response(),
@@ -103,8 +106,10 @@ async fn metrics(State(served): State<Served>) -> Response {
 }
 
 async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "No such page")
-        .detail(format!("{} is not here; there are /livez, /readyz and /metrics", uri.path()))
+    Problem::new(StatusCode::NOT_FOUND, "No such page").detail(format!(
+        "{} is not here; there are /livez, /readyz and /metrics",
+        uri.path()
+    ))
 }
 
 async fn method_not_allowed() -> Problem {
@@ -136,7 +141,10 @@ mod tests {
         assert_eq!(ask("/livez").await.unwrap().status(), 200);
         let unready = ask("/readyz").await.unwrap();
         assert_eq!(unready.status(), 503);
-        assert_eq!(unready.headers()["content-type"], "application/problem+json");
+        assert_eq!(
+            unready.headers()["content-type"],
+            "application/problem+json"
+        );
         served.health.enter(Phase::Ready);
         assert_eq!(ask("/readyz").await.unwrap().status(), 200);
         let metrics = ask("/metrics").await.unwrap().text().await.unwrap();

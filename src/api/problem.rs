@@ -18,7 +18,12 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, title: &'static str) -> Self {
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: String::new() }
+        Self {
+            kind: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: String::new(),
+        }
     }
 
     /// What happened this time, and what to do.

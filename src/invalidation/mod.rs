@@ -1,7 +1,13 @@
-//! Which cached answers a change forbids: rules, the plan made from them, and why.
+//! How a change forbids answers: rules plan invalidations, the log orders them, the tag table
+//! judges by them.
 
 pub mod condition;
 pub mod facts;
 pub mod plan;
+pub mod progress;
 pub mod rule;
+pub mod tag_table;
 pub mod widen;
+
+pub use progress::{ChangeOffsets, RulesProgress};
+pub use tag_table::{OpenStamp, TagTable, TagTableOptions, Verdict};

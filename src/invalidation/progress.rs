@@ -61,17 +61,29 @@ mod tests {
     use crate::model::Timestamp;
 
     fn progress(partition: i32, next: i64) -> Progress {
-        Progress { topic: "changes".into(), partition, next, at: Timestamp(0) }
+        Progress {
+            topic: "changes".into(),
+            partition,
+            next,
+            at: Timestamp(0),
+        }
     }
 
     #[test]
     fn the_highest_progress_counts_and_empty_partitions_are_never_behind() {
         let known = RulesProgress::default();
-        let ends: ChangeOffsets =
-            [(("changes".into(), 0), 10), (("changes".into(), 1), 0), (("changes".into(), 2), 7)]
-                .into();
+        let ends: ChangeOffsets = [
+            (("changes".into(), 0), 10),
+            (("changes".into(), 1), 0),
+            (("changes".into(), 2), 7),
+        ]
+        .into();
         let starts: ChangeOffsets = [(("changes".into(), 2), 7)].into();
-        assert_eq!(known.behind(&starts, &ends), 10, "partition 2 holds no record any more");
+        assert_eq!(
+            known.behind(&starts, &ends),
+            10,
+            "partition 2 holds no record any more"
+        );
         known.apply(&progress(0, 8));
         known.apply(&progress(0, 5));
         assert_eq!(known.behind(&starts, &ends), 2);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::prepared::Prepared;
 use crate::model::record::RecordId;
 use crate::model::{AiQuery, Position, TagHash, Timestamp, TraceParent};
-use crate::model::prepared::Prepared;
 
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -31,7 +31,10 @@ pub struct AskerTags {
 
 impl AskerTags {
     pub fn of(prepared: &Prepared) -> Self {
-        let mut tags = Self { hashes: [TagHash(0); 2], len: 0 };
+        let mut tags = Self {
+            hashes: [TagHash(0); 2],
+            len: 0,
+        };
         for (hash, tag) in tags.hashes.iter_mut().zip(&prepared.asker) {
             *hash = tag.hash();
             tags.len += 1;
@@ -74,6 +77,9 @@ impl Ask {
 
     /// Whether the deadline had passed at the arrival.
     pub fn came_late(&self) -> bool {
-        self.query.options.deadline.is_some_and(|deadline| deadline <= self.arrived_at)
+        self.query
+            .options
+            .deadline
+            .is_some_and(|deadline| deadline <= self.arrived_at)
     }
 }

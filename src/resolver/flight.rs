@@ -58,7 +58,9 @@ pub enum Doors {
 
 impl<R> Default for Flights<R> {
     fn default() -> Self {
-        Self { joinable: Arc::default() }
+        Self {
+            joinable: Arc::default(),
+        }
     }
 }
 
@@ -110,7 +112,11 @@ impl<R: Clone> Flights<R> {
             until: Until::at(Instant::now()),
             landed,
         };
-        Pilot { flight: Arc::new(flight), land, joinable: Arc::clone(&self.joinable) }
+        Pilot {
+            flight: Arc::new(flight),
+            land,
+            joinable: Arc::clone(&self.joinable),
+        }
     }
 }
 
@@ -118,7 +124,11 @@ impl<R: Clone> Flight<R> {
     /// Waits for the landing; `None` when the flight was lost. Cancel safe.
     pub async fn landing(&self) -> Option<R> {
         let mut landed = self.landed.clone();
-        landed.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone())
+        landed
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|landed| landed.clone())
     }
 }
 
@@ -133,7 +143,10 @@ impl<R> Drop for Pilot<R> {
     fn drop(&mut self) {
         let mut joinable = lock(&self.joinable);
         let hash = self.flight.key.hash();
-        if joinable.get(&hash).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+        if joinable
+            .get(&hash)
+            .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
+        {
             joinable.remove(&hash);
         }
     }
@@ -164,7 +177,9 @@ mod tests {
     #[tokio::test]
     async fn all_aboard_have_what_the_one_leader_brings() {
         let flights = Flights::default();
-        let Boarding::Leads(pilot) = board(&flights, true) else { panic!("the first leads") };
+        let Boarding::Leads(pilot) = board(&flights, true) else {
+            panic!("the first leads")
+        };
         let aboard: Vec<_> = (0..200)
             .map(|_| match board(&flights, true) {
                 Boarding::Joined(flight) => tokio::spawn(async move { flight.landing().await }),
@@ -181,19 +196,27 @@ mod tests {
     #[tokio::test]
     async fn a_newer_flight_takes_the_place_and_the_older_flies_on() {
         let flights = Flights::default();
-        let Boarding::Leads(old) = board(&flights, true) else { panic!() };
+        let Boarding::Leads(old) = board(&flights, true) else {
+            panic!()
+        };
         let aboard_old = Arc::clone(&old.flight);
-        let Boarding::Leads(new) = board(&flights, false) else { panic!("not good: leads") };
+        let Boarding::Leads(new) = board(&flights, false) else {
+            panic!("not good: leads")
+        };
         old.land(1);
         assert_eq!(aboard_old.landing().await, Some(1));
-        let Boarding::Joined(flight) = board(&flights, true) else { panic!("the newer is open") };
+        let Boarding::Joined(flight) = board(&flights, true) else {
+            panic!("the newer is open")
+        };
         assert!(Arc::ptr_eq(&flight, &new.flight));
     }
 
     #[tokio::test]
     async fn a_lost_flight_tells_those_aboard_and_closed_doors_let_nobody_in() {
         let flights = Flights::default();
-        let Boarding::Leads(pilot) = board(&flights, true) else { panic!() };
+        let Boarding::Leads(pilot) = board(&flights, true) else {
+            panic!()
+        };
         let flight = Arc::clone(&pilot.flight);
         drop(pilot);
         assert_eq!(flight.landing().await, None);

@@ -75,7 +75,10 @@ impl Resolver {
             fastrand::f64(),
         );
         let expires_at = now.plus(ttl);
-        let keep = prepared.cache_type.stale_window.max(prepared.cache_type.stale_if_error);
+        let keep = prepared
+            .cache_type
+            .stale_window
+            .max(prepared.cache_type.stale_if_error);
         Entry {
             key: prepared.key.clone(),
             header: Header {
@@ -101,7 +104,10 @@ impl Resolver {
     /// a purge has overtaken would never be served: it is not stored.
     async fn fill(&self, ask: &Ask, entry: &Arc<Entry>) {
         let parts = &self.parts;
-        if matches!(parts.table.judge(&entry.header, &[]), Verdict::Purged | Verdict::Void) {
+        if matches!(
+            parts.table.judge(&entry.header, &[]),
+            Verdict::Purged | Verdict::Void
+        ) {
             parts.metrics.fill_overtaken();
             return;
         }
@@ -167,13 +173,19 @@ pub(super) fn prompt_of(ask: &Ask) -> Prompt {
         .into_iter()
         .filter(|(name, _)| !matches!(*name, "prompt" | "wedding"))
         .collect();
-    let dimensions: Vec<_> = dimensions.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let dimensions: Vec<_> = dimensions
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let question = &ask.query.query.content;
     match prepared.cache_type.sharing {
         Sharing::Shared => prompt::shared(&instruction, &dimensions, question),
         Sharing::Private => {
             let couple = couple_facts(ask);
-            let couple: Vec<_> = couple.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let couple: Vec<_> = couple
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
             prompt::private(&instruction, &dimensions, &couple, question)
         }
     }

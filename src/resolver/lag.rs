@@ -22,12 +22,16 @@ pub struct Lag(AtomicU8);
 impl Lag {
     pub fn set(&self, state: LagState) {
         let code = STATES.iter().position(|known| *known == state).unwrap_or(0);
-        self.0.store(u8::try_from(code).unwrap_or(0), Ordering::Relaxed);
+        self.0
+            .store(u8::try_from(code).unwrap_or(0), Ordering::Relaxed);
     }
 
     #[inline]
     pub fn get(&self) -> LagState {
-        STATES.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or(STATES[0])
+        STATES
+            .get(usize::from(self.0.load(Ordering::Relaxed)))
+            .copied()
+            .unwrap_or(STATES[0])
     }
 }
 

@@ -33,9 +33,7 @@ use crate::cache::Layers;
 use crate::clock::Clock;
 use crate::invalidation::TagTable;
 use crate::metrics::Metrics;
-use crate::model::{
-    AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash,
-};
+use crate::model::{AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash};
 use flight::{Boarding, Doors, Flight, Pilot};
 use usable::{Use, usable};
 
@@ -86,7 +84,11 @@ const MAX_REBOARDINGS: usize = 3;
 
 impl Resolver {
     pub fn new(parts: Parts) -> Self {
-        Self { parts, flights: Flights::default(), flying: TaskTracker::new() }
+        Self {
+            parts,
+            flights: Flights::default(),
+            flying: TaskTracker::new(),
+        }
     }
 
     pub fn parts(&self) -> &Parts {
@@ -109,14 +111,30 @@ impl Resolver {
         if !ask.reads() || ask.came_late() {
             return None;
         }
-        let Parts { layers, table, lag, clock, .. } = &self.parts;
+        let Parts {
+            layers,
+            table,
+            lag,
+            clock,
+            ..
+        } = &self.parts;
         let entry = layers.memory_hit(&ask.prepared.key)?;
         let view = table.position();
         match usable(table, lag.get(), &entry.header, ask, clock.now()) {
-            Use::Fresh => Some(Hit { entry, layer: LayerName::Memory, stale: None, view }),
+            Use::Fresh => Some(Hit {
+                entry,
+                layer: LayerName::Memory,
+                stale: None,
+                view,
+            }),
             Use::Stale(reason) => {
                 self.refill(ask, reason);
-                Some(Hit { entry, layer: LayerName::Memory, stale: Some(reason), view })
+                Some(Hit {
+                    entry,
+                    layer: LayerName::Memory,
+                    stale: Some(reason),
+                    view,
+                })
             }
             Use::IfError(_) | Use::Never => None,
             Use::Dead => {
@@ -153,7 +171,11 @@ impl Resolver {
             match flight.landing().await {
                 Some(Ok(entry)) if self.overtaken(ask, &flight, &entry) => {}
                 Some(Ok(entry)) => {
-                    return Outcome::Called(Called { entry, coalesced, stale: self.lagging() });
+                    return Outcome::Called(Called {
+                        entry,
+                        coalesced,
+                        stale: self.lagging(),
+                    });
                 }
                 Some(Err(failure)) => return self.without_answer(ask, &failure, last_resort),
                 // Its task was ended, as at shutdown: nobody answers this query here any more.
@@ -169,30 +191,58 @@ impl Resolver {
         if let Some(hit) = self.hit(ask) {
             return Ok(hit);
         }
-        let Parts { layers, table, lag, clock, metrics, .. } = &self.parts;
+        let Parts {
+            layers,
+            table,
+            lag,
+            clock,
+            metrics,
+            ..
+        } = &self.parts;
         let now = clock.now();
         let view = table.position();
         let judged = |header: &_| usable(table, lag.get(), header, ask, now);
-        let found = layers.get_slow(&ask.prepared.key, &|header| judged(header).serves()).await;
+        let found = layers
+            .get_slow(&ask.prepared.key, &|header| judged(header).serves())
+            .await;
         metrics.lookups(&found.outcomes);
         if let Some((layer, entry)) = found.accepted {
             // Judged once more: changes may have been applied while the layer was asked.
             match judged(&entry.header) {
-                Use::Fresh => return Ok(Hit { entry, layer, stale: None, view }),
+                Use::Fresh => {
+                    return Ok(Hit {
+                        entry,
+                        layer,
+                        stale: None,
+                        view,
+                    });
+                }
                 Use::Stale(reason) => {
                     self.refill(ask, reason);
-                    return Ok(Hit { entry, layer, stale: Some(reason), view });
+                    return Ok(Hit {
+                        entry,
+                        layer,
+                        stale: Some(reason),
+                        view,
+                    });
                 }
                 Use::IfError(_) | Use::Never | Use::Dead => {}
             }
         }
-        let memory = layers.memory_hit(&ask.prepared.key).map(|entry| (LayerName::Memory, entry));
+        let memory = layers
+            .memory_hit(&ask.prepared.key)
+            .map(|entry| (LayerName::Memory, entry));
         let candidates = memory.into_iter().chain(found.refused);
         Err(candidates
             .filter_map(|(layer, entry)| match judged(&entry.header) {
-                Use::IfError(reason) => {
-                    Some(LastResort { hit: Hit { entry, layer, stale: Some(reason), view } })
-                }
+                Use::IfError(reason) => Some(LastResort {
+                    hit: Hit {
+                        entry,
+                        layer,
+                        stale: Some(reason),
+                        view,
+                    },
+                }),
                 _ => None,
             })
             .max_by_key(|found| found.hit.entry.header.called_at))
@@ -203,7 +253,11 @@ impl Resolver {
     fn board(self: &Arc<Self>, ask: &Ask, may_join: bool) -> (Arc<Flight<Landing>>, bool) {
         let key = &ask.prepared.key;
         let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
-        let doors = if ask.stores() { Doors::Open } else { Doors::Closed };
+        let doors = if ask.stores() {
+            Doors::Open
+        } else {
+            Doors::Closed
+        };
         let boarding = if ask.joins() && may_join {
             let known = self.known_tags(ask);
             let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
@@ -228,7 +282,8 @@ impl Resolver {
     /// A waiter joins only a flight that none of its known tags has overtaken.
     fn good_for(&self, ask: &Ask, flight: &Flight<Landing>, known: &[TagHash]) -> bool {
         let table = &self.parts.table;
-        ask.oldest_call().is_none_or(|oldest| flight.called_at >= oldest)
+        ask.oldest_call()
+            .is_none_or(|oldest| flight.called_at >= oldest)
             && flight.stamp.log_id() == table.log_id()
             && !table.hit_between(known, flight.stamp.position(), ask.arrival)
     }
@@ -241,7 +296,9 @@ impl Resolver {
         }
         let mut tags = entry.header.tag_hashes.to_vec();
         tags.extend(ask.asker.as_slice());
-        self.parts.table.hit_between(&tags, flight.stamp.position(), ask.arrival)
+        self.parts
+            .table
+            .hit_between(&tags, flight.stamp.position(), ask.arrival)
     }
 
     fn known_tags(&self, ask: &Ask) -> Vec<TagHash> {
@@ -258,7 +315,8 @@ impl Resolver {
         let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
         let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
         if let Boarding::Leads(pilot) =
-            self.flights.board(&ask.prepared.key, Doors::Open, good, begin)
+            self.flights
+                .board(&ask.prepared.key, Doors::Open, good, begin)
         {
             pilot.flight.until.extend(None);
             self.take_off(pilot, ask.clone());
@@ -267,7 +325,10 @@ impl Resolver {
 
     fn take_off(self: &Arc<Self>, pilot: Pilot<Landing>, ask: Ask) {
         let resolver = Arc::clone(self);
-        self.flying.spawn_on(async move { resolver.fly(pilot, &ask).await }, &self.parts.runtime);
+        self.flying.spawn_on(
+            async move { resolver.fly(pilot, &ask).await },
+            &self.parts.runtime,
+        );
     }
 
     /// What a query gets when its flight brought none: an expired answer if the provider is away
@@ -278,16 +339,22 @@ impl Resolver {
         failure: &FlightError,
         last_resort: Option<LastResort>,
     ) -> Outcome {
-        let Parts { table, lag, clock, .. } = &self.parts;
+        let Parts {
+            table, lag, clock, ..
+        } = &self.parts;
         let view = table.position();
-        let still = last_resort.filter(|_| failure.provider_away).and_then(|found| {
-            match usable(table, lag.get(), &found.hit.entry.header, ask, clock.now()) {
-                Use::IfError(reason) | Use::Stale(reason) => {
-                    Some(Hit { stale: Some(reason), view, ..found.hit })
+        let still = last_resort
+            .filter(|_| failure.provider_away)
+            .and_then(|found| {
+                match usable(table, lag.get(), &found.hit.entry.header, ask, clock.now()) {
+                    Use::IfError(reason) | Use::Stale(reason) => Some(Hit {
+                        stale: Some(reason),
+                        view,
+                        ..found.hit
+                    }),
+                    _ => None,
                 }
-                _ => None,
-            }
-        });
+            });
         still.map_or_else(|| Outcome::Failed(failure.error.clone()), Outcome::Hit)
     }
 

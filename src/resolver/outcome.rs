@@ -77,13 +77,27 @@ impl Outcome {
                     view: Some(ask.arrival.max(header.stamp)),
                     prompt_tokens: ours(header.prompt_tokens).or(Some(0)),
                     completion_tokens: ours(header.completion_tokens).or(Some(0)),
-                    cost_usd: if called.coalesced { Some(0.0) } else { header.cost_usd },
-                    saved_usd: if called.coalesced { header.cost_usd } else { Some(0.0) },
+                    cost_usd: if called.coalesced {
+                        Some(0.0)
+                    } else {
+                        header.cost_usd
+                    },
+                    saved_usd: if called.coalesced {
+                        header.cost_usd
+                    } else {
+                        Some(0.0)
+                    },
                     ..answered(ask, &called.entry, called.stale, now)
                 }
             }
-            Self::Failed(error) => AiAnswer { error: Some(error.clone()), ..empty(ask, now) },
-            Self::Expired => AiAnswer { status: Status::Expired, ..empty(ask, now) },
+            Self::Failed(error) => AiAnswer {
+                error: Some(error.clone()),
+                ..empty(ask, now)
+            },
+            Self::Expired => AiAnswer {
+                status: Status::Expired,
+                ..empty(ask, now)
+            },
         }
     }
 
@@ -137,11 +151,19 @@ fn answered<'a>(
     now: Timestamp,
 ) -> AiAnswer<'a> {
     let header = &entry.header;
-    let tags = entry.tags.iter().chain(&ask.prepared.asker).map(Tag::as_str);
+    let tags = entry
+        .tags
+        .iter()
+        .chain(&ask.prepared.asker)
+        .map(Tag::as_str);
     AiAnswer {
         status: Status::Answered,
         data: Some(Cow::Borrowed(&entry.data)),
-        freshness: Some(if stale.is_some() { Freshness::Stale } else { Freshness::Fresh }),
+        freshness: Some(if stale.is_some() {
+            Freshness::Stale
+        } else {
+            Freshness::Fresh
+        }),
         stale_reason: stale,
         cached_at: Some(header.cached_at),
         age_secs: Some(now.since(header.called_at).as_secs_f64()),

@@ -30,7 +30,10 @@ impl Use {
 /// Judges `header` for `ask`. The view of the judgement is a position read before the call.
 #[inline]
 pub fn usable(table: &TagTable, lag: LagState, header: &Header, ask: &Ask, now: Timestamp) -> Use {
-    if ask.oldest_call().is_some_and(|oldest| header.called_at < oldest) {
+    if ask
+        .oldest_call()
+        .is_some_and(|oldest| header.called_at < oldest)
+    {
         return Use::Never;
     }
     let cache_type = &ask.prepared.cache_type;
