@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::flight::Pilot;
-use super::{Ask, FlightError, Landing, Resolver};
+use super::{Ask, FlightError, Landed, Landing, Resolver};
 use crate::ai::prompt::{self, Instruction};
 use crate::ai::{Completion, PricedCall, Prompt};
 use crate::invalidation::Verdict;
@@ -21,11 +21,11 @@ impl Resolver {
     pub(super) async fn fly(&self, pilot: Pilot<Landing>, ask: &Ask) {
         let landing = match self.call(&pilot, ask).await {
             Ok(completion) => {
-                let entry = Arc::new(self.entry(&pilot, ask, &completion));
-                if ask.stores() {
-                    self.fill(ask, &entry).await;
+                let landed = self.landed(&pilot, ask, &completion);
+                if ask.stores() && landed.tags_complete {
+                    self.fill(ask, &landed.entry).await;
                 }
-                Ok(entry)
+                Ok(landed)
             }
             Err(failure) => Err(Arc::new(failure)),
         };
@@ -59,9 +59,10 @@ impl Resolver {
         })
     }
 
-    fn entry(&self, pilot: &Pilot<Landing>, ask: &Ask, completion: &Completion) -> Entry {
+    fn landed(&self, pilot: &Pilot<Landing>, ask: &Ask, completion: &Completion) -> Landed {
         let prepared = &ask.prepared;
-        let tags = prepared.entry_tags(&self.parts.catalog, &ask.query, &completion.text);
+        let of = prepared.entry_tags(&self.parts.catalog, &ask.query, &completion.text);
+        let tags = of.tags;
         let now = self.parts.clock.now();
         let vendor_types = prepared.vendor_types(&ask.query);
         let vendor_types: Vec<&str> = vendor_types.iter().map(String::as_str).collect();
@@ -79,7 +80,7 @@ impl Resolver {
             .cache_type
             .stale_window
             .max(prepared.cache_type.stale_if_error);
-        Entry {
+        let entry = Entry {
             key: prepared.key.clone(),
             header: Header {
                 log_id: pilot.flight.stamp.log_id(),
@@ -97,7 +98,8 @@ impl Resolver {
             tags: tags.into(),
             model: completion.model.as_str().into(),
             data: completion.text.as_str().into(),
-        }
+        };
+        Landed { entry: Arc::new(entry), tags_complete: of.complete }
     }
 
     /// Stores the answer; returns once it is durable, or once no layer will make it so. One that

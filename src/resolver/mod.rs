@@ -64,7 +64,15 @@ pub struct Resolver {
 }
 
 /// What a flight lands with: the answer as an entry, stored or not, or why there is none.
-type Landing = Result<Arc<Entry>, Arc<FlightError>>;
+type Landing = Result<Landed, Arc<FlightError>>;
+
+#[derive(Debug, Clone)]
+struct Landed {
+    entry: Arc<Entry>,
+    /// Whether the entry's tags name every vendor that the answer refers to; where they do not,
+    /// nobody but the leader can be given it.
+    tags_complete: bool,
+}
 
 #[derive(Debug)]
 struct FlightError {
@@ -302,7 +310,7 @@ impl Resolver {
     }
 
     fn known_tags(&self, ask: &Ask) -> Vec<TagHash> {
-        let tags = ask.prepared.known_tags(&self.parts.catalog, &ask.query);
+        let tags = ask.prepared.known_tags(&ask.query);
         tags.iter().map(crate::model::Tag::hash).collect()
     }
 
