@@ -1,0 +1,157 @@
+//! Measures how far this instance's knowledge of changes lags, and decides what lookups do
+//! about it. Pure: times and offsets come in, a [`LagState`] comes out.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::StaleReason;
+use crate::resolver::LagState;
+
+/// What the topology says about one kind of lag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagBound {
+    pub max: Duration,
+    pub then: Then,
+}
+
+/// What to do past the bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Serve from the cache, labelled stale.
+    Label,
+    /// Ask the provider.
+    Bypass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LagBounds {
+    /// Of this instance's view of the invalidation log.
+    pub log: LagBound,
+    /// Of the judging of change events.
+    pub rules: LagBound,
+}
+
+/// The last moments at which nothing was missing.
+#[derive(Debug, Clone, Copy)]
+pub struct LagClock {
+    bounds: LagBounds,
+    log_whole_at: Instant,
+    rules_whole_at: Instant,
+}
+
+/// What was found when the ends of the log and of the change topics were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured {
+    /// When the ends were asked for: what was whole then says nothing about later.
+    pub at: Instant,
+    /// Whether the log's end was reached; none where Kafka did not answer.
+    pub log_whole: Option<bool>,
+    /// Whether all changes are judged; none where Kafka did not answer.
+    pub rules_whole: Option<bool>,
+}
+
+/// How long ago all was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lags {
+    pub log: Duration,
+    pub rules: Duration,
+}
+
+impl LagClock {
+    /// Starts at a moment at which the log was read to its end and all changes were judged.
+    pub fn new(bounds: LagBounds, now: Instant) -> Self {
+        Self {
+            bounds,
+            log_whole_at: now,
+            rules_whole_at: now,
+        }
+    }
+
+    /// The start barrier ended without all changes being judged: the rules lag is past its bound
+    /// until they are.
+    pub fn rules_unknown(&mut self) {
+        let past = self.bounds.rules.max + Duration::from_secs(1);
+        self.rules_whole_at = self.rules_whole_at.checked_sub(past).unwrap_or(self.rules_whole_at);
+    }
+
+    pub fn observe(&mut self, measured: &Measured) {
+        if measured.log_whole == Some(true) {
+            self.log_whole_at = self.log_whole_at.max(measured.at);
+        }
+        if measured.rules_whole == Some(true) {
+            self.rules_whole_at = self.rules_whole_at.max(measured.at);
+        }
+    }
+
+    pub fn lags(&self, now: Instant) -> Lags {
+        Lags {
+            log: now.saturating_duration_since(self.log_whole_at),
+            rules: now.saturating_duration_since(self.rules_whole_at),
+        }
+    }
+
+    /// A bypass outweighs a label, the log outweighs the rules.
+    pub fn state(&self, now: Instant) -> LagState {
+        let lags = self.lags(now);
+        let past = [
+            (self.bounds.log, lags.log, StaleReason::LogLag),
+            (self.bounds.rules, lags.rules, StaleReason::RulesLag),
+        ];
+        let past = || past.iter().filter(|(bound, lag, _)| *lag > bound.max);
+        if let Some((.., reason)) = past().find(|(bound, ..)| bound.then == Then::Bypass) {
+            return LagState::Bypass(*reason);
+        }
+        past().next().map_or(LagState::Current, |(.., reason)| LagState::Label(*reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(log: Then, rules: Then) -> (LagClock, Instant) {
+        let bound = |secs, then| LagBound {
+            max: Duration::from_secs(secs),
+            then,
+        };
+        let bounds = LagBounds {
+            log: bound(5, log),
+            rules: bound(30, rules),
+        };
+        let now = Instant::now();
+        (LagClock::new(bounds, now), now)
+    }
+
+    fn measured(at: Instant, log: Option<bool>, rules: Option<bool>) -> Measured {
+        Measured {
+            at,
+            log_whole: log,
+            rules_whole: rules,
+        }
+    }
+
+    #[test]
+    fn silence_and_falling_behind_both_count_as_lag() {
+        let (mut clock, start) = clock(Then::Label, Then::Bypass);
+        let at = |secs| start + Duration::from_secs(secs);
+        assert_eq!(clock.state(at(5)), LagState::Current);
+        clock.observe(&measured(at(4), Some(true), Some(true)));
+        clock.observe(&measured(at(8), None, Some(true)));
+        clock.observe(&measured(at(9), Some(false), Some(true)));
+        assert_eq!(clock.lags(at(10)).log, Duration::from_secs(6));
+        assert_eq!(clock.state(at(10)), LagState::Label(StaleReason::LogLag));
+        assert_eq!(clock.state(at(40)), LagState::Bypass(StaleReason::RulesLag));
+        clock.observe(&measured(at(41), Some(true), Some(true)));
+        assert_eq!(clock.state(at(41)), LagState::Current);
+    }
+
+    #[test]
+    fn a_start_with_unjudged_changes_is_past_the_bound_until_they_are_judged() {
+        let (mut clock, start) = clock(Then::Bypass, Then::Label);
+        clock.rules_unknown();
+        assert_eq!(clock.state(start), LagState::Label(StaleReason::RulesLag));
+        clock.observe(&measured(start, Some(true), Some(true)));
+        assert_eq!(clock.state(start), LagState::Current);
+    }
+}
