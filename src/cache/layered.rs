@@ -4,13 +4,12 @@
 //! [`Layers::get_slow`]. A fill is in memory at once and counts as durable when disk or Redis has
 //! acknowledged it; the other one goes on in the background, in a bounded set.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use super::disk::{Disk, DiskStats};
@@ -27,7 +26,7 @@ pub struct LayeredOptions {
     /// How long it waits on for the other durable layer, once one has acknowledged. Default 5 ms.
     pub grace: Duration,
     /// Writes that may be on their way at once, waited for or not: fills and backfills. One more
-    /// fill is written by its caller, one more backfill is left out. Default 1024.
+    /// fill waits for its turn, one more backfill is left out. Default 1024.
     pub max_writes: u32,
 }
 
@@ -201,19 +200,26 @@ impl Layers {
 
     /// Keeps a fill everywhere: in memory at once, on disk and in Redis side by side. Returns when
     /// one of these has acknowledged (and the other too, or its grace has passed), when all have
-    /// failed, or after `fill_wait`. When it is cancelled the writes go on.
+    /// failed, or after `fill_wait`. When it is cancelled the writes that have begun go on; run it
+    /// in a task of its own where a fill must not be lost.
     pub async fn fill(&self, entry: Arc<Entry>) -> FillOutcome {
         let mut outcome = FillOutcome::default();
         if let Some(memory) = &self.memory {
             outcome.note(LayerName::Memory, Ok(memory.put(&entry)));
         }
-        let mut waiting: Vec<_> = self.durable.iter().map(|layer| layer.name()).collect();
-        let (answers, mut answered) = mpsc::channel(waiting.len().max(1));
+        let mut deadline = Instant::now() + self.options.fill_wait;
+        let mut waiting = Vec::with_capacity(self.durable.len());
+        let (answers, mut answered) = mpsc::channel(self.durable.len().max(1));
         for layer in &self.durable {
+            let turn = timeout_at(deadline, Arc::clone(&self.writes).acquire_owned());
+            let Ok(Ok(permit)) = turn.await else {
+                let capacity = self.options.max_writes as usize;
+                outcome.note(layer.name(), Err(LayerError::Overloaded { capacity }));
+                continue;
+            };
+            waiting.push(layer.name());
             let (layer, entry) = (Arc::clone(layer), Arc::clone(&entry));
             let (answers, counters) = (answers.clone(), Arc::clone(&self.counters));
-            // Waiting here is the bound: too many writes hold their own flights back.
-            let permit = self.permit().await;
             tokio::spawn(async move {
                 let result = layer.put(&entry).await;
                 drop(permit);
@@ -225,7 +231,6 @@ impl Layers {
             });
         }
         drop(answers);
-        let mut deadline = Instant::now() + self.options.fill_wait;
         while !waiting.is_empty() {
             let Ok(Some((name, result))) = timeout_at(deadline, answered.recv()).await else {
                 break;
@@ -297,11 +302,6 @@ impl Layers {
                 late(&counters, layer.name(), result.err());
             });
         }
-    }
-
-    fn permit(&self) -> impl Future<Output = OwnedSemaphorePermit> {
-        let permit = Arc::clone(&self.writes).acquire_owned();
-        async { permit.await.expect("the semaphore is never closed") }
     }
 }
 
