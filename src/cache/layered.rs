@@ -1,1 +1,349 @@
-//! l
+//! All layers as one: looked up in order, backfilled upward, filled together.
+//!
+//! [`Layers::memory_hit`] is the hit path and synchronous; what needs a slower layer goes through
+//! [`Layers::get_slow`]. A fill is in memory at once and counts as durable when disk or Redis has
+//! acknowledged it; the other one goes on in the background, in a bounded set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use super::disk::{Disk, DiskStats};
+use super::memory::{Memory, MemoryStats};
+use super::redis::{Redis, RedisStats};
+use super::{Layer, LayerError, Lookup, Put};
+use crate::model::entry::Header;
+use crate::model::{CacheKey, Entry, LayerName};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayeredOptions {
+    /// How long a fill waits for the first durable acknowledgement. Default 2 s.
+    pub fill_wait: Duration,
+    /// How long it waits on for the other durable layer, once one has acknowledged. Default 5 ms.
+    pub grace: Duration,
+    /// Writes that may be on their way at once, waited for or not: fills and backfills. One more
+    /// fill waits for its turn, one more backfill is left out. Default 1024.
+    pub max_writes: u32,
+}
+
+impl Default for LayeredOptions {
+    fn default() -> Self {
+        Self {
+            fill_wait: Duration::from_secs(2),
+            grace: Duration::from_millis(5),
+            max_writes: 1024,
+        }
+    }
+}
+
+/// The layers of one process.
+pub struct Layers {
+    memory: Option<Memory>,
+    disk: Option<Arc<Disk>>,
+    redis: Option<Arc<Redis>>,
+    /// Disk and Redis, as far as there are any, in look-up order.
+    durable: Vec<Arc<dyn Layer>>,
+    options: LayeredOptions,
+    writes: Arc<Semaphore>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    backfills_left_out: AtomicU64,
+    late_failures: AtomicU64,
+}
+
+/// An entry and where it was found.
+#[derive(Debug, Clone)]
+pub struct LayerHit {
+    pub layer: LayerName,
+    pub entry: Arc<Entry>,
+}
+
+/// What one layer said to a look-up, for metrics.
+#[derive(Debug, Clone)]
+pub enum LookupOutcome {
+    Hit,
+    Miss,
+    /// It had an entry that the judge did not accept.
+    Refused,
+    Unavailable(LayerError),
+}
+
+/// The outcome of a look-up in disk and Redis.
+#[derive(Debug, Clone, Default)]
+pub struct SlowLookup {
+    /// The first entry that the judge accepted; it is in the layers above by now.
+    pub hit: Option<LayerHit>,
+    /// Entries that the judge refused, the newest fill first: what may still be served stale.
+    pub refused: Vec<LayerHit>,
+    /// Of the layers that were asked, in order.
+    pub outcomes: Vec<(LayerName, LookupOutcome)>,
+}
+
+/// What became of a fill, layer by layer.
+#[derive(Debug, Clone, Default)]
+pub struct FillOutcome {
+    /// Disk or Redis has acknowledged it: it survives a crash of this process. Never true where
+    /// neither is configured ([`Layers::has_durable`]).
+    pub durable: bool,
+    pub stored_in: Vec<LayerName>,
+    /// These hold the same or a newer fill, which is as good.
+    pub kept_newer_in: Vec<LayerName>,
+    pub errors: Vec<(LayerName, LayerError)>,
+    /// These had not answered yet; their writes go on in the background.
+    pub pending: Vec<LayerName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LayeredStats {
+    pub memory: Option<MemoryStats>,
+    pub disk: Option<DiskStats>,
+    pub redis: Option<RedisStats>,
+    pub writes_in_flight: u64,
+    /// Backfills left out because too many writes were on their way.
+    pub backfills_left_out: u64,
+    /// Writes that failed when nobody waited for them any more.
+    pub late_failures: u64,
+}
+
+impl Layers {
+    pub fn new(
+        memory: Option<Memory>,
+        disk: Option<Disk>,
+        redis: Option<Redis>,
+        options: LayeredOptions,
+    ) -> Self {
+        let (disk, redis) = (disk.map(Arc::new), redis.map(Arc::new));
+        let mut durable: Vec<Arc<dyn Layer>> = Vec::new();
+        if let Some(disk) = &disk {
+            durable.push(Arc::clone(disk) as _);
+        }
+        if let Some(redis) = &redis {
+            durable.push(Arc::clone(redis) as _);
+        }
+        Self {
+            disk,
+            redis,
+            ..Self::of(memory, durable, options)
+        }
+    }
+
+    /// With any durable layers, in look-up order.
+    pub fn of(
+        memory: Option<Memory>,
+        durable: Vec<Arc<dyn Layer>>,
+        options: LayeredOptions,
+    ) -> Self {
+        Self {
+            memory,
+            disk: None,
+            redis: None,
+            durable,
+            writes: Arc::new(Semaphore::new(options.max_writes.max(1) as usize)),
+            options,
+            counters: Arc::default(),
+        }
+    }
+
+    /// The memory layer's entry of exactly this key, unjudged.
+    #[inline]
+    pub fn memory_hit(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        self.memory.as_ref()?.get(key)
+    }
+
+    /// The memory layer, for resizing it.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    /// Whether a layer is configured that survives a crash.
+    pub fn has_durable(&self) -> bool {
+        !self.durable.is_empty()
+    }
+
+    /// Asks disk, then Redis, for an entry that `judge` accepts, and copies it to the layers above
+    /// (to memory at once, to disk in the background). Cancel safe.
+    pub async fn get_slow(
+        &self,
+        key: &CacheKey,
+        judge: &(dyn Fn(&Header) -> bool + Sync),
+    ) -> SlowLookup {
+        let mut found = SlowLookup::default();
+        for (index, layer) in self.durable.iter().enumerate() {
+            let name = layer.name();
+            let outcome = match layer.get(key).await {
+                Lookup::Miss => LookupOutcome::Miss,
+                Lookup::Unavailable(error) => LookupOutcome::Unavailable(error),
+                Lookup::Hit(entry) if judge(&entry.header) => {
+                    self.backfill(&entry, &self.durable[..index]);
+                    found.hit = Some(LayerHit { layer: name, entry });
+                    LookupOutcome::Hit
+                }
+                Lookup::Hit(entry) => {
+                    found.refuse(LayerHit { layer: name, entry });
+                    LookupOutcome::Refused
+                }
+            };
+            found.outcomes.push((name, outcome));
+            if found.hit.is_some() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Keeps a fill everywhere: in memory at once, on disk and in Redis side by side. Returns when
+    /// one of these has acknowledged (and the other too, or its grace has passed), when all have
+    /// failed, or after `fill_wait`. When it is cancelled the writes that have begun go on; run it
+    /// in a task of its own where a fill must not be lost.
+    pub async fn fill(&self, entry: Arc<Entry>) -> FillOutcome {
+        let mut outcome = FillOutcome::default();
+        if let Some(memory) = &self.memory {
+            outcome.note(LayerName::Memory, Ok(memory.put(&entry)));
+        }
+        let mut deadline = Instant::now() + self.options.fill_wait;
+        let mut waiting = Vec::with_capacity(self.durable.len());
+        let (answers, mut answered) = mpsc::channel(self.durable.len().max(1));
+        for layer in &self.durable {
+            let turn = timeout_at(deadline, Arc::clone(&self.writes).acquire_owned());
+            let Ok(Ok(permit)) = turn.await else {
+                let capacity = self.options.max_writes as usize;
+                outcome.note(layer.name(), Err(LayerError::Overloaded { capacity }));
+                continue;
+            };
+            waiting.push(layer.name());
+            let (layer, entry) = (Arc::clone(layer), Arc::clone(&entry));
+            let (answers, counters) = (answers.clone(), Arc::clone(&self.counters));
+            tokio::spawn(async move {
+                let result = layer.put(&entry).await;
+                drop(permit);
+                let name = layer.name();
+                // The channel has room for all; it can only be closed.
+                if let Err(unheard) = answers.try_send((name, result)) {
+                    late(&counters, name, unheard.into_inner().1.err());
+                }
+            });
+        }
+        drop(answers);
+        while !waiting.is_empty() {
+            let Ok(Some((name, result))) = timeout_at(deadline, answered.recv()).await else {
+                break;
+            };
+            waiting.retain(|layer| *layer != name);
+            if result.is_ok() {
+                outcome.durable = true;
+                deadline = deadline.min(Instant::now() + self.options.grace);
+            }
+            outcome.note(name, result);
+        }
+        outcome.pending = waiting;
+        outcome
+    }
+
+    /// Drops what the layers hold under the key unless it is newer than `not_newer_than`.
+    pub async fn remove(
+        &self,
+        key: &CacheKey,
+        not_newer_than: &Header,
+    ) -> Vec<(LayerName, LayerError)> {
+        if let Some(memory) = &self.memory {
+            memory.remove(key, not_newer_than);
+        }
+        let removals = self.durable.iter().map(|layer| async move {
+            let error = layer.remove(key, not_newer_than).await.err()?;
+            Some((layer.name(), error))
+        });
+        join_all(removals).await.into_iter().flatten().collect()
+    }
+
+    /// Waits until all writes on their way have ended, then closes the disk. Bound it with a
+    /// time-out. Writes that come meanwhile are refused by the disk.
+    pub async fn close(&self) {
+        let all = self.options.max_writes.max(1);
+        drop(self.writes.acquire_many(all).await);
+        if let Some(disk) = &self.disk {
+            disk.close().await;
+        }
+    }
+
+    pub fn stats(&self) -> LayeredStats {
+        let max = self.options.max_writes.max(1) as usize;
+        LayeredStats {
+            memory: self.memory.as_ref().map(Memory::stats),
+            disk: self.disk.as_ref().map(|disk| disk.stats()),
+            redis: self.redis.as_ref().map(|redis| redis.stats()),
+            writes_in_flight: (max - self.writes.available_permits()) as u64,
+            backfills_left_out: self.counters.backfills_left_out.load(Ordering::Relaxed),
+            late_failures: self.counters.late_failures.load(Ordering::Relaxed),
+        }
+    }
+
+    fn backfill(&self, entry: &Arc<Entry>, above: &[Arc<dyn Layer>]) {
+        if let Some(memory) = &self.memory {
+            memory.put(entry);
+        }
+        for layer in above {
+            let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
+                let left_out = &self.counters.backfills_left_out;
+                left_out.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let (layer, entry) = (Arc::clone(layer), Arc::clone(entry));
+            let counters = Arc::clone(&self.counters);
+            tokio::spawn(async move {
+                let result = layer.put(&entry).await;
+                drop(permit);
+                late(&counters, layer.name(), result.err());
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Layers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = self.durable.iter().map(|layer| layer.name()).collect();
+        f.debug_struct("Layers")
+            .field("memory", &self.memory.is_some())
+            .field("durable", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SlowLookup {
+    /// The newest fill first; at equal age the layer that was asked first.
+    fn refuse(&mut self, hit: LayerHit) {
+        let newer_than = |other: &LayerHit| hit.entry.header.is_newer_than(&other.entry.header);
+        let at = self
+            .refused
+            .iter()
+            .position(newer_than)
+            .unwrap_or(self.refused.len());
+        self.refused.insert(at, hit);
+    }
+}
+
+impl FillOutcome {
+    fn note(&mut self, layer: LayerName, result: Result<Put, LayerError>) {
+        match result {
+            Ok(Put::Stored) => self.stored_in.push(layer),
+            Ok(Put::KeptNewer) => self.kept_newer_in.push(layer),
+            Err(error) => self.errors.push((layer, error)),
+        }
+    }
+}
+
+fn late(counters: &Counters, layer: LayerName, error: Option<LayerError>) {
+    if let Some(error) = error {
+        counters.late_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(%error, layer = layer.as_str(), "a write in the background failed");
+    }
+}
+
+#[cfg(test)]
+mod tests;

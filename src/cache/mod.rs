@@ -26,8 +26,11 @@ use crate::model::{CacheKey, Entry, LayerName};
 
 pub use breaker::{Breaker, BreakerOptions, BreakerState};
 pub use disk::{Disk, DiskError, DiskOptions, DiskStats};
+pub use layered::{
+    FillOutcome, LayerHit, LayeredOptions, LayeredStats, Layers, LookupOutcome, SlowLookup,
+};
 pub use memory::{Memory, MemoryOptions, MemoryStats};
-//pub use redis::{Redis, RedisOptions, RedisSetupError, RedisStats};
+pub use redis::{Redis, RedisOptions, RedisSetupError, RedisStats};
 
 /// What a layer says to a look-up.
 #[derive(Debug, Clone)]

@@ -220,7 +220,7 @@ async fn a_place_that_cannot_be_used_is_an_error_and_nothing_worse() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_folder_is_put_aside_and_rebuilt() {
-    for damage in ["db", "conf", "snap", "all", "a file"] {
+    for damage in ["db", "conf", "all", "a file"] {
         let folder = tempfile::tempdir().unwrap();
         fill_and_close(folder.path()).await;
         for round in 1..=4 {
@@ -283,6 +283,43 @@ fn corrupt(entries: &Path, damage: &str) {
         }
     }
     assert!(hurt > 0, "nothing to damage by the name of {damage}");
+}
+
+/// Damage in places: whatever sled makes of it, no wrong entry comes back and the layer works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_damaged_in_places_never_gives_a_wrong_entry() {
+    for seed in 0..12 {
+        let folder = tempfile::tempdir().unwrap();
+        fill_and_close(folder.path()).await;
+        let path = folder.path().join("entries/db");
+        let mut bytes = fs::read(&path).unwrap();
+        let mut random = fastrand::Rng::with_seed(seed);
+        if seed % 3 == 0 {
+            bytes.truncate(random.usize(..bytes.len()));
+        }
+        for _ in 0..20 {
+            let at = random.usize(..bytes.len());
+            bytes[at] ^= random.u8(1..);
+        }
+        fs::write(&path, bytes).unwrap();
+
+        let disk = open(folder.path()).await;
+        for number in 0..200 {
+            if let Lookup::Hit(entry) = disk.get_blocking(&naive::key(number)) {
+                assert_eq!(entry, naive::entry_of_bytes(number, 1, 3000), "seed {seed}");
+            }
+        }
+        let until = Instant::now() + Duration::from_secs(20);
+        while disk.put(&naive::entry(1, 2, 0)).await.is_err() {
+            assert!(Instant::now() < until, "seed {seed}");
+        }
+        disk.close().await;
+        let disk = open(folder.path()).await;
+        assert!(
+            hit(disk.get_blocking(&naive::key(1))).is_some(),
+            "seed {seed}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,349 @@
+//! The Redis layer against real servers: order of fills, away, slow, restarted, a cluster.
+
+use std::process::Command;
+use std::time::Instant;
+
+use proptest::prelude::*;
+use redis::Value;
+
+use super::super::naive::{self, Step};
+use super::server::Server;
+use super::*;
+
+/// Generous, because the machine may be busy; the tests of time-outs set their own.
+fn options(url: String) -> RedisOptions {
+    RedisOptions {
+        response_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(5),
+        reconnect_after: (Duration::from_millis(5), Duration::from_millis(50)),
+        breaker: BreakerOptions {
+            failures: 3,
+            open_for: Duration::from_millis(200),
+        },
+        ..RedisOptions::new(url)
+    }
+}
+
+async fn connected(options: RedisOptions) -> Redis {
+    let layer = Redis::start(options, Clock::mock(naive::NOW).0).unwrap();
+    eventually("a connection", || layer.is_connected()).await;
+    layer
+}
+
+/// Polls, for there is no other sign of the background's progress.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < until, "not within 20 s: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+fn hit(lookup: Lookup) -> Option<Arc<Entry>> {
+    match lookup {
+        Lookup::Hit(entry) => Some(entry),
+        Lookup::Miss => None,
+        Lookup::Unavailable(error) => panic!("unavailable: {error}"),
+    }
+}
+
+/// Fills until one is acknowledged.
+async fn fill_again(layer: &Redis, entry: &Arc<Entry>) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = layer.put(entry).await {
+        assert!(Instant::now() < until, "{error}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn redis_does_what_the_naive_model_does() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cases = AtomicU64::new(0);
+    proptest!(ProptestConfig::with_cases(48), |(steps in naive::steps(60))| {
+        let case = cases.fetch_add(1, Ordering::Relaxed);
+        runtime.block_on(async {
+            let layer = connected(RedisOptions {
+                key_prefix: format!("case-{case}:"),
+                ..options(server.url())
+            })
+            .await;
+            let mut model = naive::Model::default();
+            for step in steps {
+                match step {
+                    Step::Put(entry) => {
+                        prop_assert_eq!(layer.put(&entry).await.unwrap(), model.put(&entry));
+                    }
+                    Step::Remove(entry) => {
+                        layer.remove(&entry.key, &entry.header).await.unwrap();
+                        model.remove(&entry);
+                    }
+                    Step::Get(key) => prop_assert_eq!(hit(layer.get(&key).await), model.get(&key)),
+                }
+            }
+            Ok(())
+        })?;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fills_racing_from_two_instances_the_newest_stays() {
+    let server = Server::start();
+    let instances = [
+        connected(options(server.url())).await,
+        connected(options(server.url())).await,
+    ];
+    let mut entries: Vec<_> = (0..200).map(|stamp| naive::entry(1, stamp, 0)).collect();
+    fastrand::Rng::with_seed(3).shuffle(&mut entries);
+    let puts = entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| instances[index % 2].put(entry));
+    for put in futures_util::future::join_all(puts).await {
+        put.unwrap();
+    }
+    let held = hit(instances[0].get(&naive::key(1)).await).unwrap();
+    assert_eq!(held.header.stamp.0, 199);
+}
+
+#[tokio::test]
+async fn every_key_lives_no_longer_than_its_entry() {
+    let server = Server::start();
+    let layer = connected(options(server.url())).await;
+    let entry = naive::entry(1, 1, 0);
+    layer.put(&entry).await.unwrap();
+    let name = layer.server_key(&entry.key);
+    let lives: i64 = server.command(&["PTTL", &name]);
+    let want = i64::try_from(entry.header.keep_until.since(naive::NOW).as_millis()).unwrap();
+    assert!((want - 20_000..=want).contains(&lives), "{lives} of {want}");
+
+    let mut past = Entry::clone(&entry);
+    past.header.keep_until = naive::NOW;
+    past.header.stamp.0 = 2;
+    layer.put(&Arc::new(past)).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while hit(layer.get(&entry.key).await).is_some() {
+        assert!(Instant::now() < until);
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_the_entry_asked_for_is_a_miss() {
+    let server = Server::start();
+    let layer = connected(options(server.url())).await;
+    let (asked, other) = (naive::entry(1, 1, 0), naive::entry(2, 1, 0));
+    layer.put(&other).await.unwrap();
+    let (name, of_other) = (layer.server_key(&asked.key), layer.server_key(&other.key));
+    let _: Value = server.command(&["COPY", &of_other, &name]);
+    assert!(hit(layer.get(&asked.key).await).is_none(), "another key's");
+    let _: Value = server.command(&["SET", &name, "garbage"]);
+    assert!(hit(layer.get(&asked.key).await).is_none(), "garbage");
+    assert_eq!(layer.stats().unreadable, 2);
+    // It is not in the way of a fill either.
+    assert_eq!(layer.put(&asked).await.unwrap(), Put::Stored);
+
+    let _: Value = server.command(&["DEL", &name]);
+    let _: Value = server.command(&["RPUSH", &name, "a list"]);
+    for _ in 0..9 {
+        let answer = layer.get(&asked.key).await;
+        assert!(
+            matches!(answer, Lookup::Unavailable(LayerError::Failed { .. })),
+            "{answer:?}: the server answers, so the breaker stays closed"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_costs_nothing_and_is_found_again() {
+    let mut server = Server::start();
+    let layer = connected(options(server.url())).await;
+    let entry = naive::entry(1, 1, 0);
+    layer.put(&entry).await.unwrap();
+    server.kill();
+    eventually("the loss", || {
+        let answer = layer.get(&entry.key).now_or_never();
+        matches!(answer, Some(Lookup::Unavailable(LayerError::Away)))
+    })
+    .await;
+    let began = Instant::now();
+    for _ in 0..1000 {
+        assert!(matches!(
+            layer.get(&entry.key).await,
+            Lookup::Unavailable(_)
+        ));
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "they fail fast");
+
+    server.restart();
+    // Its memory and its scripts are gone.
+    fill_again(&layer, &entry).await;
+    assert_eq!(hit(layer.get(&entry.key).await), Some(entry));
+    assert_eq!(layer.stats().breaker, BreakerState::Closed);
+    assert!(layer.stats().connects >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_a_server_is_a_start() {
+    let mut server = Server::start();
+    server.kill();
+    let layer = Redis::start(options(server.url()), Clock::mock(naive::NOW).0).unwrap();
+    let answer = layer.get(&naive::key(1)).now_or_never();
+    assert!(matches!(
+        answer,
+        Some(Lookup::Unavailable(LayerError::Away))
+    ));
+    server.restart();
+    fill_again(&layer, &naive::entry(1, 1, 0)).await;
+}
+
+#[tokio::test]
+async fn a_flush_forgets_entries_and_scripts() {
+    let server = Server::start();
+    let layer = connected(options(server.url())).await;
+    let entry = naive::entry(1, 1, 0);
+    layer.put(&entry).await.unwrap();
+    let _: Value = server.command(&["FLUSHALL"]);
+    let _: Value = server.command(&["SCRIPT", "FLUSH"]);
+    assert!(hit(layer.get(&entry.key).await).is_none());
+    assert_eq!(layer.put(&entry).await.unwrap(), Put::Stored);
+    let _: Value = server.command(&["SCRIPT", "FLUSH"]);
+    assert_eq!(layer.put(&entry).await.unwrap(), Put::KeptNewer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_server_is_left_alone_until_it_answers() {
+    let server = Server::start();
+    let layer = connected(RedisOptions {
+        response_timeout: Duration::from_millis(40),
+        ..options(server.url())
+    })
+    .await;
+    let entry = naive::entry(1, 1, 0);
+    fill_again(&layer, &entry).await;
+    let _: Value = server.command(&["CLIENT", "PAUSE", "1500", "ALL"]);
+    let began = Instant::now();
+    let mut kinds = Vec::new();
+    for _ in 0..100 {
+        match layer.get(&entry.key).await {
+            Lookup::Unavailable(error) => kinds.push(error.kind()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(1));
+    let timeouts = kinds.iter().filter(|kind| **kind == "timeout").count();
+    assert!((3..10).contains(&timeouts), "{kinds:?}");
+    assert_eq!(layer.stats().timeouts, timeouts as u64);
+    fill_again(&layer, &naive::entry(1, 2, 0)).await;
+    assert_eq!(layer.stats().breaker, BreakerState::Closed);
+}
+
+/// What happened to others: a cancelled call's reply was read by the next caller.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_call_leaves_no_reply_for_the_next_one() {
+    let server = Server::start();
+    let layer = Arc::new(connected(options(server.url())).await);
+    for number in 0..50 {
+        layer.put(&naive::entry(number, 1, 0)).await.unwrap();
+    }
+    let mut tasks = Vec::new();
+    for seed in 0..8 {
+        let layer = Arc::clone(&layer);
+        tasks.push(tokio::spawn(async move {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut cancelled = 0;
+            for _ in 0..400 {
+                let number = random.u32(..50);
+                let key = naive::key(number);
+                let patience = Duration::from_micros(random.u64(..2000));
+                match tokio::time::timeout(patience, layer.get(&key)).await {
+                    Ok(found) => assert_eq!(hit(found).unwrap(), naive::entry(number, 1, 0)),
+                    Err(_) => cancelled += 1,
+                }
+            }
+            cancelled
+        }));
+    }
+    let mut cancelled = 0;
+    for task in tasks {
+        cancelled += task.await.unwrap();
+    }
+    assert!(cancelled > 0, "the test cancelled nothing");
+    assert_eq!(
+        layer.stats().unreadable,
+        0,
+        "the key's guard was not needed"
+    );
+    assert_eq!(layer.stats().connects, 1);
+}
+
+#[tokio::test]
+async fn wrong_settings_are_named_without_their_password() {
+    let wrong = Redis::start(options("reddis://:secret@host".to_owned()), Clock::System);
+    let Err(error @ RedisSetupError::Url { number: 1, .. }) = wrong else {
+        panic!("{wrong:?}");
+    };
+    assert!(!format!("{error} {error:?}").contains("secret"));
+    let mut two = options("redis://:secret@127.0.0.1:1".to_owned());
+    two.urls.push(two.urls[0].clone());
+    assert!(!format!("{two:?}").contains("secret"));
+    assert!(matches!(
+        Redis::start(two, Clock::System),
+        Err(RedisSetupError::OneUrl { given: 2 })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_serves_all_keys_and_survives_a_node() {
+    let mut nodes = [(); 3].map(|()| {
+        Server::start_with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"])
+    });
+    let addresses = nodes
+        .each_ref()
+        .map(|node| format!("127.0.0.1:{}", node.port));
+    let made = Command::new("redis-cli")
+        .args(["--cluster", "create"])
+        .args(&addresses)
+        .args(["--cluster-replicas", "0", "--cluster-yes"])
+        .output()
+        .expect("this test needs redis-cli");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stdout)
+    );
+    let layer = connected(RedisOptions {
+        cluster: true,
+        ..options(nodes[0].url())
+    })
+    .await;
+    for number in 0..60 {
+        fill_again(&layer, &naive::entry(number, 2, 0)).await;
+        let put = layer.put(&naive::entry(number, 1, 0)).await.unwrap();
+        assert_eq!(put, Put::KeptNewer);
+    }
+    for node in &nodes {
+        let keys: u64 = node.command(&["DBSIZE"]);
+        assert!(keys > 5, "{keys} of 60 on one node");
+    }
+    for number in 0..60 {
+        let held = hit(layer.get(&naive::key(number)).await);
+        assert_eq!(held, Some(naive::entry(number, 2, 0)));
+    }
+
+    nodes[2].kill();
+    let began = Instant::now();
+    let mut away = 0;
+    for number in 0..60 {
+        away += u32::from(matches!(
+            layer.get(&naive::key(number)).await,
+            Lookup::Unavailable(_)
+        ));
+    }
+    assert!(away > 5);
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "bounded: {:?}",
+        began.elapsed()
+    );
+}
