@@ -26,12 +26,17 @@ impl Clock {
 
     /// A clock that stands at `at`, and the hand that moves it.
     pub fn mock(at: Timestamp) -> (Self, Arc<MockClock>) {
-        let hand = Arc::new(MockClock { millis: AtomicI64::new(at.0) });
+        let hand = Arc::new(MockClock {
+            millis: AtomicI64::new(at.0),
+        });
         (Self::Mock(Arc::clone(&hand)), hand)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one home of the system clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one home of the system clock"
+)]
 fn system_now() -> Timestamp {
     Timestamp(chrono::Utc::now().timestamp_millis())
 }

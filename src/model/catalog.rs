@@ -1,1 +1,352 @@
+//! What there is to cache: the cache types and the tables that their keys, tags and times of
+//! life are read from. The topology builds it; it never changes while the program runs.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::place::Places;
+use super::time::{Date, Timestamp};
+
+/// Whether couples share an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// By key: the prompt is built from the key's dimensions and the question alone.
+    Shared,
+    /// The wedding id is part of the key; without one an answer is never stored.
+    Private,
+}
+
+/// What a key can say beyond type, place, season, budget and content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    Vendors,
+    VendorTypes,
+    Style,
+    Guests,
+    Wedding,
+    Prompt,
+}
+
+impl Dimension {
+    pub const ALL: [Self; 6] = [
+        Self::Vendors,
+        Self::VendorTypes,
+        Self::Style,
+        Self::Guests,
+        Self::Wedding,
+        Self::Prompt,
+    ];
+
+    /// The name in keys, as in `:guests=101-150`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vendors => "vendors",
+            Self::VendorTypes => "vendor_types",
+            Self::Style => "style",
+            Self::Guests => "guests",
+            Self::Wedding => "wedding",
+            Self::Prompt => "prompt",
+        }
+    }
+}
+
+/// One kind of question and how its answers are kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheType {
+    pub name: Arc<str>,
+    pub sharing: Sharing,
+    /// In the order in which they stand in the key.
+    pub dimensions: Vec<Dimension>,
+    pub ttl: Duration,
+    /// How long after a refresh or a lag an entry may still be served, labelled stale.
+    pub stale_window: Duration,
+    /// How long past its TTL an entry may be served, labelled so, while the provider is away.
+    pub stale_if_error: Duration,
+    /// Vendor types that every question of this type concerns, named or not.
+    pub vendor_types: Vec<String>,
+    /// Changing it makes every key of this type a new one.
+    pub prompt_version: u32,
+    /// What the model is told before the question.
+    pub instructions: Arc<str>,
+}
+
+/// How near the wedding is: within `days`, the TTL is multiplied by `factor`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nearness {
+    pub days: u32,
+    pub factor: f64,
+}
+
+/// The season of a calendar month.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Season {
+    pub name: Arc<str>,
+    /// What TTLs are multiplied by for weddings in it.
+    pub ttl_factor: f64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    types: Vec<Arc<CacheType>>,
+    by_name: HashMap<Arc<str>, usize>,
+    pub places: Places,
+    /// January first.
+    pub seasons: [Arc<Season>; 12],
+    /// Upper bounds of the guest bands, ascending; above the last it is open.
+    pub guest_bands: Vec<u32>,
+    pub vendor_ttls: BTreeMap<String, Duration>,
+    /// Nearest first.
+    pub nearness: Vec<Nearness>,
+    /// The share of a TTL that is taken off at random, 0 to below 1, so that entries of one
+    /// moment do not all expire at one moment.
+    pub ttl_jitter: f64,
+    /// Finds vendor ids in answers; capture group 1 is the id where there is one, else the match.
+    pub vendor_id_pattern: regex::Regex,
+}
+
+/// Everything of a [`Catalog`] but its types.
+#[derive(Debug, Clone)]
+pub struct CatalogTables {
+    pub places: Places,
+    pub seasons: [Arc<Season>; 12],
+    pub guest_bands: Vec<u32>,
+    pub vendor_ttls: BTreeMap<String, Duration>,
+    pub nearness: Vec<Nearness>,
+    pub ttl_jitter: f64,
+    pub vendor_id_pattern: regex::Regex,
+}
+
+impl Catalog {
+    /// Type names are unique: of two with one name the later is found.
+    pub fn new(types: Vec<CacheType>, tables: CatalogTables) -> Self {
+        let types: Vec<_> = types.into_iter().map(Arc::new).collect();
+        let by_name = types
+            .iter()
+            .enumerate()
+            .map(|(at, of)| (Arc::clone(&of.name), at))
+            .collect();
+        Self {
+            types,
+            by_name,
+            places: tables.places,
+            seasons: tables.seasons,
+            guest_bands: tables.guest_bands,
+            vendor_ttls: tables.vendor_ttls,
+            nearness: tables.nearness,
+            ttl_jitter: tables.ttl_jitter,
+            vendor_id_pattern: tables.vendor_id_pattern,
+        }
+    }
+
+    pub fn types(&self) -> &[Arc<CacheType>] {
+        &self.types
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Arc<CacheType>> {
+        self.by_name.get(name).map(|&at| &self.types[at])
+    }
+
+    pub fn season(&self, date: Date) -> &Season {
+        let month = usize::try_from(date.month()).unwrap_or(1).clamp(1, 12);
+        &self.seasons[month - 1]
+    }
+
+    /// The band a guest count falls in: `1-50`, `51-100`, …, `301+`.
+    pub fn guest_band(&self, guests: u32) -> String {
+        let mut from = 0;
+        for &to in &self.guest_bands {
+            if guests <= to {
+                return format!("{from}-{to}");
+            }
+            from = to + 1;
+        }
+        format!("{from}+")
+    }
+
+    /// How long an answer stays fresh: the least of the type's and the concerned vendor types'
+    /// TTLs × season factor × nearness of the wedding, less the jitter; `roll` in [0, 1) is the
+    /// dice. At least one second.
+    pub fn ttl(&self, of: &TtlInput<'_>, roll: f64) -> Duration {
+        let least = of
+            .vendor_types
+            .iter()
+            .filter_map(|name| self.vendor_ttls.get(*name))
+            .fold(of.cache_type.ttl, |least, ttl| least.min(*ttl));
+        let season = of
+            .wedding_date
+            .map_or(1.0, |date| self.season(date).ttl_factor);
+        let nearness = of
+            .wedding_date
+            .map_or(1.0, |date| self.nearness_factor(date, of.now));
+        let factor = season * nearness * (1.0 - self.ttl_jitter * roll);
+        Duration::try_from_secs_f64(least.as_secs_f64() * factor)
+            .unwrap_or(least)
+            .max(Duration::from_secs(1))
+    }
+
+    fn nearness_factor(&self, date: Date, now: Timestamp) -> f64 {
+        let days = date.days_since(now.date());
+        if days < 0 {
+            return 1.0;
+        }
+        self.nearness
+            .iter()
+            .find(|step| days <= i64::from(step.days))
+            .map_or(1.0, |step| step.factor)
+    }
+
+    /// The longest that any entry may be served after its fill: what the invalidation log must
+    /// keep.
+    pub fn longest_life(&self) -> Duration {
+        let season = self
+            .seasons
+            .iter()
+            .map(|s| s.ttl_factor)
+            .fold(1.0, f64::max);
+        let nearness = self.nearness.iter().map(|n| n.factor).fold(1.0, f64::max);
+        self.types
+            .iter()
+            .map(|of| of.ttl.mul_f64(season * nearness) + of.stale_window + of.stale_if_error)
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// What a time of life depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct TtlInput<'a> {
+    pub cache_type: &'a CacheType,
+    /// The vendor types that the question concerns.
+    pub vendor_types: &'a [&'a str],
+    pub wedding_date: Option<Date>,
+    pub now: Timestamp,
+}
+
+/// The catalogue that tests share: three of the brief's types on the brief's tables.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::super::place::Market;
+    use super::*;
+
+    pub(crate) fn cache_type(name: &str, sharing: Sharing, dimensions: &[Dimension]) -> CacheType {
+        CacheType {
+            name: name.into(),
+            sharing,
+            dimensions: dimensions.to_vec(),
+            ttl: Duration::from_hours(24),
+            stale_window: Duration::from_hours(1),
+            stale_if_error: Duration::from_hours(6),
+            vendor_types: Vec::new(),
+            prompt_version: 1,
+            instructions: "Answer as a wedding planner.".into(),
+        }
+    }
+
+    pub(crate) fn catalog() -> Catalog {
+        use Dimension::{Guests, Prompt, Style, VendorTypes, Vendors, Wedding};
+        let season = |name: &str, ttl_factor| {
+            Arc::new(Season {
+                name: name.into(),
+                ttl_factor,
+            })
+        };
+        let seasons = std::array::from_fn(|month| match month + 1 {
+            3..=5 => season("spring", 1.0),
+            6..=8 => season("summer", 0.5),
+            9..=11 => season("fall", 1.0),
+            _ => season("winter", 1.0),
+        });
+        let mut venues = cache_type(
+            "venue_recommendations",
+            Sharing::Shared,
+            &[Vendors, VendorTypes, Style, Guests, Prompt],
+        );
+        venues.vendor_types = vec!["venue".into()];
+        let markets =
+            [("New York", "NY", "NYC"), ("Austin", "TX", "ATX")].map(|(city, state, alias)| {
+                Market {
+                    city: city.into(),
+                    state: state.into(),
+                    aliases: vec![alias.into()],
+                }
+            });
+        let tables = CatalogTables {
+            places: Places::new(&markets),
+            seasons,
+            guest_bands: vec![50, 100, 150, 200, 300],
+            vendor_ttls: [
+                ("venue", 24),
+                ("photographer", 12),
+                ("caterer", 6),
+                ("florist", 4),
+            ]
+            .map(|(name, hours)| (name.to_owned(), Duration::from_hours(hours)))
+            .into(),
+            nearness: vec![
+                Nearness {
+                    days: 14,
+                    factor: 0.25,
+                },
+                Nearness {
+                    days: 60,
+                    factor: 0.5,
+                },
+            ],
+            ttl_jitter: 0.1,
+            vendor_id_pattern: regex::Regex::new(r"\bv-[A-Za-z0-9_]+").unwrap(),
+        };
+        let matching = cache_type(
+            "vendor_matching",
+            Sharing::Shared,
+            &[Vendors, VendorTypes, Style, Prompt],
+        );
+        let guests = cache_type(
+            "guest_management",
+            Sharing::Private,
+            &[Vendors, Wedding, Prompt],
+        );
+        Catalog::new(vec![venues, matching, guests], tables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_ttl_counts_times_season_and_nearness() {
+        let catalog = sample::catalog();
+        let cache_type = catalog.get("vendor_matching").unwrap();
+        let now = Timestamp::parse("2026-11-22T10:00:00Z").unwrap();
+        let ttl = |vendor_types: &[&str], date: Option<&str>, roll| {
+            let wedding_date = date.map(|date| Date::parse(date).unwrap());
+            catalog.ttl(
+                &TtlInput {
+                    cache_type,
+                    vendor_types,
+                    wedding_date,
+                    now,
+                },
+                roll,
+            )
+        };
+        assert_eq!(ttl(&[], None, 0.0), Duration::from_hours(24));
+        assert_eq!(
+            ttl(&["florist", "venue"], None, 0.0),
+            Duration::from_hours(4)
+        );
+        assert_eq!(ttl(&[], Some("2027-06-12"), 0.0), Duration::from_hours(12));
+        assert_eq!(ttl(&[], Some("2026-12-01"), 0.0), Duration::from_hours(6));
+        assert_eq!(ttl(&[], Some("2020-10-01"), 0.0), Duration::from_hours(24));
+        assert_eq!(ttl(&[], None, 0.5), Duration::from_mins(24 * 57));
+    }
+
+    #[test]
+    fn guest_bands_close_at_their_upper_bound() {
+        let catalog = sample::catalog();
+        for (guests, want) in [(0, "0-50"), (50, "0-50"), (51, "51-100"), (301, "301+")] {
+            assert_eq!(catalog.guest_band(guests), want);
+        }
+    }
+}

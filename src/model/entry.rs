@@ -1,1 +1,395 @@
+//! A cached answer and its binary form.
+//!
+//! The form starts with a fixed header and the tag hashes, so that an entry can be judged (stamp,
+//! times, tags) without touching its payload; the payload is LZ4-compressed where that helps.
+//! All numbers are little-endian.
+//!
+//! | at | bytes | what |
+//! |---|---|---|
+//! | 0 | 2 | magic `WE` |
+//! | 2 | 1 | version, 1 |
+//! | 3 | 1 | flags: 1 simulated, 2 compressed payload, 4 cost known |
+//! | 4 | 2 | number of tags |
+//! | 6 | 2 | length of the model's name |
+//! | 8 | 16 | log id |
+//! | 24 | 8 × 5 | stamp; call began, cached, expires, kept until (ms since 1970) |
+//! | 64 | 8 × 3 | prompt tokens, completion tokens, cost in USD (double) |
+//! | 88 | 4 × 4 | lengths of key, tags' text, stored payload, raw payload |
+//! | 104 | 8 | checksum: the first 8 bytes of BLAKE3 over all but these eight |
+//! | 112 | 8 each | tag hashes |
+//! | … | | key, tags joined by line feeds, model's name, payload |
 
+use std::sync::Arc;
+
+use super::invalidation::{LogId, Position};
+use super::key::CacheKey;
+use super::tag::{Tag, TagHash};
+use super::time::Timestamp;
+
+const MAGIC: [u8; 2] = *b"WE";
+const VERSION: u8 = 1;
+const SIMULATED: u8 = 1;
+const COMPRESSED: u8 = 2;
+const COST_KNOWN: u8 = 4;
+/// Bytes before the tag hashes.
+const FIXED: usize = 112;
+const CHECKSUM: std::ops::Range<usize> = 104..112;
+/// The largest payload that is believed when its length is read back, in bytes.
+pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
+
+/// A cached answer. Cloning copies no text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub key: CacheKey,
+    pub header: Header,
+    pub tags: Arc<[Tag]>,
+    pub model: Arc<str>,
+    /// The model's answer.
+    pub data: Arc<str>,
+}
+
+/// What an entry is judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    /// The log that `stamp` counts in.
+    pub log_id: LogId,
+    /// How far the filling instance had applied the log when the fill started.
+    pub stamp: Position,
+    /// When the provider's call began: what `maxAgeSecs` counts from.
+    pub called_at: Timestamp,
+    pub cached_at: Timestamp,
+    /// Fresh before it.
+    pub expires_at: Timestamp,
+    /// Of no use after it, labelled or not: layers may drop it.
+    pub keep_until: Timestamp,
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    pub cost_usd: Option<f64>,
+    pub simulated: bool,
+    /// In the order of the tags.
+    pub tag_hashes: Arc<[TagHash]>,
+}
+
+/// Why bytes are not an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    #[error("not an entry: {len} bytes, or other bytes at its start")]
+    NotAnEntry { len: usize },
+    #[error("an entry of version {version}; this program reads version {VERSION}")]
+    Version { version: u8 },
+    #[error("an entry cut short or with wrong lengths")]
+    Lengths,
+    #[error("an entry whose checksum does not match")]
+    Checksum,
+    #[error("an entry whose payload does not decompress")]
+    Payload,
+    #[error("an entry whose text is not UTF-8")]
+    Text,
+}
+
+impl Entry {
+    /// What it takes in memory, in bytes, near enough for a bound.
+    pub fn weight(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|tag| tag.as_str().len() + 40).sum();
+        size_of::<Self>() + self.key.as_str().len() + self.data.len() + self.model.len() + tags + 96
+    }
+
+    /// The binary form.
+    pub fn encode(&self) -> Vec<u8> {
+        let raw = self.data.as_bytes();
+        let packed = lz4_flex::block::compress(raw);
+        let (payload, compressed) = if packed.len() < raw.len() {
+            (&packed[..], COMPRESSED)
+        } else {
+            (raw, 0)
+        };
+        let tags_text = self
+            .tags
+            .iter()
+            .map(Tag::as_str)
+            .collect::<Vec<_>>()
+            .join("\n");
+        let (key, header) = (self.key.as_str(), &self.header);
+        let mut out = Vec::with_capacity(
+            FIXED + 8 * self.tags.len() + key.len() + tags_text.len() + payload.len() + 32,
+        );
+        out.extend(MAGIC);
+        out.push(VERSION);
+        let simulated = if header.simulated { SIMULATED } else { 0 };
+        let cost_known = if header.cost_usd.is_some() {
+            COST_KNOWN
+        } else {
+            0
+        };
+        out.push(simulated | compressed | cost_known);
+        out.extend(length::<u16>(self.tags.len()).to_le_bytes());
+        out.extend(length::<u16>(self.model.len()).to_le_bytes());
+        out.extend(header.log_id.0);
+        let times = [
+            header.called_at,
+            header.cached_at,
+            header.expires_at,
+            header.keep_until,
+        ];
+        out.extend(header.stamp.0.to_le_bytes());
+        for at in times {
+            out.extend(at.0.to_le_bytes());
+        }
+        out.extend(header.prompt_tokens.to_le_bytes());
+        out.extend(header.completion_tokens.to_le_bytes());
+        out.extend(header.cost_usd.unwrap_or(0.0).to_le_bytes());
+        for len in [key.len(), tags_text.len(), payload.len(), raw.len()] {
+            out.extend(length::<u32>(len).to_le_bytes());
+        }
+        out.extend([0; 8]);
+        header
+            .tag_hashes
+            .iter()
+            .for_each(|hash| out.extend(hash.0.to_le_bytes()));
+        for part in [
+            key.as_bytes(),
+            tags_text.as_bytes(),
+            self.model.as_bytes(),
+            payload,
+        ] {
+            out.extend_from_slice(part);
+        }
+        let checksum = checksum(&out);
+        out[CHECKSUM].copy_from_slice(&checksum);
+        out
+    }
+
+    /// Reads the binary form whole.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        let raw = RawEntry::new(bytes)?;
+        if checksum(bytes) != bytes[CHECKSUM] {
+            return Err(EntryError::Checksum);
+        }
+        let parts = raw.parts()?;
+        let text = |part| std::str::from_utf8(part).map_err(|_| EntryError::Text);
+        let tags: Arc<[Tag]> = match text(parts.tags)? {
+            "" => Arc::default(),
+            tags => tags.split('\n').map(Tag::from_text).collect(),
+        };
+        let header = raw.header();
+        if tags.len() != header.tag_hashes.len() {
+            return Err(EntryError::Lengths);
+        }
+        let unpacked;
+        let data = if raw.flags() & COMPRESSED == 0 {
+            parts.payload
+        } else {
+            unpacked = lz4_flex::block::decompress(parts.payload, parts.raw_len)
+                .map_err(|_| EntryError::Payload)?;
+            &unpacked
+        };
+        Ok(Self {
+            key: CacheKey::from_text(text(parts.key)?),
+            header,
+            tags,
+            model: text(parts.model)?.into(),
+            data: text(data)?.into(),
+        })
+    }
+}
+
+impl Header {
+    /// Reads the header of a binary form; the rest of the bytes is not looked at.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        RawEntry::new(bytes).map(|raw| raw.header())
+    }
+}
+
+/// Where an older and a newer fill of one key meet, the newer stays: by the stamp, then by the
+/// call's begin.
+impl Header {
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        self.log_id != other.log_id || (self.stamp, self.called_at) > (other.stamp, other.called_at)
+    }
+}
+
+/// Bytes whose header is known to be whole.
+struct RawEntry<'a> {
+    bytes: &'a [u8],
+}
+
+struct Parts<'a> {
+    key: &'a [u8],
+    tags: &'a [u8],
+    model: &'a [u8],
+    payload: &'a [u8],
+    raw_len: usize,
+}
+
+impl<'a> RawEntry<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, EntryError> {
+        if bytes.len() < FIXED || bytes[..2] != MAGIC {
+            return Err(EntryError::NotAnEntry { len: bytes.len() });
+        }
+        if bytes[2] != VERSION {
+            return Err(EntryError::Version { version: bytes[2] });
+        }
+        let raw = Self { bytes };
+        if bytes.len() < FIXED + 8 * raw.tag_count() {
+            return Err(EntryError::Lengths);
+        }
+        Ok(raw)
+    }
+
+    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
+        *self.bytes[at..]
+            .first_chunk()
+            .expect("within the header, whose length was checked")
+    }
+
+    fn flags(&self) -> u8 {
+        self.bytes[3]
+    }
+
+    fn tag_count(&self) -> usize {
+        usize::from(u16::from_le_bytes(self.array(4)))
+    }
+
+    fn header(&self) -> Header {
+        let number = |at| i64::from_le_bytes(self.array(at));
+        let tag_hashes = (0..self.tag_count())
+            .map(|tag| TagHash(u64::from_le_bytes(self.array(FIXED + 8 * tag))))
+            .collect();
+        Header {
+            log_id: LogId(self.array(8)),
+            stamp: Position(number(24)),
+            called_at: Timestamp(number(32)),
+            cached_at: Timestamp(number(40)),
+            expires_at: Timestamp(number(48)),
+            keep_until: Timestamp(number(56)),
+            prompt_tokens: u64::from_le_bytes(self.array(64)),
+            completion_tokens: u64::from_le_bytes(self.array(72)),
+            cost_usd: (self.flags() & COST_KNOWN != 0).then(|| f64::from_le_bytes(self.array(80))),
+            simulated: self.flags() & SIMULATED != 0,
+            tag_hashes,
+        }
+    }
+
+    fn parts(&self) -> Result<Parts<'a>, EntryError> {
+        let len = |at| u32::from_le_bytes(self.array(at)) as usize;
+        let model_len = usize::from(u16::from_le_bytes(self.array(6)));
+        let raw_len = len(100);
+        let mut rest = &self.bytes[FIXED + 8 * self.tag_count()..];
+        let mut take = |len: usize| {
+            let (part, after) = rest.split_at_checked(len).ok_or(EntryError::Lengths)?;
+            rest = after;
+            Ok(part)
+        };
+        let (key, tags, model, payload) = (
+            take(len(88))?,
+            take(len(92))?,
+            take(model_len)?,
+            take(len(96))?,
+        );
+        if !rest.is_empty() || raw_len > MAX_PAYLOAD_BYTES {
+            return Err(EntryError::Lengths);
+        }
+        Ok(Parts {
+            key,
+            tags,
+            model,
+            payload,
+            raw_len,
+        })
+    }
+}
+
+fn length<T: TryFrom<usize>>(len: usize) -> T {
+    T::try_from(len).unwrap_or_else(|_| panic!("a length of {len} within an entry's bounds"))
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes[..CHECKSUM.start]);
+    hasher.update(&bytes[CHECKSUM.end..]);
+    *hasher
+        .finalize()
+        .as_bytes()
+        .first_chunk()
+        .expect("a hash has 32 bytes")
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::*;
+
+    /// An entry of a shared type with the given stamp and tags; everything else is fixed.
+    pub(crate) fn entry(key: &str, stamp: i64, tags: &[Tag]) -> Entry {
+        let at = Timestamp(1_790_000_000_000);
+        Entry {
+            key: CacheKey::from_text(key),
+            header: Header {
+                log_id: LogId([7; 16]),
+                stamp: Position(stamp),
+                called_at: at,
+                cached_at: at.plus(std::time::Duration::from_secs(1)),
+                expires_at: at.plus(std::time::Duration::from_hours(1)),
+                keep_until: at.plus(std::time::Duration::from_hours(2)),
+                prompt_tokens: 321,
+                completion_tokens: 123,
+                cost_usd: Some(0.0021),
+                simulated: true,
+                tag_hashes: tags.iter().map(Tag::hash).collect(),
+            },
+            tags: tags.into(),
+            model: "sim-1".into(),
+            data: "Peonies fit a barn wedding. ".repeat(40).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags() -> Vec<Tag> {
+        vec![Tag::global("m"), Tag::vendor("m", "v-1")]
+    }
+
+    #[test]
+    fn an_entry_survives_its_binary_form() {
+        for tags in [tags(), vec![]] {
+            let entry = sample::entry("m:TX:any:any:00", 42, &tags);
+            let bytes = entry.encode();
+            assert_eq!(Entry::decode(&bytes).unwrap(), entry);
+            assert_eq!(
+                Header::decode(&bytes[..FIXED + 8 * tags.len()]).unwrap(),
+                entry.header
+            );
+        }
+        let bytes = sample::entry("k", 1, &tags()).encode();
+        assert!(
+            bytes.len() < 500,
+            "the payload is compressed: {}",
+            bytes.len()
+        );
+    }
+
+    #[test]
+    fn any_flipped_or_missing_byte_is_noticed() {
+        let bytes = sample::entry("m:TX:any:any:00", 42, &tags()).encode();
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x40;
+            assert!(Entry::decode(&flipped).is_err(), "byte {at}");
+            assert!(Entry::decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+        assert!(Entry::decode(&[bytes, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn the_newer_fill_is_the_one_with_the_later_stamp_then_the_later_call() {
+        let old = sample::entry("k", 1, &[]).header;
+        let mut new = sample::entry("k", 2, &[]).header;
+        assert!(new.is_newer_than(&old) && !old.is_newer_than(&new));
+        new.stamp = old.stamp;
+        assert!(!new.is_newer_than(&old));
+        new.called_at = Timestamp(new.called_at.0 + 1);
+        assert!(new.is_newer_than(&old));
+    }
+}

@@ -9,6 +9,7 @@ pub mod event;
 pub mod invalidation;
 pub mod key;
 pub mod metric;
+pub mod place;
 pub mod record;
 pub mod tag;
 pub mod text;

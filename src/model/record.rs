@@ -110,23 +110,38 @@ impl TraceParent {
         let trace_id = u128::from_str_radix(trace, 16).ok()?;
         let span_id = u64::from_str_radix(span, 16).ok()?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
-        (trace_id != 0 && span_id != 0).then_some(Self { trace_id, span_id, flags })
+        (trace_id != 0 && span_id != 0).then_some(Self {
+            trace_id,
+            span_id,
+            flags,
+        })
     }
 
     /// A span of ours in the same trace.
     pub fn child(self) -> Self {
-        Self { span_id: fastrand::u64(1..), ..self }
+        Self {
+            span_id: fastrand::u64(1..),
+            ..self
+        }
     }
 
     /// A fresh trace, not sampled.
     pub fn fresh() -> Self {
-        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: 0 }
+        Self {
+            trace_id: fastrand::u128(1..),
+            span_id: fastrand::u64(1..),
+            flags: 0,
+        }
     }
 }
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id, self.span_id, self.flags
+        )
     }
 }
 
@@ -144,7 +159,12 @@ mod tests {
         };
         let id = at("q", 1, 7, 5).answer_id();
         assert_eq!(id, at("q", 1, 7, 5).answer_id());
-        for other in [at("r", 1, 7, 5), at("q", 2, 7, 5), at("q", 1, 8, 5), at("q", 1, 7, 6)] {
+        for other in [
+            at("r", 1, 7, 5),
+            at("q", 2, 7, 5),
+            at("q", 1, 8, 5),
+            at("q", 1, 7, 6),
+        ] {
             assert_ne!(id, other.answer_id());
         }
         assert_eq!(id.as_str().len(), 32);

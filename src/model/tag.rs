@@ -73,7 +73,9 @@ impl Tag {
 
     /// The cache type it is bound to.
     pub fn cache_type(&self) -> &str {
-        self.0.split_once('|').map_or(&self.0, |(cache_type, _)| cache_type)
+        self.0
+            .split_once('|')
+            .map_or(&self.0, |(cache_type, _)| cache_type)
     }
 }
 
@@ -96,10 +98,16 @@ mod tests {
     #[test]
     fn tags_read_as_the_contract_says() {
         let tags = [
-            (Tag::global("venue_recommendations"), "venue_recommendations|global"),
+            (
+                Tag::global("venue_recommendations"),
+                "venue_recommendations|global",
+            ),
             (Tag::location("m", "Austin_TX"), "m|location=Austin_TX"),
             (Tag::vendor("m", "v|1"), "m|vendor=v%7C1"),
-            (Tag::vendor_type("m", "florist", "TX"), "m|vendor_type=florist|location=TX"),
+            (
+                Tag::vendor_type("m", "florist", "TX"),
+                "m|vendor_type=florist|location=TX",
+            ),
             (Tag::wedding("m", "w-9"), "m|wedding=w-9"),
             (Tag::user("m", "u=5"), "m|user=u%3D5"),
         ];

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use unicode_normalization::{UnicodeNormalization, is_nfkc_quick, IsNormalized};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 /// What is percent-encoded in key values: `%`, `:`, `,`, `=` and control characters.
 const KEY: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b',').add(b'=');

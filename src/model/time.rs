@@ -22,12 +22,18 @@ impl Timestamp {
 
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The time since `earlier`, zero when `earlier` is later.
@@ -39,7 +45,11 @@ impl Timestamp {
     /// The calendar date in UTC; 1970-01-01 where the instant is outside the calendar.
     #[must_use]
     pub fn date(self) -> Date {
-        Date(DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or_default().date_naive())
+        Date(
+            DateTime::<Utc>::from_timestamp_millis(self.0)
+                .unwrap_or_default()
+                .date_naive(),
+        )
     }
 }
 
@@ -77,7 +87,8 @@ impl<'de> Deserialize<'de> for Timestamp {
                 f.write_str("an RFC 3339 instant such as 2026-11-22T10:00:00Z")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
-                Timestamp::parse(text).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+                Timestamp::parse(text)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
             fn visit_i64<E: de::Error>(self, millis: i64) -> Result<Timestamp, E> {
                 Ok(Timestamp(millis))
@@ -188,9 +199,15 @@ mod tests {
     #[test]
     fn instants_and_dates_survive_their_json_form() {
         let at: Timestamp = serde_json::from_str("\"2026-11-22T10:00:00.123+01:00\"").unwrap();
-        assert_eq!(serde_json::to_string(&at).unwrap(), "\"2026-11-22T09:00:00.123Z\"");
+        assert_eq!(
+            serde_json::to_string(&at).unwrap(),
+            "\"2026-11-22T09:00:00.123Z\""
+        );
         let day: Date = serde_json::from_str("\"2027-06-12\"").unwrap();
-        assert_eq!((day.to_string().as_str(), day.epoch_days()), ("2027-06-12", 20_981));
+        assert_eq!(
+            (day.to_string().as_str(), day.epoch_days()),
+            ("2027-06-12", 20_981)
+        );
         assert_eq!(Date::from_epoch_days(20_981), Some(day));
     }
 
