@@ -77,12 +77,13 @@ fn poll_until(
     let began = Instant::now();
     loop {
         for (index, consumer) in consumers.iter().enumerate() {
-            match consumer.poll(Duration::from_millis(5)) {
-                Some(Ok(message)) if done(index, Some(message)) => return,
-                Some(Err(KafkaError::PartitionEOF(_))) | Some(Ok(_)) => {}
+            let message = match consumer.poll(Duration::from_millis(5)) {
+                Some(Err(KafkaError::PartitionEOF(_))) | None => None,
+                Some(Ok(message)) => Some(message),
                 Some(Err(error)) => panic!("{error}"),
-                None if done(index, None) => return,
-                None => {}
+            };
+            if done(index, message) {
+                return;
             }
         }
         assert!(began.elapsed() < DEADLINE, "not done in time");
