@@ -12,6 +12,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -87,7 +88,12 @@ class Child:
 
 
 def derive(topology, folder):
-    """A copy of the topology with OVERRIDES set; comments are lost, positions do not matter here."""
+    """A copy of the topology with OVERRIDES set; where there are some, comments are lost."""
+    derived = folder / "topology.yaml"
+    if not OVERRIDES:
+        # Byte for byte: PyYAML reads YAML 1.1, where `no` is a boolean.
+        shutil.copy(topology, derived)
+        return derived
     document = yaml.safe_load(topology.read_text())
     for path, value in OVERRIDES.items():
         *parents, last = path.split(".")
@@ -97,7 +103,6 @@ def derive(topology, folder):
         if last not in at:
             raise SystemExit(f"run: {topology} has no {path}")
         at[last] = value
-    derived = folder / "topology.yaml"
     derived.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     return derived
 
