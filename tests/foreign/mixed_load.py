@@ -12,6 +12,7 @@ invalidation log forbids.
 import argparse
 import collections
 import json
+import re
 import sys
 import time
 import urllib.request
@@ -323,7 +324,7 @@ class Check:
             a for a in answers.values() if (a["status"] == "answered") != bool(a["data"])))
         self.report.check("only keys of private types name a wedding", (
             a["cacheKey"] for a in answers.values()
-            if "w-" in a["cacheKey"] and a["cacheType"] not in PRIVATE_TYPES))
+            if re.search(r"(?<![\w-])w-\d", a["cacheKey"]) and a["cacheType"] not in PRIVATE_TYPES))
         self.report.check("no cache serves a query that bypasses it", (
             f"{a['queryId']}: {a['layer']}" for a in answers.values()
             if self.queries[a["queryId"]].options["bypassCache"] and a["source"] == "cache"))
