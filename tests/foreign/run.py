@@ -1,0 +1,197 @@
+"""The whole job end to end: `wedcache run` against real services, judged by foreign clients.
+
+Starts a schema registry, an OpenAI-compatible server that is not ours (llmock) and `wedcache run`
+with a topology derived from topologies/wedsync.yaml; lets mixed_load.py produce and judge; ends
+everything that it started. Kafka and Redis are given by the environment:
+
+  scripts/services with kafka redis -- target/foreign/bin/python tests/foreign/run.py
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import yaml
+
+import mixed_load
+from registry import Registry
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+VARIABLE = re.compile(r"\$\{(\w+)(:-[^}]*)?\}")
+START_DEADLINE_SECS = 60
+STOP_DEADLINE_SECS = 30
+
+# What this run wants otherwise than the production topology has it: dotted path to value. A path
+# that the file does not have is an error, so that this table cannot rot.
+OVERRIDES = {}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Child:
+    """A process of this run with its log; ended by its own id."""
+
+    def __init__(self, name, command, folder, env=None):
+        self.name, self.log = name, folder / f"{name}.log"
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
+                                            env={**os.environ, **(env or {})})
+
+    def wait_for(self, url):
+        """Polls until the URL answers 200."""
+        began = time.monotonic()
+        last = "no answer"
+        while time.monotonic() - began < START_DEADLINE_SECS:
+            if self.process.poll() is not None:
+                raise SystemExit(f"run: {self.name} ended with {self.process.returncode}:\n{self.tail()}")
+            try:
+                with urllib.request.urlopen(url, timeout=2) as reply:
+                    reply.read()
+                return time.monotonic() - began
+            except urllib.error.HTTPError as error:
+                last = f"{error.code} {error.read()[:200]!r}"
+            except OSError as error:
+                last = str(error)
+            time.sleep(0.05)
+        raise SystemExit(f"run: {url} is not ready after {START_DEADLINE_SECS} s ({last}):\n{self.tail()}")
+
+    def tail(self, lines=40):
+        text = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(f"    {line}" for line in text)
+
+    def stop(self):
+        """SIGTERM, then SIGKILL; returns the exit code and how long it took."""
+        began = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_DEADLINE_SECS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        return self.process.returncode, time.monotonic() - began
+
+
+def derive(topology, folder):
+    """A copy of the topology with OVERRIDES set; where there are some, comments are lost."""
+    derived = folder / "topology.yaml"
+    if not OVERRIDES:
+        # Byte for byte: PyYAML reads YAML 1.1, where `no` is a boolean.
+        shutil.copy(topology, derived)
+        return derived
+    document = yaml.safe_load(topology.read_text())
+    for path, value in OVERRIDES.items():
+        *parents, last = path.split(".")
+        at = document
+        for part in parents:
+            at = at[part]
+        if last not in at:
+            raise SystemExit(f"run: {topology} has no {path}")
+        at[last] = value
+    derived.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    return derived
+
+
+def variables(topology, folder, registry, provider_port, listen):
+    """Values for the topology's variables, by what their names say; an unknown one is an error."""
+    kafka, redis = os.environ["WEDCACHE_TEST_KAFKA"], os.environ["WEDCACHE_TEST_REDIS"]
+    meanings = [
+        (r"REGISTRY", registry.url), (r"KAFKA|BOOTSTRAP", kafka), (r"REDIS|VALKEY", redis),
+        (r"LISTEN", listen), (r"ANTHROPIC.*URL", f"http://127.0.0.1:{provider_port}/anthropic"),
+        (r"KEY|TOKEN|SECRET", "no-secret"), (r"OPENAI|PROVIDER|AI.*URL", f"http://127.0.0.1:{provider_port}/v1"),
+        (r"DIR|PATH|STATE|DISK", str(folder / "state")), (r"MODEL", "gpt-4o-mini"),
+        (r"INSTANCE|HOST", "foreign-check"),
+    ]
+    out = {"WEDCACHE_LISTEN": listen}
+    for name, default in VARIABLE.findall(topology.read_text()):
+        value = next((value for meaning, value in meanings if re.search(meaning, name)), None)
+        if value is not None:
+            out[name] = value
+        elif not default:
+            raise SystemExit(f"run: no value known for ${{{name}}} of {topology}")
+    return out
+
+
+def metric(url, pattern):
+    """The sum of all samples whose name matches, or None where there is no such metric."""
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        text = reply.read().decode()
+    values = re.findall(rf"^{pattern}(?:\{{[^}}]*\}})? (\S+)$", text, re.M)
+    return sum(map(float, values)) if values else None
+
+
+def run(options, folder, stack):
+    listen = f"127.0.0.1:{free_port()}"
+    registry = Registry().start()
+    stack.callback(registry.stop)
+    port = free_port()
+    llmock = pathlib.Path(sys.executable).parent / "llmock"
+    provider = Child("llmock", [llmock, "serve", "--port", str(port), "--log-level", "warning"], folder)
+    stack.callback(provider.stop)
+    print(f"llmock is up in {provider.wait_for(f'http://127.0.0.1:{port}/_llmock/verdict'):.1f} s")
+
+    topology = derive(options.topology, folder)
+    env = variables(topology, folder, registry, port, listen)
+    binary = options.binary.resolve()
+    done = subprocess.run([binary, "topics", "apply", "--topology", topology], env={**os.environ, **env},
+                          capture_output=True, text=True, cwd=folder, timeout=60)
+    if done.returncode:
+        raise SystemExit(f"run: `topics apply` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    wedcache = Child("wedcache", [binary, "run", "--topology", topology], folder, env)
+    stack.callback(wedcache.stop)
+    print(f"wedcache is ready in {wedcache.wait_for(f'http://{listen}/readyz'):.1f} s")
+
+    report = mixed_load.Report()
+    load = mixed_load.parser().parse_args([
+        "--kafka", os.environ["WEDCACHE_TEST_KAFKA"], "--registry", registry.url,
+        "--schemas", str(options.schemas), "--records", str(options.records), *options.load])
+    topics = mixed_load.Topics(**{name: getattr(load, f"{name}_topic") for name in vars(mixed_load.Topics())})
+    check = mixed_load.Check(load, topics, report)
+    check.run()
+
+    nulls = sum(sent.value is None for sent in check.sent)
+    report.equal("null values are counted", metric(f"http://{listen}/metrics", r"wedcache_\w*null\w*_total"), nulls)
+    code, took = wedcache.stop()
+    report.check("SIGTERM ends it cleanly", [] if code == 0 else [f"exit code {code}:\n{wedcache.tail()}"])
+    print(f"       wedcache ended in {took:.1f} s")
+    if report.failed:
+        print(f"wedcache's log ends with:\n{wedcache.tail()}")
+    return report
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target/debug/wedcache")
+    parser.add_argument("--topology", type=pathlib.Path, default=ROOT / "topologies/wedsync.yaml")
+    parser.add_argument("--schemas", type=pathlib.Path, default=ROOT / "schemas")
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("load", nargs="*", help="after `--`: further arguments for mixed_load.py")
+    options = parser.parse_args()
+    for name in ("WEDCACHE_TEST_KAFKA", "WEDCACHE_TEST_REDIS"):
+        if name not in os.environ:
+            parser.error(f"{name} is not set: run it by scripts/services with kafka redis -- …")
+    # A terminated run ends its children too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="wedcache-foreign-") as folder, contextlib.ExitStack() as stack:
+        report = run(options, pathlib.Path(folder), stack)
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
