@@ -13,7 +13,7 @@ use prometheus::{
 };
 
 use crate::ai::Outcome as AiOutcome;
-use crate::cache::{FillOutcome, LayerOutcome};
+use crate::cache::{FillOutcome, LookupOutcome};
 use crate::model::{LayerName, Mode, Operation};
 
 /// What one metric is: the name, its labels, and what it means.
@@ -54,7 +54,7 @@ declare! {
     LOOKUPS = Counter "wedcache_layer_lookups_total" ["layer", "result"]
         "Lookups by layer: hit, miss, refused (found, but forbidden or too old), unavailable.";
     FILLS = Counter "wedcache_layer_fills_total" ["layer", "result"]
-        "Fills by layer: stored, kept_newer, unavailable.";
+        "Fills by layer: stored, kept_newer, unavailable, pending (not acknowledged in time).";
     FILLS_OVERTAKEN = Counter "wedcache_fills_overtaken_total" []
         "Answers not stored because a purge had overtaken them.";
     ATTEMPTS = Counter "wedcache_provider_attempts_total" ["provider", "result"]
@@ -121,7 +121,6 @@ pub struct Metrics {
     registry: Registry,
     gauges: HashMap<&'static str, GaugeVec>,
     counters: HashMap<&'static str, IntCounterVec>,
-    saved: CounterVec,
     cost: CounterVec,
     query_seconds: HistogramVec,
     types: Vec<TypeCounters>,
@@ -207,7 +206,6 @@ impl Metrics {
             registry,
             gauges,
             counters,
-            saved,
             cost,
             query_seconds,
             types,
@@ -272,14 +270,30 @@ impl Metrics {
             .observe(done.seconds);
     }
 
-    pub fn lookups(&self, outcomes: &[(LayerName, LayerOutcome)]) {
+    pub fn lookups(&self, outcomes: &[(LayerName, LookupOutcome)]) {
         for (layer, outcome) in outcomes {
-            self.count(LOOKUPS, &[layer.as_str(), outcome.as_str()], 1);
+            let result = match outcome {
+                LookupOutcome::Hit => "hit",
+                LookupOutcome::Miss => "miss",
+                LookupOutcome::Refused => "refused",
+                LookupOutcome::Unavailable(_) => "unavailable",
+            };
+            self.count(LOOKUPS, &[layer.as_str(), result], 1);
         }
     }
 
     pub fn fills(&self, filled: &FillOutcome) {
-        for (layer, result) in filled.results() {
+        let pending = filled.pending.iter().map(|layer| (*layer, "pending"));
+        let stored = filled.stored_in.iter().map(|layer| (*layer, "stored"));
+        let kept = filled
+            .kept_newer_in
+            .iter()
+            .map(|layer| (*layer, "kept_newer"));
+        let failed = filled
+            .errors
+            .iter()
+            .map(|(layer, _)| (*layer, "unavailable"));
+        for (layer, result) in pending.chain(stored).chain(kept).chain(failed) {
             self.count(FILLS, &[layer.as_str(), result], 1);
         }
     }

@@ -72,7 +72,10 @@ impl LagClock {
     /// until they are.
     pub fn rules_unknown(&mut self) {
         let past = self.bounds.rules.max + Duration::from_secs(1);
-        self.rules_whole_at = self.rules_whole_at.checked_sub(past).unwrap_or(self.rules_whole_at);
+        self.rules_whole_at = self
+            .rules_whole_at
+            .checked_sub(past)
+            .unwrap_or(self.rules_whole_at);
     }
 
     pub fn observe(&mut self, measured: &Measured) {
@@ -102,7 +105,9 @@ impl LagClock {
         if let Some((.., reason)) = past().find(|(bound, ..)| bound.then == Then::Bypass) {
             return LagState::Bypass(*reason);
         }
-        past().next().map_or(LagState::Current, |(.., reason)| LagState::Label(*reason))
+        past()
+            .next()
+            .map_or(LagState::Current, |(.., reason)| LagState::Label(*reason))
     }
 }
 

@@ -99,7 +99,10 @@ impl Resolver {
             model: completion.model.as_str().into(),
             data: completion.text.as_str().into(),
         };
-        Landed { entry: Arc::new(entry), tags_complete: of.complete }
+        Landed {
+            entry: Arc::new(entry),
+            tags_complete: of.complete,
+        }
     }
 
     /// Stores the answer; returns once it is durable, or once no layer will make it so. One that
@@ -115,7 +118,7 @@ impl Resolver {
         }
         let filled = parts.layers.fill(Arc::clone(entry)).await;
         parts.metrics.fills(&filled);
-        if !filled.durable {
+        if !filled.durable && parts.layers.has_durable() {
             tracing::warn!(cache_type = %ask.prepared.cache_type.name, "an answer is in memory only");
         }
         self.tell_fill(ask, entry);

@@ -29,7 +29,7 @@ pub use lag::{Lag, LagState};
 pub use outcome::{Called, Hit, MetricDimensions, Outcome};
 
 use crate::ai::Ai;
-use crate::cache::Layers;
+use crate::cache::{LayerHit, Layers};
 use crate::clock::Clock;
 use crate::invalidation::TagTable;
 use crate::metrics::Metrics;
@@ -146,7 +146,9 @@ impl Resolver {
             }
             Use::IfError(_) | Use::Never => None,
             Use::Dead => {
-                layers.forget(&ask.prepared.key, &entry.header);
+                if let Some(memory) = layers.memory() {
+                    memory.remove(&ask.prepared.key, &entry.header);
+                }
                 None
             }
         }
@@ -177,10 +179,11 @@ impl Resolver {
             }
             let (flight, coalesced) = self.board(ask, boarding < MAX_REBOARDINGS);
             match flight.landing().await {
-                Some(Ok(entry)) if self.overtaken(ask, &flight, &entry) => {}
-                Some(Ok(entry)) => {
+                Some(Ok(landed)) if coalesced && !landed.tags_complete => {}
+                Some(Ok(landed)) if self.overtaken(ask, &flight, &landed.entry) => {}
+                Some(Ok(landed)) => {
                     return Outcome::Called(Called {
-                        entry,
+                        entry: landed.entry,
                         coalesced,
                         stale: self.lagging(),
                     });
@@ -214,7 +217,7 @@ impl Resolver {
             .get_slow(&ask.prepared.key, &|header| judged(header).serves())
             .await;
         metrics.lookups(&found.outcomes);
-        if let Some((layer, entry)) = found.accepted {
+        if let Some(LayerHit { layer, entry }) = found.hit {
             // Judged once more: changes may have been applied while the layer was asked.
             match judged(&entry.header) {
                 Use::Fresh => {
@@ -237,12 +240,13 @@ impl Resolver {
                 Use::IfError(_) | Use::Never | Use::Dead => {}
             }
         }
-        let memory = layers
-            .memory_hit(&ask.prepared.key)
-            .map(|entry| (LayerName::Memory, entry));
+        let memory = layers.memory_hit(&ask.prepared.key).map(|entry| LayerHit {
+            layer: LayerName::Memory,
+            entry,
+        });
         let candidates = memory.into_iter().chain(found.refused);
         Err(candidates
-            .filter_map(|(layer, entry)| match judged(&entry.header) {
+            .filter_map(|LayerHit { layer, entry }| match judged(&entry.header) {
                 Use::IfError(reason) => Some(LastResort {
                     hit: Hit {
                         entry,
