@@ -1,1 +1,7 @@
-//! invalidation
+//! Which cached answers a change forbids: rules, the plan made from them, and why.
+
+pub mod condition;
+pub mod facts;
+pub mod plan;
+pub mod rule;
+pub mod widen;

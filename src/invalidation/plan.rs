@@ -1,0 +1,323 @@
+//! From a change event to the tags that it invalidates: pure, so that tests, the stream and
+//! `explain` see the same.
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::condition::Truth;
+use super::facts::{Facts, TooLarge};
+use super::rule::{Change, Rule, Rules, Scope};
+use super::widen;
+use crate::model::event::{Location, WeddingFacts};
+use crate::model::key::ANY;
+use crate::model::text::normalise;
+use crate::model::{Catalog, Cause, Mode, Tag, TagInvalidation, Timestamp};
+
+/// A tag to be invalidated, and the rule that asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    pub tag: Tag,
+    pub mode: Mode,
+    pub rule: Arc<str>,
+}
+
+/// What a change event asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be appended to the log: each tag once, purged where any rule purges it.
+    pub invalidations: Vec<Planned>,
+    /// Rules that fired and whose scope value the event lacks: to be alerted. What stands for
+    /// them is in `invalidations` by the key, and in `refresh_types` beyond it.
+    pub lacking: Vec<Lacking>,
+    /// Whole types to be refreshed, through [`super::widen::WidenLimiter`].
+    pub refresh_types: Vec<Planned>,
+    /// Conditions that could not be evaluated and so counted as holding.
+    pub condition_failures: Vec<ConditionFailure>,
+}
+
+/// A rule fired and the event does not say what its scope needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    pub rule: Arc<str>,
+    pub scope: Scope,
+}
+
+/// A condition could not be evaluated on an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionFailure {
+    pub rule: Arc<str>,
+    pub message: String,
+}
+
+/// What a rule makes of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Inactive,
+    OtherTrigger,
+    ConditionFalse,
+    Fires {
+        tags: Vec<Tag>,
+        /// Why its condition could not be evaluated.
+        condition_failure: Option<String>,
+    },
+    /// Fires, and the event does not say what its scope needs.
+    Lacks {
+        condition_failure: Option<String>,
+    },
+}
+
+/// What `change` asks for; `record_key` is the key of its record where it is text.
+pub fn plan(rules: &Rules, catalog: &Catalog, change: &Change, record_key: Option<&str>) -> Plan {
+    let judge = Judge::new(catalog, change, record_key);
+    let (mut plan, mut planned) = (Plan::default(), PlannedSet::default());
+    let mut refresh_types = PlannedSet::default();
+    for rule in rules {
+        let condition_failure = match judge.judge(rule) {
+            Verdict::Inactive | Verdict::OtherTrigger | Verdict::ConditionFalse => None,
+            Verdict::Fires {
+                tags,
+                condition_failure,
+            } => {
+                for tag in tags {
+                    planned.add(tag, rule.mode, &rule.name);
+                }
+                condition_failure
+            }
+            Verdict::Lacks { condition_failure } => {
+                plan.lacking.push(Lacking {
+                    rule: Arc::clone(&rule.name),
+                    scope: rule.scope,
+                });
+                let ids = judge.ids();
+                widen::rule(rule, &ids, &mut planned, &mut refresh_types);
+                condition_failure
+            }
+        };
+        if let Some(message) = condition_failure {
+            plan.condition_failures.push(ConditionFailure {
+                rule: Arc::clone(&rule.name),
+                message,
+            });
+        }
+    }
+    plan.invalidations = planned.into_vec();
+    plan.refresh_types = refresh_types.into_vec();
+    plan
+}
+
+/// The log's records for what one cause asks for, numbered from 1.
+pub fn into_records(planned: &[Planned], cause: &Cause, at: Timestamp) -> Vec<TagInvalidation> {
+    let parts = u32::try_from(planned.len()).unwrap_or(u32::MAX);
+    planned
+        .iter()
+        .zip(1..)
+        .map(|(planned, part)| TagInvalidation {
+            tag: planned.tag.as_str().to_owned(),
+            mode: planned.mode,
+            rule: planned.rule.to_string(),
+            cause: cause.clone(),
+            part,
+            parts,
+            at,
+        })
+        .collect()
+}
+
+/// Planned invalidations, each tag once, in the order in which they were first asked for.
+#[derive(Debug, Default)]
+pub(super) struct PlannedSet {
+    planned: Vec<Planned>,
+    by_tag: HashMap<Tag, usize>,
+}
+
+impl PlannedSet {
+    /// A purge absorbs a refresh of the same tag; else the first rule's name stays.
+    pub(super) fn add(&mut self, tag: Tag, mode: Mode, rule: &Arc<str>) {
+        let planned = Planned {
+            tag,
+            mode,
+            rule: Arc::clone(rule),
+        };
+        match self.by_tag.get(&planned.tag) {
+            None => {
+                self.by_tag.insert(planned.tag.clone(), self.planned.len());
+                self.planned.push(planned);
+            }
+            Some(&at) => {
+                if mode == Mode::Purge && self.planned[at].mode == Mode::Refresh {
+                    self.planned[at] = planned;
+                }
+            }
+        }
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Planned> {
+        self.planned
+    }
+}
+
+/// One event, as rules judge it.
+pub(super) struct Judge<'a> {
+    catalog: &'a Catalog,
+    change: &'a Change,
+    record_key: Option<&'a str>,
+    facts: OnceCell<Result<Facts, TooLarge>>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(
+        catalog: &'a Catalog,
+        change: &'a Change,
+        record_key: Option<&'a str>,
+    ) -> Self {
+        Self {
+            catalog,
+            change,
+            record_key: record_key.and_then(widen::usable),
+            facts: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn facts(&self) -> &Result<Facts, TooLarge> {
+        self.facts
+            .get_or_init(|| Facts::of(self.change, &self.catalog.places))
+    }
+
+    pub(super) fn judge(&self, rule: &Rule) -> Verdict {
+        if !rule.is_triggered_by(self.change) {
+            return Verdict::OtherTrigger;
+        }
+        if !rule.active {
+            return Verdict::Inactive;
+        }
+        let condition_failure = match self.truth(rule) {
+            Truth::Holds => None,
+            Truth::DoesNotHold => return Verdict::ConditionFalse,
+            Truth::Failed(message) => Some(message),
+        };
+        match self.tags(rule) {
+            Some(tags) => Verdict::Fires {
+                tags,
+                condition_failure,
+            },
+            None => Verdict::Lacks { condition_failure },
+        }
+    }
+
+    fn truth(&self, rule: &Rule) -> Truth {
+        match (&rule.condition, || self.facts()) {
+            (None, _) => Truth::Holds,
+            (Some(condition), facts) => match facts() {
+                Ok(facts) => condition.evaluate(facts),
+                Err(too_large) => Truth::Failed(too_large.to_string()),
+            },
+        }
+    }
+
+    /// The vendor or wedding that the event is about: by its body and by its record's key, which
+    /// may differ.
+    pub(super) fn ids(&self) -> Vec<&'a str> {
+        let mut ids = Vec::with_capacity(2);
+        match self.change {
+            Change::Vendor(change) => ids.extend(widen::usable(&change.vendor_id)),
+            Change::Wedding(update) => {
+                ids.extend(widen::usable(&update.wedding_id));
+                for facts in [&update.wedding_context, &update.previous] {
+                    ids.extend(
+                        facts
+                            .as_ref()
+                            .and_then(|facts| facts.wedding_id.as_deref())
+                            .and_then(widen::usable),
+                    );
+                }
+            }
+        }
+        ids.extend(self.record_key);
+        let mut unique = Vec::with_capacity(ids.len());
+        for id in ids {
+            if !unique.contains(&id) {
+                unique.push(id);
+            }
+        }
+        unique
+    }
+
+    /// The places that the event is about; for a moved wedding before and after.
+    fn places(&self) -> Vec<String> {
+        let locations: [Option<&Location>; 2] = match self.change {
+            Change::Vendor(change) => [change.location.as_ref(), None],
+            Change::Wedding(update) => {
+                let location = |facts: &'a Option<WeddingFacts>| {
+                    facts.as_ref().and_then(|facts| facts.location.as_ref())
+                };
+                [
+                    location(&update.wedding_context),
+                    location(&update.previous),
+                ]
+            }
+        };
+        let mut places: Vec<_> = locations
+            .into_iter()
+            .flatten()
+            .filter(|location| !location.state.trim().is_empty())
+            .map(|location| self.catalog.places.place(location))
+            .collect();
+        places.dedup();
+        places
+    }
+
+    /// The tags of a rule that fires; `None` where the event lacks what its scope needs.
+    fn tags(&self, rule: &Rule) -> Option<Vec<Tag>> {
+        let each = |values: &[&str], tag: fn(&str, &str) -> Tag| {
+            let tags: Vec<_> = rule
+                .cache_types
+                .iter()
+                .flat_map(|of| values.iter().map(move |value| tag(of, value)))
+                .collect();
+            (!values.is_empty()).then_some(tags)
+        };
+        match (rule.scope, self.change) {
+            (Scope::Global, _) => Some(rule.cache_types.iter().map(|of| Tag::global(of)).collect()),
+            (Scope::Location, _) => {
+                let places = self.places();
+                let places: Vec<&str> = places.iter().map(String::as_str).collect();
+                each(&places, Tag::location)
+            }
+            (Scope::Vendor, Change::Vendor(_)) => each(&self.ids(), Tag::vendor),
+            (Scope::Wedding, Change::Wedding(_)) => each(&self.ids(), Tag::wedding),
+            (Scope::User, Change::Wedding(update)) => {
+                let user: Vec<_> = update
+                    .user_id
+                    .as_deref()
+                    .and_then(widen::usable)
+                    .into_iter()
+                    .collect();
+                each(&user, Tag::user)
+            }
+            (Scope::VendorType, Change::Vendor(change)) => {
+                let vendor_type = change.vendor_type.as_deref().map(normalise);
+                self.vendor_type_tags(rule, &vendor_type.filter(|name| !name.is_empty())?)
+            }
+            // Refused when the rules are checked.
+            (Scope::Vendor | Scope::VendorType, Change::Wedding(_))
+            | (Scope::Wedding | Scope::User, Change::Vendor(_)) => None,
+        }
+    }
+
+    /// Entries of questions that name no vendor type carry [`ANY`]: they concern every type.
+    fn vendor_type_tags(&self, rule: &Rule, vendor_type: &str) -> Option<Vec<Tag>> {
+        let places = self.places();
+        let mut tags = Vec::with_capacity(rule.cache_types.len() * places.len() * 2);
+        for of in &rule.cache_types {
+            for place in &places {
+                tags.push(Tag::vendor_type(of, vendor_type, place));
+                tags.push(Tag::vendor_type(of, ANY, place));
+            }
+        }
+        (!places.is_empty()).then_some(tags)
+    }
+}

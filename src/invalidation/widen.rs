@@ -1,0 +1,239 @@
+//! What stands for a change that cannot be read, or that lacks what a rule needs: purges by its
+//! record key, and refreshes of whole types where rules reach wider than the key.
+//!
+//! The refreshes are held back to one in an interval for each type: one broken integration must
+//! not empty the cache. What is held back is owed and not dropped, since answers that were
+//! fetched between the refresh and the next unreadable event would else outlive it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::plan::{Planned, PlannedSet};
+use super::rule::{Rule, Rules, Source};
+use crate::model::invalidation::UNREADABLE_RULE;
+use crate::model::{Catalog, Mode, Tag, Timestamp};
+
+/// What an unreadable event invalidates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Widened {
+    /// Purges by the record key, for every cache type; empty without a usable key.
+    pub by_key: Vec<Planned>,
+    /// Whole types to be refreshed, through [`WidenLimiter`].
+    pub refresh_types: Vec<Planned>,
+}
+
+/// A record key that can name a vendor, wedding or user.
+pub(super) fn usable(key: &str) -> Option<&str> {
+    (!key.trim().is_empty()).then_some(key)
+}
+
+/// What an event of `source` that cannot be read invalidates. `record_key` is `None` where the
+/// record has no key or one that is not UTF-8; white space only is no key either.
+pub fn widen(
+    rules: &Rules,
+    catalog: &Catalog,
+    source: Source,
+    record_key: Option<&str>,
+) -> Widened {
+    let (mut by_key, mut refresh_types) = (PlannedSet::default(), PlannedSet::default());
+    let rule_name: Arc<str> = UNREADABLE_RULE.into();
+    let key = record_key.and_then(usable);
+    if let Some(key) = key {
+        for of in catalog.types() {
+            by_key.add(by_id(source, &of.name, key), Mode::Purge, &rule_name);
+        }
+    }
+    let of_source = |rule: &&Rule| rule.active && rule.source == source;
+    for rule in rules.iter().filter(of_source) {
+        if key.is_none() || !rule.scope.is_by_key() {
+            refresh(rule, &rule_name, &mut refresh_types);
+        }
+    }
+    Widened {
+        by_key: by_key.into_vec(),
+        refresh_types: refresh_types.into_vec(),
+    }
+}
+
+/// What stands for one rule that fired on an event which lacks what its scope needs; `ids` are
+/// the vendors or weddings that the event is known to be about.
+pub(super) fn rule(
+    rule: &Rule,
+    ids: &[&str],
+    by_key: &mut PlannedSet,
+    refresh_types: &mut PlannedSet,
+) {
+    let rule_name: Arc<str> = UNREADABLE_RULE.into();
+    for of in &rule.cache_types {
+        for id in ids {
+            by_key.add(by_id(rule.source, of, id), Mode::Purge, &rule_name);
+        }
+    }
+    if ids.is_empty() || !rule.scope.is_by_key() {
+        refresh(rule, &rule_name, refresh_types);
+    }
+}
+
+fn by_id(source: Source, cache_type: &str, id: &str) -> Tag {
+    match source {
+        Source::Vendor => Tag::vendor(cache_type, id),
+        Source::Wedding => Tag::wedding(cache_type, id),
+    }
+}
+
+fn refresh(rule: &Rule, rule_name: &Arc<str>, refresh_types: &mut PlannedSet) {
+    for of in &rule.cache_types {
+        refresh_types.add(Tag::global(of), Mode::Refresh, rule_name);
+    }
+}
+
+/// Holds the refreshes of whole types back to one in an interval for each.
+///
+/// What it owes is in memory only: leave the offset of an event unfinished while
+/// [`WidenLimiter::owes`] one of its refreshes, so that after a crash the event comes again and
+/// is refreshed at once.
+#[derive(Debug)]
+pub struct WidenLimiter {
+    interval: Duration,
+    /// By tag; there are no more of them than cache types.
+    types: BTreeMap<Tag, Limited>,
+}
+
+#[derive(Debug)]
+struct Limited {
+    last: Timestamp,
+    owed: Option<Planned>,
+}
+
+impl WidenLimiter {
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            types: BTreeMap::new(),
+        }
+    }
+
+    /// Of `refresh_types` those to be appended now; the others are owed.
+    pub fn admit(&mut self, now: Timestamp, refresh_types: Vec<Planned>) -> Vec<Planned> {
+        let interval = self.interval;
+        let mut admitted = Vec::new();
+        for planned in refresh_types {
+            match self.types.get_mut(&planned.tag) {
+                Some(limited) if !limited.is_over(now, interval) => {
+                    limited.owed = Some(planned);
+                }
+                _ => {
+                    let tag = planned.tag.clone();
+                    let owed = None;
+                    self.types.insert(tag, Limited { last: now, owed });
+                    admitted.push(planned);
+                }
+            }
+        }
+        admitted
+    }
+
+    /// What is owed and may be appended now.
+    pub fn due(&mut self, now: Timestamp) -> Vec<Planned> {
+        let interval = self.interval;
+        self.types
+            .values_mut()
+            .filter(|limited| limited.is_over(now, interval))
+            .filter_map(|limited| {
+                let owed = limited.owed.take()?;
+                limited.last = now;
+                Some(owed)
+            })
+            .collect()
+    }
+
+    /// When [`WidenLimiter::due`] will next give something.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.types
+            .values()
+            .filter(|limited| limited.owed.is_some())
+            .map(|limited| limited.last.plus(self.interval))
+            .min()
+    }
+
+    /// Whether any of these refreshes is held back.
+    pub fn owes(&self, refresh_types: &[Planned]) -> bool {
+        refresh_types.iter().any(|planned| {
+            self.types
+                .get(&planned.tag)
+                .is_some_and(|limited| limited.owed.is_some())
+        })
+    }
+}
+
+impl Limited {
+    /// A clock that was set back does not hold anything back.
+    fn is_over(&self, now: Timestamp, interval: Duration) -> bool {
+        now < self.last || now.since(self.last) >= interval
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(60);
+
+    fn refreshes(types: &[&str]) -> Vec<Planned> {
+        types
+            .iter()
+            .map(|of| Planned {
+                tag: Tag::global(of),
+                mode: Mode::Refresh,
+                rule: UNREADABLE_RULE.into(),
+            })
+            .collect()
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp(1_790_000_000_000 + secs * 1000)
+    }
+
+    #[test]
+    fn a_type_is_refreshed_once_in_an_interval_and_what_is_held_back_is_owed() {
+        let mut limiter = WidenLimiter::new(INTERVAL);
+        let (a, ab) = (refreshes(&["a"]), refreshes(&["a", "b"]));
+        assert_eq!(limiter.admit(at(0), a.clone()), a);
+        assert!(!limiter.owes(&a) && limiter.next_due().is_none());
+        assert_eq!(limiter.admit(at(10), ab.clone()), refreshes(&["b"]));
+        assert_eq!(limiter.admit(at(20), ab.clone()), []);
+        assert!(limiter.owes(&a) && limiter.owes(&ab));
+        assert_eq!(limiter.next_due(), Some(at(60)));
+        assert_eq!(limiter.due(at(59)), []);
+        assert_eq!(limiter.due(at(60)), a);
+        assert!(!limiter.owes(&a) && limiter.owes(&ab));
+        assert_eq!(limiter.due(at(70)), refreshes(&["b"]));
+        assert_eq!(limiter.due(at(500)), []);
+        assert_eq!(
+            limiter.admit(at(119), a.clone()),
+            [],
+            "counts from the owed one"
+        );
+        assert_eq!(limiter.due(at(120)), a);
+    }
+
+    #[test]
+    fn an_admitted_refresh_settles_what_was_owed() {
+        let mut limiter = WidenLimiter::new(INTERVAL);
+        let a = refreshes(&["a"]);
+        limiter.admit(at(0), a.clone());
+        limiter.admit(at(1), a.clone());
+        assert_eq!(limiter.admit(at(61), a.clone()), a);
+        assert!(!limiter.owes(&a));
+        assert_eq!(limiter.due(at(200)), []);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_holds_nothing_back() {
+        let mut limiter = WidenLimiter::new(INTERVAL);
+        let a = refreshes(&["a"]);
+        limiter.admit(at(0), a.clone());
+        assert_eq!(limiter.admit(at(-3600), a.clone()), a);
+    }
+}

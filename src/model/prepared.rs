@@ -1,0 +1,346 @@
+//! A query made ready for look-up: its place and key, what its answer will depend on, and whether
+//! the answer may be stored.
+
+use std::sync::Arc;
+
+use super::catalog::{CacheType, Catalog, Sharing};
+use super::event::AiQuery;
+use super::key::{ANY, CacheKey};
+use super::tag::Tag;
+use super::text::normalise;
+
+/// The most distinct vendors that an answer may refer to and be stored.
+pub const MAX_ANSWER_VENDORS: usize = 256;
+/// The most vendors and vendor types that a query may name and its answer be stored: an entry
+/// with more tags than that costs more than it saves.
+pub const MAX_QUERY_VENDORS: usize = 256;
+
+/// A query made ready.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    pub cache_type: Arc<CacheType>,
+    /// Not yet percent-encoded.
+    pub place: String,
+    pub key: CacheKey,
+    /// False for a private question without a wedding, whose answer belongs to nobody that a
+    /// later query could name, and for more than [`MAX_QUERY_VENDORS`].
+    pub storable: bool,
+    /// What the asker's own changes hit: `T|wedding=…`, `T|user=…`.
+    pub asker: Vec<Tag>,
+}
+
+/// The query's type is none of the topology's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no cache type `{name}`")]
+pub struct UnknownCacheType {
+    pub name: String,
+}
+
+/// What an answer depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryTags {
+    /// Sorted, each once.
+    pub tags: Vec<Tag>,
+    /// False where the answer refers to more than [`MAX_ANSWER_VENDORS`] vendors: `tags` then
+    /// lack some, so the answer must be neither stored nor given to a waiter, since a change of
+    /// a vendor that is not among them would go unseen.
+    pub complete: bool,
+}
+
+impl Prepared {
+    pub fn of(catalog: &Catalog, query: &AiQuery) -> Result<Self, UnknownCacheType> {
+        let name = query.query.cache_type.as_str();
+        let cache_type = catalog.get(name).ok_or_else(|| UnknownCacheType {
+            name: name.to_owned(),
+        })?;
+        let place = catalog.places.place(&query.wedding_context.location);
+        let key = CacheKey::of(catalog, cache_type, query, &place);
+        let wedding = wedding_id(query).map(|id| Tag::wedding(name, id));
+        let user = given(query.query.user_id.as_deref()).map(|id| Tag::user(name, id));
+        let has_owner = cache_type.sharing == Sharing::Shared || wedding.is_some();
+        let named = query.query.vendor_ids.len() + query.query.vendor_types.len();
+        Ok(Self {
+            storable: has_owner && named <= MAX_QUERY_VENDORS,
+            cache_type: Arc::clone(cache_type),
+            place,
+            key,
+            asker: wedding.into_iter().chain(user).collect(),
+        })
+    }
+
+    /// What an entry with this answer depends on: the type, the place, the vendor types it
+    /// concerns, every vendor that the query names or the answer refers to, and for a private
+    /// type the wedding.
+    pub fn entry_tags(&self, catalog: &Catalog, query: &AiQuery, answer: &str) -> EntryTags {
+        let (found, complete) = vendors_in(catalog, answer);
+        EntryTags {
+            tags: self.tags(query, &found),
+            complete,
+        }
+    }
+
+    /// What is known before there is an answer: the entry's tags and the asker's, the entry's
+    /// first, each once.
+    pub fn known_tags(&self, query: &AiQuery) -> Vec<Tag> {
+        let mut tags = self.tags(query, &[]);
+        for tag in &self.asker {
+            if !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+        }
+        tags
+    }
+
+    /// The vendor types that the question concerns, normalised and sorted: those it names and
+    /// those of its cache type.
+    pub fn vendor_types(&self, query: &AiQuery) -> Vec<String> {
+        let named = query.query.vendor_types.iter();
+        let mut types: Vec<_> = named
+            .chain(&self.cache_type.vendor_types)
+            .map(|name| normalise(name))
+            .filter(|name| !name.is_empty())
+            .collect();
+        types.sort_unstable();
+        types.dedup();
+        types
+    }
+
+    fn tags(&self, query: &AiQuery, found: &[&str]) -> Vec<Tag> {
+        let name = &*self.cache_type.name;
+        let mut tags = vec![Tag::global(name), Tag::location(name, &self.place)];
+        let named = query.query.vendor_ids.iter().map(String::as_str);
+        tags.extend(
+            named
+                .filter(|id| !id.is_empty())
+                .chain(found.iter().copied())
+                .map(|id| Tag::vendor(name, id)),
+        );
+        let vendor_types = self.vendor_types(query);
+        if vendor_types.is_empty() {
+            tags.push(Tag::vendor_type(name, ANY, &self.place));
+        }
+        tags.extend(
+            vendor_types
+                .iter()
+                .map(|of| Tag::vendor_type(name, of, &self.place)),
+        );
+        if self.cache_type.sharing == Sharing::Private {
+            tags.extend(wedding_id(query).map(|id| Tag::wedding(name, id)));
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    }
+}
+
+/// The wedding that asks, where the query says; white space only says nothing.
+fn wedding_id(query: &AiQuery) -> Option<&str> {
+    given(query.wedding_context.wedding_id.as_deref())
+}
+
+fn given(id: Option<&str>) -> Option<&str> {
+    id.filter(|id| !id.trim().is_empty())
+}
+
+/// The distinct vendor ids in an answer, up to the bound, and whether these are all.
+fn vendors_in<'a>(catalog: &Catalog, answer: &'a str) -> (Vec<&'a str>, bool) {
+    let pattern = &catalog.vendor_id_pattern;
+    let mut found: Vec<&str> = Vec::new();
+    // Without a group of its own, the cheaper search that captures nothing.
+    let mut ids: Box<dyn Iterator<Item = &str>> = if pattern.captures_len() > 1 {
+        Box::new(
+            pattern
+                .captures_iter(answer)
+                .filter_map(|of| of.get(1).or_else(|| of.get(0)).map(|id| id.as_str())),
+        )
+    } else {
+        Box::new(pattern.find_iter(answer).map(|of| of.as_str()))
+    };
+    let complete = ids.all(|id| match found.binary_search(&id) {
+        _ if id.is_empty() => true,
+        Ok(_) => true,
+        Err(_) if found.len() == MAX_ANSWER_VENDORS => false,
+        Err(at) => {
+            found.insert(at, id);
+            true
+        }
+    });
+    (found, complete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::{CatalogTables, sample};
+    use super::*;
+
+    fn query(cache_type: &str, question: &str, wedding: &str) -> AiQuery {
+        serde_json::from_str(&format!(
+            r#"{{"queryId": "q", "query": {{"type": "{cache_type}", "content": "x" {question}}},
+                "weddingContext": {{"location": {{"city": "Austin", "state": "TX"}} {wedding}}}}}"#
+        ))
+        .unwrap()
+    }
+
+    const WEDDING: &str = r#", "weddingId": "w-9""#;
+
+    #[track_caller]
+    fn check(query: &AiQuery, answer: &str, want: &[&str]) {
+        let catalog = sample::catalog();
+        let prepared = Prepared::of(&catalog, query).unwrap();
+        let tags = prepared.entry_tags(&catalog, query, answer);
+        let name = &query.query.cache_type;
+        let found: Vec<_> = tags
+            .tags
+            .iter()
+            .map(|tag| tag.as_str().strip_prefix(&format!("{name}|")).unwrap())
+            .collect();
+        assert_eq!(found, want);
+        assert!(tags.complete);
+    }
+
+    #[test]
+    fn an_entry_depends_on_what_is_asked_and_on_what_is_answered() {
+        check(
+            &query("vendor_matching", "", WEDDING),
+            "",
+            &[
+                "global",
+                "location=Austin_TX",
+                "vendor_type=any|location=Austin_TX",
+            ],
+        );
+        check(
+            &query(
+                "vendor_matching",
+                r#", "vendorTypes": [" Florist", "caterer", "florist"],
+                   "vendorIds": ["v-9", "", "x|1"], "userId": "u-5""#,
+                WEDDING,
+            ),
+            "Ask v-17, then v-9; v-17 is dearer.",
+            &[
+                "global",
+                "location=Austin_TX",
+                "vendor=v-17",
+                "vendor=v-9",
+                "vendor=x%7C1",
+                "vendor_type=caterer|location=Austin_TX",
+                "vendor_type=florist|location=Austin_TX",
+            ],
+        );
+        check(
+            &query("venue_recommendations", "", ""),
+            "",
+            &[
+                "global",
+                "location=Austin_TX",
+                "vendor_type=venue|location=Austin_TX",
+            ],
+        );
+        check(
+            &query("guest_management", "", WEDDING),
+            "",
+            &[
+                "global",
+                "location=Austin_TX",
+                "vendor_type=any|location=Austin_TX",
+                "wedding=w-9",
+            ],
+        );
+    }
+
+    #[track_caller]
+    fn check_asker(query: &AiQuery, storable: bool, want: &[&str]) {
+        let prepared = Prepared::of(&sample::catalog(), query).unwrap();
+        let asker: Vec<_> = prepared.asker.iter().map(Tag::as_str).collect();
+        assert_eq!((asker.as_slice(), prepared.storable), (want, storable));
+        let known = prepared.known_tags(query);
+        assert!(prepared.asker.iter().all(|tag| known.contains(tag)));
+        let unique: std::collections::BTreeSet<_> = known.iter().collect();
+        assert_eq!(unique.len(), known.len(), "each once");
+    }
+
+    #[test]
+    fn a_private_question_without_a_wedding_is_not_storable() {
+        let user = r#", "userId": "u-5""#;
+        check_asker(&query("vendor_matching", "", ""), true, &[]);
+        check_asker(
+            &query("vendor_matching", user, WEDDING),
+            true,
+            &["vendor_matching|wedding=w-9", "vendor_matching|user=u-5"],
+        );
+        check_asker(
+            &query("guest_management", "", WEDDING),
+            true,
+            &["guest_management|wedding=w-9"],
+        );
+        for none in ["", r#", "weddingId": null"#, r#", "weddingId": " ""#] {
+            check_asker(
+                &query("guest_management", user, none),
+                false,
+                &["guest_management|user=u-5"],
+            );
+        }
+    }
+
+    #[test]
+    fn a_query_that_names_too_many_vendors_is_not_storable() {
+        let ids = |count: usize| vec![r#""v""#; count].join(",");
+        for (count, storable) in [(MAX_QUERY_VENDORS, true), (MAX_QUERY_VENDORS + 1, false)] {
+            let question = format!(r#", "vendorIds": [{}]"#, ids(count));
+            check_asker(&query("vendor_matching", &question, ""), storable, &[]);
+        }
+    }
+
+    #[test]
+    fn a_shared_entry_keeps_no_trace_of_its_asker() {
+        let catalog = sample::catalog();
+        let query = query("vendor_matching", r#", "userId": "u-5""#, WEDDING);
+        let prepared = Prepared::of(&catalog, &query).unwrap();
+        let entry = prepared.entry_tags(&catalog, &query, "v-1").tags;
+        assert!(!entry.iter().any(|tag| prepared.asker.contains(tag)));
+        let known = prepared.known_tags(&query);
+        assert_eq!(known[known.len() - 2..], prepared.asker, "entry's first");
+    }
+
+    #[test]
+    fn an_answer_with_too_many_vendors_is_known_to_be_incomplete() {
+        let catalog = sample::catalog();
+        let query = query("vendor_matching", "", "");
+        let prepared = Prepared::of(&catalog, &query).unwrap();
+        let answer = |vendors: usize| {
+            let ids: Vec<_> = (0..vendors).map(|id| format!("v-{id}")).collect();
+            let answer = format!("{0} {0}", ids.join(" "));
+            prepared.entry_tags(&catalog, &query, &answer)
+        };
+        assert!(answer(MAX_ANSWER_VENDORS).complete);
+        assert_eq!(
+            answer(MAX_ANSWER_VENDORS).tags.len(),
+            MAX_ANSWER_VENDORS + 3
+        );
+        assert!(!answer(MAX_ANSWER_VENDORS + 1).complete);
+    }
+
+    #[test]
+    fn the_first_group_of_the_pattern_is_the_id() {
+        let of = sample::catalog();
+        let tables = CatalogTables {
+            vendor_id_pattern: regex::Regex::new(r#""vendor":\s*"([^"]+)"|\bv-\d+"#).unwrap(),
+            places: of.places.clone(),
+            seasons: of.seasons.clone(),
+            guest_bands: of.guest_bands.clone(),
+            vendor_ttls: of.vendor_ttls.clone(),
+            nearness: of.nearness.clone(),
+            ttl_jitter: of.ttl_jitter,
+        };
+        let types = of.types().iter().map(|of| CacheType::clone(of)).collect();
+        let catalog = Catalog::new(types, tables);
+        let (found, complete) = vendors_in(&catalog, r#"{"vendor": "Rose & Co"} or v-3"#);
+        assert_eq!((found, complete), (vec!["Rose & Co", "v-3"], true));
+    }
+
+    #[test]
+    fn an_unknown_type_is_named() {
+        let error = Prepared::of(&sample::catalog(), &query("tarot", "", "")).unwrap_err();
+        assert_eq!(error.name, "tarot");
+    }
+}
