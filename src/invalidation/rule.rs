@@ -1,5 +1,8 @@
 //! Invalidation rules: which change forbids which answers, as written and as checked.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 

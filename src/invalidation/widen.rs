@@ -173,3 +173,67 @@ impl Limited {
         now < self.last || now.since(self.last) >= interval
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(60);
+
+    fn refreshes(types: &[&str]) -> Vec<Planned> {
+        types
+            .iter()
+            .map(|of| Planned {
+                tag: Tag::global(of),
+                mode: Mode::Refresh,
+                rule: UNREADABLE_RULE.into(),
+            })
+            .collect()
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp(1_790_000_000_000 + secs * 1000)
+    }
+
+    #[test]
+    fn a_type_is_refreshed_once_in_an_interval_and_what_is_held_back_is_owed() {
+        let mut limiter = WidenLimiter::new(INTERVAL);
+        let (a, ab) = (refreshes(&["a"]), refreshes(&["a", "b"]));
+        assert_eq!(limiter.admit(at(0), a.clone()), a);
+        assert!(!limiter.owes(&a) && limiter.next_due().is_none());
+        assert_eq!(limiter.admit(at(10), ab.clone()), refreshes(&["b"]));
+        assert_eq!(limiter.admit(at(20), ab.clone()), []);
+        assert!(limiter.owes(&a) && limiter.owes(&ab));
+        assert_eq!(limiter.next_due(), Some(at(60)));
+        assert_eq!(limiter.due(at(59)), []);
+        assert_eq!(limiter.due(at(60)), a);
+        assert!(!limiter.owes(&a) && limiter.owes(&ab));
+        assert_eq!(limiter.due(at(70)), refreshes(&["b"]));
+        assert_eq!(limiter.due(at(500)), []);
+        assert_eq!(
+            limiter.admit(at(119), a.clone()),
+            [],
+            "counts from the owed one"
+        );
+        assert_eq!(limiter.due(at(120)), a);
+    }
+
+    #[test]
+    fn an_admitted_refresh_settles_what_was_owed() {
+        let mut limiter = WidenLimiter::new(INTERVAL);
+        let a = refreshes(&["a"]);
+        limiter.admit(at(0), a.clone());
+        limiter.admit(at(1), a.clone());
+        assert_eq!(limiter.admit(at(61), a.clone()), a);
+        assert!(!limiter.owes(&a));
+        assert_eq!(limiter.due(at(200)), []);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_holds_nothing_back() {
+        let mut limiter = WidenLimiter::new(INTERVAL);
+        let a = refreshes(&["a"]);
+        limiter.admit(at(0), a.clone());
+        assert_eq!(limiter.admit(at(-3600), a.clone()), a);
+    }
+}

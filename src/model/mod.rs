@@ -23,7 +23,7 @@ pub use event::{AiQuery, VendorChange, WeddingUpdate};
 pub use invalidation::{Cause, LogId, Mode, Position, Progress, TagInvalidation};
 pub use key::{CacheKey, KeyHash};
 pub use metric::{CacheMetric, Operation};
-pub use prepared::Prepared;
+pub use prepared::{EntryTags, Prepared, UnknownCacheType};
 pub use record::{Coordinates, TraceParent};
 pub use tag::{Tag, TagHash};
 pub use time::{Date, Timestamp};

@@ -1,0 +1,224 @@
+//! From the shape to the [`Topology`]: references looked up, variables put in, everything that
+//! cannot be right reported.
+//!
+//! Every function here goes on after a mistake with a stand-in, so that one run reports all; what
+//! comes out is used only when nothing was reported.
+
+mod cases;
+mod catalog;
+mod layers;
+mod providers;
+mod rules;
+mod transport;
+
+use std::time::Duration;
+
+use super::Topology;
+use super::env::{Resolved, Variables, resolve};
+use super::problem::{Problem, Severity, Span};
+use super::settings::{Freshness, Lag};
+use super::shape::{FreshnessShape, LagShape, TopologyFile};
+use super::tree::Parsed;
+use super::units::{At, Connection, Lasting};
+
+/// What all sections' checks share.
+struct Build<'a> {
+    text: &'a str,
+    parsed: &'a Parsed,
+    variables: Variables<'a>,
+    problems: Vec<Problem>,
+}
+
+/// The topology, if nothing but warnings was found, and all that was found.
+pub(super) fn build(
+    text: &str,
+    parsed: &Parsed,
+    shape: TopologyFile,
+    variables: Variables<'_>,
+    problems: Vec<Problem>,
+) -> (Option<Topology>, Vec<Problem>) {
+    let mut build = Build {
+        text,
+        parsed,
+        variables,
+        problems,
+    };
+    build.require_sections();
+    let topology = build.topology(shape);
+    let failed = build.problems.iter().any(|problem| problem.severity == Severity::Error);
+    (topology.filter(|_| !failed), build.problems)
+}
+
+impl Build<'_> {
+    /// `None` only where a required section is missing or unreadable, which has been reported.
+    fn topology(&mut self, shape: TopologyFile) -> Option<Topology> {
+        let kafka = shape.kafka.map(|kafka| self.kafka(kafka));
+        let registry = shape.registry.and_then(|registry| self.registry(registry));
+        let vendors = self.vendors(shape.vendors.unwrap_or_default());
+        let providers = self.providers(shape.providers.unwrap_or_default());
+        let prices = self.prices(shape.prices, &providers);
+        let (types, generation) = self.cache_types(shape.cache_types.unwrap_or_default());
+        let tables = catalog::TableShapes {
+            markets: shape.markets,
+            seasons: shape.seasons,
+            guest_bands: shape.guest_bands,
+            nearness: shape.nearness,
+            ttl_jitter: shape.ttl_jitter,
+            vendor_id_pattern: shape.vendor_id_pattern,
+        };
+        let (catalog, capacity_factors) = self.catalog(types, tables, &vendors);
+        let topics = shape.topics.map(|topics| self.topics(topics, &catalog));
+        let layers = shape.layers.map(|layers| self.layers(layers));
+        let rules = self.rules(shape.rules.unwrap_or_default(), &catalog);
+        let freshness = self.freshness(&shape.freshness, kafka.as_ref().map(|kafka| kafka.session_timeout));
+        let server = self.server(&shape.server);
+        let cases = self.cases(shape.tests, &catalog, &rules);
+        self.check_use(&generation, &providers);
+        Some(Topology {
+            name: self.plain_name(shape.name?),
+            version: shape.version?.value,
+            kafka: kafka?,
+            registry,
+            topics: topics?,
+            catalog: catalog.into(),
+            generation,
+            vendors,
+            capacity_factors,
+            layers: layers?,
+            providers,
+            prices,
+            rules,
+            freshness,
+            server,
+            cases,
+        })
+    }
+
+    /// Sections that neither are there nor could not be read.
+    fn require_sections(&mut self) {
+        const REQUIRED: [&str; 11] = [
+            "name", "version", "kafka", "topics", "cache_types", "seasons", "guest_bands",
+            "vendors", "layers", "providers", "rules",
+        ];
+        let missing: Vec<_> = REQUIRED
+            .into_iter()
+            .filter(|name| self.parsed.root.get(name).is_none())
+            .filter(|name| !self.parsed.broken.iter().any(|broken| broken == name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !missing.is_empty() {
+            let many = if missing.len() == 1 { "the section" } else { "the sections" };
+            let message = format!("{many} {} must be given", missing.join(", "));
+            self.report(Problem::new(Span::default(), message).expected("expected in this file"));
+        }
+    }
+
+    fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// The names in a section, decoded or not; `None` when its syntax is broken, so that no
+    /// reference into it can be judged.
+    fn names(&self, section: &str) -> Option<Vec<String>> {
+        if self.parsed.broken.iter().any(|broken| broken == section) {
+            return None;
+        }
+        let node = self.parsed.root.get(section)?;
+        Some(node.entries().iter().map(|entry| entry.name().to_owned()).collect())
+    }
+
+    /// Reports a name that is none of a section's.
+    fn refer(&mut self, name: &At<String>, section: &str, what: &str) {
+        let Some(known) = self.names(section) else { return };
+        if known.iter().all(|known| *known != **name) {
+            let message = format!("there is no {what} `{}`", name.value);
+            let problem = Problem::new(name.span, message)
+                .help(format!("{what}s are defined under `{section}`"))
+                .choices(name, known.iter().map(String::as_str));
+            self.report(problem);
+        }
+    }
+
+    fn resolve(&mut self, field: &Connection) -> Resolved {
+        resolve(field, self.variables, &mut self.problems)
+    }
+
+    fn plain_name(&mut self, name: At<String>) -> String {
+        if name.trim().is_empty() {
+            self.report(Problem::new(name.span, "an empty name").expected("expected a name"));
+        }
+        name.value
+    }
+
+    /// A time span that must not be zero.
+    fn positive(&mut self, span: &At<Lasting>, what: &str) -> Duration {
+        if span.value.0.is_zero() {
+            let message = format!("{what} cannot be zero");
+            self.report(Problem::new(span.span, message).expected("expected more than 0s"));
+        }
+        span.value.0
+    }
+
+    /// A count that must not be zero.
+    fn count<T: Copy + Into<u64>>(&mut self, number: &At<T>, what: &str) -> usize {
+        let value: u64 = number.value.into();
+        if value == 0 {
+            let message = format!("{what} cannot be 0");
+            self.report(Problem::new(number.span, message).expected("expected at least 1"));
+        }
+        usize::try_from(value).unwrap_or(usize::MAX)
+    }
+
+    fn factor(&mut self, number: &At<f64>, what: &str) -> f64 {
+        if !number.is_finite() || number.value <= 0.0 || number.value > 100.0 {
+            let message = format!("{what} cannot be {}", number.value);
+            self.report(Problem::new(number.span, message).expected("expected above 0, at most 100"));
+            return 1.0;
+        }
+        number.value
+    }
+
+    fn share(&mut self, number: &At<f64>, what: &str) -> f64 {
+        if !(0.0..=1.0).contains(&number.value) {
+            let message = format!("{what} cannot be {}", number.value);
+            self.report(
+                Problem::new(number.span, message)
+                    .expected("expected a share from 0 to 1, such as 0.25 for 25 %"),
+            );
+            return 0.0;
+        }
+        number.value
+    }
+
+    fn freshness(&mut self, shape: &FreshnessShape, session: Option<Duration>) -> Freshness {
+        let barrier = self.positive(&shape.start_barrier_timeout, "the start barrier's timeout");
+        if let Some(session) = session
+            && barrier <= session
+        {
+            self.report(
+                Problem::new(
+                    shape.start_barrier_timeout.span,
+                    "the start barrier must outlast the session timeout",
+                )
+                .expected(format!(
+                    "expected more than {}, `kafka.session_timeout`",
+                    humantime::format_duration(session)
+                ))
+                .help("a member that died keeps its partitions for the session timeout; only after it are its changes judged"),
+            );
+        }
+        Freshness {
+            max_invalidation_lag: self.lag(&shape.max_invalidation_lag),
+            max_rules_lag: self.lag(&shape.max_rules_lag),
+            start_barrier_timeout: barrier,
+            widen_refresh_interval: self.positive(&shape.widen_refresh_interval, "the interval"),
+        }
+    }
+
+    fn lag(&mut self, shape: &LagShape) -> Lag {
+        Lag {
+            bound: self.positive(&shape.lag, "a lag's bound"),
+            then: shape.then,
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! serde over a [`Node`] tree that reports every mistake instead of the first.
+//!
+//! A mistake is recorded with its place, the node behind it is left out, and decoding starts
+//! over; files are small, so that the repetition costs nothing. Unknown and missing fields are
+//! told for a whole struct at once.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
+};
+
+use super::problem::{Problem, Span};
+use super::tree::{Entry, Node, Value};
+
+/// The newtype name by which [`super::units::At`] asks for its place.
+pub(super) const AT: &str = "wedcache::At";
+/// The newtype name of the fields in which `${VAR}` may stand.
+pub(super) const CONNECTION: &str = "wedcache::Connection";
+
+/// The required fields of every struct, by the struct's name.
+pub(super) type Required = HashMap<String, Vec<String>>;
+
+/// Decodes the tree as far as it can be; `None` when nothing of it can.
+pub(super) fn decode<T: DeserializeOwned>(
+    root: &Node,
+    required: &Required,
+) -> (Option<T>, Vec<Problem>) {
+    let context = Context {
+        required,
+        dead: RefCell::default(),
+        told: RefCell::default(),
+        found: RefCell::default(),
+    };
+    let decoded = loop {
+        let reader = Reader {
+            node: root,
+            context: &context,
+            connection: false,
+        };
+        match T::deserialize(reader) {
+            Ok(value) => break Some(value),
+            Err(error) => {
+                let at = error.at.unwrap_or(root.id);
+                if let Some(problem) = error.problem {
+                    context.found.borrow_mut().push(*problem);
+                }
+                // A node that fails twice would be a loop without end.
+                if at == root.id || !context.dead.borrow_mut().insert(at) {
+                    break None;
+                }
+            }
+        }
+    };
+    (decoded, context.found.into_inner())
+}
+
+struct Context<'a> {
+    required: &'a Required,
+    /// Nodes that could not be decoded.
+    dead: RefCell<HashSet<usize>>,
+    /// Nodes whose own mistakes are already in `found`.
+    told: RefCell<HashSet<usize>>,
+    found: RefCell<Vec<Problem>>,
+}
+
+impl Context<'_> {
+    fn is_dead(&self, node: &Node) -> bool {
+        self.dead.borrow().contains(&node.id)
+    }
+
+    /// Records a mistake that decoding can pass over, once.
+    fn tell(&self, node: &Node, problem: impl FnOnce() -> Problem) {
+        if self.told.borrow_mut().insert(node.id) {
+            self.found.borrow_mut().push(problem());
+        }
+    }
+}
+
+/// A mistake on its way up; `at` is the node to leave out.
+#[derive(Debug)]
+pub(super) struct Fault {
+    at: Option<usize>,
+    /// `None` when it has been told already. Boxed, as it travels in every `Result`.
+    problem: Option<Box<Problem>>,
+}
+
+impl Fault {
+    fn told(node: &Node) -> Self {
+        Self {
+            at: Some(node.id),
+            problem: None,
+        }
+    }
+
+    fn at(node: &Node, problem: Problem) -> Self {
+        Self {
+            at: Some(node.id),
+            problem: Some(Box::new(problem)),
+        }
+    }
+
+    fn unplaced(problem: Problem) -> Self {
+        Self {
+            at: None,
+            problem: Some(Box::new(problem)),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.problem.as_ref().map_or("", |problem| &problem.message))
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::unplaced(Problem::new(Span::default(), message.to_string()))
+    }
+
+    fn invalid_type(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_value(given, expected)
+    }
+
+    fn invalid_value(given: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let given = match given {
+            Unexpected::Str(text) if text.chars().count() > 40 => "this text".to_owned(),
+            Unexpected::Str(text) => format!("`{text}`"),
+            Unexpected::Unsigned(number) => format!("the number {number}"),
+            Unexpected::Signed(number) => format!("the number {number}"),
+            Unexpected::Float(number) => format!("the number {number}"),
+            Unexpected::Bool(flag) => format!("`{flag}`"),
+            Unexpected::Seq => "a list".to_owned(),
+            Unexpected::Map => "a mapping".to_owned(),
+            Unexpected::Unit | Unexpected::Option => "nothing".to_owned(),
+            other => other.to_string(),
+        };
+        let expected = expected.to_string();
+        let expected = match expected.as_str() {
+            "a string" => "text",
+            "a boolean" => "`true` or `false`",
+            "a sequence" => "a list",
+            "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not below 0",
+            "i8" | "i16" | "i32" | "i64" => "a whole number",
+            "f64" => "a number",
+            other => other,
+        };
+        Self::unplaced(
+            Problem::new(Span::default(), format!("{given} cannot stand here"))
+                .expected(format!("expected {expected}")),
+        )
+    }
+}
+
+/// Gives a mistake that has no place yet the place of this node.
+fn placed<T>(node: &Node, result: Result<T, Fault>) -> Result<T, Fault> {
+    result.map_err(|mut fault| {
+        if fault.at.is_none() {
+            fault.at = Some(node.id);
+            if let Some(problem) = &mut fault.problem {
+                problem.span = node.span;
+            }
+        }
+        fault
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    node: &'a Node,
+    context: &'a Context<'a>,
+    /// Whether `${VAR}` may stand here.
+    connection: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn of(self, node: &'a Node) -> Self {
+        Self { node, ..self }
+    }
+
+    /// `${VAR}` outside of connection fields is told wherever it stands.
+    fn refuse_variables(self) -> Result<(), Fault> {
+        if self.connection || !matches!(&self.node.value, Value::Text(text) if text.contains("${")) {
+            return Ok(());
+        }
+        Err(Fault::at(
+            self.node,
+            Problem::new(self.node.span, "a variable cannot stand here").help(
+                "`${VAR}` is for connection fields only (addresses, paths, secrets, instance ids); what the cache does is written out, so that a file says what it does",
+            ),
+        ))
+    }
+
+    fn visit_scalar<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.refuse_variables()?;
+        let result = match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(flag) => visitor.visit_bool(*flag),
+            Value::Whole(number) => match (u64::try_from(*number), i64::try_from(*number)) {
+                (Ok(number), _) => visitor.visit_u64(number),
+                (_, Ok(number)) => visitor.visit_i64(number),
+                _ => visitor.visit_i128(*number),
+            },
+            Value::Real(number) => visitor.visit_f64(*number),
+            Value::Text(text) => visitor.visit_str(text),
+            Value::List(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
+            Value::Map(_) => Err(de::Error::invalid_type(Unexpected::Map, &visitor)),
+        };
+        placed(self.node, result)
+    }
+
+    fn visit_entries<'de, V: Visitor<'de>>(
+        self,
+        visitor: V,
+        fields: Option<&'static [&'static str]>,
+    ) -> Result<V::Value, Fault> {
+        let entries = match &self.node.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Null => &[],
+            _ => return self.visit_scalar(visitor),
+        };
+        let access = Entries {
+            reader: self,
+            rest: entries.iter(),
+            fields,
+            value: None,
+        };
+        placed(self.node, visitor.visit_map(access))
+    }
+
+    /// Tells all unknown and all missing fields of a struct at once.
+    fn check_fields(self, name: &str, fields: &'static [&'static str]) -> Result<(), Fault> {
+        for entry in self.node.entries() {
+            if !fields.contains(&entry.name()) {
+                self.context.tell(&entry.key, || {
+                    let free = fields.iter().copied().filter(|field| self.node.get(field).is_none());
+                    Problem::new(entry.key.span, format!("there is no field `{}` here", entry.name()))
+                        .choices(entry.name(), free)
+                });
+            }
+        }
+        let required = self.context.required.get(name).map_or(&[][..], Vec::as_slice);
+        let missing: Vec<&str> = required
+            .iter()
+            .filter(|field| self.node.get(field).is_none())
+            .map(String::as_str)
+            .collect();
+        if !missing.is_empty() {
+            self.context.tell(self.node, || missing_problem(self.node, &missing));
+        }
+        let lacks = |field: &String| match self.node.get(field) {
+            Some(value) => self.context.is_dead(value),
+            None => true,
+        };
+        if required.iter().any(lacks) {
+            return Err(Fault::told(self.node));
+        }
+        Ok(())
+    }
+}
+
+fn missing_problem(node: &Node, missing: &[&str]) -> Problem {
+    let names: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
+    let what = if missing.len() == 1 { "field" } else { "fields" };
+    Problem::new(node.span, format!("the {what} {} must be given", names.join(", ")))
+        .expected(format!("expected {} in here", names.join(", ")))
+}
+
+macro_rules! scalars {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            self.visit_scalar(visitor)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = Fault;
+
+    scalars! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_bytes deserialize_byte_buf
+        deserialize_unit
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::List(_) => self.deserialize_seq(visitor),
+            Value::Map(_) => self.deserialize_map(visitor),
+            _ => self.visit_scalar(visitor),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Bool(_) | Value::Whole(_) | Value::Real(_) => {
+                placed(self.node, visitor.visit_str(&self.node.raw))
+            }
+            _ => self.visit_scalar(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        placed(self.node, visitor.visit_str(&self.node.raw))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match name {
+            AT => placed(self.node, visitor.visit_newtype_struct(Placed(self))),
+            CONNECTION => visitor.visit_newtype_struct(Self {
+                connection: true,
+                ..self
+            }),
+            _ => placed(self.node, visitor.visit_newtype_struct(self)),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let items = match &self.node.value {
+            Value::List(items) => items.as_slice(),
+            Value::Null => &[],
+            _ => return self.visit_scalar(visitor),
+        };
+        let access = Items {
+            reader: self,
+            rest: items.iter(),
+        };
+        placed(self.node, visitor.visit_seq(access))
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.visit_scalar(visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.visit_entries(visitor, None)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        if matches!(self.node.value, Value::Map(_) | Value::Null) {
+            self.check_fields(name, fields)?;
+        }
+        self.visit_entries(visitor, Some(fields))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.refuse_variables()?;
+        let (name, payload) = match &self.node.value {
+            Value::Text(_) => (self.node, None),
+            Value::Map(entries) if entries.len() == 1 => (&entries[0].key, Some(&entries[0].value)),
+            Value::Map(_) => {
+                let problem = Problem::new(self.node.span, "exactly one choice is needed here");
+                return Err(Fault::at(self.node, problem.choices("", variants.iter().copied())));
+            }
+            _ => {
+                let message = format!("{} cannot stand here", self.node.describe());
+                let problem = Problem::new(self.node.span, message);
+                return Err(Fault::at(self.node, problem.choices("", variants.iter().copied())));
+            }
+        };
+        if !variants.contains(&name.raw.as_str()) {
+            let problem = Problem::new(name.span, format!("`{}` is not a choice here", name.raw))
+                .choices(&name.raw, variants.iter().copied());
+            return Err(Fault::at(self.node, problem));
+        }
+        if payload.is_some_and(|payload| self.context.is_dead(payload)) {
+            return Err(Fault::told(self.node));
+        }
+        let choice = Choice {
+            reader: self,
+            name: &name.raw,
+            payload,
+        };
+        placed(self.node, visitor.visit_enum(choice))
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+}
+
+/// The entries of a mapping without the dead ones; for a struct also without unknown fields.
+struct Entries<'a> {
+    reader: Reader<'a>,
+    rest: std::slice::Iter<'a, Entry>,
+    fields: Option<&'static [&'static str]>,
+    value: Option<&'a Node>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let context = self.reader.context;
+        let fields = self.fields;
+        let next = self.rest.find(|entry| {
+            fields.is_none_or(|fields| fields.contains(&entry.name()))
+                && !context.is_dead(&entry.key)
+                && !context.is_dead(&entry.value)
+        });
+        let Some(entry) = next else { return Ok(None) };
+        self.value = Some(&entry.value);
+        let key = self.reader.of(&entry.key);
+        placed(&entry.key, seed.deserialize(key)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+        let node = self.value.take().expect("serde asks for a key first");
+        placed(node, seed.deserialize(self.reader.of(node)))
+    }
+}
+
+/// The items of a list without the dead ones.
+struct Items<'a> {
+    reader: Reader<'a>,
+    rest: std::slice::Iter<'a, Node>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        let context = self.reader.context;
+        let Some(node) = self.rest.find(|node| !context.is_dead(node)) else {
+            return Ok(None);
+        };
+        placed(node, seed.deserialize(self.reader.of(node))).map(Some)
+    }
+}
+
+/// An externally tagged choice: a bare name, or a mapping of one name to its settings.
+struct Choice<'a> {
+    reader: Reader<'a>,
+    name: &'a str,
+    payload: Option<&'a Node>,
+}
+
+impl<'de> EnumAccess<'de> for Choice<'_> {
+    type Error = Fault;
+    type Variant = Self;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Fault> {
+        let name = seed.deserialize(StrDeserializer::<Fault>::new(self.name))?;
+        Ok((name, self))
+    }
+}
+
+impl Choice<'_> {
+    fn settings(&self) -> Result<Reader<'_>, Fault> {
+        let node = self.payload.ok_or_else(|| {
+            Fault::at(
+                self.reader.node,
+                Problem::new(self.reader.node.span, format!("`{}` needs its settings", self.name))
+                    .expected(format!("expected `{}:` and a value", self.name)),
+            )
+        })?;
+        Ok(self.reader.of(node))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Choice<'_> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        match self.payload {
+            None | Some(Node { value: Value::Null, .. }) => Ok(()),
+            Some(node) => Err(Fault::at(
+                node,
+                Problem::new(node.span, format!("`{}` has no settings", self.name)),
+            )),
+        }
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        let reader = self.settings()?;
+        placed(reader.node, seed.deserialize(reader))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.settings()?.deserialize_seq(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.settings()?.deserialize_struct("", fields, visitor)
+    }
+}
+
+/// What [`super::units::At`] reads: start, length, value.
+struct Placed<'a>(Reader<'a>);
+
+impl<'de> Deserializer<'de> for Placed<'_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_seq(PlacedSeq {
+            reader: self.0,
+            next: 0,
+        })
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct newtype_struct seq tuple tuple_struct map struct enum
+        identifier ignored_any
+    }
+}
+
+struct PlacedSeq<'a> {
+    reader: Reader<'a>,
+    next: u8,
+}
+
+impl<'de> SeqAccess<'de> for PlacedSeq<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        use serde::de::IntoDeserializer;
+        let span = self.reader.node.span;
+        self.next += 1;
+        match self.next {
+            1 => seed.deserialize(span.start.into_deserializer()).map(Some),
+            2 => seed.deserialize(span.len.into_deserializer()).map(Some),
+            3 => placed(self.reader.node, seed.deserialize(self.reader)).map(Some),
+            _ => Ok(None),
+        }
+    }
+}

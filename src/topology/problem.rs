@@ -1,0 +1,241 @@
+//! What is wrong with a topology file, where, and what was meant: [`Problems`], shown by miette.
+
+use std::fmt;
+
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+    ThemeCharacters, ThemeStyles,
+};
+
+/// Bytes of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    pub start: usize,
+    pub len: usize,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub span: Span,
+    /// What is wrong.
+    pub message: String,
+    /// What was expected here, beside the place itself.
+    pub expected: Option<String>,
+    /// What to do about it, the nearest match among it.
+    pub help: Option<String>,
+    /// A second place that belongs to it.
+    pub other: Option<(Span, String)>,
+    pub severity: Severity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Error,
+    /// Legal, but hardly meant.
+    Warning,
+}
+
+impl Problem {
+    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+        Self {
+            span,
+            message: message.into(),
+            expected: None,
+            help: None,
+            other: None,
+            severity: Severity::Error,
+        }
+    }
+
+    pub(super) fn expected(mut self, what: impl Into<String>) -> Self {
+        self.expected = Some(what.into());
+        self
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn also(mut self, span: Span, what: impl Into<String>) -> Self {
+        self.other = Some((span, what.into()));
+        self
+    }
+
+    pub(super) fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Lists what was expected and names the nearest of it.
+    pub(super) fn choices<'a>(self, given: &str, among: impl IntoIterator<Item = &'a str>) -> Self {
+        let among: Vec<&str> = among.into_iter().collect();
+        let near = nearest(given, &among).map(|name| format!("did you mean `{name}`?"));
+        let mut problem = match among.as_slice() {
+            [] => self,
+            [only] => self.expected(format!("expected `{only}`")),
+            many => self.expected(format!("expected one of {}", quoted(many))),
+        };
+        if near.is_some() {
+            problem.help = near;
+        }
+        problem
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+/// The likeliest meaning of a misspelt name, if one is near enough.
+fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
+    let given = given.to_lowercase().replace('-', "_");
+    among
+        .iter()
+        .map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), *name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+/// All that is wrong with one file, in the order of the file.
+#[derive(Debug)]
+pub struct Problems {
+    source: NamedSource<String>,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| problem.span.start);
+        list.dedup();
+        Self {
+            source: NamedSource::new(file, text.to_owned()),
+            list,
+        }
+    }
+
+    pub fn file(&self) -> &str {
+        self.source.name()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.list.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn errors(&self) -> usize {
+        self.list.iter().filter(|p| p.severity == Severity::Error).count()
+    }
+
+    pub fn warnings(&self) -> usize {
+        self.list.len() - self.errors()
+    }
+
+    /// Line and column of a problem, counted from one, columns in characters.
+    pub fn position(&self, problem: &Problem) -> (usize, usize) {
+        let text = self.source.inner();
+        let before = &text[..problem.span.start.min(text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        (line, column)
+    }
+
+    /// Every problem with the piece of the file that it stands in.
+    pub fn render(&self, look: Look, width: usize) -> String {
+        let theme = GraphicalTheme {
+            characters: if look.unicode { ThemeCharacters::unicode() } else { ThemeCharacters::ascii() },
+            styles: if look.colour { ThemeStyles::ansi() } else { ThemeStyles::none() },
+        };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(width)
+            .with_context_lines(1)
+            .without_cause_chain();
+        let mut out = String::new();
+        for problem in &self.list {
+            let report = Report { problem, source: &self.source };
+            handler
+                .render_report(&mut out, &report)
+                .expect("writing to a string cannot fail");
+            out.push('\n');
+        }
+        out
+    }
+}
+
+/// One line a problem: `file:line:column: message`.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.list.iter().enumerate() {
+            let (line, column) = self.position(problem);
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:{line}:{column}: {}", self.file(), problem.message)?;
+            if let Some(expected) = &problem.expected {
+                write!(f, "; {expected}")?;
+            }
+            if let Some(help) = &problem.help {
+                write!(f, " ({help})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// How text is drawn on this terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    pub unicode: bool,
+    pub colour: bool,
+}
+
+#[derive(Debug)]
+struct Report<'a> {
+    problem: &'a Problem,
+    source: &'a NamedSource<String>,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem.message)
+    }
+}
+
+impl std::error::Error for Report<'_> {}
+
+impl Diagnostic for Report<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.problem.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        let help = self.problem.help.as_ref()?;
+        Some(Box::new(help))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let problem = self.problem;
+        let here = problem.expected.clone().unwrap_or_else(|| "here".to_owned());
+        let main = LabeledSpan::new_primary_with_span(Some(here), (problem.span.start, problem.span.len));
+        let other = problem
+            .other
+            .as_ref()
+            .map(|(span, what)| LabeledSpan::new_with_span(Some(what.clone()), (span.start, span.len)));
+        Some(Box::new(std::iter::once(main).chain(other)))
+    }
+}
