@@ -43,6 +43,18 @@ pub struct TextPosition {
     pub column: usize,
 }
 
+impl TextPosition {
+    /// Expressions are placed by bytes.
+    fn at(text: &str, byte: usize) -> Option<Self> {
+        let before = text.get(..byte)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Some(Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        })
+    }
+}
+
 /// Why a text is not a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionProblem {
@@ -108,7 +120,7 @@ impl Condition {
         });
         let (expression, places) = match parsed {
             Ok(Ok(parsed)) => parsed,
-            Ok(Err(errors)) => return Err(syntax_problems(&errors)),
+            Ok(Err(errors)) => return Err(syntax_problems(text, &errors)),
             Err(panic) => {
                 let message = format!("not a CEL expression: {}", panic_text(&*panic));
                 return Err(vec![ConditionProblem::new(None, message)]);
@@ -197,17 +209,12 @@ fn bounded(text: &str) -> String {
     }
 }
 
-fn syntax_problems(errors: &ParseErrors) -> Vec<ConditionProblem> {
+fn syntax_problems(text: &str, errors: &ParseErrors) -> Vec<ConditionProblem> {
     errors
         .errors
         .iter()
         .map(|error| {
-            let at = match (usize::try_from(error.pos.0), usize::try_from(error.pos.1)) {
-                (Ok(line), Ok(column)) if line > 0 && column > 0 => {
-                    Some(TextPosition { line, column })
-                }
-                _ => None,
-            };
+            let at = syntax_position(text, error.pos);
             let message = match &error.source {
                 Some(cause) => format!("not a CEL expression: {}", bounded(&cause.to_string())),
                 None => bounded(&error.msg),
@@ -215,6 +222,18 @@ fn syntax_problems(errors: &ParseErrors) -> Vec<ConditionProblem> {
             ConditionProblem::new(at, message)
         })
         .collect()
+}
+
+/// The parser's line and column, both from 1 and in characters. After characters that no token
+/// begins with it counts too far.
+fn syntax_position(text: &str, (line, column): (isize, isize)) -> Option<TextPosition> {
+    let line = usize::try_from(line).ok().filter(|line| *line > 0)?;
+    let column = usize::try_from(column).ok().filter(|column| *column > 0)?;
+    let last = text.split('\n').nth(line - 1)?.chars().count() + 1;
+    Some(TextPosition {
+        line,
+        column: column.min(last),
+    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -2,6 +2,7 @@
 //! judges by them.
 
 pub mod condition;
+pub mod explain;
 pub mod facts;
 pub mod plan;
 pub mod progress;

@@ -178,7 +178,7 @@ impl Limited {
 mod tests {
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_secs(60);
+    const INTERVAL: Duration = Duration::from_mins(1);
 
     fn refreshes(types: &[&str]) -> Vec<Planned> {
         types

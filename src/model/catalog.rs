@@ -189,7 +189,8 @@ impl Catalog {
             .max(Duration::from_secs(1))
     }
 
-    fn nearness_factor(&self, date: Date, now: Timestamp) -> f64 {
+    /// What the wedding's nearness multiplies a TTL by; 1 for weddings that are over.
+    pub fn nearness_factor(&self, date: Date, now: Timestamp) -> f64 {
         let days = date.days_since(now.date());
         if days < 0 {
             return 1.0;

@@ -391,12 +391,7 @@ fn position(places: &SourceInfo, of: &IdedExpr) -> Option<TextPosition> {
         };
     }
     let (start, _) = places.offset_for(leftmost.id)?;
-    let before: String = places.source.chars().take(start as usize).collect();
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Some(TextPosition {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-    })
+    TextPosition::at(&places.source, start as usize)
 }
 
 /// False where the outermost part shows that no boolean can come of it.

@@ -14,9 +14,8 @@ fn spec(name: &str, on: &str, scope: Scope) -> RuleSpec {
 }
 
 fn problems(specs: &[RuleSpec]) -> Vec<String> {
-    let errors = match Rules::compile(specs, &sample::catalog()) {
-        Ok(_) => return Vec::new(),
-        Err(errors) => errors,
+    let Err(errors) = Rules::compile(specs, &sample::catalog()) else {
+        return Vec::new();
     };
     errors
         .iter()
