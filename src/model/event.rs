@@ -15,7 +15,7 @@ pub struct AiQuery {
     pub query_id: String,
     pub query: Question,
     pub wedding_context: WeddingContext,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub options: QueryOptions,
     #[serde(default)]
     pub asked_at: Option<Timestamp>,
@@ -28,10 +28,10 @@ pub struct Question {
     #[serde(rename = "type")]
     pub cache_type: String,
     pub content: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_types: Vec<String>,
     /// Vendors that the question is about.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_ids: Vec<String>,
     #[serde(default)]
     pub user_id: Option<String>,
@@ -51,7 +51,7 @@ pub struct WeddingContext {
     pub wedding_style: Option<String>,
     #[serde(default)]
     pub guest_count: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_preferences: Vec<String>,
 }
 
@@ -60,12 +60,25 @@ pub struct WeddingContext {
 pub struct Location {
     pub city: String,
     pub state: String,
-    #[serde(default = "default_country")]
+    #[serde(default = "default_country", deserialize_with = "null_as_country")]
     pub country: String,
 }
 
 fn default_country() -> String {
     "US".to_owned()
+}
+
+/// A field that may be left out may be null as well: many writers have but one of the two.
+fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn null_as_country<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(|country| country.unwrap_or_else(default_country))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -95,8 +108,10 @@ impl BudgetRange {
 #[serde(rename_all = "camelCase", default)]
 pub struct QueryOptions {
     /// No look-up and no joining of a flight; the answer is stored all the same.
+    #[serde(deserialize_with = "null_as_default")]
     pub bypass_cache: bool,
     /// May read and join, stores nothing; its own flight cannot be joined.
+    #[serde(deserialize_with = "null_as_default")]
     pub no_store: bool,
     /// No entry whose call began more than this many seconds before the arrival.
     pub max_age_secs: Option<u64>,
@@ -120,7 +135,7 @@ pub struct VendorChange {
     /// The integration that sent it.
     #[serde(default)]
     pub source: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub attributes: Attributes,
 }
 
@@ -142,7 +157,7 @@ pub struct WeddingUpdate {
     /// As before it.
     #[serde(default)]
     pub previous: Option<WeddingFacts>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub attributes: Attributes,
 }
 
@@ -156,6 +171,7 @@ pub struct WeddingFacts {
     pub budget_range: Option<BudgetRange>,
     pub wedding_style: Option<String>,
     pub guest_count: Option<u32>,
+    #[serde(deserialize_with = "null_as_default")]
     pub vendor_preferences: Vec<String>,
 }
 

@@ -134,3 +134,8 @@ pub enum Severity {
     Warning,
     Critical,
 }
+
+wire_names! {
+    AlertState { Firing = "firing", Resolved = "resolved" }
+    Severity { Info = "info", Warning = "warning", Critical = "critical" }
+}

@@ -3,6 +3,7 @@
 //! Nothing here waits or does I/O; every other module imports this one and this one imports none.
 
 pub mod answer;
+pub mod audit;
 pub mod catalog;
 pub mod entry;
 pub mod event;
@@ -17,6 +18,7 @@ pub mod text;
 pub mod time;
 
 pub use answer::{AiAnswer, AnswerError, Freshness, LayerName, Source, StaleReason, Status};
+pub use audit::AuditRecord;
 pub use catalog::{CacheType, Catalog, Dimension, Sharing};
 pub use entry::Entry;
 pub use event::{AiQuery, VendorChange, WeddingUpdate};

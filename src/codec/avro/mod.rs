@@ -1,0 +1,18 @@
+//! Avro's binary form. Reading follows the writer's schema and lets the event's type pick and
+//! promote what it knows, which is Avro's schema resolution in one pass and without an
+//! intermediate tree; writing is by hand, in the order of our own schemas' fields.
+
+mod layout;
+mod read;
+mod write;
+
+pub(super) use layout::Layout;
+pub use layout::SchemaFault;
+pub(super) use read::read;
+pub(super) use write::WriteAvro;
+
+#[cfg(test)]
+pub(super) use tests::minimal_query;
+
+#[cfg(test)]
+mod tests;

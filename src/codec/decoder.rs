@@ -1,0 +1,155 @@
+//! Values into events. Synchronous: where a schema is not known yet it says so, and the caller
+//! asks the registry and decodes again.
+
+use std::sync::Arc;
+
+use super::avro::{self, Layout};
+use super::event::Incoming;
+use super::fault::{Fault, FaultKind};
+use super::reject::{Decoded, Reason, Reject};
+use super::schemas::{Registered, Schemas};
+use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json};
+use crate::model::{AiQuery, VendorChange, WeddingUpdate};
+
+/// The byte order mark of UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads the values of the input topics, in whichever format they come.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    schemas: Arc<Schemas>,
+    max_bytes: usize,
+}
+
+impl Decoder {
+    /// Values of more than `max_bytes` bytes are rejected as too large.
+    pub fn new(schemas: Arc<Schemas>, max_bytes: usize) -> Self {
+        Self { schemas, max_bytes }
+    }
+
+    pub fn decode_query(&self, value: Option<&[u8]>) -> Decoded<AiQuery> {
+        self.decode(value)
+    }
+
+    pub fn decode_vendor_change(&self, value: Option<&[u8]>) -> Decoded<VendorChange> {
+        self.decode(value)
+    }
+
+    pub fn decode_wedding_update(&self, value: Option<&[u8]>) -> Decoded<WeddingUpdate> {
+        self.decode(value)
+    }
+
+    fn decode<T: Incoming>(&self, value: Option<&[u8]>) -> Decoded<T> {
+        let Some(value) = value else {
+            return Decoded::Tombstone;
+        };
+        match self.read(value) {
+            Ok(Read::Event(event)) => Decoded::Event(event),
+            Ok(Read::Unresolved { schema_id }) => Decoded::Unresolved { schema_id },
+            Err(reject) => Decoded::Rejected(reject),
+        }
+    }
+
+    fn read<T: Incoming>(&self, value: &[u8]) -> Result<Read<T>, Reject> {
+        if value.len() > self.max_bytes {
+            let (len, max) = (value.len(), self.max_bytes);
+            return Err(Reject::new(
+                Reason::TooLarge,
+                format!("{len} bytes, more than the {max} allowed"),
+            ));
+        }
+        match value {
+            [CONFLUENT_MAGIC, frame @ ..] => self.read_confluent(frame),
+            [first, second, frame @ ..] if [*first, *second] == SINGLE_OBJECT_MAGIC => {
+                self.read_single_object(frame).map(Read::Event)
+            }
+            text => read_json(text).map(Read::Event),
+        }
+    }
+
+    fn read_confluent<T: Incoming>(&self, frame: &[u8]) -> Result<Read<T>, Reject> {
+        let Some((id, payload)) = frame.split_first_chunk() else {
+            return Err(unreadable("a registry frame of less than 5 bytes"));
+        };
+        let schema_id = u32::from_be_bytes(*id);
+        let Some(registered) = self.schemas.with_id(schema_id) else {
+            return Ok(Read::Unresolved { schema_id });
+        };
+        match &*registered {
+            Registered::Avro(layout) => read_avro(layout, payload),
+            Registered::Json => read_json(payload),
+            Registered::Unusable(reject) => Err(reject.clone()),
+        }
+        .map(Read::Event)
+    }
+
+    fn read_single_object<T: Incoming>(&self, frame: &[u8]) -> Result<T, Reject> {
+        let Some((fingerprint, payload)) = frame.split_first_chunk() else {
+            return Err(unreadable("an Avro single object of less than 10 bytes"));
+        };
+        match self
+            .schemas
+            .with_fingerprint(u64::from_le_bytes(*fingerprint))
+        {
+            Some(layout) => read_avro(layout, payload),
+            None => Err(Reject::new(
+                Reason::UnknownSchema,
+                format!("no schema here has the fingerprint {}", hex(fingerprint)),
+            )),
+        }
+    }
+}
+
+enum Read<T> {
+    Event(T),
+    Unresolved { schema_id: u32 },
+}
+
+fn read_json<T: Incoming>(bytes: &[u8]) -> Result<T, Reject> {
+    let text = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
+    let mut event: T = match text.first() {
+        Some(b'{') => json::read(text)?,
+        None => return Err(Reject::new(Reason::EmptyValue, "no bytes but white space")),
+        Some(b'[') => {
+            let detail = "a JSON array; one object is expected";
+            return Err(Reject::new(Reason::UnsupportedFormat, detail));
+        }
+        Some(byte) => {
+            let detail = format!("starts with the byte {byte:#04x}: neither JSON nor Avro");
+            return Err(Reject::new(Reason::UnsupportedFormat, detail));
+        }
+    };
+    event.settle()?;
+    Ok(event)
+}
+
+fn read_avro<T: Incoming>(layout: &Layout, bytes: &[u8]) -> Result<T, Reject> {
+    let name = T::KIND.as_str();
+    if layout.record() != Some(name) {
+        let found = layout.record().unwrap_or("not a record");
+        return Err(unreadable(&format!(
+            "written with the schema of {found}; {name} is expected"
+        )));
+    }
+    let mut event: T = avro::read(layout, bytes).map_err(|fault| avro_reject(&fault))?;
+    event.settle()?;
+    Ok(event)
+}
+
+/// A field that the writer's schema lacks or has with another type makes the schemas
+/// irreconcilable; a value that means nothing is the field's fault.
+fn avro_reject(fault: &Fault) -> Reject {
+    let reason = match fault.kind() {
+        FaultKind::Missing | FaultKind::WrongType | FaultKind::Corrupt => Reason::UnreadableAvro,
+        FaultKind::Null | FaultKind::Invalid => Reason::InvalidField,
+    };
+    Reject::new(reason, fault.to_string())
+}
+
+fn unreadable(detail: &str) -> Reject {
+    Reject::new(Reason::UnreadableAvro, detail)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

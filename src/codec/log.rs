@@ -1,0 +1,85 @@
+//! The invalidation log's records, which are always JSON: tag invalidations, the rules stage's
+//! progress, and whatever else somebody may have put there.
+
+use serde::Serialize;
+
+use crate::model::invalidation::PROGRESS_KEY_PREFIX;
+use crate::model::{Mode, Progress, TagInvalidation};
+
+/// What a record of the log is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LogRecord {
+    Invalidation(TagInvalidation),
+    Progress(Progress),
+    /// A null value: compaction's own.
+    Tombstone,
+    /// Not one of these. A reader counts it and says so: were it a broken invalidation, what it
+    /// forbids would be served.
+    Foreign(ForeignRecord),
+}
+
+/// Why a record of the log is none of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForeignRecord {
+    #[error("its key is neither <mode>:<tag> nor progress:<topic>:<partition>")]
+    Key,
+    #[error("its value cannot be read: {0}")]
+    Value(String),
+    #[error("it is the progress of {0}, and its key says another")]
+    OtherProgress(String),
+}
+
+impl LogRecord {
+    /// Reads a record by its key and value.
+    pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
+        let Some(value) = value else {
+            return Self::Tombstone;
+        };
+        Self::read(key.unwrap_or_default(), value).unwrap_or_else(Self::Foreign)
+    }
+
+    fn read(key: &[u8], value: &[u8]) -> Result<Self, ForeignRecord> {
+        let unreadable = |error: serde_json::Error| ForeignRecord::Value(error.to_string());
+        if key.starts_with(PROGRESS_KEY_PREFIX.as_bytes()) {
+            let progress: Progress = serde_json::from_slice(value).map_err(unreadable)?;
+            // Taken at its word, it could pass changes that nobody has judged.
+            if progress.record_key().as_bytes() != key {
+                return Err(ForeignRecord::OtherProgress(progress.record_key()));
+            }
+            return Ok(Self::Progress(progress));
+        }
+        // An invalidation counts under any key: at worst it costs a refill.
+        match serde_json::from_slice(value) {
+            Ok(invalidation) => Ok(Self::Invalidation(invalidation)),
+            Err(error) if is_invalidation_key(key) => Err(unreadable(error)),
+            Err(_) => Err(ForeignRecord::Key),
+        }
+    }
+}
+
+fn is_invalidation_key(key: &[u8]) -> bool {
+    Mode::ALL.iter().any(|mode| {
+        key.strip_prefix(mode.as_str().as_bytes())
+            .is_some_and(|rest| rest.starts_with(b":"))
+    })
+}
+
+/// The value of an invalidation; its key is [`TagInvalidation::record_key`].
+pub fn encode_invalidation(invalidation: &TagInvalidation) -> Vec<u8> {
+    let mut out = Vec::with_capacity(320);
+    write_json(invalidation, &mut out);
+    out
+}
+
+/// The value of a progress record; its key is [`Progress::record_key`].
+pub fn encode_progress(progress: &Progress) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    write_json(progress, &mut out);
+    out
+}
+
+/// Appends the record's JSON.
+pub(super) fn write_json(record: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, record)
+        .expect("our records have text keys only, and a Vec takes all bytes");
+}

@@ -1,0 +1,392 @@
+//! The client of a schema registry with Confluent's REST API: asks for the schemas of frames that
+//! came in, and gets ids for the schemas that go out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::schemas::{RecordKind, Schemas};
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// How many ids are remembered as unknown; beyond it they are asked for again.
+const MAX_UNKNOWN_IDS: usize = 1024;
+
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    /// Base addresses of one registry's servers, in the order in which they are tried.
+    pub urls: Vec<String>,
+    pub auth: Option<BasicAuth>,
+    pub connect_timeout: Duration,
+    /// For a whole exchange with one server.
+    pub request_timeout: Duration,
+    /// How long "there is no such id" is believed.
+    pub unknown_for: Duration,
+}
+
+impl RegistryOptions {
+    pub fn new(urls: Vec<String>) -> Self {
+        Self {
+            urls,
+            auth: None,
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(3),
+            unknown_for: Duration::from_secs(30),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct BasicAuth {
+    pub user: String,
+    pub password: SecretString,
+}
+
+/// What the registry says of a schema id.
+#[derive(Debug, Clone)]
+pub enum Resolved {
+    /// [`Schemas`] holds it now: decode again.
+    Known,
+    /// There is none: a dead letter with [`super::Reason::UnknownSchema`].
+    Unknown,
+    /// Nobody can say: park the record and ask again later.
+    Away(Arc<RegistryError>),
+}
+
+/// Why the registry was of no help. None of these is the record's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    #[error("the registry's address {url:?} is no URL")]
+    Url { url: String },
+    #[error("no registry address is given")]
+    NoUrl,
+    #[error("cannot build an HTTP client")]
+    Client(#[source] reqwest::Error),
+    #[error("the registry at {server} cannot be reached")]
+    Unreachable {
+        server: String,
+        source: reqwest::Error,
+    },
+    #[error("the registry at {server} answered {status}")]
+    Status { server: String, status: u16 },
+    #[error("the registry at {server} answered something unreadable")]
+    Answer {
+        server: String,
+        source: serde_json::Error,
+    },
+    #[error("the registry at {server} answered more than {MAX_ANSWER_BYTES} bytes")]
+    TooLong { server: String },
+    #[error("the registry refuses the schema of subject {subject}: {message}")]
+    Refused { subject: String, message: String },
+}
+
+impl RegistryError {
+    /// Whether asking again later can help.
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Answer { .. } | Self::TooLong { .. } => true,
+            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            Self::Url { .. } | Self::NoUrl | Self::Client(_) | Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// Makes ring the process's TLS provider, unless there is one already: the HTTP client is built
+/// without a provider of its own.
+pub fn install_tls_provider() {
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    if installed.is_err() {
+        tracing::trace!("a TLS provider is installed already");
+    }
+}
+
+/// A registry. Its answers go into the [`Schemas`] that decoders read.
+#[derive(Debug)]
+pub struct Registry {
+    client: Client,
+    servers: Vec<Server>,
+    auth: Option<BasicAuth>,
+    unknown_for: Duration,
+    schemas: Arc<Schemas>,
+    /// Ids that the registry did not have, until when that is believed.
+    unknown: Mutex<HashMap<u32, Instant>>,
+    /// Questions under way: as many as there are callers waiting for different ids.
+    flights: Mutex<HashMap<u32, Flight>>,
+}
+
+#[derive(Debug)]
+struct Server {
+    base: String,
+    /// Without user and password.
+    shown: String,
+}
+
+#[derive(Debug, Default)]
+struct Flight {
+    answer: Arc<OnceCell<Resolved>>,
+    callers: usize,
+}
+
+/// A caller's part in a flight; the last to leave removes it.
+struct Seat<'a> {
+    registry: &'a Registry,
+    id: u32,
+    answer: Arc<OnceCell<Resolved>>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut flights = lock(&self.registry.flights);
+        if let Some(flight) = flights.get_mut(&self.id) {
+            flight.callers -= 1;
+            if flight.callers == 0 {
+                flights.remove(&self.id);
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SchemaAnswer {
+    schema: String,
+    schema_type: Option<String>,
+    #[serde(default)]
+    references: Option<Vec<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+struct IdAnswer {
+    id: u32,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    message: String,
+}
+
+/// An answer that says something, be it no.
+struct Answer<'a> {
+    server: &'a Server,
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Registry {
+    pub fn new(options: RegistryOptions, schemas: Arc<Schemas>) -> Result<Self, RegistryError> {
+        if options.urls.is_empty() {
+            return Err(RegistryError::NoUrl);
+        }
+        let servers = options.urls.iter().map(|url| Server::parse(url));
+        let servers = servers.collect::<Result<_, _>>()?;
+        install_tls_provider();
+        let client = Client::builder()
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.request_timeout)
+            .build()
+            .map_err(RegistryError::Client)?;
+        Ok(Self {
+            client,
+            servers,
+            auth: options.auth,
+            unknown_for: options.unknown_for,
+            schemas,
+            unknown: Mutex::default(),
+            flights: Mutex::default(),
+        })
+    }
+
+    /// Finds out what a schema id stands for. Callers that ask for one id at a time share one
+    /// request. Cancel safe: a caller that is dropped leaves the request to the others.
+    pub async fn resolve(&self, id: u32) -> Resolved {
+        if self.schemas.knows_id(id) {
+            return Resolved::Known;
+        }
+        if self.is_unknown(id) {
+            return Resolved::Unknown;
+        }
+        let seat = self.join(id);
+        seat.answer.get_or_init(|| self.ask(id)).await.clone()
+    }
+
+    /// The id of our schema of `kind` under `subject`; registers it where it is not there yet.
+    pub async fn register(&self, subject: &str, kind: RecordKind) -> Result<u32, RegistryError> {
+        let path = format!(
+            "/subjects/{}",
+            utf8_percent_encode(subject, NON_ALPHANUMERIC)
+        );
+        let body = serde_json::json!({ "schema": kind.schema_text() });
+        // Looked up first: a registry that is read-only for us still knows it.
+        let found = self.exchange(|url| self.client.post(url).json(&body), &path);
+        let found = found.await?;
+        if found.status.is_success() {
+            return found.read::<IdAnswer>().map(|answer| answer.id);
+        }
+        let path = format!("{path}/versions");
+        let made = self.exchange(|url| self.client.post(url).json(&body), &path);
+        let made = made.await?;
+        match made.status {
+            status if status.is_success() => made.read::<IdAnswer>().map(|answer| answer.id),
+            StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
+                let answer = made.read::<ErrorAnswer>()?;
+                Err(RegistryError::Refused {
+                    subject: subject.to_owned(),
+                    message: answer.message,
+                })
+            }
+            _ => Err(made.refused()),
+        }
+    }
+
+    fn join(&self, id: u32) -> Seat<'_> {
+        let mut flights = lock(&self.flights);
+        let flight = flights.entry(id).or_default();
+        flight.callers += 1;
+        Seat {
+            registry: self,
+            id,
+            answer: Arc::clone(&flight.answer),
+        }
+    }
+
+    async fn ask(&self, id: u32) -> Resolved {
+        match self.fetch(id).await {
+            Ok(Some(answer)) => {
+                let references = answer.references.is_some_and(|list| !list.is_empty());
+                let kind = answer.schema_type.as_deref();
+                self.schemas.learn(
+                    id,
+                    Schemas::registered(id, kind, &answer.schema, references),
+                );
+                Resolved::Known
+            }
+            Ok(None) => {
+                self.remember_unknown(id);
+                Resolved::Unknown
+            }
+            Err(error) => Resolved::Away(Arc::new(error)),
+        }
+    }
+
+    async fn fetch(&self, id: u32) -> Result<Option<SchemaAnswer>, RegistryError> {
+        let path = format!("/schemas/ids/{id}");
+        let answer = self.exchange(|url| self.client.get(url), &path).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => answer.read().map(Some),
+            _ => Err(answer.refused()),
+        }
+    }
+
+    /// The first answer of any server that is up; a server's own failure (5xx) counts as down.
+    async fn exchange(
+        &self,
+        request: impl Fn(String) -> RequestBuilder,
+        path: &str,
+    ) -> Result<Answer<'_>, RegistryError> {
+        let mut last = RegistryError::NoUrl;
+        for server in &self.servers {
+            let mut request = request(format!("{}{path}", server.base))
+                .header("accept", "application/vnd.schemaregistry.v1+json");
+            if let Some(auth) = &self.auth {
+                request = request.basic_auth(&auth.user, Some(auth.password.expose_secret()));
+            }
+            match server.send(request).await {
+                Ok(answer) if answer.status.is_server_error() => last = answer.refused(),
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn is_unknown(&self, id: u32) -> bool {
+        let unknown = lock(&self.unknown);
+        unknown
+            .get(&id)
+            .is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn remember_unknown(&self, id: u32) {
+        let now = Instant::now();
+        let mut unknown = lock(&self.unknown);
+        if unknown.len() >= MAX_UNKNOWN_IDS {
+            unknown.retain(|_, until| now < *until);
+        }
+        if unknown.len() < MAX_UNKNOWN_IDS {
+            unknown.insert(id, now + self.unknown_for);
+        }
+    }
+}
+
+impl Server {
+    fn parse(text: &str) -> Result<Self, RegistryError> {
+        let wrong = || RegistryError::Url {
+            url: text.to_owned(),
+        };
+        let mut url = Url::parse(text).map_err(|_| wrong())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(wrong());
+        }
+        let base = url.as_str().trim_end_matches('/').to_owned();
+        url.set_username("").map_err(|()| wrong())?;
+        url.set_password(None).map_err(|()| wrong())?;
+        let shown = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { base, shown })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer<'_>, RegistryError> {
+        let unreachable = |source| RegistryError::Unreachable {
+            server: self.shown.clone(),
+            source,
+        };
+        let mut response = request.send().await.map_err(unreachable)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(RegistryError::TooLong {
+                    server: self.shown.clone(),
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer {
+            server: self,
+            status: response.status(),
+            body,
+        })
+    }
+}
+
+impl Answer<'_> {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, RegistryError> {
+        serde_json::from_slice(&self.body).map_err(|source| RegistryError::Answer {
+            server: self.server.shown.clone(),
+            source,
+        })
+    }
+
+    fn refused(&self) -> RegistryError {
+        RegistryError::Status {
+            server: self.server.shown.clone(),
+            status: self.status.as_u16(),
+        }
+    }
+}
+
+/// A panic elsewhere leaves these maps whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,0 +1,273 @@
+use std::time::Duration;
+
+use serde_json::json;
+use wiremock::matchers::{body_partial_json, header, method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::*;
+use crate::codec::{Decoded, Decoder, Encoder, Framing, Framings, Reason};
+use crate::model::AiQuery;
+
+fn registry_at(urls: &[String]) -> (Arc<Schemas>, Registry) {
+    let schemas = Arc::new(Schemas::embedded());
+    let options = RegistryOptions::new(urls.to_vec());
+    let registry = Registry::new(options, Arc::clone(&schemas)).unwrap();
+    (schemas, registry)
+}
+
+async fn serves(
+    server: &MockServer,
+    id: u32,
+    answer: ResponseTemplate,
+    times: impl Into<wiremock::Times>,
+) {
+    Mock::given(method("GET"))
+        .and(path(format!("/schemas/ids/{id}")))
+        .respond_with(answer)
+        .expect(times)
+        .mount(server)
+        .await;
+}
+
+fn schema(body: &serde_json::Value) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+fn frame(id: u32, payload: &[u8]) -> Vec<u8> {
+    [&[0], id.to_be_bytes().as_slice(), payload].concat()
+}
+
+fn decode(schemas: &Arc<Schemas>, value: &[u8]) -> Decoded<AiQuery> {
+    Decoder::new(Arc::clone(schemas), 1 << 20).decode_query(Some(value))
+}
+
+const QUERY: &str = r#"{"queryId":"q","query":{"type":"t","content":"c"},
+    "weddingContext":{"location":{"city":"Austin","state":"TX"}}}"#;
+
+#[tokio::test]
+async fn a_frame_of_an_unknown_id_is_read_once_the_registry_has_told() {
+    let server = MockServer::start().await;
+    let avro = json!({ "schema": crate::codec::RecordKind::AiQuery.schema_text() });
+    serves(&server, 7, schema(&avro), 1).await;
+    let (schemas, registry) = registry_at(&[server.uri()]);
+    let value = frame(7, &crate::codec::avro::minimal_query());
+
+    assert_eq!(
+        decode(&schemas, &value),
+        Decoded::Unresolved { schema_id: 7 }
+    );
+    assert!(matches!(registry.resolve(7).await, Resolved::Known));
+    assert!(matches!(decode(&schemas, &value), Decoded::Event(_)));
+
+    // Known for ever: also while the registry is away.
+    drop(server);
+    assert!(matches!(registry.resolve(7).await, Resolved::Known));
+    assert!(matches!(decode(&schemas, &value), Decoded::Event(_)));
+}
+
+#[tokio::test]
+async fn a_frame_of_a_json_schema_carries_json() {
+    let server = MockServer::start().await;
+    let answer = json!({"schema": "{\"type\":\"object\"}", "schemaType": "JSON"});
+    serves(&server, 8, schema(&answer), 1).await;
+    let (schemas, registry) = registry_at(&[server.uri()]);
+    assert!(matches!(registry.resolve(8).await, Resolved::Known));
+    let value = frame(8, QUERY.as_bytes());
+    assert!(matches!(decode(&schemas, &value), Decoded::Event(_)));
+    match decode(&schemas, &frame(8, b"{")) {
+        Decoded::Rejected(reject) => assert_eq!(reject.reason, Reason::UnreadableJson),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn schemas_of_no_use_here_are_rejected_with_their_reason() {
+    let server = MockServer::start().await;
+    for (id, answer, want) in [
+        (
+            1,
+            json!({"schema": "syntax = \"proto3\";", "schemaType": "PROTOBUF"}),
+            Reason::UnsupportedFormat,
+        ),
+        (
+            2,
+            json!({"schema": "\"string\"", "references": [{"name": "a"}]}),
+            Reason::UnreadableAvro,
+        ),
+        (3, json!({"schema": "{]"}), Reason::UnreadableAvro),
+        (4, json!({"schema": "\"string\""}), Reason::UnreadableAvro),
+        (
+            5,
+            json!({"schema": crate::codec::RecordKind::VendorChange.schema_text()}),
+            Reason::UnreadableAvro,
+        ),
+    ] {
+        serves(&server, id, schema(&answer), 1).await;
+        let (schemas, registry) = registry_at(&[server.uri()]);
+        assert!(matches!(registry.resolve(id).await, Resolved::Known));
+        match decode(&schemas, &frame(id, b"\x02a")) {
+            Decoded::Rejected(reject) => assert_eq!(reject.reason, want, "{reject}"),
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_does_not_exist_is_believed_for_a_while() {
+    let server = MockServer::start().await;
+    let answer = json!({"error_code": 40403, "message": "Schema 9 not found"});
+    let answer = ResponseTemplate::new(404).set_body_json(answer);
+    serves(&server, 9, answer, 2).await;
+    let schemas = Arc::new(Schemas::embedded());
+    let options = RegistryOptions {
+        unknown_for: Duration::from_hours(1),
+        ..RegistryOptions::new(vec![server.uri()])
+    };
+    let registry = Registry::new(options, schemas).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(registry.resolve(9).await, Resolved::Unknown));
+    }
+    // An hour later it is asked for again, since it may have been registered meanwhile.
+    lock(&registry.unknown).insert(9, Instant::now());
+    assert!(matches!(registry.resolve(9).await, Resolved::Unknown));
+}
+
+#[tokio::test]
+async fn a_registry_that_fails_or_cannot_be_reached_is_away() {
+    let server = MockServer::start().await;
+    serves(&server, 1, ResponseTemplate::new(500), 1).await;
+    serves(&server, 2, ResponseTemplate::new(401), 1).await;
+    serves(
+        &server,
+        3,
+        ResponseTemplate::new(200).set_body_string("<html>"),
+        1,
+    )
+    .await;
+    let long = "x".repeat(MAX_ANSWER_BYTES + 1);
+    serves(
+        &server,
+        4,
+        ResponseTemplate::new(200).set_body_string(long),
+        1,
+    )
+    .await;
+    let (schemas, registry) = registry_at(&[server.uri()]);
+    for id in 1..=4 {
+        assert!(matches!(registry.resolve(id).await, Resolved::Away(_)));
+        assert!(!schemas.knows_id(id));
+    }
+    let (_, registry) = registry_at(&["http://127.0.0.1:1".to_owned()]);
+    match registry.resolve(1).await {
+        Resolved::Away(error) => assert!(error.retry(), "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_answers_for_one_that_is_down() {
+    let (down, up) = (MockServer::start().await, MockServer::start().await);
+    serves(&down, 1, ResponseTemplate::new(503), 1).await;
+    serves(&up, 1, schema(&json!({"schema": "\"string\""})), 1).await;
+    let urls = [
+        "http://127.0.0.1:1".to_owned(),
+        down.uri(),
+        format!("{}/", up.uri()),
+    ];
+    let (_, registry) = registry_at(&urls);
+    assert!(matches!(registry.resolve(1).await, Resolved::Known));
+}
+
+#[tokio::test]
+async fn callers_of_one_id_share_one_request() {
+    let server = MockServer::start().await;
+    let slow = schema(&json!({"schema": "\"string\""})).set_delay(Duration::from_millis(50));
+    serves(&server, 1, slow, 1).await;
+    let (_, registry) = registry_at(&[server.uri()]);
+    let calls = (0..50).map(|_| registry.resolve(1));
+    let all = futures_util::future::join_all(calls).await;
+    assert!(all.iter().all(|one| matches!(one, Resolved::Known)));
+    assert!(lock(&registry.flights).is_empty());
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_the_request_to_the_others() {
+    let server = MockServer::start().await;
+    let slow = schema(&json!({"schema": "\"string\""})).set_delay(Duration::from_millis(200));
+    serves(&server, 1, slow, 1..=2).await;
+    let (_, registry) = registry_at(&[server.uri()]);
+    let impatient = async {
+        let call = tokio::time::timeout(Duration::from_millis(20), registry.resolve(1));
+        call.await.is_err()
+    };
+    let (gave_up, other) = tokio::join!(impatient, registry.resolve(1));
+    assert!(gave_up);
+    assert!(matches!(other, Resolved::Known));
+    assert!(lock(&registry.flights).is_empty());
+}
+
+#[tokio::test]
+async fn ids_for_output_are_looked_up_and_else_registered() {
+    let server = MockServer::start().await;
+    let text = crate::codec::RecordKind::AiAnswer.schema_text();
+    Mock::given(method("POST"))
+        .and(path("/subjects/known%2Dvalue"))
+        .and(header("authorization", "Basic dTpw"))
+        .and(body_partial_json(json!({ "schema": text })))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"id": 3, "version": 1})))
+        .mount(&server)
+        .await;
+    Mock::given(method("POST"))
+        .and(path("/subjects/new%2Dvalue/versions"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"id": 4})))
+        .mount(&server)
+        .await;
+    Mock::given(method("POST"))
+        .and(path("/subjects/old%2Dvalue/versions"))
+        .respond_with(ResponseTemplate::new(409).set_body_json(
+            json!({"error_code": 409, "message": "incompatible with an earlier schema"}),
+        ))
+        .mount(&server)
+        .await;
+    let options = RegistryOptions {
+        auth: Some(BasicAuth {
+            user: "u".into(),
+            password: "p".into(),
+        }),
+        ..RegistryOptions::new(vec![server.uri()])
+    };
+    let registry = Registry::new(options, Arc::new(Schemas::embedded())).unwrap();
+    let kind = crate::codec::RecordKind::AiAnswer;
+    assert_eq!(registry.register("known-value", kind).await.unwrap(), 3);
+    assert_eq!(registry.register("new-value", kind).await.unwrap(), 4);
+    match registry.register("old-value", kind).await {
+        Err(RegistryError::Refused { subject, message }) => {
+            assert_eq!(subject, "old-value");
+            assert!(message.contains("incompatible"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let encoder = Encoder::new(Framings {
+        answers: Framing::Confluent { schema_id: 3 },
+        ..Framings::default()
+    });
+    let mut out = b"earlier".to_vec();
+    encoder.encode_answer(&crate::codec::tests::answer(), &mut out);
+    assert!(out.starts_with(&[0, 0, 0, 0, 3]));
+}
+
+#[test]
+fn an_address_that_is_none_is_named_and_secrets_are_not_shown() {
+    let schemas = Arc::new(Schemas::embedded());
+    let new = |urls: &[&str]| {
+        let urls = urls.iter().map(|&url| url.to_owned()).collect();
+        Registry::new(RegistryOptions::new(urls), Arc::clone(&schemas))
+    };
+    assert!(matches!(new(&[]), Err(RegistryError::NoUrl)));
+    match new(&["registry:8081"]) {
+        Err(RegistryError::Url { url }) => assert_eq!(url, "registry:8081"),
+        other => panic!("{other:?}"),
+    }
+    let server = Server::parse("http://u:secret@127.0.0.1:1/base/").unwrap();
+    assert_eq!(server.shown, "http://127.0.0.1:1/base");
+}

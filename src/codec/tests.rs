@@ -1,0 +1,734 @@
+//! What the decoder and the encoder promise, seen from outside.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value as AvroValue;
+use apache_avro::writer::datum::GenericDatumWriter;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::answer::AnswerError;
+use crate::model::audit::Outcome;
+use crate::model::event::{Attribute, BudgetRange};
+use crate::model::invalidation::{AlertState, CacheAlert, Cause, Severity};
+use crate::model::{
+    AiAnswer, AuditRecord, CacheMetric, Date, Freshness, LayerName, Mode, Operation, Position,
+    Progress, Source, StaleReason, Status, TagInvalidation, Timestamp,
+};
+
+/// `value` (dates and instants as numbers) as Apache's library writes it by a schema.
+pub(super) fn datum(schema: &str, value: &Value) -> Vec<u8> {
+    let schema = Schema::parse_str(schema).unwrap();
+    let value = AvroValue::try_from(value.clone()).unwrap();
+    let value = value.resolve(&schema).unwrap();
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    writer.write_value_to_vec(value).unwrap()
+}
+
+/// What Apache's library reads from the bytes by the schema of `kind`.
+fn read_back(kind: RecordKind, bytes: &[u8]) -> Value {
+    let schema = Schema::parse_str(kind.schema_text()).unwrap();
+    let reader = GenericDatumReader::builder(&schema).build().unwrap();
+    let mut rest = bytes;
+    let value = reader.read_value(&mut rest).unwrap();
+    assert!(rest.is_empty(), "{} bytes left", rest.len());
+    Value::try_from(value).unwrap()
+}
+
+pub(super) fn single_object(kind: RecordKind, datum: &[u8]) -> Vec<u8> {
+    let fingerprint = kind.fingerprint().to_le_bytes();
+    [&SINGLE_OBJECT_MAGIC, fingerprint.as_slice(), datum].concat()
+}
+
+fn decoder() -> Decoder {
+    Decoder::new(Arc::new(Schemas::embedded()), 64 * 1024)
+}
+
+/// The contract's example.
+pub(super) fn query() -> Value {
+    json!({"queryId": "q-81",
+        "query": {"type": "vendor_matching",
+            "content": "Which florist fits a barn wedding? Is v-17 free?",
+            "vendorTypes": ["florist"], "vendorIds": ["v-17"], "userId": "u-5"},
+        "weddingContext": {"weddingId": "w-9",
+            "location": {"city": "Austin", "state": "TX", "country": "US"},
+            "weddingDate": "2027-06-12", "budgetRange": "moderate", "weddingStyle": "rustic",
+            "guestCount": 120, "vendorPreferences": ["photographer"]},
+        "options": {"bypassCache": false, "noStore": false, "maxAgeSecs": null,
+            "deadline": "2026-11-22T10:00:05Z"},
+        "askedAt": "2026-11-22T10:00:00Z"})
+}
+
+/// The same for Avro.
+pub(super) fn avro_query() -> Value {
+    let mut query = query();
+    query["weddingContext"]["weddingDate"] = json!(20_981);
+    query["options"]["deadline"] = json!(1_795_341_605_000_i64);
+    query["askedAt"] = json!(1_795_341_600_000_i64);
+    query
+}
+
+fn vendor_change() -> Value {
+    json!({"eventId": "e-1", "vendorId": "v-17", "vendorType": "florist",
+        "change": "price_changed", "location": {"city": "Austin", "state": "TX"},
+        "occurredAt": "2026-11-22T10:00:00Z", "source": "bloomdesk",
+        "attributes": {"priceChangePct": 12.5, "rooms": 3, "open": true, "note": "up"}})
+}
+
+fn wedding_update() -> Value {
+    json!({"eventId": "e-2", "weddingId": "w-9", "change": "location_changed",
+        "weddingContext": {"location": {"city": "Austin", "state": "TX"}, "guestCount": 80},
+        "previous": {"location": {"city": "Waco", "state": "TX"}, "budgetRange": "luxury",
+            "weddingDate": "2027-06-12"}})
+}
+
+pub(super) fn answer() -> AiAnswer<'static> {
+    AiAnswer {
+        answer_id: "a-1".into(),
+        query_id: "q-81".into(),
+        status: Status::Answered,
+        data: Some("Bloom & Twig, v-17".into()),
+        source: Source::Cache,
+        layer: Some(LayerName::Memory),
+        freshness: Some(Freshness::Stale),
+        stale_reason: Some(StaleReason::LogLag),
+        coalesced: false,
+        cached_at: Some(Timestamp(1_795_341_587_600)),
+        age_secs: Some(12.4),
+        cache_type: "vendor_matching".into(),
+        cache_key: "vendor_matching:Austin_TX:summer:moderate:00".into(),
+        stamp: Some(Position(4711)),
+        view: Some(Position(4730)),
+        tags: vec![
+            Cow::Borrowed("vendor_matching|vendor=v-17"),
+            "x|global".into(),
+        ],
+        model: Some("m".into()),
+        prompt_tokens: Some(0),
+        completion_tokens: None,
+        cost_usd: Some(0.0),
+        saved_usd: Some(0.0021),
+        simulated: true,
+        error: None,
+        answered_at: Timestamp(1_795_341_600_000),
+    }
+}
+
+fn failure() -> AiAnswer<'static> {
+    AiAnswer {
+        status: Status::Failed,
+        source: Source::None,
+        data: None,
+        layer: None,
+        freshness: None,
+        stale_reason: None,
+        cached_at: None,
+        age_secs: None,
+        stamp: None,
+        view: None,
+        tags: Vec::new(),
+        error: Some(AnswerError {
+            code: "rate_limited".into(),
+            message: "später".into(),
+            retryable: true,
+        }),
+        ..answer()
+    }
+}
+
+fn metric() -> CacheMetric<'static> {
+    CacheMetric {
+        metric_id: "m-1".into(),
+        answer_id: None,
+        operation: Operation::StaleHit,
+        coalesced: true,
+        cache_type: "vendor_matching".into(),
+        layer: Some(LayerName::Redis),
+        location: Some("Austin_TX".into()),
+        season: None,
+        budget: Some("moderate".into()),
+        response_time_ms: Some(0.25),
+        size_bytes: Some(u64::MAX),
+        cost_usd: None,
+        saved_usd: Some(-0.0),
+        at: Timestamp(-1),
+    }
+}
+
+#[track_caller]
+fn rejected(value: &[u8], reason: Reason, detail: &str) {
+    match decoder().decode_query(Some(value)) {
+        Decoded::Rejected(reject) => {
+            assert_eq!(reject.reason, reason, "{reject}");
+            assert!(reject.detail.contains(detail), "{reject}, not {detail:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_query_is_the_same_in_all_formats() {
+    let text = query().to_string();
+    let bom = [b"\xef\xbb\xbf \r\n\t", text.as_bytes()].concat();
+    let avro = datum(RecordKind::AiQuery.schema_text(), &avro_query());
+    let schemas = Arc::new(Schemas::embedded());
+    let text_of = RecordKind::AiQuery.schema_text();
+    schemas.learn(258, Schemas::registered(258, None, text_of, false));
+    schemas.learn(5, Schemas::registered(5, Some("JSON"), "{}", false));
+    let decoder = Decoder::new(schemas, 64 * 1024);
+    let mut events = Vec::new();
+    for value in [
+        text.as_bytes(),
+        &bom,
+        &single_object(RecordKind::AiQuery, &avro),
+        &[b"\x00\x00\x00\x01\x02", avro.as_slice()].concat(),
+        &[b"\x00\x00\x00\x00\x05", text.as_bytes()].concat(),
+    ] {
+        match decoder.decode_query(Some(value)) {
+            Decoded::Event(event) => events.push(event),
+            other => panic!("{other:?}"),
+        }
+    }
+    let first = &events[0];
+    assert_eq!(
+        serde_json::to_value(first).unwrap()["query"],
+        query()["query"]
+    );
+    assert_eq!(first.asked_at, Some(Timestamp(1_795_341_600_000)));
+    assert_eq!(
+        first.wedding_context.wedding_date,
+        Date::from_epoch_days(20_981)
+    );
+    assert_eq!(
+        first.wedding_context.budget_range,
+        Some(BudgetRange::Moderate)
+    );
+    assert!(events.iter().all(|event| event == first), "{events:?}");
+}
+
+#[test]
+fn change_events_are_the_same_in_json_and_avro() {
+    let mut avro = vendor_change();
+    avro["occurredAt"] = json!(1_795_341_600_000_i64);
+    let avro = datum(RecordKind::VendorChange.schema_text(), &avro);
+    let avro = single_object(RecordKind::VendorChange, &avro);
+    let json = decoder().decode_vendor_change(Some(vendor_change().to_string().as_bytes()));
+    assert_eq!(decoder().decode_vendor_change(Some(&avro)), json);
+    let Decoded::Event(event) = json else {
+        panic!("{json:?}")
+    };
+    assert_eq!(event.attributes["rooms"], Attribute::Number(3.0));
+    assert_eq!(event.attributes["open"], Attribute::Flag(true));
+    assert_eq!(event.location.unwrap().country, "US");
+
+    let mut avro = wedding_update();
+    avro["previous"]["weddingDate"] = json!(20_981);
+    let avro = datum(RecordKind::WeddingUpdate.schema_text(), &avro);
+    let avro = single_object(RecordKind::WeddingUpdate, &avro);
+    let json = decoder().decode_wedding_update(Some(wedding_update().to_string().as_bytes()));
+    assert_eq!(decoder().decode_wedding_update(Some(&avro)), json);
+    let Decoded::Event(event) = json else {
+        panic!("{json:?}")
+    };
+    let previous = event.previous.unwrap();
+    assert_eq!(previous.location.unwrap().city, "Waco");
+    assert_eq!(previous.budget_range, Some(BudgetRange::Luxury));
+}
+
+#[test]
+fn null_and_blank_are_as_good_as_left_out_where_a_field_is_optional() {
+    let least = json!({"queryId": "q", "query": {"type": "t", "content": "c"},
+        "weddingContext": {"location": {"city": "Austin", "state": "TX"}}});
+    let nulls = json!({"queryId": "q", "query": {"type": "t", "content": "c",
+            "vendorTypes": null, "vendorIds": null, "userId": null},
+        "weddingContext": {"weddingId": null,
+            "location": {"city": "Austin", "state": "TX", "country": null},
+            "weddingDate": null, "budgetRange": null, "weddingStyle": null, "guestCount": null,
+            "vendorPreferences": null},
+        "options": null, "askedAt": null, "unknown": {"a": [1]}});
+    let blanks = json!({"queryId": "q", "query": {"type": "t", "content": "c",
+            "vendorTypes": [" "], "vendorIds": [""], "userId": ""},
+        "weddingContext": {"weddingId": " ", "location": {"city": "Austin", "state": "TX"},
+            "weddingStyle": "\t", "vendorPreferences": [""]},
+        "options": {"bypassCache": null, "noStore": null}});
+    let avro = single_object(
+        RecordKind::AiQuery,
+        &datum(RecordKind::AiQuery.schema_text(), &least),
+    );
+    let want = decoder().decode_query(Some(least.to_string().as_bytes()));
+    assert!(matches!(want, Decoded::Event(_)), "{want:?}");
+    for value in [
+        nulls.to_string().into_bytes(),
+        blanks.to_string().into_bytes(),
+        avro,
+    ] {
+        assert_eq!(decoder().decode_query(Some(&value)), want);
+    }
+}
+
+#[test]
+fn values_that_are_no_records_are_told_apart() {
+    assert_eq!(decoder().decode_query(None), Decoded::Tombstone);
+    let frame = b"\x00\x00\x00\x01\x02rest";
+    assert_eq!(
+        decoder().decode_query(Some(frame)),
+        Decoded::Unresolved { schema_id: 258 }
+    );
+    rejected(b"", Reason::EmptyValue, "");
+    rejected(b" \r\n\t", Reason::EmptyValue, "");
+    rejected(b"\xef\xbb\xbf  ", Reason::EmptyValue, "");
+    rejected(b"[{}]", Reason::UnsupportedFormat, "array");
+    rejected(b"  [1]", Reason::UnsupportedFormat, "array");
+    rejected(b"\"text\"", Reason::UnsupportedFormat, "0x22");
+    rejected(b"hello", Reason::UnsupportedFormat, "0x68");
+    rejected(b"\xc3", Reason::UnsupportedFormat, "0xc3");
+    rejected(b"\xc3\x02aaaaaaaaaa", Reason::UnsupportedFormat, "0xc3");
+    rejected(b"\xff\xfe\x00", Reason::UnsupportedFormat, "0xff");
+    rejected(b"\x00", Reason::UnreadableAvro, "5 bytes");
+    rejected(b"\x00\x00\x00\x01", Reason::UnreadableAvro, "5 bytes");
+    rejected(b"\xc3\x01\x01\x02\x03", Reason::UnreadableAvro, "10 bytes");
+    rejected(
+        b"\xc3\x01\x01\x02\x03\x04\x05\x06\x07\x08rest",
+        Reason::UnknownSchema,
+        "0102030405060708",
+    );
+    rejected(&[b' '; 65 * 1024], Reason::TooLarge, "66560 bytes");
+}
+
+#[test]
+fn json_that_cannot_be_used_is_told_apart_by_field() {
+    rejected(b"{", Reason::UnreadableJson, "EOF");
+    rejected(br#"{"queryId": "q",}"#, Reason::UnreadableJson, "line 1");
+    rejected(
+        b"{\"queryId\": \"\xff\xfe\"}",
+        Reason::UnreadableJson,
+        "unicode",
+    );
+    let deep = format!("{{\"x\":{}", "[".repeat(5_000));
+    rejected(deep.as_bytes(), Reason::UnreadableJson, "recursion");
+    let twice = query()
+        .to_string()
+        .replacen('{', r#"{"queryId":"other","#, 1);
+    rejected(
+        twice.as_bytes(),
+        Reason::UnreadableJson,
+        "duplicate field `queryId`",
+    );
+    let two = format!("{}{}", query(), query());
+    rejected(two.as_bytes(), Reason::UnreadableJson, "trailing");
+    // The wrong field comes first, but what follows is no JSON at all.
+    rejected(br#"{"queryId": 1, "query": {]"#, Reason::UnreadableJson, "");
+}
+
+/// Sets or removes (`None`) the field at a path.
+fn with(mut event: Value, path: &str, value: Option<Value>) -> Vec<u8> {
+    let (parents, name) = path.rsplit_once('/').unwrap();
+    let parent = event.pointer_mut(parents).unwrap().as_object_mut().unwrap();
+    match value {
+        Some(value) => parent.insert(name.to_owned(), value),
+        None => parent.remove(name),
+    };
+    event.to_string().into_bytes()
+}
+
+#[test]
+fn fields_of_a_query_that_are_missing_or_wrong_are_named() {
+    for path in [
+        "/queryId",
+        "/query",
+        "/query/type",
+        "/query/content",
+        "/weddingContext",
+        "/weddingContext/location",
+        "/weddingContext/location/city",
+        "/weddingContext/location/state",
+    ] {
+        let name = path[1..].replace('/', ".");
+        let detail = format!("{name}: required");
+        rejected(&with(query(), path, None), Reason::MissingField, &detail);
+        let null = with(query(), path, Some(Value::Null));
+        rejected(&null, Reason::InvalidField, &format!("{name}: expected"));
+    }
+    for (path, value, detail) in [
+        (
+            "/queryId",
+            json!(1),
+            "queryId: expected a string, found an integer",
+        ),
+        ("/queryId", json!(" "), "queryId: must not be blank"),
+        (
+            "/query",
+            json!("?"),
+            "query: expected struct Question, found a string",
+        ),
+        ("/query", json!([]), "query"),
+        ("/query/type", json!(""), "query.type: must not be blank"),
+        (
+            "/query/content",
+            json!("\n\u{a0}"),
+            "query.content: must not be blank",
+        ),
+        (
+            "/query/vendorIds",
+            json!(["v", 2]),
+            "query.vendorIds.1: expected a string",
+        ),
+        (
+            "/weddingContext/location/city",
+            json!(""),
+            "weddingContext.location.city: must",
+        ),
+        (
+            "/weddingContext/location/state",
+            json!(" "),
+            "weddingContext.location.state: must",
+        ),
+        (
+            "/weddingContext/weddingDate",
+            json!("12.06.2027"),
+            "found \"12.06.2027\"",
+        ),
+        (
+            "/weddingContext/weddingDate",
+            json!("2027-02-30"),
+            "weddingContext.weddingDate",
+        ),
+        (
+            "/weddingContext/budgetRange",
+            json!("cheap"),
+            "expected one of budget, moderate",
+        ),
+        (
+            "/weddingContext/budgetRange",
+            json!(3),
+            "weddingContext.budgetRange",
+        ),
+        (
+            "/weddingContext/guestCount",
+            json!(-1),
+            "weddingContext.guestCount",
+        ),
+        (
+            "/weddingContext/guestCount",
+            json!(1.5),
+            "weddingContext.guestCount",
+        ),
+        (
+            "/weddingContext/guestCount",
+            json!(5_000_000_000_u64),
+            "weddingContext.guestCount",
+        ),
+        (
+            "/options/bypassCache",
+            json!("yes"),
+            "options.bypassCache: expected a boolean",
+        ),
+        ("/options/maxAgeSecs", json!(-1), "options.maxAgeSecs"),
+        (
+            "/options/deadline",
+            json!("soon"),
+            "options.deadline: expected an RFC 3339",
+        ),
+        ("/options/deadline", json!(5), "options.deadline"),
+    ] {
+        let value = with(query(), path, Some(value));
+        rejected(&value, Reason::InvalidField, detail);
+    }
+}
+
+#[test]
+fn fields_of_changes_that_are_missing_or_wrong_are_named() {
+    let vendor = |path: &str, value: Option<Value>| match decoder()
+        .decode_vendor_change(Some(&with(vendor_change(), path, value)))
+    {
+        Decoded::Rejected(reject) => reject.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let wedding = |path: &str, value: Option<Value>| match decoder()
+        .decode_wedding_update(Some(&with(wedding_update(), path, value)))
+    {
+        Decoded::Rejected(reject) => reject.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let blank = Some(json!("  "));
+    for path in ["/eventId", "/vendorId", "/change"] {
+        let name = &path[1..];
+        assert_eq!(
+            vendor(path, None),
+            format!("missing_field: {name}: required, but not there")
+        );
+        let want = format!("invalid_field: {name}: must not be blank");
+        assert_eq!(vendor(path, blank.clone()), want);
+    }
+    for path in ["/eventId", "/weddingId", "/change"] {
+        let name = &path[1..];
+        let want = format!("invalid_field: {name}: must not be blank");
+        assert_eq!(wedding(path, blank.clone()), want);
+    }
+    assert_eq!(
+        vendor("/location/state", None),
+        "missing_field: location.state: required, but not there"
+    );
+    assert_eq!(
+        wedding("/previous/location/city", blank),
+        "invalid_field: previous.location.city: must not be blank"
+    );
+    assert_eq!(
+        vendor("/attributes/open", Some(json!([1]))),
+        "invalid_field: attributes.open: expected a string, a number or a boolean, found a list"
+    );
+}
+
+#[test]
+fn a_wrong_type_is_told_without_the_users_words() {
+    let value = with(query(), "/query/vendorIds", Some(json!("a secret")));
+    match decoder().decode_query(Some(&value)) {
+        Decoded::Rejected(reject) => assert!(!reject.detail.contains("secret"), "{reject}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn avro_that_cannot_be_used_is_told_apart() {
+    let kind = RecordKind::AiQuery;
+    let good = datum(kind.schema_text(), &avro_query());
+    for len in 0..good.len() {
+        let cut = single_object(kind, &good[..len]);
+        rejected(&cut, Reason::UnreadableAvro, "break off");
+    }
+    let longer = single_object(kind, &[good.as_slice(), b"x"].concat());
+    rejected(&longer, Reason::UnreadableAvro, "1 bytes after the datum");
+    let other = single_object(RecordKind::VendorChange, &good);
+    rejected(&other, Reason::UnreadableAvro, "schema of VendorChange");
+    for (path, value, detail) in [
+        ("/queryId", json!(" "), "queryId: must not be blank"),
+        (
+            "/weddingContext/budgetRange",
+            json!("cheap"),
+            "weddingContext.budgetRange: expected",
+        ),
+        (
+            "/weddingContext/guestCount",
+            json!(-1),
+            "weddingContext.guestCount",
+        ),
+        (
+            "/weddingContext/weddingDate",
+            json!(i32::MAX),
+            "weddingContext.weddingDate",
+        ),
+        ("/options/maxAgeSecs", json!(-5), "options.maxAgeSecs"),
+    ] {
+        let value: Value = serde_json::from_slice(&with(avro_query(), path, Some(value))).unwrap();
+        let value = single_object(kind, &datum(kind.schema_text(), &value));
+        rejected(&value, Reason::InvalidField, detail);
+    }
+    let mut not_utf8 = good;
+    not_utf8[1] = 0xff;
+    let not_utf8 = single_object(kind, &not_utf8);
+    rejected(
+        &not_utf8,
+        Reason::UnreadableAvro,
+        "queryId: a string not in UTF-8",
+    );
+}
+
+#[test]
+fn answers_say_in_json_what_the_contract_says() {
+    let mut out = b"what was there".to_vec();
+    Encoder::new(Framings::default()).encode_answer(&failure(), &mut out);
+    let value: Value = serde_json::from_slice(&out).unwrap();
+    let want = json!({"answerId": "a-1", "queryId": "q-81", "status": "failed", "data": null,
+        "source": "none", "layer": null, "freshness": null, "staleReason": null,
+        "coalesced": false, "cachedAt": null, "ageSecs": null, "cacheType": "vendor_matching",
+        "cacheKey": "vendor_matching:Austin_TX:summer:moderate:00", "stamp": null, "view": null,
+        "tags": [], "model": "m", "promptTokens": 0, "completionTokens": null, "costUsd": 0.0,
+        "savedUsd": 0.0021, "simulated": true,
+        "error": {"code": "rate_limited", "message": "später", "retryable": true},
+        "answeredAt": "2026-11-22T10:00:00.000Z"});
+    assert_eq!(value, want);
+}
+
+/// The JSON form, instants as numbers, is what Apache's library must read from the Avro form.
+#[track_caller]
+fn same_in_avro(kind: RecordKind, encode: impl Fn(&Encoder, &mut Vec<u8>), instants: &[&str]) {
+    let (mut json, mut single, mut frame) = (Vec::new(), Vec::new(), Vec::new());
+    encode(&Encoder::new(Framings::default()), &mut json);
+    let all = |framing| Framings {
+        answers: framing,
+        metrics: framing,
+        alerts: framing,
+        audit: framing,
+    };
+    encode(&Encoder::new(all(Framing::SingleObject)), &mut single);
+    let confluent = all(Framing::Confluent {
+        schema_id: 0x0102_0304,
+    });
+    encode(&Encoder::new(confluent), &mut frame);
+
+    assert_eq!(single[..10], single_object(kind, b"")[..]);
+    assert_eq!(frame[..5], [0, 1, 2, 3, 4]);
+    assert_eq!(single[10..], frame[5..]);
+    let mut want: Value = serde_json::from_slice(&json).unwrap();
+    for name in instants {
+        if let Some(text) = want[name].as_str() {
+            want[name] = json!(Timestamp::parse(text).unwrap().0);
+        }
+    }
+    assert_eq!(read_back(kind, &single[10..]), want);
+}
+
+#[test]
+fn what_goes_out_is_the_same_in_all_formats() {
+    for answer in [answer(), failure()] {
+        same_in_avro(
+            RecordKind::AiAnswer,
+            |encoder, out| encoder.encode_answer(&answer, out),
+            &["cachedAt", "answeredAt"],
+        );
+    }
+    // A size that no Avro long holds becomes the greatest that does; JSON keeps it.
+    let metric = CacheMetric {
+        size_bytes: Some(i64::MAX.cast_unsigned()),
+        ..metric()
+    };
+    same_in_avro(
+        RecordKind::CacheMetric,
+        |encoder, out| encoder.encode_metric(&metric, out),
+        &["at"],
+    );
+    let alert = CacheAlert {
+        alert: "hit_ratio_low".into(),
+        state: AlertState::Firing,
+        severity: Severity::Critical,
+        summary: "few hits".into(),
+        value: Some(0.25),
+        threshold: None,
+        since: Timestamp(1_795_341_600_123),
+    };
+    same_in_avro(
+        RecordKind::CacheAlert,
+        |encoder, out| encoder.encode_alert(&alert, out),
+        &["since"],
+    );
+    let audit = AuditRecord {
+        actor: "ops".into(),
+        action: "invalidate".into(),
+        subject: "vendor_matching|global".into(),
+        outcome: Outcome::Denied,
+        before: None,
+        after: Some("{}".into()),
+        request_id: Some("r-1".into()),
+        at: Timestamp(1_795_341_600_123),
+    };
+    same_in_avro(
+        RecordKind::AuditRecord,
+        |encoder, out| encoder.encode_audit(&audit, out),
+        &["at"],
+    );
+}
+
+#[test]
+fn the_names_on_the_wire_are_those_of_json_and_labels() {
+    #[track_caller]
+    fn check<T: serde::Serialize + Copy>(all: &[T], as_str: impl Fn(T) -> &'static str) {
+        for of in all {
+            assert_eq!(serde_json::to_value(of).unwrap(), as_str(*of));
+        }
+    }
+    check(AlertState::ALL, AlertState::as_str);
+    check(Severity::ALL, Severity::as_str);
+    check(Outcome::ALL, Outcome::as_str);
+    check(Operation::ALL, Operation::as_str);
+    check(StaleReason::ALL, StaleReason::as_str);
+}
+
+fn invalidation() -> TagInvalidation {
+    TagInvalidation {
+        tag: "vendor_matching|vendor=v-17".into(),
+        mode: Mode::Purge,
+        rule: "vendor_price".into(),
+        cause: Cause {
+            topic: "wedsync.vendor.changes".into(),
+            partition: 2,
+            offset: 41,
+            event_id: None,
+        },
+        part: 1,
+        parts: 2,
+        at: Timestamp(1_795_341_600_123),
+    }
+}
+
+#[test]
+fn the_logs_records_are_told_apart() {
+    let progress = Progress {
+        topic: "wedsync.vendor.changes".into(),
+        partition: 2,
+        next: 42,
+        at: Timestamp(5),
+    };
+    let record = invalidation();
+    let (key, value) = (record.record_key(), log::encode_invalidation(&record));
+    let decode = |key: &str, value: &[u8]| LogRecord::decode(Some(key.as_bytes()), Some(value));
+    assert_eq!(
+        decode(&key, &value),
+        LogRecord::Invalidation(record.clone())
+    );
+    // Under any key: at worst it costs a refill.
+    assert_eq!(
+        LogRecord::decode(None, Some(&value)),
+        LogRecord::Invalidation(record)
+    );
+    assert_eq!(
+        LogRecord::decode(Some(key.as_bytes()), None),
+        LogRecord::Tombstone
+    );
+    assert!(matches!(
+        decode(&key, b"{}"),
+        LogRecord::Foreign(log::ForeignRecord::Value(_))
+    ));
+    assert_eq!(
+        decode("identity", b"{}"),
+        LogRecord::Foreign(log::ForeignRecord::Key)
+    );
+
+    let (key, value) = (progress.record_key(), log::encode_progress(&progress));
+    assert_eq!(decode(&key, &value), LogRecord::Progress(progress));
+    assert_eq!(
+        decode("progress:wedsync.vendor.changes:3", &value),
+        LogRecord::Foreign(log::ForeignRecord::OtherProgress(key))
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(value in prop::collection::vec(any::<u8>(), 0..300)) {
+        let decoder = decoder();
+        decoder.decode_query(Some(&value));
+        let avro = single_object(RecordKind::WeddingUpdate, &value);
+        prop_assert!(!matches!(decoder.decode_wedding_update(Some(&avro)), Decoded::Tombstone));
+        LogRecord::decode(Some(&value), Some(&value));
+    }
+
+    /// One byte changed, anywhere: an event or a reject, and whatever is read as an event could
+    /// have been written so.
+    #[test]
+    fn a_changed_byte_is_an_event_or_a_reject(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let avro = datum(RecordKind::AiQuery.schema_text(), &avro_query());
+        for mut value in [query().to_string().into_bytes(), single_object(RecordKind::AiQuery, &avro)] {
+            let at = at.index(value.len());
+            value[at] = byte;
+            match decoder().decode_query(Some(&value)) {
+                Decoded::Event(event) => prop_assert!(!event.query_id.trim().is_empty()),
+                Decoded::Rejected(_) => {}
+                Decoded::Unresolved { .. } => prop_assert_eq!(value[0], 0),
+                Decoded::Tombstone => prop_assert!(false, "{:?}", value),
+            }
+        }
+    }
+}
