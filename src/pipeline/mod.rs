@@ -1,3 +1,5 @@
 //! The stages: what happens to a record between Kafka and Kafka.
 
+pub mod change;
 pub mod lag;
+pub mod query;

@@ -1,8 +1,8 @@
 //! The topology file: YAML shape → validated [`Topology`], diagnostics, test cases.
-mod problem;
-mod tree;
-mod decode;
-mod units;
-mod env;
 mod cases;
+mod decode;
+mod env;
+mod problem;
 mod shape;
+mod tree;
+mod units;

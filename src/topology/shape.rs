@@ -630,7 +630,10 @@ pub(super) struct RuleShape {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "what the schema shows in place of the model's type")]
+#[expect(
+    dead_code,
+    reason = "what the schema shows in place of the model's type"
+)]
 enum ModeSchema {
     /// Never served again.
     Purge,
@@ -769,4 +772,3 @@ defaults! {
     concurrency: At<u32> = at(64);
     yes: bool = true;
 }
-

@@ -1,0 +1,227 @@
+//! A change record judged, without Kafka: which records it adds to the invalidation log, and
+//! what is to be alerted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::{Decoded, Decoder, Reject};
+use crate::invalidation::plan::{self, Plan, Planned};
+use crate::invalidation::rule::{Change, Rules, Source};
+use crate::invalidation::widen::{self, WidenLimiter};
+use crate::metrics::Metrics;
+use crate::model::invalidation::{AlertState, CacheAlert, Severity};
+use crate::model::{Catalog, Cause, TagInvalidation, Timestamp};
+
+/// Judges change events by the rules.
+pub struct ChangeJudge {
+    decoder: Arc<Decoder>,
+    rules: Arc<Rules>,
+    catalog: Arc<Catalog>,
+    metrics: Arc<Metrics>,
+    limiter: WidenLimiter,
+}
+
+/// A change record as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct ChangeRecord<'a> {
+    pub source: Source,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub cause: &'a Cause,
+    pub now: Timestamp,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// To be appended to the log, in this order.
+    pub records: Vec<TagInvalidation>,
+    pub alerts: Vec<CacheAlert>,
+    pub fate: Fate,
+    /// Refreshes of whole types that it asked for are held back: were its offset committed now,
+    /// a crash would lose them.
+    pub owed: bool,
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+pub enum Fate {
+    /// Judged, or a null value: done once its records are in the log.
+    #[default]
+    Done,
+    /// Widened, and for the dead-letter topic.
+    Dead(Reject),
+    /// Widened, and to be judged again once the registry has told this schema.
+    Parked { schema_id: u32 },
+}
+
+impl ChangeJudge {
+    /// `widen_interval`: a whole type is refreshed at most once in it because of unreadable
+    /// events.
+    pub fn new(
+        decoder: Arc<Decoder>,
+        rules: Arc<Rules>,
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+        widen_interval: Duration,
+    ) -> Self {
+        let limiter = WidenLimiter::new(widen_interval);
+        Self {
+            decoder,
+            rules,
+            catalog,
+            metrics,
+            limiter,
+        }
+    }
+
+    pub fn judge(&mut self, record: &ChangeRecord<'_>) -> Judged {
+        let input = record.source.as_str();
+        match self.decode(record) {
+            Decoded::Event(change) => {
+                self.metrics.record(input, "event");
+                let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
+                let plan = plan::plan(&self.rules, &self.catalog, &change, key);
+                self.planned(record, plan)
+            }
+            Decoded::Tombstone => {
+                self.metrics.record(input, "null");
+                Judged::default()
+            }
+            Decoded::Rejected(reject) => {
+                self.metrics.record(input, "dead_letter");
+                self.metrics.dead_letter(input, reject.reason.as_str());
+                self.widened(record, Fate::Dead(reject))
+            }
+            Decoded::Unresolved { schema_id } => {
+                self.metrics.record(input, "parked");
+                self.widened(record, Fate::Parked { schema_id })
+            }
+        }
+    }
+
+    /// Judges a record that was parked; its widening stands in the log already.
+    pub fn judge_again(&mut self, record: &ChangeRecord<'_>) -> Judged {
+        self.metrics.record(record.source.as_str(), "judged_late");
+        self.judge(record)
+    }
+
+    /// Refreshes that were held back and may be appended now.
+    pub fn due(&mut self, cause: &Cause, now: Timestamp) -> Vec<TagInvalidation> {
+        let due = self.limiter.due(now);
+        self.records(&due, cause, now)
+    }
+
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.limiter.next_due()
+    }
+
+    fn decode(&self, record: &ChangeRecord<'_>) -> Decoded<Change> {
+        match record.source {
+            Source::Vendor => map(
+                self.decoder.decode_vendor_change(record.value),
+                Change::Vendor,
+            ),
+            Source::Wedding => map(
+                self.decoder.decode_wedding_update(record.value),
+                Change::Wedding,
+            ),
+        }
+    }
+
+    fn planned(&mut self, record: &ChangeRecord<'_>, plan: Plan) -> Judged {
+        let mut judged = Judged::default();
+        for failure in &plan.condition_failures {
+            self.metrics.condition_failure(&failure.rule);
+            let summary = format!(
+                "the condition of rule {} could not be evaluated on {}: {}",
+                failure.rule,
+                place(record.cause),
+                failure.message
+            );
+            judged
+                .alerts
+                .push(alert("rule_condition_failed", summary, record.now));
+        }
+        for lacking in &plan.lacking {
+            let summary = format!(
+                "rule {} fired on {}, which does not say its {}; widened",
+                lacking.rule,
+                place(record.cause),
+                lacking.scope.as_str()
+            );
+            judged
+                .alerts
+                .push(alert("change_lacks_scope_value", summary, record.now));
+        }
+        self.append(record, plan.invalidations, plan.refresh_types, &mut judged);
+        judged
+    }
+
+    fn widened(&mut self, record: &ChangeRecord<'_>, fate: Fate) -> Judged {
+        let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
+        let wide = widen::widen(&self.rules, &self.catalog, record.source, key);
+        let input = record.source.as_str();
+        if !wide.by_key.is_empty() {
+            self.metrics.widened(input, "key");
+        }
+        let mut judged = Judged::default();
+        if !wide.refresh_types.is_empty() {
+            self.metrics.widened(input, "type");
+            let summary = format!(
+                "a {input} change that cannot be read ({}) refreshes whole cache types",
+                place(record.cause)
+            );
+            judged
+                .alerts
+                .push(alert("change_unreadable", summary, record.now));
+        }
+        judged.fate = fate;
+        self.append(record, wide.by_key, wide.refresh_types, &mut judged);
+        judged
+    }
+
+    fn append(
+        &mut self,
+        record: &ChangeRecord<'_>,
+        mut planned: Vec<Planned>,
+        refresh_types: Vec<Planned>,
+        judged: &mut Judged,
+    ) {
+        let admitted = self.limiter.admit(record.now, refresh_types.clone());
+        judged.owed = self.limiter.owes(&refresh_types);
+        planned.extend(admitted);
+        judged.records = self.records(&planned, record.cause, record.now);
+    }
+
+    fn records(&self, planned: &[Planned], cause: &Cause, now: Timestamp) -> Vec<TagInvalidation> {
+        for planned in planned {
+            self.metrics.invalidation(&planned.rule, planned.mode);
+        }
+        plan::into_records(planned, cause, now)
+    }
+}
+
+fn map<T, U>(decoded: Decoded<T>, wrap: impl FnOnce(T) -> U) -> Decoded<U> {
+    match decoded {
+        Decoded::Event(event) => Decoded::Event(wrap(event)),
+        Decoded::Tombstone => Decoded::Tombstone,
+        Decoded::Rejected(reject) => Decoded::Rejected(reject),
+        Decoded::Unresolved { schema_id } => Decoded::Unresolved { schema_id },
+    }
+}
+
+fn place(cause: &Cause) -> String {
+    format!("{}[{}]@{}", cause.topic, cause.partition, cause.offset)
+}
+
+fn alert(name: &str, summary: String, now: Timestamp) -> CacheAlert {
+    CacheAlert {
+        alert: name.to_owned(),
+        state: AlertState::Firing,
+        severity: Severity::Warning,
+        summary,
+        value: None,
+        threshold: None,
+        since: now,
+    }
+}
