@@ -6,7 +6,7 @@
 //!
 //! Bounds: a text of at most [`MAX_CHARS`] characters, at most [`MAX_DEPTH`] deep; macros over
 //! lists (`all`, `exists`, …) neither nested nor chained, so that the work grows with the event
-//! and no faster; patterns of `matches` written out and small; events within
+//! and no faster; patterns of `matches` written out, small, and outside such macros; events within
 //! [`super::facts::MAX_ITEMS`] and [`super::facts::MAX_TEXT_BYTES`].
 //!
 //! A condition that cannot be evaluated on an event (a missing attribute, a wrong type, an event

@@ -2,6 +2,8 @@
 //! `explain` see the same.
 
 #[cfg(test)]
+mod meets;
+#[cfg(test)]
 mod tests;
 
 use std::cell::OnceCell;

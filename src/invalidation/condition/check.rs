@@ -197,8 +197,13 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Patterns from the event could be made costly by whoever sends it.
+    /// A pattern is compiled for every call, and one from the event could be made costly by
+    /// whoever sends it.
     fn pattern(&mut self, of: &IdedExpr, call: &CallExpr) {
+        if !self.bound.is_empty() {
+            self.report(of, "`matches` cannot be used in a macro over a list")
+                .expected = "`contains`, `startsWith` or `endsWith`".into();
+        }
         let Some(Expr::Literal(LiteralValue::String(text))) = call.args.last().map(|of| &of.expr)
         else {
             self.report(of, "`matches` with a pattern that is not written out")

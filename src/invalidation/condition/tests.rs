@@ -166,6 +166,7 @@ fn what_can_never_be_true_or_bounded_is_refused_with_its_place() {
         "[1].exists(event, event == 1)",
         "event.change.matches(event.attributes.pattern)",
         "event.change.matches('(unclosed')",
+        "event.attributes.exists(name, name.matches('^a'))",
         "event.change.matches('(a{200}){200}')",
         "event.change == ",
         "event.change == 'x",
