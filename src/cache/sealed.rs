@@ -1,6 +1,6 @@
 //! The one place where entries become the bytes that leave this process's memory, and back.
 //!
-//! Every layer that stores bytes calls [`seal`] and [`open`], nothing else: what is done to
+//! Every layer that stores bytes calls these functions, nothing else: what is done to
 //! entries at rest is done here.
 
 use crate::model::entry::{EntryError, Header};
@@ -21,9 +21,14 @@ pub(super) fn seal(entry: &Entry) -> Vec<u8> {
     entry.encode()
 }
 
+/// The entry in stored bytes, whichever it is.
+pub(super) fn open_stored(bytes: &[u8]) -> Result<Entry, EntryError> {
+    Entry::decode(bytes)
+}
+
 /// The entry in stored bytes, if it is the one of `key`.
 pub(super) fn open(bytes: &[u8], key: &CacheKey) -> Result<Entry, OpenError> {
-    let entry = Entry::decode(bytes)?;
+    let entry = open_stored(bytes)?;
     if entry.key == *key {
         Ok(entry)
     } else {

@@ -27,7 +27,7 @@ use crate::model::{CacheKey, Entry, KeyHash, LayerName};
 
 pub use open::DiskError;
 use open::Store;
-use writer::Command;
+use writer::{Command, Work};
 
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
@@ -170,7 +170,7 @@ impl Disk {
         std::thread::Builder::new()
             .name("disk-layer".to_owned())
             .spawn(move || {
-                writer::run(of_thread, commands, opened_tx);
+                writer::run(of_thread, &commands, opened_tx);
                 ended_tx.send_replace(true);
             })
             .map_err(|source| DiskError::Io {
@@ -259,20 +259,25 @@ impl Disk {
             Ok(entry) if entry.header.keep_until >= self.shared.clock.now() => {
                 Lookup::Hit(Arc::new(entry))
             }
-            // Dropped lazily; when the queue is full the sweep will come by.
+            // Dropped lazily.
             Ok(_) => {
-                self.send_quietly(Command::Recheck { hash: key.hash() });
+                self.recheck(key.hash());
                 Lookup::Miss
             }
             Err(error) => {
                 tracing::debug!(%error, hash = ?key.hash(), "a stored value is not the entry asked for");
-                self.send_quietly(Command::Recheck { hash: key.hash() });
+                self.recheck(key.hash());
                 Lookup::Miss
             }
         }
     }
 
-    fn send_quietly(&self, command: Command) {
+    /// When the queue is full, the sweep will come by.
+    fn recheck(&self, hash: KeyHash) {
+        let command = Command {
+            work: Work::Recheck { hash },
+            reply: None,
+        };
         if let Err(error) = self.send(command) {
             tracing::trace!(%error, "a lazy removal is left to the sweep");
         }
@@ -296,12 +301,12 @@ impl Disk {
     }
 
     /// Queues a write and waits for the flush that covers it.
-    async fn write<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, LayerError>>) -> Command,
-    ) -> Result<T, LayerError> {
+    async fn write(&self, work: Work) -> Result<Put, LayerError> {
         let (reply, replied) = oneshot::channel();
-        self.send(command(reply))?;
+        self.send(Command {
+            work,
+            reply: Some(reply),
+        })?;
         replied.await.unwrap_or(Err(LayerError::Closed))
     }
 }
@@ -318,11 +323,7 @@ impl Layer for Disk {
     }
 
     fn put<'a>(&'a self, entry: &'a Arc<Entry>) -> BoxFuture<'a, Result<Put, LayerError>> {
-        self.write(|reply| Command::Put {
-            entry: Arc::clone(entry),
-            reply,
-        })
-        .boxed()
+        self.write(Work::Put(Arc::clone(entry))).boxed()
     }
 
     fn remove<'a>(
@@ -330,12 +331,11 @@ impl Layer for Disk {
         key: &'a CacheKey,
         not_newer_than: &'a Header,
     ) -> BoxFuture<'a, Result<(), LayerError>> {
-        self.write(|reply| Command::Remove {
+        let work = Work::Remove {
             hash: key.hash(),
             not_newer_than: Box::new(not_newer_than.clone()),
-            reply,
-        })
-        .boxed()
+        };
+        self.write(work).map(|done| done.map(drop)).boxed()
     }
 }
 

@@ -73,19 +73,11 @@ impl Sweep {
     pub(super) fn some(&mut self, shared: &Shared, store: &Store) -> Result<(), LayerError> {
         self.measure_files(shared, store);
         let over = self.bytes > shared.options.max_bytes;
-        let allowed = self.last.elapsed().as_secs_f64() * f64::from(self.per_sec);
-        if !over && allowed < 1.0 {
-            return Ok(());
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to the chunk"
-        )]
-        let chunk = if over {
-            CHUNK
-        } else {
-            allowed.min(CHUNK as f64) as usize
+        let allowed = self.last.elapsed().as_micros() * u128::from(self.per_sec) / 1_000_000;
+        let chunk = match usize::try_from(allowed) {
+            _ if over => CHUNK,
+            Ok(0) => return Ok(()),
+            allowed => allowed.map_or(CHUNK, |allowed| allowed.min(CHUNK)),
         };
         self.last = Instant::now();
         let round = guarded(|| self.chunk(shared, store, chunk))?;

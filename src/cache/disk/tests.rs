@@ -1,7 +1,7 @@
 //! The disk layer against real folders: order of fills, kill -9, corruption, locks, bounds.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -357,7 +357,6 @@ async fn child_that_writes_until_it_is_killed() {
             put.unwrap();
         }
         // On standard error, which the test harness does not capture from a raw handle.
-        use std::io::Write as _;
         writeln!(std::io::stderr(), "acknowledged {round}").unwrap();
     }
 }

@@ -20,34 +20,39 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long readers get to let go of a store that is to be closed.
 const LET_GO: Duration = Duration::from_millis(200);
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, LayerError>>;
+/// Answered when the flush that covers the work is done.
+pub(super) type Reply = oneshot::Sender<Result<Put, LayerError>>;
 
 #[derive(Debug)]
-pub(super) enum Command {
-    Put {
-        entry: Arc<Entry>,
-        reply: Reply<Put>,
-    },
+pub(super) struct Command {
+    pub(super) work: Work,
+    /// None where nobody waits.
+    pub(super) reply: Option<Reply>,
+}
+
+#[derive(Debug)]
+pub(super) enum Work {
+    Put(Arc<Entry>),
     Remove {
         hash: KeyHash,
         not_newer_than: Box<Header>,
-        reply: Reply<()>,
     },
     /// A reader met a value that is past its time or not readable: drop it if that still holds.
-    Recheck { hash: KeyHash },
+    Recheck {
+        hash: KeyHash,
+    },
 }
 
-/// A write that is done but for the flush.
-enum Done {
-    Put(Reply<Put>, Put),
-    Remove(Reply<()>),
-    Quietly,
+/// What is stored under a key hash.
+struct Held {
+    bytes: sled::IVec,
+    header: Option<Header>,
 }
 
 /// Opens the folder, reports, and works until the layer is dropped or closed.
 pub(super) fn run(
     shared: Arc<Shared>,
-    commands: Receiver<Command>,
+    commands: &Receiver<Command>,
     opened: oneshot::Sender<Result<(), DiskError>>,
 ) {
     let lock = match open::lock(&shared.options.path) {
@@ -74,7 +79,7 @@ pub(super) fn run(
         reopen_at: None,
         damaged: false,
     };
-    writer.work(&commands);
+    writer.work(commands);
     writer.close();
 }
 
@@ -123,126 +128,93 @@ impl Writer {
     fn write(&mut self, batch: impl Iterator<Item = Command>) {
         let shared = Arc::clone(&self.shared);
         let Some(store) = shared.store.load_full() else {
-            return batch.for_each(|command| refuse(command, &LayerError::Away));
+            return batch.for_each(|command| answer(command.reply, Err(LayerError::Away)));
         };
         let Some(pass) = shared.breaker.admit() else {
-            return batch.for_each(|command| refuse(command, &LayerError::BreakerOpen));
+            return batch.for_each(|command| answer(command.reply, Err(LayerError::BreakerOpen)));
         };
         let mut done = Vec::new();
         let mut failure = None;
         for command in batch {
             let applied = match &failure {
-                None => self.apply(&store, command),
-                Some(error) => Err((command, LayerError::clone(error))),
+                None => self.apply(&store, command.work),
+                Some(error) => Err(LayerError::clone(error)),
             };
-            match applied {
-                Ok(one) => done.push(one),
-                Err((command, error)) => {
-                    refuse(command, &error);
-                    failure = Some(error);
-                }
-            }
+            failure = applied.as_ref().err().cloned();
+            done.push((command.reply, applied));
         }
         let flushed = guarded(|| store.db.flush());
+        // Before the store may have to be closed.
         drop(store);
-        match (failure, flushed) {
-            (None, Ok(_)) => {
-                pass.succeeded();
-                shared.counters.flushes.fetch_add(1, Ordering::Relaxed);
-                done.into_iter().for_each(Done::acknowledge);
+        if let Some(error) = failure.or(flushed.err()) {
+            pass.failed();
+            self.give_up(&error);
+            for (reply, _) in done {
+                answer(reply, Err(error.clone()));
             }
-            (Some(error), _) | (None, Err(error)) => {
-                done.into_iter().for_each(|one| one.refuse(&error));
-                pass.failed();
-                self.give_up(&error);
+        } else {
+            pass.succeeded();
+            shared.counters.flushes.fetch_add(1, Ordering::Relaxed);
+            for (reply, applied) in done {
+                answer(reply, applied);
             }
         }
     }
 
-    fn apply(&mut self, store: &Store, command: Command) -> Result<Done, (Command, LayerError)> {
-        let now = self.shared.clock.now();
-        let hash = match &command {
-            Command::Put { entry, .. } => entry.key.hash(),
-            Command::Remove { hash, .. } | Command::Recheck { hash } => *hash,
-        };
-        let old = match guarded(|| store.db.get(hash.0)) {
-            Ok(old) => old,
-            Err(error) => return Err((command, error)),
-        };
-        let header = old
-            .as_ref()
-            .and_then(|bytes| sealed::open_header(bytes).ok());
-        let old_len = old.as_ref().map(|bytes| bytes.len());
-        match command {
-            Command::Put { entry, reply } => {
-                if header.is_some_and(|held| !entry.header.is_newer_than(&held)) {
-                    return Ok(Done::Put(reply, Put::KeptNewer));
-                }
-                let bytes = sealed::seal(&entry);
-                let new_len = bytes.len();
-                match guarded(|| store.db.insert(hash.0, bytes)) {
-                    Ok(_) => {
-                        self.sweep
-                            .changed(&self.shared, hash, old_len, Some(new_len));
-                        self.shared.counters.writes.fetch_add(1, Ordering::Relaxed);
-                        Ok(Done::Put(reply, Put::Stored))
-                    }
-                    Err(error) => Err((Command::Put { entry, reply }, error)),
-                }
-            }
-            Command::Remove {
+    fn apply(&mut self, store: &Store, work: Work) -> Result<Put, LayerError> {
+        match work {
+            Work::Put(entry) => self.put(store, &entry),
+            Work::Remove {
                 hash,
                 not_newer_than,
-                reply,
             } => {
-                let keep = header.is_some_and(|held| held.is_newer_than(&not_newer_than));
-                match self.drop_unless(store, hash, keep, old_len) {
-                    Ok(()) => Ok(Done::Remove(reply)),
-                    Err(error) => Err((
-                        Command::Remove {
-                            hash,
-                            not_newer_than,
-                            reply,
-                        },
-                        error,
-                    )),
+                let newer = |header: &Header| header.is_newer_than(&not_newer_than);
+                match held(store, hash)? {
+                    Some(held) if !held.header.as_ref().is_some_and(newer) => {
+                        self.remove(store, hash, held.bytes.len())
+                    }
+                    _ => Ok(Put::KeptNewer),
                 }
             }
-            Command::Recheck { hash } => {
-                let counters = &self.shared.counters;
-                let readable = old.as_ref().map(|bytes| Entry::decode(bytes).is_ok());
-                let keep = match (&header, readable) {
-                    (Some(header), Some(true)) if header.keep_until >= now => true,
-                    (_, Some(true)) => {
-                        counters.expired.fetch_add(1, Ordering::Relaxed);
-                        false
-                    }
-                    (_, Some(false)) => {
-                        counters.unreadable.fetch_add(1, Ordering::Relaxed);
-                        false
-                    }
-                    (_, None) => true,
-                };
-                self.drop_unless(store, hash, keep, old_len)
-                    .map(|()| Done::Quietly)
-                    .map_err(|error| (Command::Recheck { hash }, error))
-            }
+            Work::Recheck { hash } => self.recheck(store, hash),
         }
     }
 
-    fn drop_unless(
-        &mut self,
-        store: &Store,
-        hash: KeyHash,
-        keep: bool,
-        old_len: Option<usize>,
-    ) -> Result<(), LayerError> {
-        if keep || old_len.is_none() {
-            return Ok(());
+    fn put(&mut self, store: &Store, entry: &Entry) -> Result<Put, LayerError> {
+        let hash = entry.key.hash();
+        let held = held(store, hash)?;
+        let header = held.as_ref().and_then(|held| held.header.as_ref());
+        if header.is_some_and(|held| !entry.header.is_newer_than(held)) {
+            return Ok(Put::KeptNewer);
         }
+        let bytes = sealed::seal(entry);
+        let (old, new) = (held.map(|held| held.bytes.len()), bytes.len());
+        guarded(|| store.db.insert(hash.0, bytes))?;
+        self.sweep.changed(&self.shared, hash, old, Some(new));
+        self.shared.counters.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(Put::Stored)
+    }
+
+    fn recheck(&mut self, store: &Store, hash: KeyHash) -> Result<Put, LayerError> {
+        let Some(held) = held(store, hash)? else {
+            return Ok(Put::KeptNewer);
+        };
+        let counters = &self.shared.counters;
+        let reason = match sealed::open_stored(&held.bytes) {
+            Ok(entry) if entry.header.keep_until >= self.shared.clock.now() => {
+                return Ok(Put::KeptNewer);
+            }
+            Ok(_) => &counters.expired,
+            Err(_) => &counters.unreadable,
+        };
+        reason.fetch_add(1, Ordering::Relaxed);
+        self.remove(store, hash, held.bytes.len())
+    }
+
+    fn remove(&mut self, store: &Store, hash: KeyHash, len: usize) -> Result<Put, LayerError> {
         guarded(|| store.db.remove(hash.0))?;
-        self.sweep.changed(&self.shared, hash, old_len, None);
-        Ok(())
+        self.sweep.changed(&self.shared, hash, Some(len), None);
+        Ok(Put::Stored)
     }
 
     /// Between writes: sweeps a little, or brings the store back.
@@ -327,29 +299,17 @@ impl Writer {
     }
 }
 
-impl Done {
-    fn acknowledge(self) {
-        match self {
-            // Nobody may be waiting any more; the write stands all the same.
-            Self::Put(reply, put) => drop(reply.send(Ok(put))),
-            Self::Remove(reply) => drop(reply.send(Ok(()))),
-            Self::Quietly => {}
-        }
-    }
-
-    fn refuse(self, error: &LayerError) {
-        match self {
-            Self::Put(reply, _) => drop(reply.send(Err(error.clone()))),
-            Self::Remove(reply) => drop(reply.send(Err(error.clone()))),
-            Self::Quietly => {}
-        }
-    }
+fn held(store: &Store, hash: KeyHash) -> Result<Option<Held>, LayerError> {
+    let bytes = guarded(|| store.db.get(hash.0))?;
+    Ok(bytes.map(|bytes| Held {
+        header: sealed::open_header(&bytes).ok(),
+        bytes,
+    }))
 }
 
-fn refuse(command: Command, error: &LayerError) {
-    match command {
-        Command::Put { reply, .. } => drop(reply.send(Err(error.clone()))),
-        Command::Remove { reply, .. } => drop(reply.send(Err(error.clone()))),
-        Command::Recheck { .. } => {}
+fn answer(reply: Option<Reply>, result: Result<Put, LayerError>) {
+    // Nobody may be waiting any more; what was done stands all the same.
+    if let Some(Err(unheard)) = reply.map(|reply| reply.send(result)) {
+        tracing::trace!(?unheard, "a write that nobody waited for any more");
     }
 }

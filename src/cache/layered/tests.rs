@@ -239,7 +239,7 @@ async fn writes_on_their_way_are_bounded() {
     };
     let durable: Vec<Arc<dyn Layer>> = vec![Arc::clone(&disk) as _, Arc::clone(&redis) as _];
     let layers = Layers::of(None, durable, options);
-    disk.slow(Duration::from_secs(60));
+    disk.slow(Duration::from_mins(1));
     redis.put(&naive::entry(9, 1, 0)).await.unwrap();
     // Each leaves its write to the disk on its way.
     layers.fill(naive::entry(1, 1, 0)).await;

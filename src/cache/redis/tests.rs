@@ -342,7 +342,7 @@ async fn a_cluster_serves_all_keys_and_survives_a_node() {
     }
     assert!(away > 5);
     assert!(
-        began.elapsed() < Duration::from_secs(60),
+        began.elapsed() < Duration::from_mins(1),
         "bounded: {:?}",
         began.elapsed()
     );
