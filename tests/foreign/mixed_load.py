@@ -424,7 +424,8 @@ def parser():
     out.add_argument("--seed", type=int, default=7)
     out.add_argument("--deadline", type=float, default=120, metavar="SECS", help="for the records to be worked off")
     out.add_argument("--grace-ms", type=int, default=2_000, help="how far an instance may lag behind the log")
-    out.add_argument("--oversize-bytes", type=int, default=700_000, help="size of a record that is too large")
+    out.add_argument("--oversize-bytes", type=int, default=300_000,
+                     help="size of a query that is too large for the topology, not for the broker")
     out.add_argument("--cache-types", nargs="+", help="the topology's cache types (default: the brief's seven)")
     out.add_argument("--queries-group", default="wedcache-queries")
     out.add_argument("--rules-group", default="wedcache-rules")

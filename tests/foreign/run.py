@@ -4,7 +4,7 @@ Starts a schema registry, an OpenAI-compatible server that is not ours (llmock) 
 with a topology derived from topologies/wedsync.yaml; lets mixed_load.py produce and judge; ends
 everything that it started. Kafka and Redis are given by the environment:
 
-  scripts/services with kafka redis -- target/foreign/bin/python tests/foreign/run.py
+  scripts/services with kafka redis --brokers 3 -- target/foreign/bin/python tests/foreign/run.py
 """
 
 import argparse
@@ -148,7 +148,10 @@ def run(options, folder, stack):
     topology = derive(options.topology, folder)
     env = variables(topology, folder, registry, port, listen)
     binary = options.binary.resolve()
-    done = subprocess.run([binary, "topics", "apply", "--topology", topology], env={**os.environ, **env},
+    # The production topology wants three brokers.
+    few = os.environ["WEDCACHE_TEST_KAFKA"].count(",") < 2
+    apply = [binary, "topics", "apply", "--topology", topology, *(["--replication-factor", "1"] if few else [])]
+    done = subprocess.run(apply, env={**os.environ, **env},
                           capture_output=True, text=True, cwd=folder, timeout=60)
     if done.returncode:
         raise SystemExit(f"run: `topics apply` ended with {done.returncode}:\n{done.stdout}{done.stderr}")
