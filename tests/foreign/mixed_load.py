@@ -193,8 +193,8 @@ class Check:
         self.queries = {sent.query_id: sent for sent in self.sent if sent.query_id}
         kinds = collections.Counter(sent.kind for sent in self.sent if sent.reason)
         # The log is wanted from its begin: a stamp may be older than this run.
-        begins = {place: 0 if place[0] == topics.invalidations else end
-                  for place, end in self.broker.ends(self.outputs).items()}
+        self.begins = begins = {place: 0 if place[0] == topics.invalidations else end
+                                for place, end in self.broker.ends(self.outputs).items()}
         print(f"{len(self.sent)} records: {len(self.queries)} queries, {sum(kinds.values())} rubbish of {len(kinds)} "
               f"kinds, {sum(sent.value is None for sent in self.sent)} null values", flush=True)
         took = self.produce_in_waves()
@@ -357,6 +357,13 @@ class Check:
         bypassed = self.queries[answer["queryId"]].options["bypassCache"]
         # The topology may also decide on a bypass, where the rules stage lags.
         return {"bypass"} if bypassed else {"miss", "bypass"}
+
+    def calls(self):
+        """How many calls of a provider the metrics tell, by metricId; best asked when the program has ended."""
+        begins = {place: begin for place, begin in self.begins.items() if place[0] == self.topics.metrics}
+        metrics = (formats.decode(m.value(), self.schemas, self.registry.schema_of_id)
+                   for m in self.broker.read(begins))
+        return len({metric["metricId"] for metric in metrics if metric["operation"] == "call"})
 
     def check_dead_letters(self):
         bad = {sent.place: sent for sent in self.sent if sent.reason}

@@ -9,6 +9,7 @@ everything that it started. Kafka and Redis are given by the environment:
 
 import argparse
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -172,6 +173,11 @@ def run(options, folder, stack):
     code, took = wedcache.stop()
     report.check("SIGTERM ends it cleanly", [] if code == 0 else [f"exit code {code}:\n{wedcache.tail()}"])
     print(f"       wedcache ended in {took:.1f} s")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_llmock/verdict", timeout=5) as reply:
+        verdict = json.load(reply)
+    report.check("the provider was asked", [] if verdict["attempts"] else ["it saw no call"])
+    report.equal("every call that the provider saw is told as one metric", check.calls(), verdict["attempts"])
+    report.check("the provider finds no fault with its client", verdict["findings"])
     if report.failed:
         print(f"wedcache's log ends with:\n{wedcache.tail()}")
     return report
