@@ -15,6 +15,7 @@ import json
 import re
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 
@@ -444,7 +445,10 @@ def parser():
 def main(arguments=None):
     options = parser().parse_args(arguments)
     topics = Topics(**{name: getattr(options, f"{name}_topic") for name in vars(Topics())})
-    report = Check(options, topics, Report()).run()
+    try:
+        report = Check(options, topics, Report()).run()
+    except (urllib.error.URLError, KafkaException) as error:
+        sys.exit(f"mixed_load: {error}")
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 
