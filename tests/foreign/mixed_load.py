@@ -15,6 +15,7 @@ import json
 import re
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 
@@ -193,8 +194,8 @@ class Check:
         self.queries = {sent.query_id: sent for sent in self.sent if sent.query_id}
         kinds = collections.Counter(sent.kind for sent in self.sent if sent.reason)
         # The log is wanted from its begin: a stamp may be older than this run.
-        begins = {place: 0 if place[0] == topics.invalidations else end
-                  for place, end in self.broker.ends(self.outputs).items()}
+        self.begins = begins = {place: 0 if place[0] == topics.invalidations else end
+                                for place, end in self.broker.ends(self.outputs).items()}
         print(f"{len(self.sent)} records: {len(self.queries)} queries, {sum(kinds.values())} rubbish of {len(kinds)} "
               f"kinds, {sum(sent.value is None for sent in self.sent)} null values", flush=True)
         took = self.produce_in_waves()
@@ -358,6 +359,13 @@ class Check:
         # The topology may also decide on a bypass, where the rules stage lags.
         return {"bypass"} if bypassed else {"miss", "bypass"}
 
+    def calls(self):
+        """How many calls of a provider the metrics tell, by metricId; best asked when the program has ended."""
+        begins = {place: begin for place, begin in self.begins.items() if place[0] == self.topics.metrics}
+        metrics = (formats.decode(m.value(), self.schemas, self.registry.schema_of_id)
+                   for m in self.broker.read(begins))
+        return len({metric["metricId"] for metric in metrics if metric["operation"] == "call"})
+
     def check_dead_letters(self):
         bad = {sent.place: sent for sent in self.sent if sent.reason}
         produced = {sent.place for sent in self.sent}
@@ -424,7 +432,8 @@ def parser():
     out.add_argument("--seed", type=int, default=7)
     out.add_argument("--deadline", type=float, default=120, metavar="SECS", help="for the records to be worked off")
     out.add_argument("--grace-ms", type=int, default=2_000, help="how far an instance may lag behind the log")
-    out.add_argument("--oversize-bytes", type=int, default=700_000, help="size of a record that is too large")
+    out.add_argument("--oversize-bytes", type=int, default=300_000,
+                     help="size of a query that is too large for the topology, not for the broker")
     out.add_argument("--cache-types", nargs="+", help="the topology's cache types (default: the brief's seven)")
     out.add_argument("--queries-group", default="wedcache-queries")
     out.add_argument("--rules-group", default="wedcache-rules")
@@ -436,7 +445,10 @@ def parser():
 def main(arguments=None):
     options = parser().parse_args(arguments)
     topics = Topics(**{name: getattr(options, f"{name}_topic") for name in vars(Topics())})
-    report = Check(options, topics, Report()).run()
+    try:
+        report = Check(options, topics, Report()).run()
+    except (urllib.error.URLError, KafkaException) as error:
+        sys.exit(f"mixed_load: {error}")
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 

@@ -135,7 +135,7 @@ class Load:
 
     def options(self):
         """Mostly none; some of each kind, among them deadlines that have passed."""
-        out = {"bypassCache": False, "noStore": False, "maxAgeSecs": None, "deadline": None}
+        out = self.no_options()
         draw = self.random.randrange(200)
         if draw < 2:
             out["bypassCache"] = True
@@ -149,10 +149,16 @@ class Load:
             out["deadline"] = self.instant(hours=-1)
         return out
 
+    def no_options(self):
+        return {"bypassCache": False, "noStore": False, "maxAgeSecs": None, "deadline": None}
+
     def query(self, n):
         ask = self.ask()
         encode = [self.json, self.json_with_bom, self.single_object, self.framed, self.old_producer,
-                  self.new_producer, self.framed_json, self.single_object, self.framed][n % 9]
+                  self.new_producer, self.framed_json, self.single_object, self.framed, self.json_of_required,
+                  self.json_with_nulls, self.single_object_with_nulls][n % 12]
+        if encode in (self.json_of_required, self.json_with_nulls, self.single_object_with_nulls):
+            ask["options"] = self.no_options()
         return Sent(self.topics.queries, ask["weddingContext"]["weddingId"].encode(), encode(ask), "query",
                     query_id=ask["queryId"], options=ask["options"])
 
@@ -179,6 +185,27 @@ class Load:
 
     def framed_json(self, ask):
         return formats.frame(self.ids["query_json"], formats.to_json(ask))
+
+    def json_of_required(self, ask):
+        """No field that may be left out."""
+        place = ask["weddingContext"]["location"]
+        return formats.to_json({
+            "queryId": ask["queryId"], "query": {name: ask["query"][name] for name in ("type", "content")},
+            "weddingContext": {"location": {"city": place["city"], "state": place["state"]}}})
+
+    def nulls(self, ask):
+        """Null in every field whose schema allows it."""
+        return {**ask, "options": None, "askedAt": None,
+                "query": {**dict.fromkeys(ask["query"]), "type": ask["query"]["type"],
+                          "content": ask["query"]["content"]},
+                "weddingContext": {**dict.fromkeys(ask["weddingContext"]),
+                                   "location": ask["weddingContext"]["location"]}}
+
+    def json_with_nulls(self, ask):
+        return formats.to_json(self.nulls(ask))
+
+    def single_object_with_nulls(self, ask):
+        return formats.single_object(self.schemas.raw["AiQuery"], self.nulls(ask))
 
     def vendor_change(self, n):
         self.count += 1
