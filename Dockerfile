@@ -23,6 +23,7 @@ USER wedcache
 WORKDIR /var/lib/wedcache
 VOLUME /var/lib/wedcache
 ENV WEDCACHE_LISTEN=0.0.0.0:9464
+ENV WEDCACHE_DATA=/var/lib/wedcache
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD curl -fsS http://127.0.0.1:9464/livez

@@ -27,7 +27,6 @@ import freshness
 from records import Load, Topics
 
 OUTCOMES = {"hit", "stale_hit", "miss", "bypass", "expired", "failure"}
-PRIVATE_TYPES = {"guest_management", "timeline_generation"}
 
 
 class Report:
@@ -325,7 +324,7 @@ class Check:
             a for a in answers.values() if (a["status"] == "answered") != bool(a["data"])))
         self.report.check("only keys of private types name a wedding", (
             a["cacheKey"] for a in answers.values()
-            if re.search(r"(?<![\w-])w-\d", a["cacheKey"]) and a["cacheType"] not in PRIVATE_TYPES))
+            if re.search(r"(?<![\w-])w-\d", a["cacheKey"]) and a["cacheType"] not in self.options.private_types))
         self.report.check("no cache serves a query that bypasses it", (
             f"{a['queryId']}: {a['layer']}" for a in answers.values()
             if self.queries[a["queryId"]].options["bypassCache"] and a["source"] == "cache"))
@@ -435,6 +434,8 @@ def parser():
     out.add_argument("--oversize-bytes", type=int, default=300_000,
                      help="size of a query that is too large for the topology, not for the broker")
     out.add_argument("--cache-types", nargs="+", help="the topology's cache types (default: the brief's seven)")
+    out.add_argument("--private-types", nargs="+", default=["guest_management", "timeline_generation"],
+                     help="those of them whose keys may name a wedding")
     out.add_argument("--queries-group", default="wedcache-queries")
     out.add_argument("--rules-group", default="wedcache-rules")
     for name, default in vars(Topics()).items():

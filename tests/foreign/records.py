@@ -11,7 +11,7 @@ PLACES = [("Austin", "TX"), ("New York", "NY"), ("Los Angeles", "CA"), ("Chicago
           ("Waco", "TX"), ("Savannah", "GA"), ("Seattle", "WA")]
 # The types that the brief names.
 CACHE_TYPES = ["venue_recommendations", "vendor_matching", "budget_optimization", "timeline_generation",
-               "guest_management", "menu_suggestions", "decor_ideas"]
+               "guest_management", "menu_suggestions", "decor_inspiration"]
 VENDOR_TYPES = ["venue", "photographer", "caterer", "florist"]
 BUDGETS = ["budget", "moderate", "premium", "luxury"]
 STYLES = ["rustic", "classic", "modern", "boho"]

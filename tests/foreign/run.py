@@ -109,23 +109,29 @@ def derive(topology, folder):
 
 
 def variables(topology, folder, registry, provider_port, listen):
-    """Values for the topology's variables, by what their names say; an unknown one is an error."""
-    kafka, redis = os.environ["WEDCACHE_TEST_KAFKA"], os.environ["WEDCACHE_TEST_REDIS"]
-    meanings = [
-        (r"REGISTRY", registry.url), (r"KAFKA|BOOTSTRAP", kafka), (r"REDIS|VALKEY", redis),
-        (r"LISTEN", listen), (r"ANTHROPIC.*URL", f"http://127.0.0.1:{provider_port}/anthropic"),
-        (r"KEY|TOKEN|SECRET", "no-secret"), (r"OPENAI|PROVIDER|AI.*URL", f"http://127.0.0.1:{provider_port}/v1"),
-        (r"DIR|PATH|STATE|DISK", str(folder / "state")), (r"MODEL", "gpt-4o-mini"),
-        (r"INSTANCE|HOST", "foreign-check"),
-    ]
-    out = {"WEDCACHE_LISTEN": listen}
-    for name, default in VARIABLE.findall(topology.read_text()):
-        value = next((value for meaning, value in meanings if re.search(meaning, name)), None)
-        if value is not None:
-            out[name] = value
-        elif not default:
-            raise SystemExit(f"run: no value known for ${{{name}}} of {topology}")
+    """The environment of the run; variables and topology must name each other."""
+    out = {
+        "WEDCACHE_KAFKA": os.environ["WEDCACHE_TEST_KAFKA"],
+        "WEDCACHE_REDIS": os.environ["WEDCACHE_TEST_REDIS"],
+        "WEDCACHE_REGISTRY": registry.url,
+        "WEDCACHE_AI_URL": f"http://127.0.0.1:{provider_port}/v1",
+        "WEDCACHE_AI_KEY": "no-secret",
+        "WEDCACHE_DATA": str(folder / "data"),
+        "WEDCACHE_LISTEN": listen,
+    }
+    text = re.sub(r"^\s*#.*$", "", topology.read_text(), flags=re.M)
+    named = {name: bool(default) for name, default in VARIABLE.findall(text)}
+    unset = [name for name, has_default in named.items() if not has_default and name not in out]
+    unread = [name for name in out if name not in named]
+    if unset or unread:
+        raise SystemExit(f"run: {topology}: no value here for {unset}, no use there for {unread}")
     return out
+
+
+def types_of(topology):
+    """The topology's cache types, and which of them are private."""
+    types = yaml.safe_load(topology.read_text())["cache_types"]
+    return list(types), [name for name, one in types.items() if one.get("sharing") == "private"]
 
 
 def metric(url, pattern):
@@ -161,9 +167,11 @@ def run(options, folder, stack):
     print(f"wedcache is ready in {wedcache.wait_for(f'http://{listen}/readyz'):.1f} s")
 
     report = mixed_load.Report()
+    types, private = types_of(topology)
     load = mixed_load.parser().parse_args([
         "--kafka", os.environ["WEDCACHE_TEST_KAFKA"], "--registry", registry.url,
-        "--schemas", str(options.schemas), "--records", str(options.records), *options.load])
+        "--schemas", str(options.schemas), "--records", str(options.records),
+        "--cache-types", *types, "--private-types", *private, *options.load])
     topics = mixed_load.Topics(**{name: getattr(load, f"{name}_topic") for name in vars(mixed_load.Topics())})
     check = mixed_load.Check(load, topics, report)
     check.run()
