@@ -132,7 +132,9 @@ impl Entry {
             header.keep_until,
         ];
         out.extend(header.stamp.0.to_le_bytes());
-        times.iter().for_each(|at| out.extend(at.0.to_le_bytes()));
+        for at in times {
+            out.extend(at.0.to_le_bytes());
+        }
         out.extend(header.prompt_tokens.to_le_bytes());
         out.extend(header.completion_tokens.to_le_bytes());
         out.extend(header.cost_usd.unwrap_or(0.0).to_le_bytes());

@@ -118,7 +118,7 @@ fn push_dimension(
 ) {
     let context = &query.wedding_context;
     match dimension {
-        Dimension::Vendors => push_set(text, query.query.vendor_ids.iter().cloned().collect()),
+        Dimension::Vendors => push_set(text, query.query.vendor_ids.clone()),
         Dimension::VendorTypes => {
             push_set(
                 text,

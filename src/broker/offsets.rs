@@ -1,0 +1,52 @@
+//! The offsets a consumer group has committed.
+
+use std::collections::BTreeMap;
+
+/// Apache Kafka's `offset.metadata.max.bytes`.
+pub const MAX_METADATA_BYTES: usize = 4096;
+
+/// One committed position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub offset: i64,
+    /// -1 where the client did not say.
+    pub leader_epoch: i32,
+    pub metadata: String,
+}
+
+/// A group's positions, by topic and partition. Only existing partitions get in, so that their
+/// number is bounded by the topics'.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    by_topic: BTreeMap<String, BTreeMap<i32, Committed>>,
+}
+
+impl Offsets {
+    pub fn commit(&mut self, topic: &str, partition: i32, committed: Committed) {
+        match self.by_topic.get_mut(topic) {
+            Some(partitions) => {
+                partitions.insert(partition, committed);
+            }
+            None => {
+                self.by_topic
+                    .insert(topic.to_owned(), BTreeMap::from([(partition, committed)]));
+            }
+        }
+    }
+
+    pub fn get(&self, topic: &str, partition: i32) -> Option<&Committed> {
+        self.by_topic.get(topic)?.get(&partition)
+    }
+
+    /// Every topic with its committed partitions.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &BTreeMap<i32, Committed>)> {
+        self.by_topic
+            .iter()
+            .map(|(topic, partitions)| (topic.as_str(), partitions))
+    }
+
+    /// A deleted topic's positions go with it.
+    pub fn forget_topic(&mut self, topic: &str) {
+        self.by_topic.remove(topic);
+    }
+}

@@ -1,0 +1,398 @@
+//! What this instance knows of the invalidation log: each tag's last purge and last refresh.
+//!
+//! One thread applies the log; any thread judges. Judging an entry that no change has touched
+//! costs an atomic load a tag: a filter of offsets answers "nothing since your stamp" without a
+//! lock, and only where it cannot does the exact table decide.
+//!
+//! Positions are the clock: an entry stamped `s` is valid at a view `v` ⇔ no record in `[s, v)`
+//! hits one of its tags. No wall clock takes part: where the table forgets a tag (bounded memory,
+//! or older than any entry lives), it raises the floor below which stamps are void.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::model::entry::Header;
+use crate::model::{LogId, Mode, Position, TagHash, Timestamp};
+
+#[derive(Debug, Clone)]
+pub struct TagTableOptions {
+    /// Slots of the lock-free filter, 8 bytes each; rounded up to a power of two.
+    pub filter_slots: usize,
+    /// Tags kept at most; the oldest go first, and entries stamped before them are void.
+    pub max_tags: usize,
+    /// Log records kept at most for judging the waiters of open flights exactly.
+    pub max_recent: usize,
+    /// Tags whose last record is older than this are dropped: no entry lives longer.
+    pub keep: Duration,
+}
+
+impl Default for TagTableOptions {
+    fn default() -> Self {
+        Self {
+            filter_slots: 1 << 17,
+            max_tags: 4_000_000,
+            max_recent: 65_536,
+            keep: Duration::from_hours(72),
+        }
+    }
+}
+
+/// What the log says about an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Valid,
+    /// To be refilled; may be served stale. `at` is when the log's record was written.
+    Refreshed {
+        at: Timestamp,
+    },
+    /// Never to be served again.
+    Purged,
+    /// The stamp says nothing here: another log, or below the floor.
+    Void,
+}
+
+/// One record of the log, as the table takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    pub offset: i64,
+    pub tag: TagHash,
+    pub mode: Mode,
+    pub at: Timestamp,
+}
+
+#[derive(Debug)]
+pub struct TagTable {
+    options: TagTableOptions,
+    /// Per slot the last offset of any record whose tag falls into it, −1 for none.
+    filter: Box<[AtomicI64]>,
+    /// The next offset to be applied.
+    position: AtomicI64,
+    /// Stamps below it are void.
+    floor: AtomicI64,
+    log_id: ArcSwap<LogId>,
+    exact: RwLock<Exact>,
+}
+
+#[derive(Debug, Default)]
+struct Exact {
+    tags: HashMap<TagHash, Last, BuildHasherDefault<PassHasher>>,
+    /// Stamps of the open flights, with how many hold each.
+    open: BTreeMap<i64, usize>,
+    /// The records since the oldest open stamp, or since `recent_from` if that is later.
+    recent: VecDeque<(i64, TagHash)>,
+    recent_from: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    purge: i64,
+    refresh: i64,
+    at: Timestamp,
+}
+
+impl TagTable {
+    pub fn new(options: TagTableOptions) -> Self {
+        let slots = options.filter_slots.max(1).next_power_of_two();
+        Self {
+            filter: (0..slots).map(|_| AtomicI64::new(-1)).collect(),
+            options,
+            position: AtomicI64::new(0),
+            floor: AtomicI64::new(0),
+            log_id: ArcSwap::from_pointee(LogId::default()),
+            exact: RwLock::default(),
+        }
+    }
+
+    /// The view: everything below it has been applied. Read it before judging; what is applied
+    /// meanwhile only makes the judgement stricter.
+    #[inline]
+    pub fn position(&self) -> Position {
+        Position(self.position.load(Ordering::Acquire))
+    }
+
+    pub fn log_id(&self) -> LogId {
+        **self.log_id.load()
+    }
+
+    /// Judges an entry by its own tags and by those of the asker.
+    #[inline]
+    pub fn judge(&self, header: &Header, asker: &[TagHash]) -> Verdict {
+        if header.log_id != **self.log_id.load()
+            || header.stamp.0 < self.floor.load(Ordering::Relaxed)
+        {
+            return Verdict::Void;
+        }
+        let stamp = header.stamp.0;
+        let tags = || header.tag_hashes.iter().chain(asker);
+        if tags().all(|tag| self.slot(*tag).load(Ordering::Relaxed) < stamp) {
+            return Verdict::Valid;
+        }
+        self.judge_exactly(stamp, tags())
+    }
+
+    #[cold]
+    fn judge_exactly<'a>(&self, stamp: i64, tags: impl Iterator<Item = &'a TagHash>) -> Verdict {
+        let exact = self.read();
+        let mut verdict = Verdict::Valid;
+        for last in tags.filter_map(|tag| exact.tags.get(tag)) {
+            if last.purge >= stamp {
+                return Verdict::Purged;
+            }
+            if last.refresh >= stamp {
+                verdict = Verdict::Refreshed { at: last.at };
+            }
+        }
+        verdict
+    }
+
+    /// Whether a record in `[from, to)` hits one of the tags. Exact while a flight stamped at or
+    /// before `from` is open; where records had to be dropped, errs towards yes.
+    pub fn hit_between(&self, tags: &[TagHash], from: Position, to: Position) -> bool {
+        if from >= to
+            || tags
+                .iter()
+                .all(|tag| self.slot(*tag).load(Ordering::Relaxed) < from.0)
+        {
+            return false;
+        }
+        if from.0 < self.floor.load(Ordering::Relaxed) {
+            return true;
+        }
+        let exact = self.read();
+        let last = |tag| {
+            exact
+                .tags
+                .get(tag)
+                .map_or(-1, |last: &Last| last.purge.max(last.refresh))
+        };
+        if tags.iter().all(|tag| last(tag) < from.0) {
+            return false;
+        }
+        if from.0 < exact.recent_from || !exact.covers(from.0) {
+            return true;
+        }
+        let first = exact.recent.partition_point(|(offset, _)| *offset < from.0);
+        exact
+            .recent
+            .range(first..)
+            .take_while(|(offset, _)| *offset < to.0)
+            .any(|(_, tag)| tags.contains(tag))
+    }
+
+    /// Opens a flight: the stamp is the position applied so far, and the log's records from there
+    /// on are kept until the guard goes.
+    pub fn open_flight(self: &Arc<Self>) -> OpenStamp {
+        let mut exact = self.write();
+        let stamp = self.position.load(Ordering::Acquire);
+        if exact.open.is_empty() {
+            exact.recent.clear();
+            exact.recent_from = stamp;
+        }
+        *exact.open.entry(stamp).or_insert(0) += 1;
+        OpenStamp {
+            table: Arc::clone(self),
+            stamp: Position(stamp),
+            log_id: self.log_id(),
+        }
+    }
+
+    /// Applies records in log order and moves the position to `next`, which may lie beyond the
+    /// last of them: compaction and other kinds of record leave gaps.
+    pub fn apply(&self, records: &[Applied], next: Position) {
+        if !records.is_empty() {
+            let mut exact = self.write();
+            for record in records {
+                exact.insert(record, self.options.max_recent);
+                self.slot(record.tag)
+                    .fetch_max(record.offset, Ordering::Relaxed);
+            }
+            if exact.tags.len() > self.options.max_tags {
+                self.forget_oldest(&mut exact);
+            }
+        }
+        self.position.fetch_max(next.0, Ordering::Release);
+    }
+
+    /// Takes up another log, or the same anew: what was known is gone, and until `apply` has
+    /// reached its end nobody should judge by this table.
+    pub fn reset(&self) {
+        let mut exact = self.write();
+        exact.tags.clear();
+        exact.recent.clear();
+        exact.recent_from = i64::MAX;
+        self.log_id.store(Arc::new(LogId::default()));
+        self.filter
+            .iter()
+            .for_each(|slot| slot.store(-1, Ordering::Relaxed));
+        self.floor.store(0, Ordering::Relaxed);
+        self.position.store(0, Ordering::Release);
+    }
+
+    pub fn set_log_id(&self, id: LogId) {
+        self.log_id.store(Arc::new(id));
+    }
+
+    /// Stamps below `position` are void from now on (the log starts there).
+    pub fn raise_floor(&self, position: Position) {
+        self.floor.fetch_max(position.0, Ordering::Relaxed);
+    }
+
+    /// Drops the tags that no living entry can be older than.
+    pub fn sweep(&self, now: Timestamp) {
+        let oldest = now.minus(self.options.keep);
+        let mut exact = self.write();
+        let mut floor = -1;
+        exact.tags.retain(|_, last| {
+            let keep = last.at >= oldest;
+            if !keep {
+                floor = floor.max(last.purge).max(last.refresh);
+            }
+            keep
+        });
+        self.floor.fetch_max(floor + 1, Ordering::Relaxed);
+    }
+
+    pub fn tags(&self) -> usize {
+        self.read().tags.len()
+    }
+
+    /// Drops the older half, by the last offset, and raises the floor over it.
+    fn forget_oldest(&self, exact: &mut Exact) {
+        let mut offsets: Vec<i64> = exact.tags.values().map(Last::newest).collect();
+        let middle = offsets.len() / 2;
+        let (_, cut, _) = offsets.select_nth_unstable(middle);
+        let cut = *cut;
+        exact.tags.retain(|_, last| last.newest() > cut);
+        self.floor.fetch_max(cut + 1, Ordering::Relaxed);
+        tracing::warn!(
+            kept = exact.tags.len(),
+            floor = cut + 1,
+            "tag table full, oldest dropped"
+        );
+    }
+
+    #[inline]
+    fn slot(&self, tag: TagHash) -> &AtomicI64 {
+        let mask = self.filter.len() - 1;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the low bits are what is wanted"
+        )]
+        let at = tag.0 as usize & mask;
+        &self.filter[at]
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Exact> {
+        self.exact.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Exact> {
+        self.exact.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Last {
+    fn newest(&self) -> i64 {
+        self.purge.max(self.refresh)
+    }
+}
+
+impl Exact {
+    fn insert(&mut self, record: &Applied, max_recent: usize) {
+        let none = Last {
+            purge: -1,
+            refresh: -1,
+            at: record.at,
+        };
+        let last = self.tags.entry(record.tag).or_insert(none);
+        let offset = match record.mode {
+            Mode::Purge => &mut last.purge,
+            Mode::Refresh => &mut last.refresh,
+        };
+        *offset = (*offset).max(record.offset);
+        last.at = last.at.max(record.at);
+        if self.open.is_empty() {
+            return;
+        }
+        self.recent.push_back((record.offset, record.tag));
+        if self.recent.len() > max_recent
+            && let Some((dropped, _)) = self.recent.pop_front()
+        {
+            self.recent_from = dropped + 1;
+        }
+    }
+
+    /// Whether `recent` reaches back to `from`.
+    fn covers(&self, from: i64) -> bool {
+        self.open
+            .first_key_value()
+            .is_some_and(|(oldest, _)| *oldest <= from)
+    }
+
+    fn close(&mut self, stamp: i64) {
+        if let Some(held) = self.open.get_mut(&stamp) {
+            *held -= 1;
+            if *held == 0 {
+                self.open.remove(&stamp);
+            }
+        }
+        let Some((&oldest, _)) = self.open.first_key_value() else {
+            self.recent.clear();
+            return;
+        };
+        let done = self.recent.partition_point(|(offset, _)| *offset < oldest);
+        self.recent.drain(..done);
+    }
+}
+
+/// The stamp of an open flight; while it lives, waiters can be judged exactly.
+#[derive(Debug)]
+pub struct OpenStamp {
+    table: Arc<TagTable>,
+    stamp: Position,
+    log_id: LogId,
+}
+
+impl OpenStamp {
+    pub fn position(&self) -> Position {
+        self.stamp
+    }
+
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+}
+
+impl Drop for OpenStamp {
+    fn drop(&mut self) {
+        self.table.write().close(self.stamp.0);
+    }
+}
+
+/// Tag hashes are hashes already.
+#[derive(Debug, Default)]
+struct PassHasher(u64);
+
+impl Hasher for PassHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests;
