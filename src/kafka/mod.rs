@@ -1,1 +1,93 @@
-//! kafka
+//! Kafka: everything that touches librdkafka, and the pure bookkeeping of offsets under it.
+//!
+//! Reading order: [`offsets`] (pure: which offsets of a partition are finished) · [`ticket`] (one
+//! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
+//! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
+//! metrics, appends) · [`reader`] (one partition from its start, without a group) · [`admin`]
+//! (topics) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all).
+
+//pub mod admin;
+pub mod append;
+pub mod client;
+pub mod dead_letters;
+pub mod intake;
+mod lanes;
+mod metadata;
+pub mod offsets;
+mod poll;
+pub mod producer;
+pub mod reader;
+pub mod rebalance;
+pub mod record;
+pub mod stats;
+#[cfg(test)]
+mod testing;
+pub mod ticket;
+
+//pub use admin::{Admin, TopicAction, TopicSpec};
+pub use client::ClientOptions;
+pub use intake::{Handler, Intake, IntakeHandle, IntakeOptions};
+pub use producer::{Delivery, OutRecord, Output, OutputOptions};
+pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};
+pub use record::InRecord;
+pub use stats::IntakeStats;
+pub use ticket::Ticket;
+
+/// What can go wrong between us and a broker.
+#[derive(Debug, thiserror::Error)]
+pub enum KafkaError {
+    /// librdkafka refused the settings; nothing was sent yet.
+    #[error("Kafka client {client_id}: {source}")]
+    Settings {
+        client_id: String,
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// A property that this program must set itself.
+    #[error("Kafka property `{property}` is set by wedcache and cannot be overridden")]
+    Reserved { property: String },
+    #[error("cannot start the thread {name}: {source}")]
+    Thread {
+        name: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A request to the cluster failed or timed out.
+    #[error("{request}: {source}")]
+    Request {
+        request: &'static str,
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// The cluster refused one topic's part of a request.
+    #[error("{request} for topic {topic}: {code}")]
+    Topic {
+        request: &'static str,
+        topic: String,
+        code: rdkafka::types::RDKafkaErrorCode,
+    },
+}
+
+impl KafkaError {
+    /// Whether the same call may succeed later without anybody changing a setting.
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Settings { .. } | Self::Reserved { .. } => false,
+            Self::Thread { .. } | Self::Request { .. } => true,
+            Self::Topic { code, .. } => {
+                use rdkafka::types::RDKafkaErrorCode as Code;
+                !matches!(
+                    code,
+                    Code::UnknownTopicOrPartition
+                        | Code::TopicAlreadyExists
+                        | Code::InvalidConfig
+                        | Code::InvalidPartitions
+                        | Code::InvalidReplicationFactor
+                        | Code::PolicyViolation
+                        | Code::TopicAuthorizationFailed
+                        | Code::ClusterAuthorizationFailed
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The assigned partitions and what is in flight on them, shared by the poll thread, the rebalance
+//! callback and whoever finishes tickets.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::offsets::{Begin, Commit, Tracker};
+
+/// One partition during one assignment. A later assignment of the same partition is another lane,
+/// so a ticket can only ever touch the assignment that issued it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) generation: u64,
+    /// Paused in librdkafka, by the poll thread; it survives an unassign there.
+    pub(super) paused: AtomicBool,
+    /// The partition's end as the last statistics told it; -1 while unknown.
+    pub(super) end_offset: AtomicI64,
+    state: Mutex<LaneState>,
+    drained: Condvar,
+    totals: Arc<Totals>,
+}
+
+#[derive(Debug)]
+struct LaneState {
+    tracker: Tracker,
+    /// The partition is gone: nothing that finishes now counts.
+    fenced: bool,
+    /// Tickets that are neither finished nor dropped.
+    in_flight: usize,
+    abandoned: u64,
+}
+
+/// What is in flight on all lanes of one intake, and what happened to tickets.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) records: AtomicUsize,
+    pub(super) bytes: AtomicU64,
+    pub(super) finished: AtomicU64,
+    pub(super) finished_late: AtomicU64,
+    pub(super) abandoned: AtomicU64,
+    /// Told when `records` falls to zero.
+    pub(super) empty: tokio::sync::Notify,
+}
+
+/// What the watchdog and the statistics want to know of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaneView {
+    pub(super) next_offset: i64,
+    pub(super) next_intake: i64,
+    pub(super) unfinished: usize,
+    pub(super) unfinished_bytes: u64,
+    pub(super) oldest: Option<(i64, Duration)>,
+    pub(super) abandoned: u64,
+}
+
+impl Lane {
+    pub(super) fn new(
+        topic: Arc<str>,
+        partition: i32,
+        generation: u64,
+        tracker: Tracker,
+        totals: Arc<Totals>,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            generation,
+            paused: AtomicBool::new(false),
+            end_offset: AtomicI64::new(-1),
+            state: Mutex::new(LaneState {
+                tracker,
+                fenced: false,
+                in_flight: 0,
+                abandoned: 0,
+            }),
+            drained: Condvar::new(),
+            totals,
+        }
+    }
+
+    pub(super) fn begin(&self, offset: i64, bytes: u32, at: Instant) -> Begin {
+        let mut state = self.lock();
+        let begin = state.tracker.begin(offset, bytes, at);
+        if begin == Begin::New {
+            state.in_flight += 1;
+            self.totals.records.fetch_add(1, Ordering::Relaxed);
+            self.totals.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
+        }
+        begin
+    }
+
+    /// A ticket is gone: finished, or dropped.
+    pub(super) fn settle(&self, offset: i64, bytes: u32, finished: bool) {
+        let mut state = self.lock();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        let outcome = match (finished, state.fenced) {
+            (true, true) => &self.totals.finished_late,
+            (true, false) => {
+                state.tracker.finish(offset);
+                &self.totals.finished
+            }
+            (false, _) => {
+                state.abandoned += 1;
+                &self.totals.abandoned
+            }
+        };
+        let empty = state.in_flight == 0;
+        drop(state);
+        outcome.fetch_add(1, Ordering::Relaxed);
+        if empty {
+            self.drained.notify_all();
+        }
+        self.totals.bytes.fetch_sub(u64::from(bytes), Ordering::Relaxed);
+        if self.totals.records.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.totals.empty.notify_waiters();
+        }
+    }
+
+    /// Waits until no ticket is out, or until the deadline; says which.
+    pub(super) fn wait_drained(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (state, _) = self
+            .drained
+            .wait_timeout_while(self.lock(), left, |state| state.in_flight > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.in_flight == 0
+    }
+
+    /// What to commit now, unless nothing changed or the partition is gone.
+    pub(super) fn next_commit(&self) -> Option<Commit> {
+        let mut state = self.lock();
+        if state.fenced {
+            return None;
+        }
+        state.tracker.next_commit()
+    }
+
+    pub(super) fn commit_failed(&self) {
+        self.lock().tracker.commit_failed();
+    }
+
+    /// Ends the lane. What it returns is the last that may be committed for it: from here on no
+    /// finish counts, so nothing can be committed that the next owner does not know of.
+    pub(super) fn fence(&self) -> Option<Commit> {
+        let mut state = self.lock();
+        if state.fenced {
+            return None;
+        }
+        state.fenced = true;
+        state.tracker.next_commit()
+    }
+
+    pub(super) fn is_fenced(&self) -> bool {
+        self.lock().fenced
+    }
+
+    pub(super) fn intake_ok(&self) -> bool {
+        self.lock().tracker.intake_ok()
+    }
+
+    pub(super) fn intake_easy(&self) -> bool {
+        self.lock().tracker.intake_easy()
+    }
+
+    pub(super) fn view(&self, now: Instant) -> LaneView {
+        let state = self.lock();
+        LaneView {
+            next_offset: state.tracker.next_offset(),
+            next_intake: state.tracker.next_intake(),
+            unfinished: state.tracker.unfinished(),
+            unfinished_bytes: state.tracker.unfinished_bytes(),
+            oldest: state.tracker.oldest(now),
+            abandoned: state.abandoned,
+        }
+    }
+
+    /// A panic while the lock was held leaves counts, not broken structure: go on.
+    fn lock(&self) -> MutexGuard<'_, LaneState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ticket::Ticket;
+    use super::*;
+
+    fn lane() -> Arc<Lane> {
+        let totals = Arc::new(Totals::default());
+        Arc::new(Lane::new("t".into(), 0, 1, Tracker::new(0), totals))
+    }
+
+    fn take(lane: &Arc<Lane>, offset: i64) -> Ticket {
+        assert_eq!(lane.begin(offset, 10, Instant::now()), Begin::New);
+        Ticket::new(lane, offset, 10)
+    }
+
+    #[test]
+    fn a_late_finish_after_the_fence_is_a_counted_no_op() {
+        let lane = lane();
+        let (first, second) = (take(&lane, 0), take(&lane, 1));
+        first.finish();
+        assert_eq!(lane.fence().unwrap().next_offset, 1);
+        second.finish();
+        assert_eq!(lane.next_commit(), None);
+        assert_eq!(lane.view(Instant::now()).next_offset, 1);
+        assert_eq!(lane.totals.finished_late.load(Ordering::Relaxed), 1);
+        assert_eq!(lane.totals.records.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_dropped_ticket_stops_commits_at_its_record_and_is_counted() {
+        let lane = lane();
+        drop(take(&lane, 0));
+        take(&lane, 1).finish();
+        let commit = lane.next_commit().unwrap();
+        assert!(commit.next_offset == 0 && !commit.metadata.is_empty());
+        assert_eq!(lane.view(Instant::now()).abandoned, 1);
+        assert_eq!(lane.totals.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_drain_ends_with_the_last_ticket_or_at_its_deadline() {
+        let lane = lane();
+        let ticket = take(&lane, 0);
+        assert!(!lane.wait_drained(Instant::now() + Duration::from_millis(20)));
+        let worker = std::thread::spawn(move || ticket.finish());
+        assert!(lane.wait_drained(Instant::now() + Duration::from_secs(10)));
+        worker.join().unwrap();
+    }
+}

@@ -1,0 +1,342 @@
+//! The poll thread of an intake: polls, hands records over, regulates, commits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError as LibraryError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::watch;
+
+use super::intake::{Handler, Limits};
+use super::lanes::Lane;
+use super::offsets::{Begin, Tracker};
+use super::rebalance::{GroupContext, Rebalance, Shared, list_of, resume};
+use super::record::InRecord;
+use super::ticket::Ticket;
+
+/// How long a poll waits for a record. Rebalances and errors end it at once; commits that are
+/// due and the end of a pause wait for it.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+/// The same while back-pressure holds the intake: nothing but its end is waited for.
+const PAUSED_WAIT: Duration = Duration::from_millis(2);
+/// So many records are taken in before limits, commits and commands are looked at.
+const BATCH_RECORDS: usize = 256;
+/// After this time a commit without an answer no longer keeps the next one back.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How far the poll thread has come with its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Running,
+    /// Takes nothing in any more, still commits and takes part in the group.
+    Stopped,
+    /// Has committed and left the group.
+    Closed,
+}
+
+pub(super) struct PollThread<H> {
+    pub(super) consumer: BaseConsumer<GroupContext>,
+    pub(super) handler: H,
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Limits,
+    pub(super) phase: watch::Sender<Phase>,
+    lanes: Vec<Arc<Lane>>,
+    epoch: u64,
+    /// Where the last record's lane was; the next record is mostly of the same.
+    last_lane: usize,
+    /// Lanes whose commit metadata is nearly full.
+    full_lanes: Vec<Arc<Lane>>,
+    last_commit: Instant,
+}
+
+impl<H: Handler> PollThread<H> {
+    pub(super) fn new(
+        consumer: BaseConsumer<GroupContext>,
+        handler: H,
+        shared: Arc<Shared>,
+        limits: Limits,
+        phase: watch::Sender<Phase>,
+    ) -> Self {
+        Self {
+            consumer,
+            handler,
+            shared,
+            limits,
+            phase,
+            lanes: Vec::new(),
+            epoch: 0,
+            last_lane: 0,
+            full_lanes: Vec::new(),
+            last_commit: Instant::now(),
+        }
+    }
+
+    /// Until it is told to close, or the client fails for good.
+    pub(super) fn run(mut self) {
+        while !self.shared.close.load(Ordering::Relaxed) && self.is_sound() {
+            let taken = self.poll_batch();
+            self.see_rebalances();
+            self.regulate();
+            self.commit_if_due();
+            if taken == 0 {
+                self.handler.idle();
+            }
+        }
+        self.close();
+    }
+
+    fn poll_batch(&mut self) -> usize {
+        let mut wait = if self.shared.paused.load(Ordering::Relaxed) {
+            PAUSED_WAIT
+        } else {
+            POLL_WAIT.min(self.limits.commit_interval)
+        };
+        let consumer = &self.consumer;
+        // The message borrows the consumer, so the rest of the thread is lent out beside it.
+        let mut rest = Rest {
+            handler: &mut self.handler,
+            shared: &self.shared,
+            lanes: &self.lanes,
+            epoch: self.epoch,
+            last_lane: &mut self.last_lane,
+        };
+        let mut taken = 0;
+        while taken < BATCH_RECORDS {
+            match consumer.poll(wait) {
+                // Also after every event that is not a record.
+                None => break,
+                Some(Ok(message)) => match rest.take_in(&message) {
+                    Intake::Taken => taken += 1,
+                    Intake::LanesChanged => break,
+                },
+                Some(Err(error)) => rest.see_error(&error),
+            }
+            wait = Duration::ZERO;
+            if self.limits.reached(&self.shared) || self.shared.stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        self.shared.count(|c| c.records += taken as u64);
+        taken
+    }
+
+    /// Tells the handler of rebalances before it sees a record of the new assignment.
+    fn see_rebalances(&mut self) {
+        let epoch = self.shared.epoch();
+        if epoch == self.epoch {
+            return;
+        }
+        self.epoch = epoch;
+        self.last_lane = 0;
+        self.lanes.clone_from(&self.shared.lanes());
+        self.full_lanes.retain(|lane| !lane.is_fenced());
+        for event in self.consumer.context().take_pending() {
+            match event {
+                Rebalance::Assigned(partitions) => self.handler.assigned(&partitions),
+                Rebalance::Revoked(partitions) => self.handler.revoked(&partitions),
+            }
+        }
+    }
+
+    /// Pauses and resumes what must be, with hysteresis. Resuming a partition that is not paused
+    /// would make librdkafka fetch from a stale position, so the flag of each lane is exact.
+    fn regulate(&mut self) {
+        let stopped = self.shared.stop.load(Ordering::Relaxed);
+        let held = self.shared.paused.load(Ordering::Relaxed);
+        let hold = if held {
+            !self.limits.relaxed(&self.shared)
+        } else {
+            self.limits.reached(&self.shared)
+        };
+        if hold != held {
+            self.shared.paused.store(hold, Ordering::Relaxed);
+            self.shared.count(|c| c.pauses += u64::from(hold));
+        }
+        self.full_lanes.retain(|lane| !lane.intake_easy());
+        for lane in &self.lanes {
+            if !lane.intake_ok() && !self.full_lanes.iter().any(|full| Arc::ptr_eq(full, lane)) {
+                self.full_lanes.push(Arc::clone(lane));
+            }
+        }
+        let full = &self.full_lanes;
+        let wanted = |lane: &Arc<Lane>| {
+            stopped || hold || full.iter().any(|other| Arc::ptr_eq(other, lane))
+        };
+        let (mut to_pause, mut to_resume) = (Vec::new(), Vec::new());
+        for lane in &self.lanes {
+            let paused = lane.paused.load(Ordering::Relaxed);
+            match (wanted(lane), paused) {
+                (true, false) => to_pause.push(lane),
+                (false, true) => to_resume.push(lane),
+                _ => {}
+            }
+        }
+        self.pause(&to_pause);
+        resume(&self.consumer, to_resume.iter().copied());
+        for lane in to_resume {
+            lane.paused.store(false, Ordering::Relaxed);
+        }
+        if stopped {
+            self.phase.send_if_modified(|phase| {
+                let first = *phase == Phase::Running;
+                *phase = (*phase).max(Phase::Stopped);
+                first
+            });
+        }
+    }
+
+    fn pause(&self, lanes: &[&Arc<Lane>]) {
+        if lanes.is_empty() {
+            return;
+        }
+        match self.consumer.pause(&list_of(lanes.iter().copied())) {
+            Ok(()) => lanes.iter().for_each(|lane| lane.paused.store(true, Ordering::Relaxed)),
+            Err(error) => tracing::error!(%error, "cannot pause partitions"),
+        }
+    }
+
+    fn commit_if_due(&mut self) {
+        let since = self.last_commit.elapsed();
+        let waiting = self.shared.commit_waiting.load(Ordering::Relaxed);
+        if since < self.limits.commit_interval || (waiting && since < COMMIT_PATIENCE) {
+            return;
+        }
+        self.last_commit = Instant::now();
+        self.commit(CommitMode::Async);
+    }
+
+    fn commit(&self, mode: CommitMode) {
+        let commits: Vec<_> = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.next_commit().map(|commit| (Arc::clone(lane), commit)))
+            .collect();
+        self.shared.commit(&self.consumer, &commits, mode);
+    }
+
+    fn is_sound(&self) -> bool {
+        let fatal = self.shared.fatal.lock();
+        fatal.is_ok_and(|fatal| fatal.is_none())
+    }
+
+    /// Commits what is finished and leaves the group. Dropping the consumer revokes what is left,
+    /// which fences it; the handler is told.
+    fn close(self) {
+        self.commit(CommitMode::Sync);
+        let Self { consumer, mut handler, shared, phase, .. } = self;
+        let context = Arc::clone(consumer.context());
+        drop(consumer);
+        for lane in shared.lanes().drain(..) {
+            lane.fence();
+        }
+        for event in context.take_pending() {
+            if let Rebalance::Revoked(partitions) = event {
+                handler.revoked(&partitions);
+            }
+        }
+        phase.send_replace(Phase::Closed);
+    }
+}
+
+enum Intake {
+    Taken,
+    /// What the thread knows of the lanes is out of date.
+    LanesChanged,
+}
+
+/// The poll thread without its consumer.
+struct Rest<'a, H> {
+    handler: &'a mut H,
+    shared: &'a Arc<Shared>,
+    lanes: &'a [Arc<Lane>],
+    epoch: u64,
+    last_lane: &'a mut usize,
+}
+
+impl<'a, H: Handler> Rest<'a, H> {
+    fn take_in(&mut self, message: &BorrowedMessage<'_>) -> Intake {
+        let late;
+        let lane = if let Some(lane) = self.lane_of(message) {
+            lane
+        } else if let Some(lane) = self.late_lane_of(message) {
+            late = lane;
+            &late
+        } else {
+            tracing::debug!(topic = message.topic(), "a record of a partition that is not ours");
+            return Intake::LanesChanged;
+        };
+        // Once intake is stopped nothing is handed over; the record stays uncommitted.
+        if self.shared.stop.load(Ordering::Relaxed) {
+            return Intake::LanesChanged;
+        }
+        let record = InRecord::new(message, &lane.topic);
+        let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        match lane.begin(record.offset(), bytes, Instant::now()) {
+            Begin::New => {
+                self.handler.record(&record, Ticket::new(lane, record.offset(), bytes));
+                Intake::Taken
+            }
+            Begin::AlreadyFinished => {
+                self.shared.count(|c| c.skipped += 1);
+                Intake::Taken
+            }
+            Begin::Rewound => self.rewind(lane, &record),
+        }
+    }
+
+    /// The log starts below where we were: it was cut or made anew, so nothing that we know of it
+    /// holds.
+    fn rewind(&mut self, old: &Arc<Lane>, record: &InRecord<'_>) -> Intake {
+        tracing::warn!(
+            topic = %old.topic, partition = old.partition, offset = record.offset(),
+            "the partition went back; reading it anew from here"
+        );
+        let tracker = Tracker::new(record.offset());
+        let lane = self.shared.new_lane(Arc::clone(&old.topic), old.partition, tracker);
+        lane.paused.store(old.paused.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.shared.replace(old, &lane);
+        self.shared.count(|c| c.rewinds += 1);
+        let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        lane.begin(record.offset(), bytes, Instant::now());
+        self.handler.record(record, Ticket::new(&lane, record.offset(), bytes));
+        Intake::LanesChanged
+    }
+
+    fn lane_of(&mut self, message: &BorrowedMessage<'_>) -> Option<&'a Arc<Lane>> {
+        if self.epoch != self.shared.epoch() {
+            return None;
+        }
+        let lanes = self.lanes;
+        if !lanes.get(*self.last_lane).is_some_and(|lane| is_of(lane, message)) {
+            *self.last_lane = lanes.iter().position(|lane| is_of(lane, message))?;
+        }
+        lanes.get(*self.last_lane)
+    }
+
+    /// rdkafka ends a poll after a rebalance, so this finds nothing today. Should it ever go on to
+    /// a record, that record must not be dropped: the next one would be committed past it.
+    fn late_lane_of(&self, message: &BorrowedMessage<'_>) -> Option<Arc<Lane>> {
+        let lanes = self.shared.lanes();
+        lanes.iter().find(|lane| is_of(lane, message)).cloned()
+    }
+
+    /// The client's context has counted and logged it already.
+    fn see_error(&self, error: &LibraryError) {
+        if let LibraryError::MessageConsumptionFatal(code) = error {
+            tracing::error!(%code, "the Kafka client cannot go on");
+            if let Ok(mut fatal) = self.shared.fatal.lock() {
+                *fatal = Some(code.to_string());
+            }
+        }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
+            self.shared.count(|c| c.unknown_topic_errors += 1);
+        }
+    }
+}
+
+fn is_of(lane: &Lane, message: &BorrowedMessage<'_>) -> bool {
+    lane.partition == message.partition() && *lane.topic == *message.topic()
+}

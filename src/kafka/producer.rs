@@ -1,0 +1,427 @@
+//! Producing: idempotent, bounded, with a delivery that finishes the input's ticket.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::KafkaError as LibraryError;
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::oneshot;
+
+use super::KafkaError;
+use super::client::{ClientLog, ClientOptions, Throttle};
+use super::ticket::Ticket;
+use crate::model::Timestamp;
+use crate::model::record::TraceParent;
+
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a wait for room in the queue polls before it looks again.
+const ROOM_WAIT: Duration = Duration::from_millis(5);
+
+/// Settings of one producer.
+#[derive(Debug, Clone)]
+pub struct OutputOptions {
+    pub client: ClientOptions,
+    pub compression: Compression,
+    pub linger: Duration,
+    /// Records that wait for delivery; the next one is refused.
+    pub queue_records: u32,
+    pub queue_kbytes: u32,
+    /// After this time a record that could not be delivered fails; `None`: never.
+    pub delivery_timeout: Option<Duration>,
+    /// The largest record; its topic must allow it too.
+    pub max_record_bytes: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    None,
+    #[default]
+    Lz4,
+    Gzip,
+    Snappy,
+}
+
+impl Compression {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+        }
+    }
+}
+
+impl OutputOptions {
+    /// For records that must arrive: they wait for the cluster as long as it takes.
+    pub fn new(client: ClientOptions) -> Self {
+        Self {
+            client,
+            compression: Compression::default(),
+            linger: Duration::from_millis(2),
+            queue_records: 100_000,
+            queue_kbytes: 128 << 10,
+            delivery_timeout: None,
+            max_record_bytes: 1_000_000,
+        }
+    }
+
+    /// For records that may be lost when the cluster is away, such as metrics.
+    pub fn lossy(client: ClientOptions) -> Self {
+        Self {
+            linger: Duration::from_millis(50),
+            queue_kbytes: 16 << 10,
+            delivery_timeout: Some(Duration::from_secs(30)),
+            ..Self::new(client)
+        }
+    }
+}
+
+/// A record to be produced.
+#[derive(Debug, Clone, Copy)]
+pub struct OutRecord<'a> {
+    pub topic: &'a str,
+    /// `None`: by the key's hash, as Java clients do.
+    pub partition: Option<i32>,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub timestamp: Option<Timestamp>,
+    /// Written as the `traceparent` header.
+    pub trace: Option<TraceParent>,
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+}
+
+impl<'a> OutRecord<'a> {
+    pub fn to(topic: &'a str, key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Self {
+        Self {
+            topic,
+            partition: None,
+            key,
+            value,
+            timestamp: None,
+            trace: None,
+            headers: &[],
+        }
+    }
+
+    fn owned_headers(&self) -> Option<OwnedHeaders> {
+        let count = self.headers.len() + usize::from(self.trace.is_some());
+        if count == 0 {
+            return None;
+        }
+        let mut headers = OwnedHeaders::new_with_capacity(count);
+        if let Some(trace) = self.trace {
+            let mut text = [0_u8; 55];
+            if write!(&mut text[..], "{trace}").is_ok() {
+                let value = Some(&text[..]);
+                headers = headers.insert(Header { key: TraceParent::HEADER, value });
+            }
+        }
+        for &(key, value) in self.headers {
+            headers = headers.insert(Header { key, value });
+        }
+        Some(headers)
+    }
+}
+
+/// What a delivery report does.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Nobody waits for it.
+    Forget,
+    /// Finishes the input once the output has arrived. If it never will, the input stays
+    /// unfinished: the watchdog speaks.
+    Finish(Ticket),
+    /// Finishes the input also when the output is lost for good.
+    FinishAnyway(Ticket),
+    /// Tells a waiter.
+    Report(oneshot::Sender<Result<Appended, DeliveryFailed>>),
+}
+
+/// Where a produced record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// A record that was taken but did not arrive, and never will by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("record for {topic} was not delivered: {code}")]
+pub struct DeliveryFailed {
+    pub topic: String,
+    pub code: RDKafkaErrorCode,
+}
+
+/// Why a record was not even taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the producer's queue is full")]
+    QueueFull,
+    #[error("the record is larger than the producer allows")]
+    TooLarge,
+    #[error("the producer cannot go on; it must be made anew")]
+    Fatal,
+    #[error("the producer refused the record: {0}")]
+    Invalid(RDKafkaErrorCode),
+}
+
+/// A refused record's delivery, handed back so that its ticket is not lost.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refused {
+    pub reason: Refusal,
+    pub delivery: Delivery,
+}
+
+/// Counts of one producer since its start.
+#[derive(Debug, Default)]
+pub struct OutputCounters {
+    pub taken: AtomicU64,
+    pub delivered: AtomicU64,
+    /// Taken, but lost for good.
+    pub failed: AtomicU64,
+    /// Refused because the queue was full, once a try.
+    pub queue_full: AtomicU64,
+    /// Given up by [`Output::offer`].
+    pub dropped: AtomicU64,
+}
+
+/// A producer; clones share it.
+#[derive(Clone)]
+pub struct Output {
+    producer: Arc<ThreadedProducer<OutputContext>>,
+    counters: Arc<OutputCounters>,
+    dropped_log: Arc<Throttle>,
+}
+
+impl Output {
+    /// Nothing is sent yet; a cluster that is away shows only later.
+    pub fn new(options: &OutputOptions) -> Result<Self, KafkaError> {
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        let linger = millis(options.linger);
+        // Zero is librdkafka's "for ever".
+        let timeout = millis(options.delivery_timeout.unwrap_or_default());
+        let (records, kbytes) = (
+            options.queue_records.to_string(),
+            options.queue_kbytes.to_string(),
+        );
+        let max_bytes = options.max_record_bytes.to_string();
+        let config = options.client.config(&[
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("partitioner", "murmur2_random"),
+            ("compression.codec", options.compression.as_str()),
+            ("linger.ms", &linger),
+            ("queue.buffering.max.messages", &records),
+            ("queue.buffering.max.kbytes", &kbytes),
+            ("message.timeout.ms", &timeout),
+            ("message.max.bytes", &max_bytes),
+        ])?;
+        let counters = Arc::<OutputCounters>::default();
+        let context = OutputContext {
+            log: ClientLog::new(&options.client.client_id),
+            counters: Arc::clone(&counters),
+            throttle: Throttle::new(LOG_INTERVAL),
+        };
+        let producer = ThreadedProducer::from_config_and_context(&config, context)
+            .map_err(|source| options.client.refused(source))?;
+        Ok(Self {
+            producer: Arc::new(producer),
+            counters,
+            dropped_log: Arc::new(Throttle::new(LOG_INTERVAL)),
+        })
+    }
+
+    /// Puts a record into the queue; never waits. Key and value are copied.
+    #[expect(clippy::result_large_err, reason = "the refused ticket goes back by value, unboxed")]
+    pub fn send(&self, record: &OutRecord<'_>, delivery: Delivery) -> Result<(), Refused> {
+        let base = BaseRecord {
+            topic: record.topic,
+            partition: record.partition,
+            payload: record.value,
+            key: record.key,
+            timestamp: record.timestamp.map(|at| at.0),
+            headers: record.owned_headers(),
+            delivery_opaque: Box::new(delivery),
+        };
+        match self.producer.send(base) {
+            Ok(()) => {
+                self.counters.taken.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err((error, base)) => Err(Refused {
+                reason: self.refusal(&error),
+                delivery: *base.delivery_opaque,
+            }),
+        }
+    }
+
+    /// Like [`Output::send`], for poll threads: waits up to `wait` for room in the queue and
+    /// serves delivery reports meanwhile.
+    #[expect(clippy::result_large_err, reason = "the refused ticket goes back by value, unboxed")]
+    pub fn send_or_wait(
+        &self,
+        record: &OutRecord<'_>,
+        mut delivery: Delivery,
+        wait: Duration,
+    ) -> Result<(), Refused> {
+        let deadline = Instant::now() + wait;
+        loop {
+            match self.send(record, delivery) {
+                Err(refused) if refused.reason == Refusal::QueueFull => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(refused);
+                    }
+                    delivery = refused.delivery;
+                    self.producer.poll(left.min(ROOM_WAIT));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Like [`Output::send`], for tasks: waits for room until the deadline. When it is cancelled
+    /// the record was not taken, and its ticket is dropped.
+    pub async fn send_by(
+        &self,
+        record: &OutRecord<'_>,
+        mut delivery: Delivery,
+        deadline: Instant,
+    ) -> Result<(), Refused> {
+        loop {
+            match self.send(record, delivery) {
+                Err(refused) if refused.reason == Refusal::QueueFull => {
+                    if Instant::now() >= deadline {
+                        return Err(refused);
+                    }
+                    delivery = refused.delivery;
+                    tokio::time::sleep(ROOM_WAIT).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// For records that may be lost: a full queue drops and counts them.
+    pub fn offer(&self, record: &OutRecord<'_>) -> bool {
+        let Err(refused) = self.send(record, Delivery::Forget) else {
+            return true;
+        };
+        self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.dropped_log.pass() {
+            tracing::warn!(topic = record.topic, reason = %refused.reason, more, "record dropped");
+        }
+        false
+    }
+
+    /// Waits until all records that were taken are delivered or failed; `false` when the timeout
+    /// came first. Cancelled, it goes on in the background without effect.
+    pub async fn flush(&self, timeout: Duration) -> bool {
+        let producer = Arc::clone(&self.producer);
+        let flush = tokio::task::spawn_blocking(move || producer.flush(timeout).is_ok());
+        flush.await.unwrap_or(false)
+    }
+
+    /// The producer broke its promise of order and once-only, or was shut out; it takes nothing
+    /// any more. The text says why.
+    pub fn fatal(&self) -> Option<String> {
+        let (code, text) = self.producer.client().fatal_error()?;
+        Some(format!("{code}: {text}"))
+    }
+
+    /// Records that were taken and are not yet delivered.
+    pub fn in_flight(&self) -> usize {
+        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
+    }
+
+    pub fn counters(&self) -> &OutputCounters {
+        &self.counters
+    }
+
+    fn refusal(&self, error: &LibraryError) -> Refusal {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => {
+                self.counters.queue_full.fetch_add(1, Ordering::Relaxed);
+                Refusal::QueueFull
+            }
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Refusal::TooLarge,
+            Some(RDKafkaErrorCode::Fatal) => Refusal::Fatal,
+            Some(code) => Refusal::Invalid(code),
+            None => Refusal::Invalid(RDKafkaErrorCode::InvalidArgument),
+        }
+    }
+}
+
+struct OutputContext {
+    log: ClientLog,
+    counters: Arc<OutputCounters>,
+    throttle: Throttle,
+}
+
+impl OutputContext {
+    fn failed(&self, topic: &str, code: RDKafkaErrorCode) -> DeliveryFailed {
+        self.counters.failed.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.throttle.pass() {
+            tracing::error!(topic, %code, more, "records could not be delivered");
+        }
+        DeliveryFailed {
+            topic: topic.to_owned(),
+            code,
+        }
+    }
+}
+
+impl ClientContext for OutputContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.log.log(level, facility, text);
+    }
+
+    fn error(&self, error: LibraryError, reason: &str) {
+        self.log.error(error, reason);
+    }
+}
+
+impl ProducerContext for OutputContext {
+    type DeliveryOpaque = Box<Delivery>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
+        let outcome = match result {
+            Ok(message) => {
+                self.counters.delivered.fetch_add(1, Ordering::Relaxed);
+                Ok(Appended {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                })
+            }
+            Err((error, message)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                Err(self.failed(message.topic(), code))
+            }
+        };
+        match (*delivery, outcome) {
+            (Delivery::Finish(ticket), Ok(_)) | (Delivery::FinishAnyway(ticket), _) => {
+                ticket.finish();
+            }
+            (Delivery::Report(waiter), outcome) => {
+                // The waiter may have been cancelled; the record is where it is all the same.
+                if waiter.send(outcome).is_err() {
+                    tracing::debug!("nobody waits for a delivery report any more");
+                }
+            }
+            // Dropping the ticket leaves its record unfinished, and counts it.
+            (Delivery::Finish(_), Err(_)) | (Delivery::Forget, _) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "producer_tests.rs"]
+mod tests;

@@ -1,0 +1,404 @@
+//! Reads one partition from its start to its end and then follows it, without a group.
+//!
+//! That the end is reached is told by librdkafka's end-of-partition event, never by comparing the
+//! offset of a record: the last offsets may be held by transaction markers, or by nothing at all
+//! after a compaction.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError as LibraryError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::watch;
+
+use super::KafkaError;
+use super::client::{ClientLog, ClientOptions, Throttle};
+use crate::model::Timestamp;
+
+const POLL_WAIT: Duration = Duration::from_millis(100);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+const RETRY_WAIT: Duration = Duration::from_millis(200);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// So many records are told of at once.
+const BATCH_RECORDS: usize = 512;
+
+/// Which partition is read, and how.
+#[derive(Debug, Clone)]
+pub struct ReaderOptions {
+    pub client: ClientOptions,
+    pub topic: String,
+    pub partition: i32,
+    /// How often the partition's start and end are asked for.
+    pub ends_interval: Duration,
+}
+
+impl ReaderOptions {
+    pub fn new(client: ClientOptions, topic: impl Into<String>) -> Self {
+        Self {
+            client,
+            topic: topic.into(),
+            partition: 0,
+            ends_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A record of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    pub key: Option<Vec<u8>>,
+    /// `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    pub offset: i64,
+    pub timestamp: Timestamp,
+}
+
+/// What the reader saw, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReaderEvent {
+    /// Reading begins at `log_start`. `log_end` is the end at this moment: the first
+    /// [`ReaderEvent::CaughtUp`] after it is at or past it. Comes again after
+    /// [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], and then everything is read anew.
+    Started { log_start: i64, log_end: i64 },
+    Record(LogRecord),
+    /// Everything below this offset was told; also moves over offsets that hold no record.
+    Position(i64),
+    /// Like [`ReaderEvent::Position`], and there was nothing more.
+    CaughtUp { position: i64 },
+    /// Where the log starts and ends, now and then: for the lag, and for stamps below the start.
+    Ends { log_start: i64, log_end: i64 },
+    /// `position` is outside the log: records may have been missed, or the topic was made anew.
+    Truncated { position: i64, log_start: i64, log_end: i64 },
+    /// The topic or partition does not exist (any more).
+    Gone,
+}
+
+/// Takes what a reader saw, on the reader's thread.
+pub trait Follow: Send {
+    fn on_batch(&mut self, events: Vec<ReaderEvent>);
+}
+
+impl<F: FnMut(Vec<ReaderEvent>) + Send> Follow for F {
+    fn on_batch(&mut self, events: Vec<ReaderEvent>) {
+        self(events);
+    }
+}
+
+/// A running reader; dropping it ends the thread soon.
+#[derive(Debug)]
+pub struct PartitionReader {
+    stop: Arc<AtomicBool>,
+    ended: watch::Receiver<bool>,
+}
+
+impl PartitionReader {
+    /// Starts reading. A cluster or topic that is away is waited for.
+    pub fn spawn(
+        options: ReaderOptions,
+        follow: impl Follow + 'static,
+    ) -> Result<Self, KafkaError> {
+        let group = format!("{}-reader", options.client.client_id);
+        let config = options.client.config(&[
+            // Never joined: librdkafka wants one for any consumer that assigns.
+            ("group.id", &group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("enable.partition.eof", "true"),
+            ("queued.max.messages.kbytes", "8192"),
+            ("fetch.queue.backoff.ms", "5"),
+            ("fetch.error.backoff.ms", "100"),
+        ])?;
+        let context = ReaderContext(ClientLog::new(&options.client.client_id));
+        let consumer = BaseConsumer::from_config_and_context(&config, context)
+            .map_err(|source| options.client.refused(source))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (end, ended) = watch::channel(false);
+        let name = format!("read {}", options.topic);
+        let thread = ReaderThread {
+            consumer,
+            options,
+            follow,
+            stop: Arc::clone(&stop),
+            throttle: Throttle::new(LOG_INTERVAL),
+        };
+        std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || {
+                thread.run();
+                end.send_replace(true);
+            })
+            .map_err(|source| KafkaError::Thread { name, source })?;
+        Ok(Self { stop, ended })
+    }
+
+    /// Ends the thread and waits for it until the deadline; says whether it ended. Cancel safe.
+    pub async fn shutdown(self, deadline: Instant) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut ended = self.ended.clone();
+        let wait = ended.wait_for(|ended| *ended);
+        tokio::time::timeout_at(deadline.into(), wait).await.is_ok()
+    }
+
+    /// Whether the thread runs; `false` also after a panic.
+    pub fn is_running(&self) -> bool {
+        !*self.ended.borrow() && self.ended.has_changed().is_ok()
+    }
+}
+
+impl Drop for PartitionReader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct ReaderThread<F> {
+    consumer: BaseConsumer<ReaderContext>,
+    options: ReaderOptions,
+    follow: F,
+    stop: Arc<AtomicBool>,
+    throttle: Throttle,
+}
+
+/// How one run from the start ended.
+enum RunEnd {
+    Stopped,
+    /// The log is not the one that was read: from the start again.
+    Again,
+}
+
+impl<F: Follow> ReaderThread<F> {
+    fn run(mut self) {
+        while let Some(ends) = self.wait_for_ends() {
+            match self.assign_at(ends.0) {
+                Ok(()) => {
+                    if let RunEnd::Stopped = self.read_from(ends) {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.complain(&error, "cannot assign the partition");
+                    self.wait();
+                }
+            }
+        }
+    }
+
+    /// Asks for start and end until there is an answer; `None` when told to stop.
+    fn wait_for_ends(&mut self) -> Option<(i64, i64)> {
+        let mut gone = false;
+        while !self.stopped() {
+            match self.ends() {
+                Ok(ends) => return Some(ends),
+                Err(error) => {
+                    let code = error.rdkafka_error_code();
+                    if !gone && is_unknown(code) {
+                        gone = true;
+                        self.follow.on_batch(vec![ReaderEvent::Gone]);
+                    }
+                    self.complain(&error, "waiting for the partition");
+                    self.wait();
+                }
+            }
+        }
+        None
+    }
+
+    fn read_from(&mut self, (log_start, log_end): (i64, i64)) -> RunEnd {
+        let mut run = Run {
+            events: vec![ReaderEvent::Started { log_start, log_end }],
+            position: log_start,
+            log_end,
+            caught_up: false,
+            again: false,
+        };
+        let mut asked = Instant::now();
+        while !self.stopped() {
+            self.poll_batch(&mut run);
+            if asked.elapsed() >= self.options.ends_interval {
+                asked = Instant::now();
+                self.see_ends(&mut run);
+            }
+            if !run.events.is_empty() {
+                self.follow.on_batch(std::mem::take(&mut run.events));
+            }
+            if run.again {
+                return RunEnd::Again;
+            }
+        }
+        RunEnd::Stopped
+    }
+
+    fn poll_batch(&self, run: &mut Run) {
+        let mut wait = POLL_WAIT;
+        for _ in 0..BATCH_RECORDS {
+            match self.consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    run.position = message.offset() + 1;
+                    run.events.push(ReaderEvent::Record(log_record(&message)));
+                }
+                Some(Err(LibraryError::PartitionEOF(_))) => {
+                    // The end was asked for before the partition was assigned, so an end of
+                    // partition cannot lie below it, whatever the last record was.
+                    let read = self.position().unwrap_or(run.position).max(run.position);
+                    run.position = if run.caught_up { read } else { read.max(run.log_end) };
+                    run.caught_up = true;
+                    run.events.push(ReaderEvent::CaughtUp { position: run.position });
+                    return;
+                }
+                Some(Err(error)) => self.see_error(run, &error),
+            }
+            if run.again {
+                return;
+            }
+            wait = Duration::ZERO;
+        }
+        if run.events.is_empty() {
+            return;
+        }
+        run.position = self.position().unwrap_or(run.position).max(run.position);
+        run.events.push(ReaderEvent::Position(run.position));
+    }
+
+    fn see_error(&self, run: &mut Run, error: &LibraryError) {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            let (log_start, log_end) = self.ends().unwrap_or((-1, -1));
+            tracing::warn!(topic = self.options.topic, position = run.position, log_start, log_end, "the position is outside the log");
+            run.events.push(ReaderEvent::Truncated {
+                position: run.position,
+                log_start,
+                log_end,
+            });
+            run.again = true;
+        } else if is_unknown(code) && self.ends().is_err_and(|e| is_unknown(e.rdkafka_error_code())) {
+            // The next run tells that it is gone, and waits for it.
+            run.again = true;
+        } else {
+            self.complain(error, "reading goes on");
+        }
+    }
+
+    /// Asks for the ends; an end below the position is a log that was made anew.
+    fn see_ends(&self, run: &mut Run) {
+        match self.ends() {
+            Ok((log_start, log_end)) if log_end < run.position => {
+                run.events.push(ReaderEvent::Truncated {
+                    position: run.position,
+                    log_start,
+                    log_end,
+                });
+                run.again = true;
+            }
+            Ok((log_start, log_end)) => {
+                run.events.push(ReaderEvent::Ends { log_start, log_end });
+            }
+            Err(error) if is_unknown(error.rdkafka_error_code()) => run.again = true,
+            Err(error) => self.complain(&error, "cannot ask for the log's end"),
+        }
+    }
+
+    fn assign_at(&self, offset: i64) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(
+            &self.options.topic,
+            self.options.partition,
+            Offset::Offset(offset),
+        )?;
+        self.consumer.unassign()?;
+        self.consumer.assign(&list)
+    }
+
+    fn ends(&self) -> KafkaResult<(i64, i64)> {
+        let partition = self.options.partition;
+        self.consumer
+            .fetch_watermarks(&self.options.topic, partition, REQUEST_TIMEOUT)
+    }
+
+    /// One past the last offset that was read, control records included.
+    fn position(&self) -> Option<i64> {
+        let list = self.consumer.position().ok()?;
+        let element = list.find_partition(&self.options.topic, self.options.partition)?;
+        match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    fn complain(&self, error: &LibraryError, what: &str) {
+        if let Some(more) = self.throttle.pass() {
+            let (topic, partition) = (&self.options.topic, self.options.partition);
+            tracing::warn!(topic, partition, %error, more, "{what}");
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A pause between tries that still serves the client's events.
+    fn wait(&self) {
+        let until = Instant::now() + RETRY_WAIT;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            if let Some(Err(error)) = self.consumer.poll(left) {
+                tracing::debug!(%error, "while waiting");
+            }
+        }
+    }
+}
+
+/// One run from the log's start.
+struct Run {
+    events: Vec<ReaderEvent>,
+    position: i64,
+    /// The end as it was before the partition was assigned.
+    log_end: i64,
+    caught_up: bool,
+    again: bool,
+}
+
+fn is_unknown(code: Option<RDKafkaErrorCode>) -> bool {
+    matches!(
+        code,
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition
+        )
+    )
+}
+
+fn log_record(message: &BorrowedMessage<'_>) -> LogRecord {
+    LogRecord {
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        offset: message.offset(),
+        timestamp: Timestamp(message.timestamp().to_millis().unwrap_or(0)),
+    }
+}
+
+struct ReaderContext(ClientLog);
+
+impl ClientContext for ReaderContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.log(level, facility, text);
+    }
+
+    fn error(&self, error: LibraryError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ConsumerContext for ReaderContext {}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

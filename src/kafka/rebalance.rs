@@ -1,0 +1,487 @@
+//! What a rebalance does: restore on assign; drain, commit and fence on revoke.
+//!
+//! librdkafka calls back on the poll thread, inside `poll`. So nothing is taken in while a
+//! callback runs, and tickets must be finished by other threads for a drain to end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError as LibraryError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::client::ClientLog;
+use super::lanes::{Lane, Totals};
+use super::offsets::{Commit, Tracker};
+use super::stats::IntakeCounters;
+
+/// A partition that this member now owns.
+#[derive(Debug, Clone)]
+pub struct Assigned {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub generation: u64,
+    /// Where reading goes on; `None` without a committed offset: at the log's start.
+    pub next_offset: Option<i64>,
+}
+
+/// A partition that this member owns no more.
+#[derive(Debug, Clone)]
+pub struct Revoked {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub generation: u64,
+    /// Taken away without warning: what was finished last is not committed and will be repeated.
+    pub lost: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Rebalance {
+    Assigned(Vec<Assigned>),
+    Revoked(Vec<Revoked>),
+}
+
+/// How long the callbacks may take. Both together must stay below `max.poll.interval.ms`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RebalanceTimes {
+    pub(super) drain: Duration,
+    pub(super) restore: Duration,
+}
+
+/// One try at reading committed offsets.
+const RESTORE_TRY: Duration = Duration::from_secs(3);
+
+/// What the poll thread, its callbacks and the handle share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) totals: Arc<Totals>,
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    /// Changes whenever the lanes do.
+    epoch: AtomicU64,
+    generation: AtomicU64,
+    pub(super) counters: Mutex<IntakeCounters>,
+    pub(super) stop: AtomicBool,
+    pub(super) close: AtomicBool,
+    pub(super) paused: AtomicBool,
+    /// An asynchronous commit was not answered yet.
+    pub(super) commit_waiting: AtomicBool,
+    pub(super) fatal: Mutex<Option<String>>,
+    pub(super) log: ClientLog,
+}
+
+impl Shared {
+    pub(super) fn new(log: ClientLog) -> Self {
+        Self {
+            totals: Arc::default(),
+            lanes: Mutex::default(),
+            epoch: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            counters: Mutex::default(),
+            stop: AtomicBool::new(false),
+            close: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            commit_waiting: AtomicBool::new(false),
+            fatal: Mutex::default(),
+            log,
+        }
+    }
+
+    pub(super) fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count(&self, add: impl FnOnce(&mut IntakeCounters)) {
+        add(&mut self.counters.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn new_lane(&self, topic: Arc<str>, partition: i32, tracker: Tracker) -> Arc<Lane> {
+        let generation = self.generation();
+        let totals = Arc::clone(&self.totals);
+        Arc::new(Lane::new(topic, partition, generation, tracker, totals))
+    }
+
+    /// Puts a lane in the place of another one, which is fenced.
+    pub(super) fn replace(&self, old: &Arc<Lane>, new: &Arc<Lane>) {
+        old.fence();
+        for lane in self.lanes().iter_mut() {
+            if Arc::ptr_eq(lane, old) {
+                *lane = Arc::clone(new);
+            }
+        }
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    fn next_generation(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn add(&self, lanes: &[Arc<Lane>]) {
+        self.lanes().extend_from_slice(lanes);
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    fn take(&self, leaving: impl Fn(&Lane) -> bool) -> Vec<Arc<Lane>> {
+        let taken = self.lanes().extract_if(.., |lane| leaving(lane)).collect();
+        self.epoch.fetch_add(1, Ordering::Release);
+        taken
+    }
+}
+
+/// librdkafka's view of the intake.
+pub(super) struct GroupContext {
+    shared: Arc<Shared>,
+    times: RebalanceTimes,
+    pending: Mutex<Vec<Rebalance>>,
+}
+
+impl GroupContext {
+    pub(super) fn new(shared: Arc<Shared>, times: RebalanceTimes) -> Self {
+        Self {
+            shared,
+            times,
+            pending: Mutex::default(),
+        }
+    }
+
+    /// What happened since the last call, in order; the handler is told outside the callback.
+    pub(super) fn take_pending(&self) -> Vec<Rebalance> {
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, event: Rebalance) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.push(event);
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        self.shared.next_generation();
+        let starts = self.restore(consumer, partitions);
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        for start in &starts {
+            let place = match (start.next_offset, start.known) {
+                (Some(next), _) => Offset::Offset(next),
+                (None, true) => Offset::Beginning,
+                // librdkafka asks for the committed offset itself, as long as it takes.
+                (None, false) => Offset::Stored,
+            };
+            if let Err(error) = list.add_partition_offset(&start.lane.topic, start.lane.partition, place)
+            {
+                tracing::error!(topic = %start.lane.topic, partition = start.lane.partition, %error, "cannot set a start offset");
+            }
+        }
+        let lanes: Vec<_> = starts.iter().map(|start| Arc::clone(&start.lane)).collect();
+        let result = if is_cooperative(consumer) {
+            consumer.incremental_assign(&list)
+        } else {
+            // An eager assignment is the whole one.
+            for lane in self.shared.take(|_| true) {
+                lane.fence();
+            }
+            consumer.assign(&list)
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "librdkafka refused an assignment");
+        }
+        self.shared.add(&lanes);
+        let assigned: Vec<_> = starts.iter().map(Start::assigned).collect();
+        self.shared.count(|c| c.assigned += assigned.len() as u64);
+        for one in &assigned {
+            tracing::info!(topic = %one.topic, partition = one.partition, next_offset = one.next_offset, generation = one.generation, "partition assigned");
+        }
+        self.tell(Rebalance::Assigned(assigned));
+    }
+
+    /// Reads the committed offsets with their metadata. Where that does not succeed in time, the
+    /// partition starts without knowing what was finished above its gap: repeats, never loss.
+    fn restore(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<Start> {
+        let deadline = Instant::now() + self.times.restore;
+        let committed = loop {
+            let mut wanted = TopicPartitionList::with_capacity(partitions.count());
+            for element in partitions.elements() {
+                wanted.add_partition(element.topic(), element.partition());
+            }
+            match consumer.committed_offsets(wanted, RESTORE_TRY) {
+                Ok(list) => break Some(list),
+                Err(error) if Instant::now() >= deadline => {
+                    tracing::warn!(%error, "committed offsets could not be read");
+                    break None;
+                }
+                Err(error) => tracing::debug!(%error, "reading committed offsets again"),
+            }
+        };
+        partitions
+            .elements()
+            .iter()
+            .map(|element| {
+                let (topic, partition) = (element.topic(), element.partition());
+                let found = committed.as_ref().and_then(|list| list.find_partition(topic, partition));
+                self.start(topic, partition, found)
+            })
+            .collect()
+    }
+
+    fn start(&self, topic: &str, partition: i32, found: Option<TopicPartitionListElem<'_>>) -> Start {
+        let found = found.filter(|element| element.error().is_ok());
+        let known = found.is_some();
+        let committed = found.and_then(|element| match element.offset() {
+            Offset::Offset(next) => Some((next, metadata_of(&element))),
+            _ => None,
+        });
+        if !known {
+            self.shared.count(|c| c.restore_failures += 1);
+        }
+        let next_offset = committed.as_ref().map(|(next, _)| *next);
+        let tracker = committed.map_or_else(
+            || Tracker::new(0),
+            |(next, metadata)| {
+                let (tracker, unreadable) = Tracker::restore(next, &metadata);
+                if let Some(why) = unreadable {
+                    self.shared.count(|c| c.metadata_unreadable += 1);
+                    tracing::warn!(topic, partition, ?why, "commit metadata is ignored");
+                }
+                tracker
+            },
+        );
+        Start {
+            lane: self.shared.new_lane(topic.into(), partition, tracker),
+            next_offset,
+            known,
+        }
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let lost = consumer.assignment_lost();
+        let leaving = self
+            .shared
+            .take(|lane| partitions.find_partition(&lane.topic, lane.partition).is_some());
+        if !lost {
+            self.drain(&leaving);
+        }
+        let commits: Vec<_> = leaving
+            .iter()
+            .filter_map(|lane| lane.fence().map(|commit| (Arc::clone(lane), commit)))
+            .collect();
+        if !lost {
+            self.shared.commit(consumer, &commits, CommitMode::Sync);
+        }
+        // The pause flag would outlive the assignment inside librdkafka.
+        resume(consumer, leaving.iter().filter(|lane| lane.paused.load(Ordering::Relaxed)));
+        let result = if is_cooperative(consumer) {
+            consumer.incremental_unassign(partitions)
+        } else {
+            consumer.unassign()
+        };
+        if let Err(error) = result {
+            tracing::error!(%error, "librdkafka refused to give partitions back");
+        }
+        self.shared.count(|c| {
+            let gone = leaving.len() as u64;
+            *(if lost { &mut c.lost } else { &mut c.revoked }) += gone;
+        });
+        let revoked: Vec<_> = leaving.iter().map(|lane| revoked(lane, lost)).collect();
+        for one in &revoked {
+            tracing::info!(topic = %one.topic, partition = one.partition, generation = one.generation, lost, "partition revoked");
+        }
+        self.tell(Rebalance::Revoked(revoked));
+    }
+
+    /// Waits for the work in flight on lanes that leave; one deadline for all of them.
+    fn drain(&self, leaving: &[Arc<Lane>]) {
+        // At the end of a shutdown the drain is already behind us.
+        let closing = self.shared.close.load(Ordering::Relaxed);
+        let wait = if closing { Duration::ZERO } else { self.times.drain };
+        let deadline = Instant::now() + wait;
+        let undrained = leaving.iter().filter(|lane| !lane.wait_drained(deadline)).count();
+        if undrained > 0 {
+            self.shared.count(|c| c.drain_timeouts += 1);
+            tracing::warn!(undrained, "partitions were given back with work in flight; it will be repeated");
+        }
+    }
+}
+
+impl Shared {
+    /// Sends commits; a failure makes their lanes offer the state again.
+    pub(super) fn commit<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        commits: &[(Arc<Lane>, Commit)],
+        mode: CommitMode,
+    ) -> bool {
+        if commits.is_empty() {
+            return false;
+        }
+        let mut list = TopicPartitionList::with_capacity(commits.len());
+        let mut truncated = 0;
+        for (lane, commit) in commits {
+            truncated += u64::from(commit.truncated);
+            let mut element = list.add_partition(&lane.topic, lane.partition);
+            // Once only: a second `set_metadata` on one element leaks the first.
+            element.set_metadata(&commit.metadata);
+            if let Err(error) = element.set_offset(Offset::Offset(commit.next_offset)) {
+                tracing::error!(topic = %lane.topic, partition = lane.partition, %error, "cannot commit an offset");
+            }
+        }
+        let result = consumer.commit(&list, mode);
+        let failed = result.is_err();
+        if !failed && matches!(mode, CommitMode::Async) {
+            self.commit_waiting.store(true, Ordering::Relaxed);
+        }
+        self.count(|c| {
+            c.commits_truncated += truncated;
+            if failed {
+                c.commit_failures += 1;
+            } else if matches!(mode, CommitMode::Sync) {
+                c.commits += 1;
+            }
+        });
+        if let Err(error) = result {
+            tracing::warn!(%error, partitions = commits.len(), "commit failed");
+            for (lane, _) in commits {
+                lane.commit_failed();
+            }
+        }
+        !failed
+    }
+
+    /// The answer to an asynchronous commit.
+    fn committed(&self, result: &KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.commit_waiting.store(false, Ordering::Relaxed);
+        let lanes = self.lanes();
+        let mut failed = result.is_err();
+        for element in offsets.elements() {
+            if result.is_ok() && element.error().is_ok() {
+                continue;
+            }
+            failed = true;
+            let lane = lanes
+                .iter()
+                .find(|lane| lane.partition == element.partition() && *lane.topic == *element.topic());
+            if let Some(lane) = lane {
+                lane.commit_failed();
+            }
+        }
+        drop(lanes);
+        self.count(|c| *(if failed { &mut c.commit_failures } else { &mut c.commits }) += 1);
+        if let Err(error) = result {
+            tracing::debug!(%error, "commit failed; it will be repeated");
+        }
+    }
+
+    fn see_ends(&self, statistics: &Statistics) {
+        for lane in self.lanes().iter() {
+            let end = statistics
+                .topics
+                .get(&*lane.topic)
+                .and_then(|topic| topic.partitions.get(&lane.partition))
+                .map_or(-1, |partition| partition.hi_offset);
+            if end >= 0 {
+                lane.end_offset.store(end, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Where one partition starts.
+struct Start {
+    lane: Arc<Lane>,
+    next_offset: Option<i64>,
+    /// Whether the group coordinator answered for it.
+    known: bool,
+}
+
+impl Start {
+    fn assigned(&self) -> Assigned {
+        Assigned {
+            topic: Arc::clone(&self.lane.topic),
+            partition: self.lane.partition,
+            generation: self.lane.generation,
+            next_offset: self.next_offset,
+        }
+    }
+}
+
+fn revoked(lane: &Arc<Lane>, lost: bool) -> Revoked {
+    Revoked {
+        topic: Arc::clone(&lane.topic),
+        partition: lane.partition,
+        generation: lane.generation,
+        lost,
+    }
+}
+
+fn is_cooperative<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+    matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
+}
+
+/// rdkafka panics on metadata that is not UTF-8; another tool's commit must not end the thread.
+fn metadata_of(element: &TopicPartitionListElem<'_>) -> String {
+    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()))
+        .unwrap_or_else(|_| "not UTF-8".to_owned())
+}
+
+pub(super) fn list_of<'a>(lanes: impl Iterator<Item = &'a Arc<Lane>>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for lane in lanes {
+        list.add_partition(&lane.topic, lane.partition);
+    }
+    list
+}
+
+pub(super) fn resume<'a, C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    lanes: impl Iterator<Item = &'a Arc<Lane>>,
+) {
+    let list = list_of(lanes);
+    if list.count() > 0
+        && let Err(error) = consumer.resume(&list)
+    {
+        tracing::error!(%error, "cannot resume partitions");
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.shared.log.log(level, facility, text);
+    }
+
+    fn error(&self, error: LibraryError, reason: &str) {
+        self.shared.log.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.shared.see_ends(&statistics);
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assign(consumer, partitions);
+        } else {
+            self.revoke(consumer, partitions);
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.shared.committed(&result, offsets);
+    }
+}

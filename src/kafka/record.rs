@@ -1,0 +1,98 @@
+//! A consumed record as the poll thread sees it: borrowed from librdkafka's buffer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+
+use crate::model::Timestamp;
+use crate::model::record::{Coordinates, TraceParent};
+
+/// A record, valid until the handler returns.
+pub struct InRecord<'a> {
+    message: &'a BorrowedMessage<'a>,
+    topic: &'a Arc<str>,
+}
+
+impl<'a> InRecord<'a> {
+    pub(super) fn new(message: &'a BorrowedMessage<'a>, topic: &'a Arc<str>) -> Self {
+        Self { message, topic }
+    }
+
+    pub fn topic(&self) -> &'a Arc<str> {
+        self.topic
+    }
+
+    pub fn partition(&self) -> i32 {
+        self.message.partition()
+    }
+
+    pub fn offset(&self) -> i64 {
+        self.message.offset()
+    }
+
+    /// The record's timestamp, whichever kind its topic keeps; 0 where it has none.
+    pub fn timestamp(&self) -> Timestamp {
+        Timestamp(self.message.timestamp().to_millis().unwrap_or(0))
+    }
+
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.message.key()
+    }
+
+    /// The value; `None` is Kafka's null, a legal record.
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.message.payload()
+    }
+
+    pub fn coordinates(&self) -> Coordinates {
+        Coordinates {
+            topic: Arc::clone(self.topic),
+            partition: self.partition(),
+            offset: self.offset(),
+            timestamp: self.timestamp(),
+        }
+    }
+
+    /// The last header of this name.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        let headers = self.message.headers()?;
+        (0..headers.count())
+            .rev()
+            .filter_map(|index| header_at(headers, index))
+            .find(|(found, _)| *found == name)
+            .and_then(|(_, value)| value)
+    }
+
+    /// All headers in order. Those whose name is not UTF-8 are left out.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
+        let headers = self.message.headers();
+        let count = headers.map_or(0, |headers| headers.count());
+        (0..count).filter_map(move |index| header_at(headers?, index))
+    }
+
+    /// The trace that the record belongs to, if it says so in a way that can be read.
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        TraceParent::parse(self.header(TraceParent::HEADER)?)
+    }
+
+    /// Bytes of key and value, what back-pressure counts.
+    pub fn len(&self) -> usize {
+        self.key().map_or(0, <[u8]>::len) + self.value().map_or(0, <[u8]>::len)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// rdkafka panics on a header name that is not UTF-8; a stranger's record must not end the thread.
+fn header_at(
+    headers: &rdkafka::message::BorrowedHeaders,
+    index: usize,
+) -> Option<(&str, Option<&[u8]>)> {
+    catch_unwind(AssertUnwindSafe(|| headers.try_get(index)))
+        .ok()
+        .flatten()
+        .map(|header| (header.key, header.value))
+}
