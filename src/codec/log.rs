@@ -1,16 +1,17 @@
 //! The invalidation log's records, which are always JSON: tag invalidations, the rules stage's
 //! progress, and whatever else somebody may have put there.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::model::invalidation::PROGRESS_KEY_PREFIX;
-use crate::model::{Mode, Progress, TagInvalidation};
+use crate::model::invalidation::{IDENTITY_KEY_PREFIX, LogIdentity, PROGRESS_KEY_PREFIX};
+use crate::model::{LogId, Mode, Progress, TagInvalidation, Timestamp};
 
 /// What a record of the log is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LogRecord {
     Invalidation(TagInvalidation),
     Progress(Progress),
+    Identity(LogIdentity),
     /// A null value: compaction's own.
     Tombstone,
     /// Not one of these. A reader counts it and says so: were it a broken invalidation, what it
@@ -48,6 +49,9 @@ impl LogRecord {
             }
             return Ok(Self::Progress(progress));
         }
+        if key.starts_with(IDENTITY_KEY_PREFIX.as_bytes()) {
+            return read_identity(value).map(Self::Identity);
+        }
         // An invalidation counts under any key: at worst it costs a refill.
         match serde_json::from_slice(value) {
             Ok(invalidation) => Ok(Self::Invalidation(invalidation)),
@@ -55,6 +59,44 @@ impl LogRecord {
             Err(_) => Err(ForeignRecord::Key),
         }
     }
+}
+
+/// The identity record's value.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityValue {
+    log_id: String,
+    created_at: Timestamp,
+}
+
+fn read_identity(value: &[u8]) -> Result<LogIdentity, ForeignRecord> {
+    let value: IdentityValue =
+        serde_json::from_slice(value).map_err(|error| ForeignRecord::Value(error.to_string()))?;
+    let id = LogId::parse(&value.log_id)
+        .ok_or_else(|| ForeignRecord::Value(format!("{:?} is no log id", value.log_id)))?;
+    Ok(LogIdentity {
+        created_at: value.created_at,
+        id,
+    })
+}
+
+/// The value of an identity record; its key is [`LogIdentity::record_key`].
+pub fn encode_identity(identity: &LogIdentity) -> Vec<u8> {
+    let mut out = Vec::with_capacity(96);
+    let value = IdentityValue {
+        log_id: format!("{:?}", identity.id),
+        created_at: identity.created_at,
+    };
+    write_json(&value, &mut out);
+    out
+}
+
+/// The mode and tag that an invalidation's record key names, for a record whose value cannot be
+/// read.
+pub fn invalidation_of_key(key: &[u8]) -> Option<(Mode, &str)> {
+    let (mode, tag) = std::str::from_utf8(key).ok()?.split_once(':')?;
+    let mode = Mode::ALL.iter().find(|known| known.as_str() == mode)?;
+    Some((*mode, tag))
 }
 
 fn is_invalidation_key(key: &[u8]) -> bool {

@@ -162,9 +162,8 @@ impl<H: Handler> PollThread<H> {
             }
         }
         let full = &self.full_lanes;
-        let wanted = |lane: &Arc<Lane>| {
-            stopped || hold || full.iter().any(|other| Arc::ptr_eq(other, lane))
-        };
+        let wanted =
+            |lane: &Arc<Lane>| stopped || hold || full.iter().any(|other| Arc::ptr_eq(other, lane));
         let (mut to_pause, mut to_resume) = (Vec::new(), Vec::new());
         for lane in &self.lanes {
             let paused = lane.paused.load(Ordering::Relaxed);
@@ -193,7 +192,9 @@ impl<H: Handler> PollThread<H> {
             return;
         }
         match self.consumer.pause(&list_of(lanes.iter().copied())) {
-            Ok(()) => lanes.iter().for_each(|lane| lane.paused.store(true, Ordering::Relaxed)),
+            Ok(()) => lanes
+                .iter()
+                .for_each(|lane| lane.paused.store(true, Ordering::Relaxed)),
             Err(error) => tracing::error!(%error, "cannot pause partitions"),
         }
     }
@@ -226,7 +227,13 @@ impl<H: Handler> PollThread<H> {
     /// which fences it; the handler is told.
     fn close(self) {
         self.commit(CommitMode::Sync);
-        let Self { consumer, mut handler, shared, phase, .. } = self;
+        let Self {
+            consumer,
+            mut handler,
+            shared,
+            phase,
+            ..
+        } = self;
         let context = Arc::clone(consumer.context());
         drop(consumer);
         for lane in shared.lanes().drain(..) {
@@ -265,7 +272,10 @@ impl<'a, H: Handler> Rest<'a, H> {
             late = lane;
             &late
         } else {
-            tracing::debug!(topic = message.topic(), "a record of a partition that is not ours");
+            tracing::debug!(
+                topic = message.topic(),
+                "a record of a partition that is not ours"
+            );
             return Intake::LanesChanged;
         };
         // Once intake is stopped nothing is handed over; the record stays uncommitted.
@@ -276,7 +286,8 @@ impl<'a, H: Handler> Rest<'a, H> {
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
         match lane.begin(record.offset(), bytes, Instant::now()) {
             Begin::New => {
-                self.handler.record(&record, Ticket::new(lane, record.offset(), bytes));
+                self.handler
+                    .record(&record, Ticket::new(lane, record.offset(), bytes));
                 Intake::Taken
             }
             Begin::AlreadyFinished => {
@@ -295,13 +306,17 @@ impl<'a, H: Handler> Rest<'a, H> {
             "the partition went back; reading it anew from here"
         );
         let tracker = Tracker::new(record.offset());
-        let lane = self.shared.new_lane(Arc::clone(&old.topic), old.partition, tracker);
-        lane.paused.store(old.paused.load(Ordering::Relaxed), Ordering::Relaxed);
+        let lane = self
+            .shared
+            .new_lane(Arc::clone(&old.topic), old.partition, tracker);
+        lane.paused
+            .store(old.paused.load(Ordering::Relaxed), Ordering::Relaxed);
         self.shared.replace(old, &lane);
         self.shared.count(|c| c.rewinds += 1);
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
         lane.begin(record.offset(), bytes, Instant::now());
-        self.handler.record(record, Ticket::new(&lane, record.offset(), bytes));
+        self.handler
+            .record(record, Ticket::new(&lane, record.offset(), bytes));
         Intake::LanesChanged
     }
 
@@ -310,7 +325,10 @@ impl<'a, H: Handler> Rest<'a, H> {
             return None;
         }
         let lanes = self.lanes;
-        if !lanes.get(*self.last_lane).is_some_and(|lane| is_of(lane, message)) {
+        if !lanes
+            .get(*self.last_lane)
+            .is_some_and(|lane| is_of(lane, message))
+        {
             *self.last_lane = lanes.iter().position(|lane| is_of(lane, message))?;
         }
         lanes.get(*self.last_lane)

@@ -178,7 +178,8 @@ impl GroupContext {
                 // librdkafka asks for the committed offset itself, as long as it takes.
                 (None, false) => Offset::Stored,
             };
-            if let Err(error) = list.add_partition_offset(&start.lane.topic, start.lane.partition, place)
+            if let Err(error) =
+                list.add_partition_offset(&start.lane.topic, start.lane.partition, place)
             {
                 tracing::error!(topic = %start.lane.topic, partition = start.lane.partition, %error, "cannot set a start offset");
             }
@@ -207,7 +208,11 @@ impl GroupContext {
 
     /// Reads the committed offsets with their metadata. Where that does not succeed in time, the
     /// partition starts without knowing what was finished above its gap: repeats, never loss.
-    fn restore(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<Start> {
+    fn restore(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Vec<Start> {
         let deadline = Instant::now() + self.times.restore;
         let committed = loop {
             let mut wanted = TopicPartitionList::with_capacity(partitions.count());
@@ -228,13 +233,20 @@ impl GroupContext {
             .iter()
             .map(|element| {
                 let (topic, partition) = (element.topic(), element.partition());
-                let found = committed.as_ref().and_then(|list| list.find_partition(topic, partition));
+                let found = committed
+                    .as_ref()
+                    .and_then(|list| list.find_partition(topic, partition));
                 self.start(topic, partition, found)
             })
             .collect()
     }
 
-    fn start(&self, topic: &str, partition: i32, found: Option<TopicPartitionListElem<'_>>) -> Start {
+    fn start(
+        &self,
+        topic: &str,
+        partition: i32,
+        found: Option<TopicPartitionListElem<'_>>,
+    ) -> Start {
         let found = found.filter(|element| element.error().is_ok());
         let known = found.is_some();
         let committed = found.and_then(|element| match element.offset() {
@@ -265,9 +277,11 @@ impl GroupContext {
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let lost = consumer.assignment_lost();
-        let leaving = self
-            .shared
-            .take(|lane| partitions.find_partition(&lane.topic, lane.partition).is_some());
+        let leaving = self.shared.take(|lane| {
+            partitions
+                .find_partition(&lane.topic, lane.partition)
+                .is_some()
+        });
         if !lost {
             self.drain(&leaving);
         }
@@ -279,7 +293,12 @@ impl GroupContext {
             self.shared.commit(consumer, &commits, CommitMode::Sync);
         }
         // The pause flag would outlive the assignment inside librdkafka.
-        resume(consumer, leaving.iter().filter(|lane| lane.paused.load(Ordering::Relaxed)));
+        resume(
+            consumer,
+            leaving
+                .iter()
+                .filter(|lane| lane.paused.load(Ordering::Relaxed)),
+        );
         let result = if is_cooperative(consumer) {
             consumer.incremental_unassign(partitions)
         } else {
@@ -303,12 +322,22 @@ impl GroupContext {
     fn drain(&self, leaving: &[Arc<Lane>]) {
         // At the end of a shutdown the drain is already behind us.
         let closing = self.shared.close.load(Ordering::Relaxed);
-        let wait = if closing { Duration::ZERO } else { self.times.drain };
+        let wait = if closing {
+            Duration::ZERO
+        } else {
+            self.times.drain
+        };
         let deadline = Instant::now() + wait;
-        let undrained = leaving.iter().filter(|lane| !lane.wait_drained(deadline)).count();
+        let undrained = leaving
+            .iter()
+            .filter(|lane| !lane.wait_drained(deadline))
+            .count();
         if undrained > 0 {
             self.shared.count(|c| c.drain_timeouts += 1);
-            tracing::warn!(undrained, "partitions were given back with work in flight; it will be repeated");
+            tracing::warn!(
+                undrained,
+                "partitions were given back with work in flight; it will be repeated"
+            );
         }
     }
 }
@@ -367,15 +396,21 @@ impl Shared {
                 continue;
             }
             failed = true;
-            let lane = lanes
-                .iter()
-                .find(|lane| lane.partition == element.partition() && *lane.topic == *element.topic());
+            let lane = lanes.iter().find(|lane| {
+                lane.partition == element.partition() && *lane.topic == *element.topic()
+            });
             if let Some(lane) = lane {
                 lane.commit_failed();
             }
         }
         drop(lanes);
-        self.count(|c| *(if failed { &mut c.commit_failures } else { &mut c.commits }) += 1);
+        self.count(|c| {
+            *(if failed {
+                &mut c.commit_failures
+            } else {
+                &mut c.commits
+            }) += 1
+        });
         if let Err(error) = result {
             tracing::debug!(%error, "commit failed; it will be repeated");
         }
@@ -424,7 +459,10 @@ fn revoked(lane: &Arc<Lane>, lost: bool) -> Revoked {
 }
 
 fn is_cooperative<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
-    matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
+    matches!(
+        consumer.rebalance_protocol(),
+        RebalanceProtocol::Cooperative
+    )
 }
 
 /// rdkafka panics on metadata that is not UTF-8; another tool's commit must not end the thread.

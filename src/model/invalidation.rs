@@ -27,6 +27,16 @@ impl fmt::Display for Position {
 pub struct LogId(pub [u8; 16]);
 
 impl LogId {
+    /// Reads 32 hexadecimal digits, as `Debug` shows them.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = digits
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten()?;
+        Some(Self(id.to_be_bytes()))
+    }
+
     /// Before the log has told its id; an entry stamped under it is never valid.
     pub const UNKNOWN: Self = Self([0; 16]);
 }
@@ -104,6 +114,31 @@ impl Progress {
     #[must_use]
     pub fn record_key(&self) -> String {
         format!("{PROGRESS_KEY_PREFIX}{}:{}", self.topic, self.partition)
+    }
+}
+
+/// The log's own identity, appended when none is found and again before retention drops it. Of
+/// several (two instances began at one moment) the earliest counts, then the smaller id: so all
+/// readers agree whatever compaction has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogIdentity {
+    pub created_at: Timestamp,
+    pub id: LogId,
+}
+
+/// What the record keys of identity records start with.
+pub const IDENTITY_KEY_PREFIX: &str = "identity:";
+
+impl LogIdentity {
+    /// A new one for a log that has none.
+    pub fn fresh(created_at: Timestamp) -> Self {
+        let id = LogId(fastrand::u128(1..).to_be_bytes());
+        Self { created_at, id }
+    }
+
+    #[must_use]
+    pub fn record_key(&self) -> String {
+        format!("{IDENTITY_KEY_PREFIX}{:?}", self.id)
     }
 }
 

@@ -1,0 +1,349 @@
+//! Applies the invalidation log to the tag table, on the log reader's thread.
+//!
+//! Until the log has been read to the end that it had at the start, the table has no log id and
+//! everything is void; so is everything stamped in a log that was deleted and made again.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::codec::LogRecord;
+use crate::codec::log::invalidation_of_key;
+use crate::invalidation::tag_table::Applied;
+use crate::invalidation::{RulesProgress, TagTable};
+use crate::kafka::reader::{Follow, LogRecord as KafkaRecord, ReaderEvent};
+use crate::model::invalidation::LogIdentity;
+use crate::model::{LogId, Position, TagHash};
+
+/// What the follower tells the rest of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogStatus {
+    /// The end that the log had at the start has been reached.
+    pub caught_up: bool,
+    /// The log says who it is; none where it has been read and says nothing.
+    pub identity: Option<LogIdentity>,
+    /// The last time the log's end was asked for, and whether it had been reached.
+    pub measured: Option<(Instant, bool)>,
+    /// The topic does not exist.
+    pub gone: bool,
+}
+
+pub struct LogFollower {
+    table: Arc<TagTable>,
+    progress: Arc<RulesProgress>,
+    clock: Clock,
+    identity: Option<LogIdentity>,
+    caught_up: bool,
+    status: watch::Sender<LogStatus>,
+    swept_at: Instant,
+}
+
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
+
+impl LogFollower {
+    pub fn new(
+        table: Arc<TagTable>,
+        progress: Arc<RulesProgress>,
+        clock: Clock,
+    ) -> (Self, watch::Receiver<LogStatus>) {
+        let status = LogStatus {
+            caught_up: false,
+            identity: None,
+            measured: None,
+            gone: false,
+        };
+        let (status, told) = watch::channel(status);
+        let follower = Self {
+            table,
+            progress,
+            clock,
+            identity: None,
+            caught_up: false,
+            status,
+            swept_at: Instant::now(),
+        };
+        (follower, told)
+    }
+
+    fn restart(&mut self) {
+        self.table.reset();
+        self.progress.reset();
+        self.identity = None;
+        self.caught_up = false;
+        self.tell(|status| {
+            status.caught_up = false;
+            status.identity = None;
+            status.measured = None;
+            status.gone = false;
+        });
+    }
+
+    fn record(&mut self, record: &KafkaRecord, applied: &mut Vec<Applied>) {
+        let key = record.key.as_deref();
+        let mut take = |tag: &str, mode| {
+            applied.push(Applied {
+                offset: record.offset,
+                tag: TagHash::of(tag),
+                mode,
+                at: record.timestamp,
+            });
+        };
+        match LogRecord::decode(key, record.value.as_deref()) {
+            LogRecord::Invalidation(invalidation) => take(&invalidation.tag, invalidation.mode),
+            LogRecord::Progress(progress) => self.progress.apply(&progress),
+            LogRecord::Identity(identity) => self.identified(identity),
+            LogRecord::Tombstone => {}
+            LogRecord::Foreign(reason) => {
+                let offset = record.offset;
+                if let Some((mode, tag)) = key.and_then(invalidation_of_key) {
+                    tracing::warn!(offset, %reason, tag, "invalidation taken by its record key");
+                    take(tag, mode);
+                } else {
+                    tracing::warn!(offset, %reason, "a foreign record in the invalidation log");
+                }
+            }
+        }
+    }
+
+    fn identified(&mut self, identity: LogIdentity) {
+        let known = self.identity.get_or_insert(identity);
+        *known = identity.min(*known);
+        if self.caught_up {
+            self.adopt();
+        }
+    }
+
+    /// Tells the table which log it is; from now on stamps count.
+    fn adopt(&mut self) {
+        if let Some(identity) = self.identity
+            && self.table.log_id() != identity.id
+        {
+            if self.table.log_id() != LogId::UNKNOWN {
+                tracing::warn!(id = ?identity.id, "another log: all entries are void");
+            }
+            self.table.set_log_id(identity.id);
+        }
+        let identity = self.identity;
+        self.tell(|status| status.identity = identity);
+    }
+
+    fn reached_end(&mut self) {
+        if !self.caught_up {
+            self.caught_up = true;
+            tracing::info!(
+                position = self.table.position().0,
+                tags = self.table.tags(),
+                "the invalidation log is read to its end"
+            );
+            self.adopt();
+            self.tell(|status| status.caught_up = true);
+        }
+    }
+
+    fn measure(&mut self, log_start: i64, log_end: i64) {
+        self.table.raise_floor(Position(log_start));
+        let whole = self.caught_up && self.table.position().0 >= log_end;
+        self.tell(|status| status.measured = Some((Instant::now(), whole)));
+        if self.swept_at.elapsed() >= SWEEP_EVERY {
+            self.swept_at = Instant::now();
+            self.table.sweep(self.clock.now());
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut LogStatus)) {
+        self.status.send_modify(change);
+    }
+}
+
+impl Follow for LogFollower {
+    fn on_batch(&mut self, events: Vec<ReaderEvent>) {
+        let mut applied = Vec::new();
+        let mut next = self.table.position();
+        for event in events {
+            match event {
+                ReaderEvent::Record(record) => {
+                    self.record(&record, &mut applied);
+                    next = Position(record.offset + 1);
+                    continue;
+                }
+                ReaderEvent::Position(position) | ReaderEvent::CaughtUp { position } => {
+                    next = next.max(Position(position));
+                }
+                _ => {}
+            }
+            self.table.apply(&applied, next);
+            applied.clear();
+            match event {
+                ReaderEvent::Started { log_start, .. } => {
+                    self.restart();
+                    self.table.raise_floor(Position(log_start));
+                    next = Position(log_start);
+                }
+                ReaderEvent::CaughtUp { .. } => self.reached_end(),
+                ReaderEvent::Ends { log_start, log_end } => self.measure(log_start, log_end),
+                ReaderEvent::Truncated {
+                    position,
+                    log_start,
+                    log_end,
+                } => {
+                    tracing::warn!(position, log_start, log_end, "the log was cut or made anew");
+                    self.restart();
+                }
+                ReaderEvent::Gone => {
+                    tracing::error!("the invalidation log's topic does not exist");
+                    self.restart();
+                    self.tell(|status| status.gone = true);
+                }
+                ReaderEvent::Record(_) | ReaderEvent::Position(_) => {}
+            }
+        }
+        self.table.apply(&applied, next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::log::{encode_identity, encode_invalidation};
+    use crate::invalidation::{TagTableOptions, Verdict};
+    use crate::model::entry::sample;
+    use crate::model::{Cause, Mode, Tag, TagInvalidation, Timestamp};
+
+    fn follower() -> (LogFollower, watch::Receiver<LogStatus>, Arc<TagTable>) {
+        let table = Arc::new(TagTable::new(TagTableOptions::default()));
+        let (follower, status) =
+            LogFollower::new(Arc::clone(&table), Arc::default(), Clock::default());
+        (follower, status, table)
+    }
+
+    fn record(offset: i64, key: String, value: &[u8]) -> ReaderEvent {
+        ReaderEvent::Record(KafkaRecord {
+            key: Some(key.into_bytes()),
+            value: Some(value.to_vec()),
+            offset,
+            timestamp: Timestamp(0),
+        })
+    }
+
+    fn purge(offset: i64, tag: &Tag) -> ReaderEvent {
+        let invalidation = TagInvalidation {
+            tag: tag.as_str().to_owned(),
+            mode: Mode::Purge,
+            rule: "r".into(),
+            cause: Cause {
+                topic: "t".into(),
+                partition: 0,
+                offset: 0,
+                event_id: None,
+            },
+            part: 1,
+            parts: 1,
+            at: Timestamp(0),
+        };
+        record(
+            offset,
+            invalidation.record_key(),
+            &encode_invalidation(&invalidation),
+        )
+    }
+
+    fn identity(offset: i64, created_at: i64, id: u8) -> ReaderEvent {
+        let identity = LogIdentity {
+            created_at: Timestamp(created_at),
+            id: LogId([id; 16]),
+        };
+        record(offset, identity.record_key(), &encode_identity(&identity))
+    }
+
+    #[test]
+    fn nothing_is_valid_before_the_end_and_the_identity_are_known() {
+        let (mut follower, status, table) = follower();
+        let tag = Tag::vendor("m", "v-1");
+        let entry = sample::entry("k", 2, &[]);
+        follower.on_batch(vec![
+            ReaderEvent::Started {
+                log_start: 0,
+                log_end: 2,
+            },
+            identity(0, 5, 7),
+            purge(1, &tag),
+        ]);
+        assert_eq!(table.judge(&entry.header, &[]), Verdict::Void);
+        follower.on_batch(vec![ReaderEvent::CaughtUp { position: 2 }]);
+        assert!(status.borrow().caught_up);
+        assert_eq!(table.judge(&entry.header, &[]), Verdict::Valid);
+        assert_eq!(
+            table.judge(&sample::entry("k", 1, &[tag]).header, &[]),
+            Verdict::Purged
+        );
+    }
+
+    #[test]
+    fn of_two_identities_the_earliest_counts_in_whichever_order_they_stand() {
+        for ids in [[(5, 7), (9, 1)], [(9, 1), (5, 7)]] {
+            let (mut follower, _status, table) = follower();
+            let mut events = vec![ReaderEvent::Started {
+                log_start: 0,
+                log_end: 2,
+            }];
+            events.extend(
+                (0..)
+                    .zip(ids)
+                    .map(|(at, (created, id))| identity(at, created, id)),
+            );
+            events.push(ReaderEvent::CaughtUp { position: 2 });
+            follower.on_batch(events);
+            assert_eq!(table.log_id(), LogId([7; 16]));
+        }
+    }
+
+    #[test]
+    fn a_log_made_anew_voids_what_was_stamped_in_the_old_one() {
+        let (mut follower, status, table) = follower();
+        let caught_up = |position| ReaderEvent::CaughtUp { position };
+        let started = ReaderEvent::Started {
+            log_start: 0,
+            log_end: 1,
+        };
+        follower.on_batch(vec![started.clone(), identity(0, 5, 7), caught_up(1)]);
+        let old = sample::entry("k", 1, &[]);
+        assert_eq!(table.judge(&old.header, &[]), Verdict::Valid);
+        follower.on_batch(vec![
+            ReaderEvent::Truncated {
+                position: 1,
+                log_start: 0,
+                log_end: 0,
+            },
+            started,
+        ]);
+        assert_eq!(table.judge(&old.header, &[]), Verdict::Void);
+        assert!(!status.borrow().caught_up);
+        follower.on_batch(vec![caught_up(0), identity(0, 6, 8), caught_up(1)]);
+        assert_eq!(table.judge(&old.header, &[]), Verdict::Void);
+        assert_eq!(
+            status.borrow().identity.map(|identity| identity.id),
+            Some(LogId([8; 16]))
+        );
+    }
+
+    #[test]
+    fn an_invalidation_whose_value_is_broken_counts_by_its_key() {
+        let (mut follower, _status, table) = follower();
+        let tag = Tag::vendor("m", "v-1");
+        follower.on_batch(vec![
+            ReaderEvent::Started {
+                log_start: 0,
+                log_end: 2,
+            },
+            identity(0, 5, 7),
+            record(1, format!("purge:{tag}"), b"{broken"),
+            ReaderEvent::CaughtUp { position: 2 },
+        ]);
+        assert_eq!(
+            table.judge(&sample::entry("k", 1, &[tag]).header, &[]),
+            Verdict::Purged
+        );
+    }
+}
