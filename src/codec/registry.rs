@@ -55,7 +55,7 @@ pub struct BasicAuth {
 pub enum Resolved {
     /// [`Schemas`] holds it now: decode again.
     Known,
-    /// There is none: a dead letter with [`super::Reason::UnknownSchema`].
+    /// There is none: a dead letter, [`super::Reject::unknown_schema_id`].
     Unknown,
     /// Nobody can say: park the record and ask again later.
     Away(Arc<RegistryError>),
@@ -388,5 +388,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;

@@ -215,7 +215,7 @@ fn write_canonical(schema: &Schema, out: &mut String) {
         }
         Schema::String | Schema::Uuid(UuidSchema::String) => out.push_str("\"string\""),
         Schema::Fixed(fixed) | Schema::Duration(fixed) | Schema::Uuid(UuidSchema::Fixed(fixed)) => {
-            write_fixed(&fixed.name, fixed.size, out)
+            write_fixed(&fixed.name, fixed.size, out);
         }
         Schema::Decimal(decimal) => match &decimal.inner {
             InnerDecimalSchema::Bytes => out.push_str("\"bytes\""),
