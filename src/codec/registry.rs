@@ -13,6 +13,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::Format;
+use super::encoder::Framing;
 use super::schemas::{RecordKind, Schemas};
 
 /// The largest answer that is read, in bytes.
@@ -105,6 +107,26 @@ pub fn install_tls_provider() {
     let installed = rustls::crypto::ring::default_provider().install_default();
     if installed.is_err() {
         tracing::trace!("a TLS provider is installed already");
+    }
+}
+
+/// How a topic's records of `kind` are framed when they are to be written in `format`: asks the
+/// registry for the schema's id, under the subject `<topic>-value`, where the format needs one.
+pub async fn framing(
+    format: Format,
+    topic: &str,
+    kind: RecordKind,
+    registry: Option<&Registry>,
+) -> Result<Framing, RegistryError> {
+    match (format, registry) {
+        (Format::Json, _) => Ok(Framing::Json),
+        (Format::AvroSingleObject, _) => Ok(Framing::SingleObject),
+        (Format::Confluent, None) => Err(RegistryError::NoUrl),
+        (Format::Confluent, Some(registry)) => {
+            let subject = format!("{topic}-value");
+            let schema_id = registry.register(&subject, kind).await?;
+            Ok(Framing::Confluent { schema_id })
+        }
     }
 }
 
