@@ -87,14 +87,16 @@ impl Decoder {
         let Some((fingerprint, payload)) = frame.split_first_chunk() else {
             return Err(unreadable("an Avro single object of less than 10 bytes"));
         };
-        match self
+        let known = self
             .schemas
-            .with_fingerprint(u64::from_le_bytes(*fingerprint))
-        {
+            .with_fingerprint(u64::from_le_bytes(*fingerprint));
+        // Shown in the order in which it stands in the header.
+        let fingerprint = u64::from_be_bytes(*fingerprint);
+        match known {
             Some(layout) => read_avro(layout, payload),
             None => Err(Reject::new(
                 Reason::UnknownSchema,
-                format!("no schema here has the fingerprint {}", hex(fingerprint)),
+                format!("no schema here has the fingerprint {fingerprint:016x}"),
             )),
         }
     }
@@ -148,8 +150,4 @@ fn avro_reject(fault: &Fault) -> Reject {
 
 fn unreadable(detail: &str) -> Reject {
     Reject::new(Reason::UnreadableAvro, detail)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -20,11 +20,9 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reject> {
 fn diagnose<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Reject {
     let unreadable =
         |error: &serde_json::Error| Reject::new(Reason::UnreadableJson, error.to_string());
-    if !error.is_data() {
-        return unreadable(error);
-    }
+    // The error's own category does not tell: a number where a name belongs counts as bad syntax,
+    // and behind a wrong field the syntax can be broken as well, which is the worse fault.
     match serde_json::from_slice::<Value>(bytes) {
-        // What follows the wrong field can break the syntax as well, which is the worse fault.
         Err(syntax) => unreadable(&syntax),
         Ok(value) => match T::deserialize(Located(&value)) {
             Err(fault) if fault.kind() == FaultKind::Missing => {

@@ -28,7 +28,7 @@ pub use decoder::Decoder;
 pub use encoder::{Encoder, Framing, Framings};
 pub use log::LogRecord;
 pub use registry::{
-    BasicAuth, Registry, RegistryError, RegistryOptions, Resolved, install_tls_provider,
+    BasicAuth, Registry, RegistryError, RegistryOptions, Resolved, framing, install_tls_provider,
 };
 pub use reject::{Decoded, MAX_DETAIL_BYTES, Reason, Reject};
 pub use schemas::{RecordKind, SchemaError, Schemas};
@@ -51,7 +51,7 @@ impl Format {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
-            Self::AvroSingleObject => "avro_single_object",
+            Self::AvroSingleObject => "avro",
             Self::Confluent => "confluent",
         }
     }

@@ -13,6 +13,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use super::Format;
+use super::encoder::Framing;
 use super::schemas::{RecordKind, Schemas};
 
 /// The largest answer that is read, in bytes.
@@ -55,7 +57,7 @@ pub struct BasicAuth {
 pub enum Resolved {
     /// [`Schemas`] holds it now: decode again.
     Known,
-    /// There is none: a dead letter with [`super::Reason::UnknownSchema`].
+    /// There is none: a dead letter, [`super::Reject::unknown_schema_id`].
     Unknown,
     /// Nobody can say: park the record and ask again later.
     Away(Arc<RegistryError>),
@@ -105,6 +107,26 @@ pub fn install_tls_provider() {
     let installed = rustls::crypto::ring::default_provider().install_default();
     if installed.is_err() {
         tracing::trace!("a TLS provider is installed already");
+    }
+}
+
+/// How a topic's records of `kind` are framed when they are to be written in `format`: asks the
+/// registry for the schema's id, under the subject `<topic>-value`, where the format needs one.
+pub async fn framing(
+    format: Format,
+    topic: &str,
+    kind: RecordKind,
+    registry: Option<&Registry>,
+) -> Result<Framing, RegistryError> {
+    match (format, registry) {
+        (Format::Json, _) => Ok(Framing::Json),
+        (Format::AvroSingleObject, _) => Ok(Framing::SingleObject),
+        (Format::Confluent, None) => Err(RegistryError::NoUrl),
+        (Format::Confluent, Some(registry)) => {
+            let subject = format!("{topic}-value");
+            let schema_id = registry.register(&subject, kind).await?;
+            Ok(Framing::Confluent { schema_id })
+        }
     }
 }
 
@@ -388,5 +410,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;

@@ -10,8 +10,9 @@ pub enum Decoded<T> {
     Tombstone,
     /// It can never be read: a dead letter.
     Rejected(Reject),
-    /// The schema of this id is not known here: ask the registry, then decode again. While the
-    /// registry is away the record is parked, not rejected.
+    /// The schema of this id is not known here: ask [`super::Registry::resolve`], then decode
+    /// again. While the registry is away the record is parked, not rejected; where there is no
+    /// registry it is [`Reject::no_registry`].
     Unresolved {
         schema_id: u32,
     },
@@ -49,6 +50,14 @@ impl Reject {
         Self::new(
             Reason::UnknownCacheType,
             format!("query.type: no cache type is called {name:?}"),
+        )
+    }
+
+    /// A Confluent frame where no registry is set.
+    pub fn no_registry(schema_id: u32) -> Self {
+        Self::new(
+            Reason::UnknownSchema,
+            format!("schema {schema_id} of a registry, and no registry is set"),
         )
     }
 

@@ -123,9 +123,9 @@ impl Schemas {
             by_fingerprint: HashMap::new(),
             by_id: ArcSwap::default(),
         };
-        embedded()
-            .iter()
-            .for_each(|layout| schemas.add(Arc::clone(layout)));
+        for layout in embedded() {
+            schemas.add(layout);
+        }
         schemas
     }
 
@@ -143,18 +143,18 @@ impl Schemas {
             }
             let text = fs::read_to_string(&path).map_err(|source| read(&path, source))?;
             match Layout::parse(&text) {
-                Ok(layout) => self.add(Arc::new(layout)),
+                Ok(layout) => self.add(&Arc::new(layout)),
                 Err(source) => return Err(SchemaError::Unusable { path, source }),
             }
         }
         Ok(self)
     }
 
-    fn add(&mut self, layout: Arc<Layout>) {
+    fn add(&mut self, layout: &Arc<Layout>) {
         for fingerprint in layout.fingerprints() {
             self.by_fingerprint
                 .entry(fingerprint)
-                .or_insert_with(|| Arc::clone(&layout));
+                .or_insert_with(|| Arc::clone(layout));
         }
     }
 
@@ -226,8 +226,7 @@ mod tests {
             (RecordKind::AuditRecord, "ea37ec3d0074a616"),
             (RecordKind::TagInvalidation, "b4a37f23397fc7f0"),
         ] {
-            let bytes = kind.fingerprint().to_le_bytes();
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = format!("{:016x}", kind.fingerprint().swap_bytes());
             assert_eq!(hex, header, "{kind:?}");
             let readme = include_str!("../../schemas/README.md");
             assert!(readme.contains(&hex), "{kind:?}");

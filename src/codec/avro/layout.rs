@@ -2,11 +2,11 @@
 //! recursive schemas are no special case.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
 use apache_avro::schema::{InnerDecimalSchema, Name, RecordSchema, UuidSchema};
+
+use super::canonical::fingerprints;
 
 /// Index into [`Layout::nodes`].
 pub(super) type NodeId = usize;
@@ -61,21 +61,11 @@ impl Layout {
             Schema::Record(record) => Some(record.name.name().to_owned()),
             _ => None,
         };
-        let mut canonical = String::new();
-        write_canonical(&schema, &mut canonical);
-        // The Avro library of Rust leaves `{"type":"long"}` where the canonical form says
-        // `"long"`; what its users write is to be read too.
-        let variant = schema.fingerprint::<Rabin>().bytes;
         Ok(Self {
             nodes: nodes.nodes,
             root,
             record,
-            fingerprints: [
-                rabin(canonical.as_bytes()),
-                variant
-                    .first_chunk()
-                    .map_or(0, |bytes| u64::from_le_bytes(*bytes)),
-            ],
+            fingerprints: fingerprints(&schema),
         })
     }
 
@@ -178,152 +168,5 @@ impl Builder {
     fn push(&mut self, node: Node) -> NodeId {
         self.nodes.push(node);
         self.nodes.len() - 1
-    }
-}
-
-/// CRC-64-AVRO (Avro specification, "schema fingerprints").
-fn rabin(bytes: &[u8]) -> u64 {
-    const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
-    bytes.iter().fold(EMPTY, |mut crc, byte| {
-        crc ^= u64::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (EMPTY & (crc & 1).wrapping_neg());
-        }
-        crc
-    })
-}
-
-/// The parsing canonical form. The library's own keeps objects around primitive types that had a
-/// logical type, so its fingerprints are not those of Java and Python.
-fn write_canonical(schema: &Schema, out: &mut String) {
-    match schema {
-        Schema::Null => out.push_str("\"null\""),
-        Schema::Boolean => out.push_str("\"boolean\""),
-        Schema::Int | Schema::Date | Schema::TimeMillis => out.push_str("\"int\""),
-        Schema::Long
-        | Schema::TimeMicros
-        | Schema::TimestampMillis
-        | Schema::TimestampMicros
-        | Schema::TimestampNanos
-        | Schema::LocalTimestampMillis
-        | Schema::LocalTimestampMicros
-        | Schema::LocalTimestampNanos => out.push_str("\"long\""),
-        Schema::Float => out.push_str("\"float\""),
-        Schema::Double => out.push_str("\"double\""),
-        Schema::Bytes | Schema::BigDecimal | Schema::Uuid(UuidSchema::Bytes) => {
-            out.push_str("\"bytes\"");
-        }
-        Schema::String | Schema::Uuid(UuidSchema::String) => out.push_str("\"string\""),
-        Schema::Fixed(fixed) | Schema::Duration(fixed) | Schema::Uuid(UuidSchema::Fixed(fixed)) => {
-            write_fixed(&fixed.name, fixed.size, out)
-        }
-        Schema::Decimal(decimal) => match &decimal.inner {
-            InnerDecimalSchema::Bytes => out.push_str("\"bytes\""),
-            InnerDecimalSchema::Fixed(fixed) => write_fixed(&fixed.name, fixed.size, out),
-        },
-        Schema::Enum(of) => {
-            let symbols = of.symbols.iter().map(|symbol| format!("\"{symbol}\""));
-            let symbols = symbols.collect::<Vec<_>>().join(",");
-            put(
-                out,
-                format_args!(
-                    r#"{{"name":"{}","type":"enum","symbols":[{symbols}]}}"#,
-                    of.name
-                ),
-            );
-        }
-        Schema::Array(array) => {
-            out.push_str(r#"{"type":"array","items":"#);
-            write_canonical(&array.items, out);
-            out.push('}');
-        }
-        Schema::Map(map) => {
-            out.push_str(r#"{"type":"map","values":"#);
-            write_canonical(&map.types, out);
-            out.push('}');
-        }
-        Schema::Union(union) => write_list(union.variants(), out, write_canonical),
-        Schema::Record(record) => {
-            put(
-                out,
-                format_args!(r#"{{"name":"{}","type":"record","fields":"#, record.name),
-            );
-            write_list(&record.fields, out, |field, out| {
-                put(out, format_args!(r#"{{"name":"{}","type":"#, field.name));
-                write_canonical(&field.schema, out);
-                out.push('}');
-            });
-            out.push('}');
-        }
-        Schema::Ref { name } => put(out, format_args!("\"{name}\"")),
-    }
-}
-
-fn write_fixed(name: &Name, size: usize, out: &mut String) {
-    put(
-        out,
-        format_args!(r#"{{"name":"{name}","type":"fixed","size":{size}}}"#),
-    );
-}
-
-fn write_list<T>(items: &[T], out: &mut String, each: impl Fn(&T, &mut String)) {
-    out.push('[');
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        each(item, out);
-    }
-    out.push(']');
-}
-
-fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a String takes all text");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The first two are Apache's own (`share/test/data/schema-tests.txt`).
-    #[test]
-    fn fingerprints_are_those_of_other_languages() {
-        for (schema, want) in [
-            (r#""null""#, 0x63dd_24e7_cc25_8f8a_u64),
-            (r#""int""#, 0x7275_d51a_3f39_5c8f),
-            (
-                r#"{"type":"int","logicalType":"date"}"#,
-                0x7275_d51a_3f39_5c8f,
-            ),
-        ] {
-            let layout = Layout::parse(schema).unwrap();
-            assert_eq!(layout.fingerprint(), want, "{schema}");
-        }
-    }
-
-    #[test]
-    fn the_canonical_form_has_full_names_and_nothing_that_does_not_shape_the_bytes() {
-        let schema = Schema::parse_str(
-            r#"{"type":"record","name":"R","namespace":"a.b","doc":"x","fields":[
-                {"name":"f","type":{"type":"fixed","name":"F","size":4},"doc":"y"},
-                {"name":"g","type":["null","F"],"default":null},
-                {"name":"e","type":{"type":"enum","name":"c.E","symbols":["X","Y"]}},
-                {"name":"m","type":{"type":"map","values":{"type":"array","items":"R"}}},
-                {"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":4}}]}"#,
-        )
-        .unwrap();
-        let mut text = String::new();
-        write_canonical(&schema, &mut text);
-        assert_eq!(
-            text,
-            concat!(
-                r#"{"name":"a.b.R","type":"record","fields":["#,
-                r#"{"name":"f","type":{"name":"a.b.F","type":"fixed","size":4}},"#,
-                r#"{"name":"g","type":["null","a.b.F"]},"#,
-                r#"{"name":"e","type":{"name":"c.E","type":"enum","symbols":["X","Y"]}},"#,
-                r#"{"name":"m","type":{"type":"map","values":{"type":"array","items":"a.b.R"}}},"#,
-                r#"{"name":"d","type":"bytes"}]}"#,
-            )
-        );
     }
 }

@@ -2,6 +2,7 @@
 //! promote what it knows, which is Avro's schema resolution in one pass and without an
 //! intermediate tree; writing is by hand, in the order of our own schemas' fields.
 
+mod canonical;
 mod layout;
 mod read;
 mod write;

@@ -262,7 +262,7 @@ impl<'de> Deserializer<'de> for Datum<'_, 'de> {
             Node::Map(item) => visitor.visit_map(Blocks::new(datum, *item)),
             Node::Record(fields) => visitor.visit_map(Fields {
                 datum,
-                fields: fields.iter(),
+                left: fields.iter(),
                 current: None,
             }),
             Node::Union(_) => Err(Fault::corrupt("a union within a union")),
@@ -318,7 +318,7 @@ impl<'de> Deserializer<'de> for Datum<'_, 'de> {
 
 struct Fields<'a, 'de> {
     datum: Datum<'a, 'de>,
-    fields: std::slice::Iter<'a, (String, NodeId)>,
+    left: std::slice::Iter<'a, (String, NodeId)>,
     current: Option<&'a (String, NodeId)>,
 }
 
@@ -330,7 +330,7 @@ impl<'de> MapAccess<'de> for Fields<'_, 'de> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Fault> {
-        self.current = self.fields.next();
+        self.current = self.left.next();
         match self.current {
             Some((name, _)) => seed.deserialize(StrDeserializer::new(name)).map(Some),
             None => Ok(None),

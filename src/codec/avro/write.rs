@@ -6,7 +6,7 @@
 use crate::model::answer::AnswerError;
 use crate::model::audit::AuditRecord;
 use crate::model::invalidation::CacheAlert;
-use crate::model::{AiAnswer, CacheMetric};
+use crate::model::{AiAnswer, CacheMetric, Freshness, LayerName, StaleReason};
 
 /// A record that has an Avro form of its own.
 pub(in crate::codec) trait WriteAvro {
@@ -20,9 +20,9 @@ impl WriteAvro for AiAnswer<'_> {
         text(out, self.status.as_str());
         optional(out, self.data.as_deref(), text);
         text(out, self.source.as_str());
-        optional(out, self.layer.map(|layer| layer.as_str()), text);
-        optional(out, self.freshness.map(|of| of.as_str()), text);
-        optional(out, self.stale_reason.map(|why| why.as_str()), text);
+        optional(out, self.layer.map(LayerName::as_str), text);
+        optional(out, self.freshness.map(Freshness::as_str), text);
+        optional(out, self.stale_reason.map(StaleReason::as_str), text);
         boolean(out, self.coalesced);
         optional(out, self.cached_at.map(|at| at.0), long);
         optional(out, self.age_secs, double);
@@ -55,7 +55,7 @@ impl WriteAvro for CacheMetric<'_> {
         text(out, self.operation.as_str());
         boolean(out, self.coalesced);
         text(out, &self.cache_type);
-        optional(out, self.layer.map(|layer| layer.as_str()), text);
+        optional(out, self.layer.map(LayerName::as_str), text);
         optional(out, self.location.as_deref(), text);
         optional(out, self.season.as_deref(), text);
         optional(out, self.budget.as_deref(), text);
@@ -126,7 +126,9 @@ fn text(out: &mut Vec<u8>, value: &str) {
 fn texts(out: &mut Vec<u8>, items: &[impl AsRef<str>]) {
     if !items.is_empty() {
         count(out, items.len() as u64);
-        items.iter().for_each(|item| text(out, item.as_ref()));
+        for item in items {
+            text(out, item.as_ref());
+        }
     }
     count(out, 0);
 }

@@ -1,75 +1,17 @@
-//! What the decoder and the encoder promise, seen from outside.
+//! Values that come in: good ones in every format, and every way to be bad.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use apache_avro::Schema;
-use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::types::Value as AvroValue;
-use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
-use crate::model::answer::AnswerError;
-use crate::model::audit::Outcome;
+use super::{avro_query, datum, query, single_object};
+use crate::codec::{Decoded, Decoder, LogRecord, Reason, RecordKind, Schemas};
 use crate::model::event::{Attribute, BudgetRange};
-use crate::model::invalidation::{AlertState, CacheAlert, Cause, Severity};
-use crate::model::{
-    AiAnswer, AuditRecord, CacheMetric, Date, Freshness, LayerName, Mode, Operation, Position,
-    Progress, Source, StaleReason, Status, TagInvalidation, Timestamp,
-};
-
-/// `value` (dates and instants as numbers) as Apache's library writes it by a schema.
-pub(super) fn datum(schema: &str, value: &Value) -> Vec<u8> {
-    let schema = Schema::parse_str(schema).unwrap();
-    let value = AvroValue::try_from(value.clone()).unwrap();
-    let value = value.resolve(&schema).unwrap();
-    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
-    writer.write_value_to_vec(value).unwrap()
-}
-
-/// What Apache's library reads from the bytes by the schema of `kind`.
-fn read_back(kind: RecordKind, bytes: &[u8]) -> Value {
-    let schema = Schema::parse_str(kind.schema_text()).unwrap();
-    let reader = GenericDatumReader::builder(&schema).build().unwrap();
-    let mut rest = bytes;
-    let value = reader.read_value(&mut rest).unwrap();
-    assert!(rest.is_empty(), "{} bytes left", rest.len());
-    Value::try_from(value).unwrap()
-}
-
-pub(super) fn single_object(kind: RecordKind, datum: &[u8]) -> Vec<u8> {
-    let fingerprint = kind.fingerprint().to_le_bytes();
-    [&SINGLE_OBJECT_MAGIC, fingerprint.as_slice(), datum].concat()
-}
+use crate::model::{Date, Timestamp};
 
 fn decoder() -> Decoder {
     Decoder::new(Arc::new(Schemas::embedded()), 64 * 1024)
-}
-
-/// The contract's example.
-pub(super) fn query() -> Value {
-    json!({"queryId": "q-81",
-        "query": {"type": "vendor_matching",
-            "content": "Which florist fits a barn wedding? Is v-17 free?",
-            "vendorTypes": ["florist"], "vendorIds": ["v-17"], "userId": "u-5"},
-        "weddingContext": {"weddingId": "w-9",
-            "location": {"city": "Austin", "state": "TX", "country": "US"},
-            "weddingDate": "2027-06-12", "budgetRange": "moderate", "weddingStyle": "rustic",
-            "guestCount": 120, "vendorPreferences": ["photographer"]},
-        "options": {"bypassCache": false, "noStore": false, "maxAgeSecs": null,
-            "deadline": "2026-11-22T10:00:05Z"},
-        "askedAt": "2026-11-22T10:00:00Z"})
-}
-
-/// The same for Avro.
-pub(super) fn avro_query() -> Value {
-    let mut query = query();
-    query["weddingContext"]["weddingDate"] = json!(20_981);
-    query["options"]["deadline"] = json!(1_795_341_605_000_i64);
-    query["askedAt"] = json!(1_795_341_600_000_i64);
-    query
 }
 
 fn vendor_change() -> Value {
@@ -84,79 +26,6 @@ fn wedding_update() -> Value {
         "weddingContext": {"location": {"city": "Austin", "state": "TX"}, "guestCount": 80},
         "previous": {"location": {"city": "Waco", "state": "TX"}, "budgetRange": "luxury",
             "weddingDate": "2027-06-12"}})
-}
-
-pub(super) fn answer() -> AiAnswer<'static> {
-    AiAnswer {
-        answer_id: "a-1".into(),
-        query_id: "q-81".into(),
-        status: Status::Answered,
-        data: Some("Bloom & Twig, v-17".into()),
-        source: Source::Cache,
-        layer: Some(LayerName::Memory),
-        freshness: Some(Freshness::Stale),
-        stale_reason: Some(StaleReason::LogLag),
-        coalesced: false,
-        cached_at: Some(Timestamp(1_795_341_587_600)),
-        age_secs: Some(12.4),
-        cache_type: "vendor_matching".into(),
-        cache_key: "vendor_matching:Austin_TX:summer:moderate:00".into(),
-        stamp: Some(Position(4711)),
-        view: Some(Position(4730)),
-        tags: vec![
-            Cow::Borrowed("vendor_matching|vendor=v-17"),
-            "x|global".into(),
-        ],
-        model: Some("m".into()),
-        prompt_tokens: Some(0),
-        completion_tokens: None,
-        cost_usd: Some(0.0),
-        saved_usd: Some(0.0021),
-        simulated: true,
-        error: None,
-        answered_at: Timestamp(1_795_341_600_000),
-    }
-}
-
-fn failure() -> AiAnswer<'static> {
-    AiAnswer {
-        status: Status::Failed,
-        source: Source::None,
-        data: None,
-        layer: None,
-        freshness: None,
-        stale_reason: None,
-        cached_at: None,
-        age_secs: None,
-        stamp: None,
-        view: None,
-        tags: Vec::new(),
-        error: Some(AnswerError {
-            code: "rate_limited".into(),
-            message: "später".into(),
-            retryable: true,
-        }),
-        ..answer()
-    }
-}
-
-fn metric() -> CacheMetric<'static> {
-    CacheMetric {
-        metric_id: "m-1".into(),
-        answer_id: None,
-        operation: Operation::StaleHit,
-        coalesced: true,
-        cache_type: "vendor_matching".into(),
-        layer: Some(LayerName::Redis),
-        location: Some("Austin_TX".into()),
-        season: None,
-        budget: Some("moderate".into()),
-        response_time_ms: Some(0.25),
-        size_bytes: Some(u64::MAX),
-        cost_usd: None,
-        saved_usd: Some(-0.0),
-        at: Timestamp(-1),
-    }
 }
 
 #[track_caller]
@@ -208,6 +77,48 @@ fn a_query_is_the_same_in_all_formats() {
         Some(BudgetRange::Moderate)
     );
     assert!(events.iter().all(|event| event == first), "{events:?}");
+}
+
+/// An older and a newer producer without a registry: their schemas lie in a folder.
+#[test]
+fn a_folder_of_schemas_makes_other_versions_readable() {
+    let text = RecordKind::AiQuery.schema_text();
+    let older = text.replace("\"askedAt\"", "\"formerName\"");
+    let newer = text.replacen(
+        "\"fields\": [",
+        r#""fields": [{"name": "priority", "type": "int"},"#,
+        1,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for (name, schema) in [("older", &older), ("newer", &newer)] {
+        std::fs::write(folder.path().join(name).with_extension("avsc"), schema).unwrap();
+    }
+    let schemas = Schemas::embedded().with_folder(folder.path()).unwrap();
+    let informed = Decoder::new(Arc::new(schemas), 64 * 1024);
+
+    let Decoded::Event(mut want) = decoder().decode_query(Some(query().to_string().as_bytes()))
+    else {
+        panic!("the example is readable");
+    };
+    let mut value = avro_query();
+    value["priority"] = json!(1);
+    let newer = single_object_of(&newer, &datum(&newer, &value));
+    assert_eq!(
+        informed.decode_query(Some(&newer)),
+        Decoded::Event(want.clone())
+    );
+    rejected(&newer, Reason::UnknownSchema, "fingerprint");
+    want.asked_at = None;
+    let older = single_object_of(&older, &datum(&older, &avro_query()));
+    assert_eq!(informed.decode_query(Some(&older)), Decoded::Event(want));
+}
+
+/// With the fingerprint that Apache's library for Rust computes, which is not that of the
+/// specification where there are logical types, and read all the same.
+fn single_object_of(schema: &str, datum: &[u8]) -> Vec<u8> {
+    let schema = apache_avro::Schema::parse_str(schema).unwrap();
+    let fingerprint = schema.fingerprint::<apache_avro::rabin::Rabin>().bytes;
+    [b"\xc3\x01", fingerprint.as_slice(), datum].concat()
 }
 
 #[test]
@@ -296,7 +207,7 @@ fn values_that_are_no_records_are_told_apart() {
         Reason::UnknownSchema,
         "0102030405060708",
     );
-    rejected(&[b' '; 65 * 1024], Reason::TooLarge, "66560 bytes");
+    rejected(&vec![b' '; 65 * 1024], Reason::TooLarge, "66560 bytes");
 }
 
 #[test]
@@ -308,7 +219,7 @@ fn json_that_cannot_be_used_is_told_apart_by_field() {
         Reason::UnreadableJson,
         "unicode",
     );
-    let deep = format!("{{\"x\":{}", "[".repeat(5_000));
+    let deep = format!("{{\"queryId\":{}", "[".repeat(5_000));
     rejected(deep.as_bytes(), Reason::UnreadableJson, "recursion");
     let twice = query()
         .to_string()
@@ -336,7 +247,7 @@ fn with(mut event: Value, path: &str, value: Option<Value>) -> Vec<u8> {
 }
 
 #[test]
-fn fields_of_a_query_that_are_missing_or_wrong_are_named() {
+fn fields_of_a_query_that_are_missing_are_named() {
     for path in [
         "/queryId",
         "/query",
@@ -353,6 +264,10 @@ fn fields_of_a_query_that_are_missing_or_wrong_are_named() {
         let null = with(query(), path, Some(Value::Null));
         rejected(&null, Reason::InvalidField, &format!("{name}: expected"));
     }
+}
+
+#[test]
+fn fields_of_a_query_that_are_wrong_are_named() {
     for (path, value, detail) in [
         (
             "/queryId",
@@ -534,174 +449,6 @@ fn avro_that_cannot_be_used_is_told_apart() {
         &not_utf8,
         Reason::UnreadableAvro,
         "queryId: a string not in UTF-8",
-    );
-}
-
-#[test]
-fn answers_say_in_json_what_the_contract_says() {
-    let mut out = b"what was there".to_vec();
-    Encoder::new(Framings::default()).encode_answer(&failure(), &mut out);
-    let value: Value = serde_json::from_slice(&out).unwrap();
-    let want = json!({"answerId": "a-1", "queryId": "q-81", "status": "failed", "data": null,
-        "source": "none", "layer": null, "freshness": null, "staleReason": null,
-        "coalesced": false, "cachedAt": null, "ageSecs": null, "cacheType": "vendor_matching",
-        "cacheKey": "vendor_matching:Austin_TX:summer:moderate:00", "stamp": null, "view": null,
-        "tags": [], "model": "m", "promptTokens": 0, "completionTokens": null, "costUsd": 0.0,
-        "savedUsd": 0.0021, "simulated": true,
-        "error": {"code": "rate_limited", "message": "später", "retryable": true},
-        "answeredAt": "2026-11-22T10:00:00.000Z"});
-    assert_eq!(value, want);
-}
-
-/// The JSON form, instants as numbers, is what Apache's library must read from the Avro form.
-#[track_caller]
-fn same_in_avro(kind: RecordKind, encode: impl Fn(&Encoder, &mut Vec<u8>), instants: &[&str]) {
-    let (mut json, mut single, mut frame) = (Vec::new(), Vec::new(), Vec::new());
-    encode(&Encoder::new(Framings::default()), &mut json);
-    let all = |framing| Framings {
-        answers: framing,
-        metrics: framing,
-        alerts: framing,
-        audit: framing,
-    };
-    encode(&Encoder::new(all(Framing::SingleObject)), &mut single);
-    let confluent = all(Framing::Confluent {
-        schema_id: 0x0102_0304,
-    });
-    encode(&Encoder::new(confluent), &mut frame);
-
-    assert_eq!(single[..10], single_object(kind, b"")[..]);
-    assert_eq!(frame[..5], [0, 1, 2, 3, 4]);
-    assert_eq!(single[10..], frame[5..]);
-    let mut want: Value = serde_json::from_slice(&json).unwrap();
-    for name in instants {
-        if let Some(text) = want[name].as_str() {
-            want[name] = json!(Timestamp::parse(text).unwrap().0);
-        }
-    }
-    assert_eq!(read_back(kind, &single[10..]), want);
-}
-
-#[test]
-fn what_goes_out_is_the_same_in_all_formats() {
-    for answer in [answer(), failure()] {
-        same_in_avro(
-            RecordKind::AiAnswer,
-            |encoder, out| encoder.encode_answer(&answer, out),
-            &["cachedAt", "answeredAt"],
-        );
-    }
-    // A size that no Avro long holds becomes the greatest that does; JSON keeps it.
-    let metric = CacheMetric {
-        size_bytes: Some(i64::MAX.cast_unsigned()),
-        ..metric()
-    };
-    same_in_avro(
-        RecordKind::CacheMetric,
-        |encoder, out| encoder.encode_metric(&metric, out),
-        &["at"],
-    );
-    let alert = CacheAlert {
-        alert: "hit_ratio_low".into(),
-        state: AlertState::Firing,
-        severity: Severity::Critical,
-        summary: "few hits".into(),
-        value: Some(0.25),
-        threshold: None,
-        since: Timestamp(1_795_341_600_123),
-    };
-    same_in_avro(
-        RecordKind::CacheAlert,
-        |encoder, out| encoder.encode_alert(&alert, out),
-        &["since"],
-    );
-    let audit = AuditRecord {
-        actor: "ops".into(),
-        action: "invalidate".into(),
-        subject: "vendor_matching|global".into(),
-        outcome: Outcome::Denied,
-        before: None,
-        after: Some("{}".into()),
-        request_id: Some("r-1".into()),
-        at: Timestamp(1_795_341_600_123),
-    };
-    same_in_avro(
-        RecordKind::AuditRecord,
-        |encoder, out| encoder.encode_audit(&audit, out),
-        &["at"],
-    );
-}
-
-#[test]
-fn the_names_on_the_wire_are_those_of_json_and_labels() {
-    #[track_caller]
-    fn check<T: serde::Serialize + Copy>(all: &[T], as_str: impl Fn(T) -> &'static str) {
-        for of in all {
-            assert_eq!(serde_json::to_value(of).unwrap(), as_str(*of));
-        }
-    }
-    check(AlertState::ALL, AlertState::as_str);
-    check(Severity::ALL, Severity::as_str);
-    check(Outcome::ALL, Outcome::as_str);
-    check(Operation::ALL, Operation::as_str);
-    check(StaleReason::ALL, StaleReason::as_str);
-}
-
-fn invalidation() -> TagInvalidation {
-    TagInvalidation {
-        tag: "vendor_matching|vendor=v-17".into(),
-        mode: Mode::Purge,
-        rule: "vendor_price".into(),
-        cause: Cause {
-            topic: "wedsync.vendor.changes".into(),
-            partition: 2,
-            offset: 41,
-            event_id: None,
-        },
-        part: 1,
-        parts: 2,
-        at: Timestamp(1_795_341_600_123),
-    }
-}
-
-#[test]
-fn the_logs_records_are_told_apart() {
-    let progress = Progress {
-        topic: "wedsync.vendor.changes".into(),
-        partition: 2,
-        next: 42,
-        at: Timestamp(5),
-    };
-    let record = invalidation();
-    let (key, value) = (record.record_key(), log::encode_invalidation(&record));
-    let decode = |key: &str, value: &[u8]| LogRecord::decode(Some(key.as_bytes()), Some(value));
-    assert_eq!(
-        decode(&key, &value),
-        LogRecord::Invalidation(record.clone())
-    );
-    // Under any key: at worst it costs a refill.
-    assert_eq!(
-        LogRecord::decode(None, Some(&value)),
-        LogRecord::Invalidation(record)
-    );
-    assert_eq!(
-        LogRecord::decode(Some(key.as_bytes()), None),
-        LogRecord::Tombstone
-    );
-    assert!(matches!(
-        decode(&key, b"{}"),
-        LogRecord::Foreign(log::ForeignRecord::Value(_))
-    ));
-    assert_eq!(
-        decode("identity", b"{}"),
-        LogRecord::Foreign(log::ForeignRecord::Key)
-    );
-
-    let (key, value) = (progress.record_key(), log::encode_progress(&progress));
-    assert_eq!(decode(&key, &value), LogRecord::Progress(progress));
-    assert_eq!(
-        decode("progress:wedsync.vendor.changes:3", &value),
-        LogRecord::Foreign(log::ForeignRecord::OtherProgress(key))
     );
 }
 

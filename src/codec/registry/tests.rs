@@ -247,13 +247,35 @@ async fn ids_for_output_are_looked_up_and_else_registered() {
         }
         other => panic!("{other:?}"),
     }
+    let answers = framing(Format::Confluent, "known", kind, Some(&registry)).await;
+    assert_eq!(
+        answers.as_ref().ok(),
+        Some(&Framing::Confluent { schema_id: 3 })
+    );
     let encoder = Encoder::new(Framings {
-        answers: Framing::Confluent { schema_id: 3 },
+        answers: answers.unwrap(),
         ..Framings::default()
     });
     let mut out = b"earlier".to_vec();
     encoder.encode_answer(&crate::codec::tests::answer(), &mut out);
     assert!(out.starts_with(&[0, 0, 0, 0, 3]));
+}
+
+#[tokio::test]
+async fn only_confluent_frames_need_a_registry() {
+    let kind = crate::codec::RecordKind::CacheMetric;
+    for (format, want) in [
+        (Format::Json, Some(Framing::Json)),
+        (Format::AvroSingleObject, Some(Framing::SingleObject)),
+        (Format::Confluent, None),
+    ] {
+        assert_eq!(framing(format, "metrics", kind, None).await.ok(), want);
+    }
+    let (_, away) = registry_at(&["http://127.0.0.1:1".to_owned()]);
+    match framing(Format::Confluent, "metrics", kind, Some(&away)).await {
+        Err(error) => assert!(error.retry(), "{error}"),
+        Ok(framing) => panic!("{framing:?}"),
+    }
 }
 
 #[test]

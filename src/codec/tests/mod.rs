@@ -1,0 +1,81 @@
+//! What the decoder and the encoder promise, seen from outside.
+
+mod decode;
+mod encode;
+
+use apache_avro::Schema;
+use apache_avro::types::Value as AvroValue;
+use apache_avro::writer::datum::GenericDatumWriter;
+use serde_json::{Value, json};
+
+use super::{RecordKind, SINGLE_OBJECT_MAGIC};
+use crate::model::{
+    AiAnswer, Freshness, LayerName, Position, Source, StaleReason, Status, Timestamp,
+};
+
+/// `value` (dates and instants as numbers) as Apache's library writes it by a schema.
+pub(super) fn datum(schema: &str, value: &Value) -> Vec<u8> {
+    let schema = Schema::parse_str(schema).unwrap();
+    let value = AvroValue::try_from(value.clone()).unwrap();
+    let value = value.resolve(&schema).unwrap();
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    writer.write_value_to_vec(value).unwrap()
+}
+
+pub(super) fn single_object(kind: RecordKind, datum: &[u8]) -> Vec<u8> {
+    let fingerprint = kind.fingerprint().to_le_bytes();
+    [&SINGLE_OBJECT_MAGIC, fingerprint.as_slice(), datum].concat()
+}
+
+/// The contract's example.
+pub(super) fn query() -> Value {
+    json!({"queryId": "q-81",
+        "query": {"type": "vendor_matching",
+            "content": "Which florist fits a barn wedding? Is v-17 free?",
+            "vendorTypes": ["florist"], "vendorIds": ["v-17"], "userId": "u-5"},
+        "weddingContext": {"weddingId": "w-9",
+            "location": {"city": "Austin", "state": "TX", "country": "US"},
+            "weddingDate": "2027-06-12", "budgetRange": "moderate", "weddingStyle": "rustic",
+            "guestCount": 120, "vendorPreferences": ["photographer"]},
+        "options": {"bypassCache": false, "noStore": false, "maxAgeSecs": null,
+            "deadline": "2026-11-22T10:00:05Z"},
+        "askedAt": "2026-11-22T10:00:00Z"})
+}
+
+/// The same for Avro.
+pub(super) fn avro_query() -> Value {
+    let mut query = query();
+    query["weddingContext"]["weddingDate"] = json!(20_981);
+    query["options"]["deadline"] = json!(1_795_341_605_000_i64);
+    query["askedAt"] = json!(1_795_341_600_000_i64);
+    query
+}
+
+pub(super) fn answer() -> AiAnswer<'static> {
+    AiAnswer {
+        answer_id: "a-1".into(),
+        query_id: "q-81".into(),
+        status: Status::Answered,
+        data: Some("Bloom & Twig, v-17".into()),
+        source: Source::Cache,
+        layer: Some(LayerName::Memory),
+        freshness: Some(Freshness::Stale),
+        stale_reason: Some(StaleReason::LogLag),
+        coalesced: false,
+        cached_at: Some(Timestamp(1_795_341_587_600)),
+        age_secs: Some(12.4),
+        cache_type: "vendor_matching".into(),
+        cache_key: "vendor_matching:Austin_TX:summer:moderate:00".into(),
+        stamp: Some(Position(4711)),
+        view: Some(Position(4730)),
+        tags: vec!["vendor_matching|vendor=v-17".into(), "x|global".into()],
+        model: Some("m".into()),
+        prompt_tokens: Some(0),
+        completion_tokens: None,
+        cost_usd: Some(0.0),
+        saved_usd: Some(0.0021),
+        simulated: true,
+        error: None,
+        answered_at: Timestamp(1_795_341_600_000),
+    }
+}
