@@ -1,6 +1,12 @@
 //! The stages: what happens to a record between Kafka and Kafka.
+//!
+//! `query` and `change` are what is done with one record's value, without Kafka; `query_stage`
+//! and `rules_stage` are how it is done on the poll threads; `follower` applies the invalidation
+//! log, `lag` measures, `outputs` are the producers.
 
 pub mod change;
 pub mod follower;
 pub mod lag;
+pub mod outputs;
 pub mod query;
+pub mod query_stage;

@@ -128,19 +128,25 @@ impl Resolver {
         // Calls are told apart by when they were made: one made again after a crash was paid
         // again.
         let what = format!("call:{called_at}:{number}");
-        self.parts.sink.emit(&CacheMetric {
-            response_time_ms: Some(call.elapsed.as_secs_f64() * 1000.0),
-            cost_usd: call.cost_usd,
-            ..self.metric(ask, Operation::Call, &what)
-        });
+        self.parts.sink.emit(
+            &CacheMetric {
+                response_time_ms: Some(call.elapsed.as_secs_f64() * 1000.0),
+                cost_usd: call.cost_usd,
+                ..self.metric(ask, Operation::Call, &what)
+            },
+            ask.trace.child(),
+        );
     }
 
     fn tell_fill(&self, ask: &Ask, entry: &Entry) {
         let what = format!("fill:{}", entry.header.called_at);
-        self.parts.sink.emit(&CacheMetric {
-            size_bytes: u64::try_from(entry.data.len()).ok(),
-            ..self.metric(ask, Operation::Fill, &what)
-        });
+        self.parts.sink.emit(
+            &CacheMetric {
+                size_bytes: u64::try_from(entry.data.len()).ok(),
+                ..self.metric(ask, Operation::Fill, &what)
+            },
+            ask.trace.child(),
+        );
     }
 
     fn metric<'a>(&'a self, ask: &'a Ask, operation: Operation, what: &str) -> CacheMetric<'a> {

@@ -33,13 +33,16 @@ use crate::cache::{LayerHit, Layers};
 use crate::clock::Clock;
 use crate::invalidation::TagTable;
 use crate::metrics::Metrics;
-use crate::model::{AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash};
+use crate::model::{
+    AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, TraceParent,
+};
 use flight::{Boarding, Doors, Flight, Pilot};
 use usable::{Use, usable};
 
 /// Where the metric records of calls and fills go; the queries' own are made by the stage.
 pub trait MetricSink: Send + Sync {
-    fn emit(&self, metric: &CacheMetric<'_>);
+    /// `trace` is the record's span, in the trace of the query behind it.
+    fn emit(&self, metric: &CacheMetric<'_>, trace: TraceParent);
 }
 
 /// Everything a resolver works with.
