@@ -43,7 +43,9 @@ fn producer(broker: &Broker, settings: &[(&str, &str)]) -> TestProducer {
 
 fn consumer(broker: &Broker, settings: &[(&str, &str)]) -> BaseConsumer {
     let mut config = client(broker, settings);
-    config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+    config
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "false");
     if config.get("group.id").is_none() {
         config.set("group.id", "test");
     }
@@ -54,7 +56,9 @@ fn consumer(broker: &Broker, settings: &[(&str, &str)]) -> BaseConsumer {
 fn produce(producer: &TestProducer, topic: &str, count: usize) {
     for number in 0..count {
         let (key, value) = (format!("k{number}"), format!("v{number}"));
-        producer.send(BaseRecord::to(topic).key(&key).payload(&value)).unwrap();
+        producer
+            .send(BaseRecord::to(topic).key(&key).payload(&value))
+            .unwrap();
     }
     producer.flush(DEADLINE).unwrap();
 }
@@ -92,7 +96,11 @@ fn poll_until(
 
 fn header(message: &OwnedMessage, name: &str) -> Option<Vec<u8>> {
     let headers = message.headers()?;
-    headers.iter().find(|header| header.key == name)?.value.map(<[u8]>::to_vec)
+    headers
+        .iter()
+        .find(|header| header.key == name)?
+        .value
+        .map(<[u8]>::to_vec)
 }
 
 fn assigned(consumer: &BaseConsumer) -> usize {

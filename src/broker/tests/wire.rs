@@ -48,17 +48,25 @@ async fn rubbish_closes_its_connection_and_no_other() {
 async fn client_from_the_future_learns_the_versions() {
     let broker = broker().await;
     let mut stream = TcpStream::connect(broker.bootstrap()).await.unwrap();
-    stream.write_all(&framed(b"\0\x12\0\x63\0\0\0\x07\xff\xff\0")).await.unwrap();
+    stream
+        .write_all(&framed(b"\0\x12\0\x63\0\0\0\x07\xff\xff\0"))
+        .await
+        .unwrap();
     let mut head = [0; 10];
-    timeout(DEADLINE, stream.read_exact(&mut head)).await.unwrap().unwrap();
+    timeout(DEADLINE, stream.read_exact(&mut head))
+        .await
+        .unwrap()
+        .unwrap();
     // Correlation id 7, error 35: unsupported version.
     assert_eq!(head[4..], [0, 0, 0, 7, 0, 35]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn address_beyond_loopback_is_refused() {
-    let options =
-        BrokerOptions { listen: "0.0.0.0:0".parse().unwrap(), ..BrokerOptions::default() };
+    let options = BrokerOptions {
+        listen: "0.0.0.0:0".parse().unwrap(),
+        ..BrokerOptions::default()
+    };
     assert!(Broker::start(options).await.is_err());
 }
 
@@ -70,7 +78,12 @@ async fn address_is_free_again_after_the_shutdown() {
     produce(&producer, "t", 1);
     let listen = broker.bootstrap().parse().unwrap();
     broker.shutdown().await;
-    let broker = Broker::start(BrokerOptions { listen, ..BrokerOptions::default() }).await.unwrap();
+    let broker = Broker::start(BrokerOptions {
+        listen,
+        ..BrokerOptions::default()
+    })
+    .await
+    .unwrap();
     // The same producer finds the new broker, which creates the topic anew.
     produce(&producer, "t", 3);
     assert_eq!(broker.watermarks("t", 0), Some((0, 3)));
