@@ -255,3 +255,7 @@ pub struct OutOfRange {
     pub start: i64,
     pub end: i64,
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
@@ -16,6 +17,7 @@ use super::api::{self, RequestError};
 
 const LENGTH_BYTES: usize = 4;
 const READ_BUFFER_BYTES: usize = 64 << 10;
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Accepts until the broker stops, then closes everything.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
@@ -34,7 +36,7 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
                 Err(error) => {
                     // Out of file descriptors, mostly: give way instead of spinning.
                     tracing::warn!(%error, "embedded broker cannot accept");
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             },
         }

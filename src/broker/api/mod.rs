@@ -5,6 +5,7 @@ mod commits;
 mod configs;
 mod fetch;
 mod group_admin;
+mod guarded;
 mod membership;
 mod offsets;
 mod produce;
@@ -171,11 +172,13 @@ impl<'a> Call<'a> {
     }
 
     fn decode<R: Decodable>(&self) -> Result<R, RequestError> {
-        R::decode(&mut self.body.clone(), self.version).map_err(|source| RequestError::Malformed {
-            key: self.key,
-            version: self.version,
-            source,
-        })
+        guarded::check::<R>(self.body.clone(), self.version)
+            .and_then(|()| R::decode(&mut self.body.clone(), self.version))
+            .map_err(|source| RequestError::Malformed {
+                key: self.key,
+                version: self.version,
+                source,
+            })
     }
 
     fn answer<A: Encodable + HeaderVersion>(
@@ -243,4 +246,45 @@ fn text(text: &str) -> StrBytes {
 
 fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broker::{Broker, BrokerOptions};
+
+    proptest! {
+        /// Every request in every version, with a good header and rubbish behind it.
+        #[test]
+        fn no_body_ends_the_process(
+            body in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(0x7f)], 0..80),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let broker = Broker::start(BrokerOptions::default()).await.unwrap();
+                for api in APIS {
+                    for version in api.min..=api.max {
+                        let mut frame = BytesMut::new();
+                        frame.put_i16(api.key as i16);
+                        frame.put_i16(version);
+                        frame.put_i32(7);
+                        frame.put_i16(-1);
+                        if api.key.request_header_version(version) >= 2 {
+                            frame.put_u8(0);
+                        }
+                        frame.put_slice(&body);
+                        // A fetch of nothing may wait: what counts is that it was read.
+                        let handled = handle(&broker.shared, frame.freeze(), "127.0.0.1");
+                        if let Ok(Err(RequestError::Unanswerable { source, .. })) =
+                            tokio::time::timeout(std::time::Duration::from_millis(1), handled).await
+                        {
+                            panic!("{:?} {version}: {source}", api.key);
+                        }
+                    }
+                }
+            });
+        }
+    }
 }

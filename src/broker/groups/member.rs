@@ -141,13 +141,19 @@ impl Member {
 
     /// Answers a waiting join, if any; a client that has gone is found by its session's end.
     pub(super) fn answer_join(&mut self, answer: JoinResult) {
-        if let Some(Err(_gone)) = self.joining.take().map(|joining| joining.send(answer)) {
+        let Some(joining) = self.joining.take() else {
+            return;
+        };
+        if joining.send(answer).is_err() {
             tracing::debug!(member = %self.id, "joined a group and is gone");
         }
     }
 
     pub(super) fn answer_sync(&mut self, answer: SyncResult) {
-        if let Some(Err(_gone)) = self.syncing.take().map(|syncing| syncing.send(answer)) {
+        let Some(syncing) = self.syncing.take() else {
+            return;
+        };
+        if syncing.send(answer).is_err() {
             tracing::debug!(member = %self.id, "synced with a group and is gone");
         }
     }

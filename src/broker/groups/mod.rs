@@ -2,6 +2,8 @@
 
 mod group;
 mod member;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

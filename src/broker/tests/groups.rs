@@ -1,6 +1,7 @@
 //! Consumer groups as librdkafka drives them.
 
 use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
@@ -16,6 +17,19 @@ fn member(broker: &Broker, settings: &[(&str, &str)]) -> BaseConsumer {
     let consumer = consumer(broker, &all);
     consumer.subscribe(&["t"]).unwrap();
     consumer
+}
+
+/// As plain numbers: a list that outlives its consumer holds references into librdkafka, and the
+/// consumer's drop waits for them for ever.
+fn partitions(consumer: &BaseConsumer) -> Vec<i32> {
+    let assignment = consumer.assignment().unwrap();
+    let mut partitions: Vec<i32> = assignment
+        .elements()
+        .iter()
+        .map(TopicPartitionListElem::partition)
+        .collect();
+    partitions.sort_unstable();
+    partitions
 }
 
 async fn broker_with_topic() -> Broker {
@@ -71,7 +85,7 @@ async fn static_member_comes_back_to_its_partitions_without_a_rebalance() {
     poll_until(&[&first, &second], |_, _| {
         assigned(&first) == 2 && assigned(&second) == 2
     });
-    let had = second.assignment().unwrap();
+    let had = partitions(&second);
     // A static member does not leave when it goes.
     drop(second);
     let again = member(
@@ -82,7 +96,7 @@ async fn static_member_comes_back_to_its_partitions_without_a_rebalance() {
         ],
     );
     poll_until(&[&first, &again], |_, _| assigned(&again) == 2);
-    assert_eq!(again.assignment().unwrap(), had);
+    assert_eq!(partitions(&again), had);
     assert_eq!(assigned(&first), 2);
     assert_eq!(broker.group_members("g"), Some((2, true)));
 }

@@ -37,6 +37,9 @@ async fn rubbish_closes_its_connection_and_no_other() {
         framed(b"\x7f\x00\0\0\0\0\0\x01\xff\xff"),
         framed(b"\0\x03\x7f\x00\0\0\0\x01\xff\xff\0"),
         framed(b"\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\x05\0\x09no"),
+        // Two thousand million topics, in both spellings of an array.
+        framed(b"\0\x03\0\x01\0\0\0\x01\xff\xff\x7f\xff\xff\xff"),
+        framed(b"\0\x03\0\x09\0\0\0\x01\xff\xff\0\xff\xff\xff\xff\x07"),
     ] {
         assert_eq!(send(&broker, &rubbish).await, b"", "{rubbish:?}");
     }
