@@ -187,7 +187,8 @@ impl<'a> Reader<'a> {
 
     /// `${VAR}` outside of connection fields is told wherever it stands.
     fn refuse_variables(self) -> Result<(), Fault> {
-        if self.connection || !matches!(&self.node.value, Value::Text(text) if text.contains("${")) {
+        if self.connection || !matches!(&self.node.value, Value::Text(text) if text.contains("${"))
+        {
             return Ok(());
         }
         Err(Fault::at(
@@ -240,20 +241,31 @@ impl<'a> Reader<'a> {
         for entry in self.node.entries() {
             if !fields.contains(&entry.name()) {
                 self.context.tell(&entry.key, || {
-                    let free = fields.iter().copied().filter(|field| self.node.get(field).is_none());
-                    Problem::new(entry.key.span, format!("there is no field `{}` here", entry.name()))
-                        .choices(entry.name(), free)
+                    let free = fields
+                        .iter()
+                        .copied()
+                        .filter(|field| self.node.get(field).is_none());
+                    Problem::new(
+                        entry.key.span,
+                        format!("there is no field `{}` here", entry.name()),
+                    )
+                    .choices(entry.name(), free)
                 });
             }
         }
-        let required = self.context.required.get(name).map_or(&[][..], Vec::as_slice);
+        let required = self
+            .context
+            .required
+            .get(name)
+            .map_or(&[][..], Vec::as_slice);
         let missing: Vec<&str> = required
             .iter()
             .filter(|field| self.node.get(field).is_none())
             .map(String::as_str)
             .collect();
         if !missing.is_empty() {
-            self.context.tell(self.node, || missing_problem(self.node, &missing));
+            self.context
+                .tell(self.node, || missing_problem(self.node, &missing));
         }
         let lacks = |field: &String| match self.node.get(field) {
             Some(value) => self.context.is_dead(value),
@@ -268,9 +280,16 @@ impl<'a> Reader<'a> {
 
 fn missing_problem(node: &Node, missing: &[&str]) -> Problem {
     let names: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
-    let what = if missing.len() == 1 { "field" } else { "fields" };
-    Problem::new(node.span, format!("the {what} {} must be given", names.join(", ")))
-        .expected(format!("expected {} in here", names.join(", ")))
+    let what = if missing.len() == 1 {
+        "field"
+    } else {
+        "fields"
+    };
+    Problem::new(
+        node.span,
+        format!("the {what} {} must be given", names.join(", ")),
+    )
+    .expected(format!("expected {} in here", names.join(", ")))
 }
 
 macro_rules! scalars {
@@ -408,12 +427,18 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Value::Map(entries) if entries.len() == 1 => (&entries[0].key, Some(&entries[0].value)),
             Value::Map(_) => {
                 let problem = Problem::new(self.node.span, "exactly one choice is needed here");
-                return Err(Fault::at(self.node, problem.choices("", variants.iter().copied())));
+                return Err(Fault::at(
+                    self.node,
+                    problem.choices("", variants.iter().copied()),
+                ));
             }
             _ => {
                 let message = format!("{} cannot stand here", self.node.describe());
                 let problem = Problem::new(self.node.span, message);
-                return Err(Fault::at(self.node, problem.choices("", variants.iter().copied())));
+                return Err(Fault::at(
+                    self.node,
+                    problem.choices("", variants.iter().copied()),
+                ));
             }
         };
         if !variants.contains(&name.raw.as_str()) {
@@ -448,7 +473,10 @@ struct Entries<'a> {
 impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = Fault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
         let context = self.reader.context;
         let fields = self.fields;
         let next = self.rest.find(|entry| {
@@ -477,7 +505,10 @@ struct Items<'a> {
 impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Fault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
         let context = self.reader.context;
         let Some(node) = self.rest.find(|node| !context.is_dead(node)) else {
             return Ok(None);
@@ -508,8 +539,11 @@ impl Choice<'_> {
         let node = self.payload.ok_or_else(|| {
             Fault::at(
                 self.reader.node,
-                Problem::new(self.reader.node.span, format!("`{}` needs its settings", self.name))
-                    .expected(format!("expected `{}:` and a value", self.name)),
+                Problem::new(
+                    self.reader.node.span,
+                    format!("`{}` needs its settings", self.name),
+                )
+                .expected(format!("expected `{}:` and a value", self.name)),
             )
         })?;
         Ok(self.reader.of(node))
@@ -521,7 +555,10 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
 
     fn unit_variant(self) -> Result<(), Fault> {
         match self.payload {
-            None | Some(Node { value: Value::Null, .. }) => Ok(()),
+            None
+            | Some(Node {
+                value: Value::Null, ..
+            }) => Ok(()),
             Some(node) => Err(Fault::at(
                 node,
                 Problem::new(node.span, format!("`{}` has no settings", self.name)),
@@ -575,7 +612,10 @@ struct PlacedSeq<'a> {
 impl<'de> SeqAccess<'de> for PlacedSeq<'_> {
     type Error = Fault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Fault> {
         use serde::de::IntoDeserializer;
         let span = self.reader.node.span;
         self.next += 1;

@@ -36,7 +36,10 @@ pub(super) fn resolve(
                 Problem::new(field.0.span, "`${` without its `}`")
                     .expected("expected `${NAME}` or `${NAME:-default}`"),
             );
-            return Resolved { text, complete: false };
+            return Resolved {
+                text,
+                complete: false,
+            };
         };
         let inner = &rest[at + 2..end];
         let (name, default) = match inner.split_once(":-") {
@@ -71,8 +74,11 @@ fn look_up(
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !legal {
         return Err(Some(|field, name| {
-            Problem::new(field.0.span, format!("`{name}` is not the name of a variable"))
-                .expected("expected letters, digits and `_`, such as `${WEDCACHE_KAFKA}`")
+            Problem::new(
+                field.0.span,
+                format!("`{name}` is not the name of a variable"),
+            )
+            .expected("expected letters, digits and `_`, such as `${WEDCACHE_KAFKA}`")
         }));
     }
     let Variables::From(environment) = variables else {

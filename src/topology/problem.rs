@@ -90,7 +90,7 @@ fn quoted(names: &[&str]) -> String {
 }
 
 /// The likeliest meaning of a misspelt name, if one is near enough.
-fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase().replace('-', "_");
     among
         .iter()
@@ -130,7 +130,10 @@ impl Problems {
     }
 
     pub fn errors(&self) -> usize {
-        self.list.iter().filter(|p| p.severity == Severity::Error).count()
+        self.list
+            .iter()
+            .filter(|p| p.severity == Severity::Error)
+            .count()
     }
 
     pub fn warnings(&self) -> usize {
@@ -142,15 +145,27 @@ impl Problems {
         let text = self.source.inner();
         let before = &text[..problem.span.start.min(text.len())];
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |line| line.chars().count())
+            + 1;
         (line, column)
     }
 
     /// Every problem with the piece of the file that it stands in.
     pub fn render(&self, look: Look, width: usize) -> String {
         let theme = GraphicalTheme {
-            characters: if look.unicode { ThemeCharacters::unicode() } else { ThemeCharacters::ascii() },
-            styles: if look.colour { ThemeStyles::ansi() } else { ThemeStyles::none() },
+            characters: if look.unicode {
+                ThemeCharacters::unicode()
+            } else {
+                ThemeCharacters::ascii()
+            },
+            styles: if look.colour {
+                ThemeStyles::ansi()
+            } else {
+                ThemeStyles::none()
+            },
         };
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(width)
@@ -158,7 +173,10 @@ impl Problems {
             .without_cause_chain();
         let mut out = String::new();
         for problem in &self.list {
-            let report = Report { problem, source: &self.source };
+            let report = Report {
+                problem,
+                source: &self.source,
+            };
             handler
                 .render_report(&mut out, &report)
                 .expect("writing to a string cannot fail");
@@ -230,12 +248,15 @@ impl Diagnostic for Report<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let problem = self.problem;
-        let here = problem.expected.clone().unwrap_or_else(|| "here".to_owned());
-        let main = LabeledSpan::new_primary_with_span(Some(here), (problem.span.start, problem.span.len));
-        let other = problem
-            .other
-            .as_ref()
-            .map(|(span, what)| LabeledSpan::new_with_span(Some(what.clone()), (span.start, span.len)));
+        let here = problem
+            .expected
+            .clone()
+            .unwrap_or_else(|| "here".to_owned());
+        let main =
+            LabeledSpan::new_primary_with_span(Some(here), (problem.span.start, problem.span.len));
+        let other = problem.other.as_ref().map(|(span, what)| {
+            LabeledSpan::new_with_span(Some(what.clone()), (span.start, span.len))
+        });
         Some(Box::new(std::iter::once(main).chain(other)))
     }
 }

@@ -124,7 +124,13 @@ fn parse_sections(
     for (name, range) in sections(text) {
         let alone: String = text
             .char_indices()
-            .map(|(at, c)| if range.contains(&at) || c == '\n' { c.to_string() } else { " ".repeat(c.len_utf8()) })
+            .map(|(at, c)| {
+                if range.contains(&at) || c == '\n' {
+                    c.to_string()
+                } else {
+                    " ".repeat(c.len_utf8())
+                }
+            })
             .collect();
         match parse_text(&alone) {
             Ok(root) => entries.extend_from_slice(root.entries()),
@@ -158,7 +164,9 @@ fn sections(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
         let named = line.split_once(':').map(|(name, _)| name);
         if let Some(name) = named
             && !name.is_empty()
-            && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
         {
             starts.push((name, at));
         }
@@ -207,8 +215,16 @@ fn byte_of(text: &str, line: u64, column: u64) -> usize {
         usize::try_from(line).unwrap_or(1).max(1),
         usize::try_from(column).unwrap_or(1).max(1),
     );
-    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-    let in_line = text[start..].chars().take(column - 1).map(char::len_utf8).sum::<usize>();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line - 1)
+        .map(str::len)
+        .sum();
+    let in_line = text[start..]
+        .chars()
+        .take(column - 1)
+        .map(char::len_utf8)
+        .sum::<usize>();
     start + in_line
 }
 
@@ -339,4 +355,3 @@ impl<'de> de::Deserialize<'de> for Value {
         deserializer.deserialize_any(ValueVisitor)
     }
 }
-

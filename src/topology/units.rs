@@ -197,7 +197,9 @@ impl ByteSize {
         }
         let (whole, part) = number.split_once('.')?;
         let whole = whole.parse::<u64>().ok()?.checked_mul(*factor)?;
-        let digits = u32::try_from(part.len()).ok().filter(|len| (1..=6).contains(len))?;
+        let digits = u32::try_from(part.len())
+            .ok()
+            .filter(|len| (1..=6).contains(len))?;
         let part = part.parse::<u64>().ok()?.checked_mul(*factor)? / 10_u64.pow(digits);
         whole.checked_add(part).map(Self)
     }
@@ -264,7 +266,10 @@ impl<'de> Deserialize<'de> for Connection {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("text, or a variable such as `${WEDCACHE_KAFKA}`")
             }
-            fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<Connection, D::Error> {
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                d: D,
+            ) -> Result<Connection, D::Error> {
                 At::<String>::deserialize(d).map(Connection)
             }
         }
