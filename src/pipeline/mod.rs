@@ -10,3 +10,4 @@ pub mod lag;
 pub mod outputs;
 pub mod query;
 pub mod query_stage;
+pub mod rules_stage;

@@ -116,16 +116,21 @@ pub struct Expectation {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExpectedAnswer {
     pub query_id: String,
+    #[serde(default)]
     #[schemars(schema_with = "names::status")]
     pub status: Option<Status>,
     /// The whole text.
     pub data: Option<String>,
+    #[serde(default)]
     #[schemars(schema_with = "names::source")]
     pub source: Option<Source>,
+    #[serde(default)]
     #[schemars(schema_with = "names::layer")]
     pub layer: Option<LayerName>,
+    #[serde(default)]
     #[schemars(schema_with = "names::freshness")]
     pub freshness: Option<Freshness>,
+    #[serde(default)]
     #[schemars(schema_with = "names::stale_reason")]
     pub stale_reason: Option<StaleReason>,
     pub coalesced: Option<bool>,
@@ -154,6 +159,7 @@ pub struct ExpectedMetric {
     #[schemars(schema_with = "names::operation")]
     pub operation: Operation,
     pub cache_type: Option<String>,
+    #[serde(default)]
     #[schemars(schema_with = "names::layer")]
     pub layer: Option<LayerName>,
     pub coalesced: Option<bool>,

@@ -1,8 +1,90 @@
 //! The topology file: YAML shape → validated [`Topology`], diagnostics, test cases.
-mod cases;
+//!
+//! ```text
+//! text ─▶ tree (positions) ─▶ decode (serde, all mistakes) ─▶ shape ─▶ build (checks) ─▶ Topology
+//! ```
+//!
+//! Every mistake of a file is told at once, with its line, its column, what was expected and the
+//! nearest match. Deliberately absent: reading files and the environment (both come in as
+//! parameters), and anything that runs.
+
+mod build;
+pub mod cases;
 mod decode;
 mod env;
-mod problem;
+pub mod graph;
+pub mod problem;
+pub mod schema;
+pub mod settings;
 mod shape;
 mod tree;
 mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use self::cases::Case;
+pub use self::env::Variables;
+pub use self::problem::{Look, Problem, Problems};
+use self::settings::{
+    Freshness, Generation, Kafka, Layers, Prices, Provider, Registry, Server, Topics, Vendor,
+};
+pub use self::units::ByteSize;
+use crate::invalidation::rule::Rules;
+use crate::model::Catalog;
+
+/// Everything that one instance does, validated.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    pub name: String,
+    pub version: String,
+    pub kafka: Kafka,
+    pub registry: Option<Registry>,
+    pub topics: Topics,
+    pub catalog: Arc<Catalog>,
+    /// By cache type; every type has one.
+    pub generation: BTreeMap<Arc<str>, Generation>,
+    /// By vendor type.
+    pub vendors: BTreeMap<String, Vendor>,
+    /// How much capacity each month needs beside the quietest, January first.
+    pub capacity_factors: [f64; 12],
+    pub layers: Layers,
+    pub providers: BTreeMap<Arc<str>, Provider>,
+    pub prices: Prices,
+    pub rules: Arc<Rules>,
+    pub freshness: Freshness,
+    pub server: Server,
+    pub cases: Vec<Case>,
+}
+
+/// A topology and what is legal in its file but hardly meant.
+#[derive(Debug)]
+pub struct Loaded {
+    pub topology: Topology,
+    pub warnings: Problems,
+}
+
+/// Reads the text of a topology file; `file` is its name in diagnostics. The error holds all
+/// problems, warnings among them.
+pub fn read(file: &str, text: &str, variables: Variables<'_>) -> Result<Loaded, Box<Problems>> {
+    let mut parsed = tree::parse(text);
+    let (shape, decoding) = decode::decode(&parsed.root, &schema::required_fields());
+    let mut problems = std::mem::take(&mut parsed.problems);
+    problems.extend(decoding);
+    // Mistakes of syntax are mistakes even where the rest makes a topology.
+    let (topology, problems) = match shape {
+        Some(shape) => build::build(text, &parsed, shape, variables, problems),
+        None => (None, problems),
+    };
+    let problems = Problems::new(file, text, problems);
+    match topology {
+        Some(topology) => Ok(Loaded {
+            topology,
+            warnings: problems,
+        }),
+        None => Err(Box::new(problems)),
+    }
+}

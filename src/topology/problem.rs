@@ -90,7 +90,7 @@ fn quoted(names: &[&str]) -> String {
 }
 
 /// The likeliest meaning of a misspelt name, if one is near enough.
-fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase().replace('-', "_");
     among
         .iter()

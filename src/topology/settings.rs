@@ -44,7 +44,10 @@ pub struct Registry {
 
 #[derive(Debug, Clone)]
 pub enum RegistryAuth {
-    Basic { user: String, password: SecretString },
+    Basic {
+        user: String,
+        password: SecretString,
+    },
     Bearer(SecretString),
 }
 
@@ -91,7 +94,10 @@ impl Role {
     }
 
     pub fn is_input(self) -> bool {
-        matches!(self, Self::Queries | Self::VendorChanges | Self::WeddingUpdates)
+        matches!(
+            self,
+            Self::Queries | Self::VendorChanges | Self::WeddingUpdates
+        )
     }
 }
 

@@ -2,8 +2,12 @@
 //!
 //! The doc comments here are what editors show: they come out in `schemas/topology.schema.json`.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 
 use super::cases::CaseShape;
 use super::units::{At, ByteSize, Connection, Lasting, Named};
@@ -616,7 +620,7 @@ pub(super) struct RuleShape {
     /// `vendor.<change>` or `wedding.<change>`; `vendor.*` is every change.
     pub(super) on: At<String>,
     /// The cache types that it touches; without it, all of them.
-    pub(super) types: Option<At<Vec<At<String>>>>,
+    pub(super) types: Option<At<TypesShape>>,
     /// Whose answers.
     pub(super) scope: At<ScopeShape>,
     /// A CEL condition over the event; without it, always.
@@ -626,6 +630,56 @@ pub(super) struct RuleShape {
     pub(super) mode: Mode,
     #[serde(default = "yes")]
     pub(super) active: bool,
+}
+
+/// `all`, or a list of names.
+#[derive(Debug)]
+pub(super) enum TypesShape {
+    All,
+    Named(Vec<At<String>>),
+}
+
+impl<'de> Deserialize<'de> for TypesShape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TypesVisitor;
+        impl<'de> Visitor<'de> for TypesVisitor {
+            type Value = TypesShape;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`all`, or a list of cache types")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<TypesShape, E> {
+                if text == "all" {
+                    return Ok(TypesShape::All);
+                }
+                Err(E::invalid_value(Unexpected::Str(text), &self))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<TypesShape, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = seq.next_element()? {
+                    names.push(name);
+                }
+                Ok(TypesShape::Named(names))
+            }
+        }
+        deserializer.deserialize_any(TypesVisitor)
+    }
+}
+
+impl JsonSchema for TypesShape {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Types".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                {"const": "all"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
+        })
+    }
 }
 
 #[derive(JsonSchema)]

@@ -45,7 +45,10 @@ pub(super) fn build(
     };
     build.require_sections();
     let topology = build.topology(shape);
-    let failed = build.problems.iter().any(|problem| problem.severity == Severity::Error);
+    let failed = build
+        .problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error);
     (topology.filter(|_| !failed), build.problems)
 }
 
@@ -70,7 +73,10 @@ impl Build<'_> {
         let topics = shape.topics.map(|topics| self.topics(topics, &catalog));
         let layers = shape.layers.map(|layers| self.layers(layers));
         let rules = self.rules(shape.rules.unwrap_or_default(), &catalog);
-        let freshness = self.freshness(&shape.freshness, kafka.as_ref().map(|kafka| kafka.session_timeout));
+        let freshness = self.freshness(
+            &shape.freshness,
+            kafka.as_ref().map(|kafka| kafka.session_timeout),
+        );
         let server = self.server(&shape.server);
         let cases = self.cases(shape.tests, &catalog, &rules);
         self.check_use(&generation, &providers);
@@ -97,8 +103,17 @@ impl Build<'_> {
     /// Sections that neither are there nor could not be read.
     fn require_sections(&mut self) {
         const REQUIRED: [&str; 11] = [
-            "name", "version", "kafka", "topics", "cache_types", "seasons", "guest_bands",
-            "vendors", "layers", "providers", "rules",
+            "name",
+            "version",
+            "kafka",
+            "topics",
+            "cache_types",
+            "seasons",
+            "guest_bands",
+            "vendors",
+            "layers",
+            "providers",
+            "rules",
         ];
         let missing: Vec<_> = REQUIRED
             .into_iter()
@@ -107,7 +122,11 @@ impl Build<'_> {
             .map(|name| format!("`{name}`"))
             .collect();
         if !missing.is_empty() {
-            let many = if missing.len() == 1 { "the section" } else { "the sections" };
+            let many = if missing.len() == 1 {
+                "the section"
+            } else {
+                "the sections"
+            };
             let message = format!("{many} {} must be given", missing.join(", "));
             self.report(Problem::new(Span::default(), message).expected("expected in this file"));
         }
@@ -124,12 +143,19 @@ impl Build<'_> {
             return None;
         }
         let node = self.parsed.root.get(section)?;
-        Some(node.entries().iter().map(|entry| entry.name().to_owned()).collect())
+        Some(
+            node.entries()
+                .iter()
+                .map(|entry| entry.name().to_owned())
+                .collect(),
+        )
     }
 
     /// Reports a name that is none of a section's.
     fn refer(&mut self, name: &At<String>, section: &str, what: &str) {
-        let Some(known) = self.names(section) else { return };
+        let Some(known) = self.names(section) else {
+            return;
+        };
         if known.iter().all(|known| *known != **name) {
             let message = format!("there is no {what} `{}`", name.value);
             let problem = Problem::new(name.span, message)
@@ -172,7 +198,9 @@ impl Build<'_> {
     fn factor(&mut self, number: &At<f64>, what: &str) -> f64 {
         if !number.is_finite() || number.value <= 0.0 || number.value > 100.0 {
             let message = format!("{what} cannot be {}", number.value);
-            self.report(Problem::new(number.span, message).expected("expected above 0, at most 100"));
+            self.report(
+                Problem::new(number.span, message).expected("expected above 0, at most 100"),
+            );
             return 1.0;
         }
         number.value

@@ -46,10 +46,13 @@ impl Build<'_> {
         let session_timeout = self.positive(&shape.session_timeout, "the session timeout");
         if session_timeout < LEAST_SESSION {
             self.report(
-                Problem::new(shape.session_timeout.span, "brokers refuse so short a session by default")
-                    .expected("expected at least 6s")
-                    .help("brokers allow less only where `group.min.session.timeout.ms` is lowered")
-                    .warning(),
+                Problem::new(
+                    shape.session_timeout.span,
+                    "brokers refuse so short a session by default",
+                )
+                .expected("expected at least 6s")
+                .help("brokers allow less only where `group.min.session.timeout.ms` is lowered")
+                .warning(),
             );
         }
         let instance_id = shape
@@ -98,7 +101,9 @@ impl Build<'_> {
     fn check_servers(&mut self, field: &Connection, servers: &str) {
         for server in servers.split(',').map(str::trim) {
             let good = server.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
+                !host.is_empty()
+                    && !host.contains('/')
+                    && port.parse::<u16>().is_ok_and(|port| port > 0)
             });
             if !good {
                 let message = format!("`{server}` is not the address of a broker");
@@ -147,7 +152,10 @@ impl Build<'_> {
                 && (port.ends_with(']') || port.parse::<u16>().is_ok())
         });
         if !good {
-            let schemes: Vec<_> = schemes.iter().map(|scheme| format!("`{scheme}://host:port`")).collect();
+            let schemes: Vec<_> = schemes
+                .iter()
+                .map(|scheme| format!("`{scheme}://host:port`"))
+                .collect();
             self.report(
                 Problem::new(field.0.span, "this is not an address")
                     .expected(format!("expected {}", schemes.join(" or "))),
@@ -156,11 +164,15 @@ impl Build<'_> {
     }
 
     pub(super) fn topics(&mut self, shape: TopicsShape, catalog: &Catalog) -> Topics {
-        let largest = [&shape.queries, &shape.vendor_changes, &shape.wedding_updates]
-            .map(|input| input.max_bytes.value)
-            .into_iter()
-            .max()
-            .unwrap_or(ByteSize(0));
+        let largest = [
+            &shape.queries,
+            &shape.vendor_changes,
+            &shape.wedding_updates,
+        ]
+        .map(|input| input.max_bytes.value)
+        .into_iter()
+        .max()
+        .unwrap_or(ByteSize(0));
         if shape.dead_letters.max_bytes.value <= largest {
             self.report(
                 Problem::new(shape.dead_letters.max_bytes.span, "dead letters must hold larger records than the inputs")
@@ -171,19 +183,32 @@ impl Build<'_> {
         self.check_log_retention(&shape.invalidations.retention, catalog);
         let dead = shape.dead_letters;
         let log = shape.invalidations;
-        let one = At { value: 1, span: log.name.span };
+        let one = At {
+            value: 1,
+            span: log.name.span,
+        };
         let topics = Topics {
             queries: self.input(Role::Queries, shape.queries),
             vendor_changes: self.input(Role::VendorChanges, shape.vendor_changes),
             wedding_updates: self.input(Role::WeddingUpdates, shape.wedding_updates),
             answers: self.output(Role::Answers, shape.answers),
             metrics: self.output(Role::Metrics, shape.metrics),
-            invalidations: self.topic(Role::Invalidations, log.name, (one, log.replication_factor), &log.retention),
+            invalidations: self.topic(
+                Role::Invalidations,
+                log.name,
+                (one, log.replication_factor),
+                &log.retention,
+            ),
             alerts: self.output(Role::Alerts, shape.alerts),
             audit: self.output(Role::Audit, shape.audit),
             dead_letters: Topic {
                 max_bytes: Some(dead.max_bytes.value),
-                ..self.topic(Role::DeadLetters, dead.name, (dead.partitions, dead.replication_factor), &dead.retention)
+                ..self.topic(
+                    Role::DeadLetters,
+                    dead.name,
+                    (dead.partitions, dead.replication_factor),
+                    &dead.retention,
+                )
             },
         };
         self.check_topic_names();
@@ -255,11 +280,15 @@ impl Build<'_> {
     }
 
     fn check_topic_names(&mut self) {
-        let Some(topics) = self.parsed.root.get("topics") else { return };
+        let Some(topics) = self.parsed.root.get("topics") else {
+            return;
+        };
         let mut seen: Vec<(&str, crate::topology::problem::Span)> = Vec::new();
         let mut found = Vec::new();
         for entry in topics.entries() {
-            let Some(name) = entry.value.get("name") else { continue };
+            let Some(name) = entry.value.get("name") else {
+                continue;
+            };
             match seen.iter().find(|(other, _)| *other == name.raw) {
                 Some((_, first)) => found.push(
                     Problem::new(name.span, format!("two topics are called `{}`", name.raw))
@@ -278,10 +307,9 @@ impl Build<'_> {
         let address = listen.text.parse();
         if listen.complete && address.is_err() {
             let message = format!("`{}` is not an address to listen on", listen.text);
-            self.report(
-                Problem::new(shape.listen.0.span, message)
-                    .expected("expected an IP address and a port, such as `127.0.0.1:9464` or `[::]:9464`"),
-            );
+            self.report(Problem::new(shape.listen.0.span, message).expected(
+                "expected an IP address and a port, such as `127.0.0.1:9464` or `[::]:9464`",
+            ));
         }
         Server {
             listen: address.unwrap_or(fallback),

@@ -1,0 +1,422 @@
+//! The rules stage: change events become records of the invalidation log.
+//!
+//! The poll thread hands each change to one task, which judges in order. For a batch of changes
+//! it appends their invalidations, then the progress that passes them, and only then finishes
+//! their tickets: so whoever has read the progress has read the invalidations, and what is
+//! committed is in the log.
+
+mod parked;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::parked::Parking;
+use super::change::{ChangeJudge, ChangeRecord, Fate, Judged};
+use super::outputs::{Letter, Original, Outputs};
+use crate::backoff::{Backoff, Policy};
+use crate::clock::Clock;
+use crate::codec::log::{encode_invalidation, encode_progress};
+use crate::codec::{Registry, Reject};
+use crate::invalidation::RulesProgress;
+use crate::invalidation::rule::Source;
+use crate::kafka::rebalance::Assigned;
+use crate::kafka::{Delivery, Handler, InRecord, OutRecord, Ticket};
+use crate::model::record::RecordId;
+use crate::model::{
+    Cause, CacheMetric, Coordinates, Operation, Progress, Tag, TagInvalidation, TraceParent,
+};
+use crate::resolver::MetricSink;
+
+/// Changes judged at once at the most.
+const BATCH: usize = 256;
+/// How long one try at appending may take.
+const APPEND_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the stage works with.
+pub struct RulesParts {
+    pub judge: ChangeJudge,
+    pub progress: Arc<RulesProgress>,
+    pub outputs: Outputs,
+    pub registry: Option<Arc<Registry>>,
+    pub clock: Clock,
+    pub topics: ChangeTopics,
+    /// How often progress is appended again, so that retention never drops the last word.
+    pub repeat_progress: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct ChangeTopics {
+    pub vendor: Arc<str>,
+    pub wedding: Arc<str>,
+}
+
+/// A change as it came, with what it owes.
+struct Item {
+    source: Source,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+    place: Coordinates,
+    trace: TraceParent,
+    ticket: Ticket,
+}
+
+enum Message {
+    Change(Box<Item>),
+    Assigned(Vec<Assigned>),
+}
+
+/// The poll thread's half: hands changes over, never waits.
+pub struct RulesIntake {
+    topics: ChangeTopics,
+    sender: mpsc::Sender<Message>,
+}
+
+impl Handler for RulesIntake {
+    fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
+        let source = if *record.topic() == self.topics.wedding {
+            Source::Wedding
+        } else {
+            Source::Vendor
+        };
+        let headers = record
+            .headers()
+            .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+            .collect();
+        let item = Item {
+            source,
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().map(<[u8]>::to_vec),
+            headers,
+            place: record.coordinates(),
+            trace: record.trace_parent().map_or_else(TraceParent::fresh, TraceParent::child),
+            ticket,
+        };
+        self.hand_over(Message::Change(Box::new(item)));
+    }
+
+    fn assigned(&mut self, partitions: &[Assigned]) {
+        self.hand_over(Message::Assigned(partitions.to_vec()));
+    }
+}
+
+impl RulesIntake {
+    /// There is room for everything that back-pressure lets in; what does not fit is left
+    /// unfinished, which is seen and never skipped.
+    fn hand_over(&self, message: Message) {
+        if let Err(error) = self.sender.try_send(message) {
+            tracing::error!(%error, "a change could not be handed to the rules task");
+        }
+    }
+}
+
+/// The task's half.
+pub struct RulesTask {
+    parts: RulesParts,
+    messages: mpsc::Receiver<Message>,
+    parking: Parking,
+    /// A change whose refreshes are held back: were its offset committed, a crash would lose
+    /// them. One stands for all, since the refresh that is due covers every earlier one.
+    owing: Option<Ticket>,
+    /// The next offset to be judged of each partition that was ever assigned here.
+    next: HashMap<(Arc<str>, i32), i64>,
+    assigned: Vec<(Arc<str>, i32)>,
+}
+
+/// `room`: how many changes may be in flight, as the intake's back-pressure bounds them.
+pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
+    // Besides the changes, a few assignments.
+    let (sender, messages) = mpsc::channel(room + 64);
+    let intake = RulesIntake { topics: parts.topics.clone(), sender };
+    let task = RulesTask {
+        parking: Parking::new(parts.registry.clone(), room),
+        parts,
+        messages,
+        owing: None,
+        next: HashMap::new(),
+        assigned: Vec::new(),
+    };
+    (intake, task)
+}
+
+impl RulesTask {
+    /// Judges until `stop`, then what has been handed over already.
+    pub async fn run(mut self, stop: CancellationToken, tasks: TaskTracker) {
+        let mut repeat = tokio::time::interval(self.parts.repeat_progress);
+        repeat.tick().await;
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let due = self.due_in();
+            tokio::select! {
+                biased;
+                taken = self.messages.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.judge_all(std::mem::take(&mut batch), &tasks).await;
+                }
+                Some((item, reject)) = self.parking.next() => {
+                    self.unpark(item, reject, &tasks).await;
+                }
+                () = tokio::time::sleep(due) => self.append_due().await,
+                _ = repeat.tick() => self.repeat_progress().await,
+                () = stop.cancelled() => break,
+            }
+        }
+        self.messages.close();
+        while self.messages.recv_many(&mut batch, BATCH).await > 0 {
+            self.judge_all(std::mem::take(&mut batch), &tasks).await;
+        }
+    }
+
+    /// How long until refreshes that are held back may be appended.
+    fn due_in(&self) -> Duration {
+        let never = Duration::from_hours(1);
+        self.parts
+            .judge
+            .next_due()
+            .map_or(never, |due| due.since(self.parts.clock.now()))
+    }
+
+    async fn judge_all(&mut self, batch: Vec<Message>, tasks: &TaskTracker) {
+        let (mut records, mut done) = (Vec::new(), Vec::with_capacity(batch.len()));
+        let mut touched = Vec::new();
+        for message in batch {
+            match message {
+                Message::Assigned(partitions) => self.assigned(partitions, &mut touched),
+                Message::Change(item) => {
+                    let judged = self.judge(&item, false);
+                    records.extend(judged.records.iter().map(|record| (record.clone(), item.trace)));
+                    let partition = (Arc::clone(&item.place.topic), item.place.partition);
+                    let next = self.next.entry(partition.clone()).or_insert(0);
+                    *next = (*next).max(item.place.offset + 1);
+                    touched.push(partition);
+                    done.push((item, judged));
+                }
+            }
+        }
+        self.append(&records).await;
+        touched.sort_unstable();
+        touched.dedup();
+        self.append_progress(&touched).await;
+        for (item, judged) in done {
+            self.settle(*item, judged, tasks);
+        }
+    }
+
+    fn judge(&mut self, item: &Item, again: bool) -> Judged {
+        let cause = cause(&item.place);
+        let record = ChangeRecord {
+            source: item.source,
+            key: item.key.as_deref(),
+            value: item.value.as_deref(),
+            cause: &cause,
+            now: self.parts.clock.now(),
+        };
+        let judged = if again {
+            self.parts.judge.judge_again(&record)
+        } else {
+            self.parts.judge.judge(&record)
+        };
+        for alert in &judged.alerts {
+            self.parts.outputs.alert(alert, item.trace);
+        }
+        judged
+    }
+
+    /// Its records are in the log: what is left to do for a change.
+    fn settle(&mut self, item: Item, judged: Judged, tasks: &TaskTracker) {
+        match judged.fate {
+            Fate::Done if judged.owed => self.hold(item.ticket),
+            Fate::Done => item.ticket.finish(),
+            Fate::Dead(reject) => {
+                // The letter finishes the ticket; a refresh that is held back then rests on an
+                // earlier or later change of the same kind, or on this one if it is the first.
+                let outputs = self.parts.outputs.clone();
+                tasks.spawn(async move { bury(&outputs, item, &reject).await });
+            }
+            Fate::Parked { schema_id } => self.parking.park(schema_id, item),
+        }
+    }
+
+    fn hold(&mut self, ticket: Ticket) {
+        match &self.owing {
+            Some(owing) if !owing.is_fenced() => ticket.finish(),
+            _ => self.owing = Some(ticket),
+        }
+    }
+
+    /// A parked change's schema has come, or will never: judge it again.
+    async fn unpark(&mut self, item: Item, reject: Option<Reject>, tasks: &TaskTracker) {
+        let outputs = self.parts.outputs.clone();
+        if let Some(reject) = reject {
+            // Its widening stands in the log already.
+            tasks.spawn(async move { bury(&outputs, item, &reject).await });
+            return;
+        }
+        let judged = self.judge(&item, true);
+        let records: Vec<_> =
+            judged.records.iter().map(|record| (record.clone(), item.trace)).collect();
+        self.append(&records).await;
+        self.settle(item, judged, tasks);
+    }
+
+    async fn append_due(&mut self) {
+        let cause = Cause {
+            topic: self.parts.topics.vendor.to_string(),
+            partition: -1,
+            offset: -1,
+            event_id: None,
+        };
+        let now = self.parts.clock.now();
+        let trace = TraceParent::fresh();
+        let due: Vec<_> = self
+            .parts
+            .judge
+            .due(&cause, now)
+            .into_iter()
+            .map(|record| (record, trace))
+            .collect();
+        self.append(&due).await;
+        if self.parts.judge.next_due().is_none()
+            && let Some(ticket) = self.owing.take()
+        {
+            ticket.finish();
+        }
+    }
+
+    /// Where an assignment starts is progress too: without it nobody would know how far a
+    /// partition without new changes has been judged.
+    fn assigned(&mut self, partitions: Vec<Assigned>, touched: &mut Vec<(Arc<str>, i32)>) {
+        for assigned in partitions {
+            let partition = (Arc::clone(&assigned.topic), assigned.partition);
+            if let Some(committed) = assigned.next_offset {
+                let next = self.next.entry(partition.clone()).or_insert(committed);
+                *next = (*next).max(committed);
+                touched.push(partition.clone());
+            }
+            if !self.assigned.contains(&partition) {
+                self.assigned.push(partition);
+            }
+        }
+    }
+
+    async fn repeat_progress(&mut self) {
+        let assigned = self.assigned.clone();
+        self.append_progress(&assigned).await;
+    }
+
+    async fn append_progress(&self, partitions: &[(Arc<str>, i32)]) {
+        let at = self.parts.clock.now();
+        let values: Vec<(String, Vec<u8>)> = partitions
+            .iter()
+            .filter_map(|partition| {
+                let (topic, number) = partition;
+                // Another member may have judged further while this one was away.
+                let known = self.parts.progress.judged(topic, *number).unwrap_or(0);
+                let next = (*self.next.get(partition)?).max(known);
+                let progress =
+                    Progress { topic: topic.to_string(), partition: *number, next, at };
+                Some((progress.record_key(), encode_progress(&progress)))
+            })
+            .collect();
+        let trace = TraceParent::fresh();
+        let records: Vec<_> =
+            values.iter().map(|(key, value)| self.log_record(key, value, trace)).collect();
+        self.append_until_done(&records).await;
+    }
+
+    async fn append(&self, invalidations: &[(TagInvalidation, TraceParent)]) {
+        if invalidations.is_empty() {
+            return;
+        }
+        let values: Vec<(String, Vec<u8>)> = invalidations
+            .iter()
+            .map(|(record, _)| (record.record_key(), encode_invalidation(record)))
+            .collect();
+        let records: Vec<_> = values
+            .iter()
+            .zip(invalidations)
+            .map(|((key, value), (_, trace))| self.log_record(key, value, *trace))
+            .collect();
+        self.append_until_done(&records).await;
+        for (record, trace) in invalidations {
+            self.tell(record, *trace);
+        }
+    }
+
+    fn log_record<'a>(&'a self, key: &'a str, value: &'a [u8], trace: TraceParent) -> OutRecord<'a> {
+        let topic = &self.parts.outputs.topics.invalidations;
+        OutRecord {
+            partition: Some(0),
+            trace: Some(trace.child()),
+            ..OutRecord::to(topic, Some(key.as_bytes()), Some(value))
+        }
+    }
+
+    /// Appends as often as it takes: an invalidation twice costs a refill, one lost would let
+    /// forbidden answers be served.
+    async fn append_until_done(&self, records: &[OutRecord<'_>]) {
+        let mut backoff =
+            Backoff::new(Policy::new(Duration::from_millis(100), Duration::from_secs(5)));
+        while !records.is_empty() {
+            let deadline = Instant::now() + APPEND_PATIENCE;
+            match self.parts.outputs.log.append_all(records, deadline).await {
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::error!(%error, retry = error.retry(), "appending to the log failed");
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+
+    /// One metric record for each record of the log.
+    fn tell(&self, record: &TagInvalidation, trace: TraceParent) {
+        let cause = &record.cause;
+        let place = format!("{}[{}]@{}", cause.topic, cause.partition, cause.offset);
+        let what = format!("{}/{}:{}", record.part, record.parts, record.record_key());
+        let metric = CacheMetric {
+            metric_id: RecordId::derive(&place, &what).to_string().into(),
+            answer_id: None,
+            operation: Operation::Invalidation,
+            coalesced: false,
+            cache_type: Tag::from_text(&record.tag).cache_type().to_owned().into(),
+            layer: None,
+            location: None,
+            season: None,
+            budget: None,
+            response_time_ms: None,
+            size_bytes: None,
+            cost_usd: None,
+            saved_usd: None,
+            at: record.at,
+        };
+        self.parts.outputs.emit(&metric, trace.child());
+    }
+}
+
+async fn bury(outputs: &Outputs, item: Item, reject: &Reject) {
+    let headers = item.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+    let original = Original {
+        key: item.key.as_deref(),
+        value: item.value.as_deref(),
+        place: &item.place,
+    };
+    let letter = Letter::of(original, headers, reject);
+    outputs.dead_letter(&letter, Delivery::Finish(item.ticket)).await;
+}
+
+fn cause(place: &Coordinates) -> Cause {
+    Cause {
+        topic: place.topic.to_string(),
+        partition: place.partition,
+        offset: place.offset,
+        event_id: None,
+    }
+}

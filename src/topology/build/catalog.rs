@@ -1,0 +1,380 @@
+//! Cache types and the tables that keys, tags and times of life are read from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Build;
+use crate::model::catalog::{CatalogTables, Nearness, Season};
+use crate::model::place::{Market, Places};
+use crate::model::text::normalise;
+use crate::model::{CacheType, Catalog, Dimension, Sharing};
+use crate::topology::problem::{Problem, Span};
+use crate::topology::settings::{Generation, Vendor};
+use crate::topology::shape::{
+    CacheTypeShape, DimensionShape, MarketShape, NearnessShape, SeasonShape, SharingShape,
+    VendorShape,
+};
+use crate::topology::units::{At, Named};
+
+/// The sections that become tables.
+pub(super) struct TableShapes {
+    pub(super) markets: Vec<MarketShape>,
+    pub(super) seasons: Option<At<Vec<SeasonShape>>>,
+    pub(super) guest_bands: Option<At<Vec<u32>>>,
+    pub(super) nearness: Vec<NearnessShape>,
+    pub(super) ttl_jitter: Option<At<f64>>,
+    pub(super) vendor_id_pattern: Option<At<String>>,
+}
+
+const DEFAULT_JITTER: f64 = 0.1;
+const DEFAULT_VENDOR_IDS: &str = r"\bv-[A-Za-z0-9_]+";
+
+impl Build<'_> {
+    pub(super) fn cache_types(
+        &mut self,
+        shape: Named<CacheTypeShape>,
+    ) -> (Vec<CacheType>, BTreeMap<Arc<str>, Generation>) {
+        let mut types = Vec::new();
+        let mut generation = BTreeMap::new();
+        for (name, shape) in shape.0 {
+            self.check_type_name(&name);
+            self.refer(&shape.provider, "providers", "provider");
+            for vendor in &shape.vendor_types {
+                self.refer(vendor, "vendors", "vendor type");
+            }
+            if shape.prompt.instructions.trim().is_empty() {
+                self.report(
+                    Problem::new(shape.prompt.instructions.span, "no instructions")
+                        .expected("expected what the model is told before the question"),
+                );
+            }
+            self.count(&shape.max_tokens, "the most tokens");
+            let settings = Generation {
+                provider: shape.provider.value.as_str().into(),
+                max_tokens: shape.max_tokens.value,
+            };
+            let name: Arc<str> = name.value.into();
+            generation.insert(Arc::clone(&name), settings);
+            types.push(self.cache_type(name, shape));
+        }
+        // Types that could not be read are still types: nothing that names them is wrong.
+        for name in self.names("cache_types").unwrap_or_default() {
+            if types.iter().all(|of| *of.name != *name) {
+                types.push(stand_in(&name));
+            }
+        }
+        (types, generation)
+    }
+
+    fn check_type_name(&mut self, name: &At<String>) {
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if name.is_empty() || !name.chars().all(legal) {
+            let message = format!("`{}` cannot be the name of a cache type", name.value);
+            self.report(
+                Problem::new(name.span, message).expected("expected small letters, digits and `_`"),
+            );
+        }
+    }
+
+    fn cache_type(&mut self, name: Arc<str>, shape: CacheTypeShape) -> CacheType {
+        let ttl = self.positive(&shape.ttl, "a TTL");
+        let sharing = match shape.sharing.value {
+            SharingShape::Shared => Sharing::Shared,
+            SharingShape::Private => Sharing::Private,
+        };
+        self.check_dimensions(&shape.dimensions, &shape.sharing);
+        CacheType {
+            name,
+            sharing,
+            dimensions: shape
+                .dimensions
+                .iter()
+                .map(|of| dimension(of.value))
+                .collect(),
+            ttl,
+            stale_window: shape.stale_window.0,
+            stale_if_error: shape.stale_if_error.0,
+            vendor_types: shape.vendor_types.into_iter().map(|of| of.value).collect(),
+            prompt_version: shape.prompt.version,
+            instructions: shape.prompt.instructions.value.trim().into(),
+        }
+    }
+
+    fn check_dimensions(
+        &mut self,
+        given: &At<Vec<At<DimensionShape>>>,
+        sharing: &At<SharingShape>,
+    ) {
+        for (at, dimension) in given.iter().enumerate() {
+            if let Some(first) = given[..at]
+                .iter()
+                .find(|other| other.value == dimension.value)
+            {
+                self.report(
+                    Problem::new(dimension.span, "this dimension stands twice")
+                        .also(first.span, "first here"),
+                );
+            }
+        }
+        let of = |wanted| given.iter().find(|dimension| dimension.value == wanted);
+        match (sharing.value, of(DimensionShape::Wedding)) {
+            (SharingShape::Private, None) => self.report(
+                Problem::new(given.span, "a private type needs the dimension `wedding`")
+                    .expected("expected `wedding` among these")
+                    .also(sharing.span, "private here")
+                    .help("without it, couples would be given each other's answers"),
+            ),
+            (SharingShape::Shared, Some(wedding)) => self.report(
+                Problem::new(
+                    wedding.span,
+                    "a shared type cannot have the dimension `wedding`",
+                )
+                .also(sharing.span, "shared here")
+                .help("leave `wedding` out, or make the type `private`"),
+            ),
+            _ => {}
+        }
+        if of(DimensionShape::Vendors).is_none() {
+            self.report(
+                Problem::new(given.span, "the dimension `vendors` is missing")
+                    .expected("expected `vendors` among these")
+                    .help("\"is this one free?\" about two vendors must not share an answer"),
+            );
+        }
+        if of(DimensionShape::Prompt).is_none() {
+            self.report(
+                Problem::new(given.span, "the dimension `prompt` is missing")
+                    .help("without it, answers to an older prompt are served until they expire")
+                    .warning(),
+            );
+        }
+    }
+
+    pub(super) fn vendors(&mut self, shape: Named<VendorShape>) -> BTreeMap<String, Vendor> {
+        let mut vendors = BTreeMap::new();
+        for (name, shape) in shape.0 {
+            if *name != normalise(&name) {
+                let message = format!("`{}` cannot be the name of a vendor type", name.value);
+                self.report(
+                    Problem::new(name.span, message)
+                        .expected(format!("expected `{}`", normalise(&name))),
+                );
+            }
+            let vendor = Vendor {
+                ttl: self.positive(&shape.ttl, "a TTL"),
+                preload_triggers: shape.preload_triggers,
+            };
+            vendors.insert(name.value, vendor);
+        }
+        vendors
+    }
+
+    /// The catalogue, and the capacity factor of each month, January first.
+    pub(super) fn catalog(
+        &mut self,
+        types: Vec<CacheType>,
+        tables: TableShapes,
+        vendors: &BTreeMap<String, Vendor>,
+    ) -> (Catalog, [f64; 12]) {
+        let (seasons, capacity) = self.seasons(tables.seasons);
+        let tables = CatalogTables {
+            places: Places::new(&self.markets(tables.markets)),
+            seasons,
+            guest_bands: self.guest_bands(tables.guest_bands),
+            vendor_ttls: vendors
+                .iter()
+                .map(|(name, vendor)| (name.clone(), vendor.ttl))
+                .collect(),
+            nearness: self.nearness(&tables.nearness),
+            ttl_jitter: self.jitter(tables.ttl_jitter),
+            vendor_id_pattern: self.vendor_ids(tables.vendor_id_pattern),
+        };
+        (Catalog::new(types, tables), capacity)
+    }
+
+    fn markets(&mut self, shapes: Vec<MarketShape>) -> Vec<Market> {
+        let mut seen: HashMap<(String, String), Span> = HashMap::new();
+        let mut markets = Vec::new();
+        for shape in shapes {
+            let code =
+                shape.state.len() == 2 && shape.state.bytes().all(|b| b.is_ascii_uppercase());
+            if !code {
+                let message = format!("`{}` is not the code of a state", shape.state.value);
+                self.report(
+                    Problem::new(shape.state.span, message)
+                        .expected("expected two capital letters, such as `TX`"),
+                );
+            }
+            for name in std::iter::once(&shape.city).chain(&shape.aliases) {
+                let known = (normalise(name), shape.state.value.clone());
+                if let Some(first) = seen.get(&known) {
+                    self.report(
+                        Problem::new(
+                            name.span,
+                            format!("`{}` in {} stands twice", name.value, shape.state.value),
+                        )
+                        .also(*first, "first here"),
+                    );
+                }
+                seen.entry(known).or_insert(name.span);
+            }
+            markets.push(Market {
+                city: shape.city.value,
+                state: shape.state.value,
+                aliases: shape.aliases.into_iter().map(|alias| alias.value).collect(),
+            });
+        }
+        markets
+    }
+
+    fn seasons(&mut self, shape: Option<At<Vec<SeasonShape>>>) -> ([Arc<Season>; 12], [f64; 12]) {
+        let nameless = Arc::new(Season {
+            name: "any".into(),
+            ttl_factor: 1.0,
+        });
+        let mut seasons = std::array::from_fn(|_| Arc::clone(&nameless));
+        let mut capacity = [1.0; 12];
+        let Some(shape) = shape else {
+            return (seasons, capacity);
+        };
+        let mut taken: [Option<Span>; 12] = [None; 12];
+        for entry in &shape.value {
+            let season = Arc::new(Season {
+                name: entry.name.as_str().into(),
+                ttl_factor: self.factor(&entry.ttl_factor, "a TTL factor"),
+            });
+            let factor = self.factor(&entry.capacity_factor, "a capacity factor");
+            for month in &entry.months {
+                let Some(at) = usize::from(month.value)
+                    .checked_sub(1)
+                    .filter(|at| *at < 12)
+                else {
+                    let message = format!("{} is not a month", month.value);
+                    self.report(
+                        Problem::new(month.span, message).expected("expected 1 (January) to 12"),
+                    );
+                    continue;
+                };
+                if let Some(first) = taken[at] {
+                    self.report(
+                        Problem::new(month.span, format!("month {} has two seasons", month.value))
+                            .also(first, "the other one"),
+                    );
+                }
+                taken[at] = Some(month.span);
+                seasons[at] = Arc::clone(&season);
+                capacity[at] = factor;
+            }
+        }
+        let without: Vec<_> = (1..=12)
+            .filter(|month| taken[month - 1].is_none())
+            .map(|month| month.to_string())
+            .collect();
+        if !without.is_empty() {
+            let what = if without.len() == 1 {
+                "month"
+            } else {
+                "months"
+            };
+            let message = format!("{what} {} without a season", without.join(", "));
+            self.report(
+                Problem::new(shape.span, message)
+                    .expected("expected every month from 1 to 12 once"),
+            );
+        }
+        (seasons, capacity)
+    }
+
+    fn guest_bands(&mut self, shape: Option<At<Vec<u32>>>) -> Vec<u32> {
+        let Some(bands) = shape else {
+            return Vec::new();
+        };
+        if !bands.is_sorted_by(|a, b| a < b) || bands.first() == Some(&0) {
+            self.report(
+                Problem::new(bands.span, "guest bands must rise")
+                    .expected("expected upper bounds from small to large, above 0"),
+            );
+        }
+        bands.value
+    }
+
+    fn nearness(&mut self, shapes: &[NearnessShape]) -> Vec<Nearness> {
+        for pair in shapes.windows(2) {
+            if pair[0].within_days.value >= pair[1].within_days.value {
+                self.report(
+                    Problem::new(pair[1].within_days.span, "the nearest must come first")
+                        .expected(format!("expected more than {}", pair[0].within_days.value))
+                        .also(pair[0].within_days.span, "the step before it"),
+                );
+            }
+        }
+        shapes
+            .iter()
+            .map(|step| Nearness {
+                days: step.within_days.value,
+                factor: self.factor(&step.ttl_factor, "a TTL factor"),
+            })
+            .collect()
+    }
+
+    fn jitter(&mut self, shape: Option<At<f64>>) -> f64 {
+        match shape {
+            None => DEFAULT_JITTER,
+            Some(jitter) if (0.0..1.0).contains(&jitter.value) => jitter.value,
+            Some(jitter) => {
+                let message = format!("the jitter cannot be {}", jitter.value);
+                self.report(
+                    Problem::new(jitter.span, message)
+                        .expected("expected a share from 0 to below 1, such as 0.1 for 10 %"),
+                );
+                DEFAULT_JITTER
+            }
+        }
+    }
+
+    fn vendor_ids(&mut self, shape: Option<At<String>>) -> regex::Regex {
+        let fallback =
+            || regex::Regex::new(DEFAULT_VENDOR_IDS).expect("the default pattern is one");
+        let Some(pattern) = shape else {
+            return fallback();
+        };
+        regex::Regex::new(&pattern).unwrap_or_else(|error| {
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ");
+            self.report(
+                Problem::new(pattern.span, format!("not a regular expression: {reason}"))
+                    .expected(format!("expected something like `{DEFAULT_VENDOR_IDS}`")),
+            );
+            fallback()
+        })
+    }
+}
+
+/// In place of a type that could not be read; it lives no time, so that it asks nothing of the
+/// log's retention.
+fn stand_in(name: &str) -> CacheType {
+    CacheType {
+        name: name.into(),
+        sharing: Sharing::Shared,
+        dimensions: Vec::new(),
+        ttl: Duration::ZERO,
+        stale_window: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        vendor_types: Vec::new(),
+        prompt_version: 0,
+        instructions: "".into(),
+    }
+}
+
+fn dimension(shape: DimensionShape) -> Dimension {
+    match shape {
+        DimensionShape::Vendors => Dimension::Vendors,
+        DimensionShape::VendorTypes => Dimension::VendorTypes,
+        DimensionShape::Style => Dimension::Style,
+        DimensionShape::Guests => Dimension::Guests,
+        DimensionShape::Wedding => Dimension::Wedding,
+        DimensionShape::Prompt => Dimension::Prompt,
+    }
+}

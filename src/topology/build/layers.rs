@@ -1,0 +1,117 @@
+//! The cache's layers.
+
+use secrecy::SecretString;
+
+use super::Build;
+use crate::topology::problem::{Problem, Span};
+use crate::topology::settings::{Breaker, Disk, Layers, Memory, Redis, RedisServer};
+use crate::topology::shape::{BreakerShape, DiskShape, LayersShape, RedisServerShape, RedisShape};
+use crate::topology::units::{At, ByteSize, Connection};
+
+impl Build<'_> {
+    pub(super) fn layers(&mut self, shape: LayersShape) -> Layers {
+        let layers = Layers {
+            memory: shape.memory.map(|memory| Memory {
+                size: self.size(&memory.size, "the memory layer"),
+            }),
+            disk: shape.disk.map(|disk| self.disk(disk)),
+            redis: shape.redis.and_then(|redis| self.redis(redis)),
+        };
+        let none = layers.memory.is_none() && layers.disk.is_none() && layers.redis.is_none();
+        let node = self.parsed.root.get("layers");
+        // A layer that could not be read is there all the same.
+        if none && node.is_none_or(|node| node.entries().is_empty()) {
+            let span = node.map_or(Span::default(), |node| node.span);
+            self.report(
+                Problem::new(span, "no layer: nothing is ever cached")
+                    .expected("expected at least one of `memory`, `disk`, `redis`")
+                    .warning(),
+            );
+        }
+        if layers.disk.is_none() && layers.redis.is_none() && layers.memory.is_some() {
+            let span = node.map_or(Span::default(), |node| node.span);
+            self.report(
+                Problem::new(
+                    span,
+                    "no durable layer: every restart buys its answers again",
+                )
+                .help("add `disk` or `redis`")
+                .warning(),
+            );
+        }
+        layers
+    }
+
+    fn disk(&mut self, shape: DiskShape) -> Disk {
+        let path = self.resolve(&shape.path);
+        if path.complete && path.text.is_empty() {
+            self.report(
+                Problem::new(shape.path.0.span, "an empty path").expected("expected a folder"),
+            );
+        }
+        Disk {
+            path: path.text.into(),
+            cache_size: self.size(&shape.cache_size, "the page cache"),
+            max_size: shape
+                .max_size
+                .map(|size| self.size(&size, "the disk layer")),
+        }
+    }
+
+    fn redis(&mut self, shape: RedisShape) -> Option<Redis> {
+        let server = match &shape.server {
+            RedisServerShape::Single(address) => {
+                self.redis_address(address).map(RedisServer::Single)
+            }
+            RedisServerShape::Cluster(nodes) => {
+                let nodes: Vec<_> = nodes
+                    .iter()
+                    .filter_map(|node| self.redis_address(node))
+                    .collect();
+                (!nodes.is_empty()).then_some(RedisServer::Cluster(nodes))
+            }
+        };
+        let connect_timeout = self.positive(&shape.connect_timeout, "a timeout");
+        let response_timeout = self.positive(&shape.response_timeout, "a timeout");
+        let breaker = self.breaker(&shape.breaker);
+        server.map(|server| Redis {
+            server,
+            connect_timeout,
+            response_timeout,
+            breaker,
+            key_prefix: shape.key_prefix,
+        })
+    }
+
+    /// `None` for an empty address: a variable without a value switches the layer off.
+    fn redis_address(&mut self, field: &Connection) -> Option<SecretString> {
+        let address = self.resolve(field);
+        if address.text.is_empty() {
+            return None;
+        }
+        if address.complete {
+            self.check_url(field, &address.text, &["redis", "rediss"]);
+        }
+        Some(address.text.into())
+    }
+
+    pub(super) fn breaker(&mut self, shape: &BreakerShape) -> Breaker {
+        self.count(&shape.failures, "the breaker's failures");
+        Breaker {
+            failures: shape.failures.value,
+            open_for: self.positive(&shape.open_for, "the breaker's pause"),
+        }
+    }
+
+    fn size(&mut self, size: &At<ByteSize>, what: &str) -> ByteSize {
+        /// Less holds hardly one answer.
+        const LEAST: ByteSize = ByteSize::kib(64);
+        if size.value < LEAST {
+            let message = format!("{what} cannot be as small as {}", size.value);
+            self.report(
+                Problem::new(size.span, message).expected(format!("expected at least {LEAST}")),
+            );
+        }
+        size.value
+    }
+}

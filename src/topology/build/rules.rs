@@ -1,0 +1,159 @@
+//! Invalidation rules: compiled by [`Rules::compile`], whose errors are put into their places.
+
+use std::sync::Arc;
+
+use super::Build;
+use crate::invalidation::condition::TextPosition;
+use crate::invalidation::rule::{RuleError, RuleField, RuleSpec, Rules, Scope, Selection};
+use crate::model::Catalog;
+use crate::topology::problem::{Problem, Span, nearest};
+use crate::topology::shape::{RuleShape, ScopeShape, TypesShape};
+use crate::topology::units::At;
+
+/// The changes of the wire contract; others are legal, but one that is nearly one of these is
+/// hardly meant.
+const KNOWN_CHANGES: [&str; 16] = [
+    "vendor.price_changed",
+    "vendor.availability_changed",
+    "vendor.menu_changed",
+    "vendor.portfolio_changed",
+    "vendor.details_changed",
+    "vendor.opened",
+    "vendor.closed",
+    "wedding.date_changed",
+    "wedding.location_changed",
+    "wedding.budget_changed",
+    "wedding.style_changed",
+    "wedding.guest_count_changed",
+    "wedding.preferences_changed",
+    "wedding.guest_list_changed",
+    "wedding.cancelled",
+    "wedding.deleted",
+];
+
+impl Build<'_> {
+    pub(super) fn rules(&mut self, shapes: Vec<RuleShape>, catalog: &Catalog) -> Arc<Rules> {
+        let specs: Vec<_> = shapes.iter().map(spec).collect();
+        for shape in &shapes {
+            self.check_trigger(&shape.on);
+        }
+        let rules = Rules::compile(&specs, catalog).unwrap_or_else(|errors| {
+            // Names of a section that cannot be read cannot be judged.
+            let known = self.names("cache_types").is_some();
+            for error in errors {
+                if known || error.field != RuleField::Types {
+                    let problem = self.rule_problem(&shapes, error);
+                    self.report(problem);
+                }
+            }
+            Rules::default()
+        });
+        rules.into()
+    }
+
+    fn check_trigger(&mut self, on: &At<String>) {
+        if KNOWN_CHANGES.contains(&on.as_str()) || on.ends_with(".*") {
+            return;
+        }
+        let near =
+            nearest(on, &KNOWN_CHANGES).filter(|near| strsim::damerau_levenshtein(near, on) <= 2);
+        if let Some(near) = near {
+            let message = format!("`{}` is no change that the contract names", on.value);
+            self.report(
+                Problem::new(on.span, message)
+                    .help(format!(
+                        "did you mean `{near}`? other names are legal, and match by name"
+                    ))
+                    .warning(),
+            );
+        }
+    }
+
+    fn rule_problem(&self, shapes: &[RuleShape], error: RuleError) -> Problem {
+        let shape = &shapes[error.index];
+        let mut also = None;
+        let span = match error.field {
+            RuleField::Name => {
+                also = shapes[..error.index]
+                    .iter()
+                    .find(|other| *other.name == *shape.name)
+                    .map(|other| other.name.span);
+                shape.name.span
+            }
+            RuleField::On => shape.on.span,
+            RuleField::Scope => shape.scope.span,
+            RuleField::Types => match (shape.types.as_ref(), error.item) {
+                (
+                    Some(At {
+                        value: TypesShape::Named(names),
+                        ..
+                    }),
+                    Some(item),
+                ) => names[item].span,
+                (Some(types), _) => types.span,
+                (None, _) => shape.name.span,
+            },
+            RuleField::When => shape.when.as_ref().map_or(shape.name.span, |when| {
+                condition_span(self.text, when, error.at)
+            }),
+        };
+        let mut problem = match also {
+            Some(first) => {
+                Problem::new(span, format!("two rules are called `{}`", shape.name.value))
+                    .also(first, "the other one")
+            }
+            None => Problem::new(span, error.message),
+        };
+        problem.expected = error.expected.map(|what| format!("expected {what}"));
+        problem.help = error.nearest.map(|near| format!("did you mean `{near}`?"));
+        problem
+    }
+}
+
+fn spec(shape: &RuleShape) -> RuleSpec {
+    RuleSpec {
+        name: shape.name.value.clone(),
+        on: shape.on.value.clone(),
+        cache_types: match shape.types.as_ref().map(|types| &types.value) {
+            None | Some(TypesShape::All) => Selection::All,
+            Some(TypesShape::Named(names)) => {
+                Selection::Named(names.iter().map(|name| name.value.clone()).collect())
+            }
+        },
+        scope: match shape.scope.value {
+            ScopeShape::Global => Scope::Global,
+            ScopeShape::Wedding => Scope::Wedding,
+            ScopeShape::User => Scope::User,
+            ScopeShape::Location => Scope::Location,
+            ScopeShape::Vendor => Scope::Vendor,
+            ScopeShape::VendorType => Scope::VendorType,
+        },
+        mode: shape.mode,
+        condition: shape.when.as_ref().map(|when| when.value.clone()),
+        active: shape.active,
+    }
+}
+
+/// A place in a condition as a place in the file. YAML folds and quotes text, so the words at the
+/// place are looked for, as many times as they stood in the condition before it.
+fn condition_span(text: &str, when: &At<String>, at: Option<TextPosition>) -> Span {
+    let place = at.and_then(|at| {
+        let (line, column) = (at.line.checked_sub(1)?, at.column.checked_sub(1)?);
+        let start: usize = when.split_inclusive('\n').take(line).map(str::len).sum();
+        let offset = start + when[start..].char_indices().nth(column)?.0;
+        let word = |c: char| !c.is_alphanumeric() && c != '_';
+        let len = when[offset..]
+            .find(word)
+            .filter(|len| *len > 0)
+            .unwrap_or(1);
+        let needle = when.get(offset..offset + len)?;
+        let before = when[..offset].matches(needle).count();
+        let source = text.get(when.span.start..)?;
+        let (found, _) = source.match_indices(needle).nth(before)?;
+        Some(Span {
+            start: when.span.start + found,
+            len,
+        })
+    });
+    place.unwrap_or(when.span)
+}

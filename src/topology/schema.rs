@@ -1,0 +1,37 @@
+//! The JSON Schema of topology files, for editors, and what the decoder knows from it.
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::decode::Required;
+use super::shape::TopologyFile;
+
+/// The schema as JSON text with a line end; draft-07, as editors read no newer.
+pub fn json() -> String {
+    let mut text = serde_json::to_string_pretty(&root()).expect("a schema is JSON");
+    text.push('\n');
+    text
+}
+
+fn root() -> Value {
+    let generator = SchemaSettings::draft07().for_deserialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<TopologyFile>();
+    schema.insert("title".to_owned(), "wedcache topology".into());
+    schema.to_value()
+}
+
+/// The required fields of every struct by its name: the top level is left to the builder, which
+/// knows of sections that are there but broken.
+pub(super) fn required_fields() -> Required {
+    let root = root();
+    let definitions = root.get("definitions").and_then(Value::as_object);
+    definitions
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, schema)| {
+            let fields = schema.get("required")?.as_array()?;
+            let fields = fields.iter().filter_map(Value::as_str).map(str::to_owned);
+            Some((name.clone(), fields.collect()))
+        })
+        .collect()
+}
