@@ -51,13 +51,21 @@ pub struct Parts {
     pub layers: Layers,
     pub table: Arc<TagTable>,
     pub lag: Arc<Lag>,
-    /// By the names that the cache types use.
-    pub providers: HashMap<Arc<str>, Arc<Ai>>,
+    /// Who is asked, by the name of the cache type.
+    pub models: HashMap<Arc<str>, Model>,
     pub clock: Clock,
     pub sink: Arc<dyn MetricSink>,
     pub metrics: Arc<Metrics>,
     /// Where flights fly.
     pub runtime: Handle,
+}
+
+/// Who answers a cache type's questions; types can share a client.
+#[derive(Clone)]
+pub struct Model {
+    pub ai: Arc<Ai>,
+    /// The longest answer, in the model's tokens.
+    pub max_tokens: u32,
 }
 
 pub struct Resolver {
