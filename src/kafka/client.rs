@@ -66,7 +66,10 @@ impl ClientOptions {
     /// Our settings of a client, then the user's.
     pub(super) fn config(&self, ours: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {
         let given = self.properties.keys().chain(self.secrets.keys());
-        if let Some(property) = given.into_iter().find(|name| RESERVED.contains(&name.as_str())) {
+        if let Some(property) = given
+            .into_iter()
+            .find(|name| RESERVED.contains(&name.as_str()))
+        {
             return Err(KafkaError::Reserved {
                 property: property.clone(),
             });
@@ -115,7 +118,10 @@ pub struct ClientCounters {
 
 impl ClientCounters {
     pub fn last_error(&self) -> Option<String> {
-        let last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         last.clone()
     }
 }
@@ -168,7 +174,9 @@ impl ClientContext for ClientLog {
         }
         self.counters.errors.fetch_add(1, Ordering::Relaxed);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.counters.all_brokers_down.fetch_add(1, Ordering::Relaxed);
+            self.counters
+                .all_brokers_down
+                .fetch_add(1, Ordering::Relaxed);
         }
         let mut last = self
             .counters
@@ -253,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_throttle_passes_the_first_and_counts_the_rest() {
-        let throttle = Throttle::new(Duration::from_secs(3600));
+        let throttle = Throttle::new(Duration::from_hours(1));
         assert_eq!(throttle.pass(), Some(0));
         assert_eq!((throttle.pass(), throttle.pass()), (None, None));
         assert_eq!(throttle.held.load(Ordering::Relaxed), 2);

@@ -64,7 +64,11 @@ mod tests {
             detail: "expected `,` at 7",
             place: &place,
         };
-        let fresh = TraceParent { trace_id: 1, span_id: 2, flags: 0 };
+        let fresh = TraceParent {
+            trace_id: 1,
+            span_id: 2,
+            flags: 0,
+        };
         headers(original.iter().copied(), &letter, fresh)
             .into_iter()
             .map(|(name, value)| {
@@ -78,7 +82,10 @@ mod tests {
     fn a_letters_headers_say_why_and_from_where() {
         let got = letter_headers(&[]);
         let want = [
-            ("traceparent", "00-00000000000000000000000000000001-0000000000000002-00"),
+            (
+                "traceparent",
+                "00-00000000000000000000000000000001-0000000000000002-00",
+            ),
             ("wedcache.reason", "unreadable_json"),
             ("wedcache.detail", "expected `,` at 7"),
             ("wedcache.topic", "wedsync.ai.queries"),
@@ -105,7 +112,10 @@ mod tests {
         assert_eq!(names[..4], ["tenant", "empty", "tenant", "traceparent"]);
         assert_eq!(got[1].1, "null");
         assert_eq!(got[3].1.as_bytes(), trace);
-        assert_eq!(names.iter().filter(|n| n.starts_with("wedcache.")).count(), 6);
+        assert_eq!(
+            names.iter().filter(|n| n.starts_with("wedcache.")).count(),
+            6
+        );
         assert_eq!(got[4].1, "unreadable_json");
     }
 }

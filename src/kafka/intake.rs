@@ -16,13 +16,13 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::watch;
 
+use super::KafkaError;
 use super::client::{ClientLog, ClientOptions};
 use super::poll::{Phase, PollThread};
 use super::rebalance::{Assigned, GroupContext, RebalanceTimes, Revoked, Shared};
 use super::record::InRecord;
 use super::stats::{IntakeStats, PartitionStats};
 use super::ticket::Ticket;
-use super::KafkaError;
 
 /// What is done with records. All methods run on the poll thread.
 pub trait Handler: Send {
@@ -185,7 +185,7 @@ impl Intake {
     /// Starts a member. A cluster that is away is waited for, with a warning now and then; only
     /// settings that librdkafka refuses are an error.
     pub fn spawn(
-        options: IntakeOptions,
+        options: &IntakeOptions,
         handler: impl Handler + 'static,
     ) -> Result<IntakeHandle, KafkaError> {
         let log = ClientLog::new(&options.client.client_id);
@@ -202,8 +202,18 @@ impl Intake {
             .subscribe(&topics)
             .map_err(|source| options.client.refused(source))?;
         let (phase, phases) = watch::channel(Phase::Running);
-        let thread = PollThread::new(consumer, handler, Arc::clone(&shared), options.limits, phase);
         let name = format!("poll {}", options.group);
+        let thread = PollThread::new(
+            consumer,
+            handler,
+            Arc::clone(&shared),
+            options.limits,
+            phase,
+        )
+        .map_err(|source| KafkaError::Thread {
+            name: name.clone(),
+            source,
+        })?;
         std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || thread.run())
@@ -231,7 +241,11 @@ impl IntakeHandle {
     pub async fn drained(&self, deadline: Instant) -> bool {
         let wait = async {
             let mut phases = self.phases.clone();
-            if phases.wait_for(|phase| *phase >= Phase::Stopped).await.is_err() {
+            if phases
+                .wait_for(|phase| *phase >= Phase::Stopped)
+                .await
+                .is_err()
+            {
                 // The poll thread is gone, so nothing is taken in either.
             }
             loop {
@@ -253,7 +267,10 @@ impl IntakeHandle {
         let mut phases = self.phases.clone();
         let closed = phases.wait_for(|phase| *phase == Phase::Closed);
         // An error says that the thread ended without closing: it panicked.
-        matches!(tokio::time::timeout_at(deadline.into(), closed).await, Ok(Ok(_)))
+        matches!(
+            tokio::time::timeout_at(deadline.into(), closed).await,
+            Ok(Ok(_))
+        )
     }
 
     /// Waits until the poll thread has ended, for whatever reason. Cancel safe.
@@ -297,8 +314,16 @@ impl IntakeHandle {
             .collect();
         let totals = &self.shared.totals;
         let log = &self.shared.log.counters;
-        let counters = *self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let fatal = self.shared.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = *self
+            .shared
+            .counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let fatal = self
+            .shared
+            .fatal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         IntakeStats {
             oldest_unfinished: partitions
                 .iter()

@@ -15,14 +15,21 @@ struct Tickets {
 impl Handler for Tickets {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         assert_eq!(ticket.offset(), record.offset());
-        assert_eq!(record.value().unwrap(), record.offset().to_string().as_bytes());
+        assert_eq!(
+            record.value().unwrap(),
+            record.offset().to_string().as_bytes()
+        );
         // The test may be over already.
         self.tickets.send(ticket).ok();
     }
 
     fn assigned(&mut self, partitions: &[Assigned]) {
         let mut told = self.told.lock().unwrap();
-        told.extend(partitions.iter().map(|p| format!("+{}@{:?}", p.partition, p.next_offset)));
+        told.extend(
+            partitions
+                .iter()
+                .map(|p| format!("+{}@{:?}", p.partition, p.next_offset)),
+        );
     }
 
     fn revoked(&mut self, partitions: &[Revoked]) {
@@ -48,8 +55,12 @@ impl Member {
             tickets: sender,
             told: Arc::clone(&told),
         };
-        let handle = Intake::spawn(options, handler).unwrap();
-        Self { handle, tickets, told }
+        let handle = Intake::spawn(&options, handler).unwrap();
+        Self {
+            handle,
+            tickets,
+            told,
+        }
     }
 
     #[track_caller]
@@ -57,7 +68,12 @@ impl Member {
         (0..count)
             .map(|n| {
                 let ticket = self.tickets.recv_timeout(PATIENCE);
-                ticket.unwrap_or_else(|_| panic!("record {n} of {count} did not come: {:?}", self.handle.stats()))
+                ticket.unwrap_or_else(|_| {
+                    panic!(
+                        "record {n} of {count} did not come: {:?}",
+                        self.handle.stats()
+                    )
+                })
             })
             .collect()
     }
@@ -76,9 +92,9 @@ fn offsets(tickets: &[Ticket]) -> Vec<i64> {
     tickets.iter().map(Ticket::offset).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_repeats_only_what_was_unfinished() {
-    let cluster = Cluster::new(&[(TOPIC, 1)]);
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, 20).await;
     let first = Member::start(&cluster, "a", |_| {});
     let mut open = Vec::new();
@@ -91,7 +107,10 @@ async fn a_restart_repeats_only_what_was_unfinished() {
     }
     eventually("a commit", || first.handle.stats().counters.commits > 0);
     let stats = first.handle.stats();
-    assert_eq!((stats.in_flight_records, stats.partitions[0].next_offset), (3, 5));
+    assert_eq!(
+        (stats.in_flight_records, stats.partitions[0].next_offset),
+        (3, 5)
+    );
     assert_eq!(first.told(), ["+0@None"]);
     first.end().await;
     assert_eq!(cluster.committed("g", TOPIC), Some(5));
@@ -101,45 +120,70 @@ async fn a_restart_repeats_only_what_was_unfinished() {
     let again = second.take(3);
     assert_eq!(offsets(&again), [5, 6, 11]);
     again.into_iter().for_each(Ticket::finish);
-    eventually("the whole is committed", || cluster.committed("g", TOPIC) == Some(20));
+    eventually("the whole is committed", || {
+        cluster.committed("g", TOPIC) == Some(20)
+    });
     let stats = second.handle.stats();
     assert_eq!((stats.counters.skipped, stats.counters.abandoned), (12, 0));
     assert_eq!(second.told(), ["+0@Some(5)"]);
-    assert!(second.end().await.try_recv().is_err(), "nothing else was repeated");
+    assert!(
+        second.end().await.try_recv().is_err(),
+        "nothing else was repeated"
+    );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_waits_for_every_ticket_and_takes_in_nothing_new() {
-    let cluster = Cluster::new(&[(TOPIC, 1)]);
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, 3).await;
     let member = Member::start(&cluster, "a", |_| {});
     let mut tickets = member.take(3);
     member.handle.stop_intake();
-    assert!(!member.handle.drained(Instant::now() + Duration::from_millis(200)).await);
+    assert!(
+        !member
+            .handle
+            .drained(Instant::now() + Duration::from_millis(200))
+            .await
+    );
     let last = tickets.pop();
     tickets.into_iter().for_each(Ticket::finish);
     let worker = std::thread::spawn(move || last.into_iter().for_each(Ticket::finish));
     assert!(member.handle.drained(Instant::now() + PATIENCE).await);
     worker.join().unwrap();
     cluster.fill(TOPIC, 0, 1).await;
-    assert!(member.end().await.try_recv().is_err(), "a record after the stop");
+    assert!(
+        member.end().await.try_recv().is_err(),
+        "a record after the stop"
+    );
     assert_eq!(cluster.committed("g", TOPIC), Some(3));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn intake_pauses_at_its_limit_and_goes_on_at_half_of_it() {
-    let cluster = Cluster::new(&[(TOPIC, 1)]);
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, 50).await;
     let member = Member::start(&cluster, "a", |o| o.limits.in_flight_records = 10);
     let mut open = member.take(10);
     eventually("a pause", || member.handle.stats().paused);
-    eventually("the partition pauses", || member.handle.stats().partitions[0].paused);
+    eventually("the partition pauses", || {
+        member.handle.stats().partitions[0].paused
+    });
     open.drain(..4).for_each(Ticket::finish);
-    assert!(member.tickets.recv_timeout(Duration::from_millis(300)).is_err(), "6 are above half");
+    assert!(
+        member
+            .tickets
+            .recv_timeout(Duration::from_millis(300))
+            .is_err(),
+        "6 are above half"
+    );
     assert!(member.handle.stats().paused);
     open.drain(..1).for_each(Ticket::finish);
     open.extend(member.take(5));
-    assert_eq!(offsets(&open), (5..15).collect::<Vec<_>>(), "nothing is lost or repeated by a pause");
+    assert_eq!(
+        offsets(&open),
+        (5..15).collect::<Vec<_>>(),
+        "nothing is lost or repeated by a pause"
+    );
     let mut seen = 15;
     while seen < 50 {
         open.drain(..).for_each(Ticket::finish);
@@ -150,13 +194,15 @@ async fn intake_pauses_at_its_limit_and_goes_on_at_half_of_it() {
     }
     assert!(member.handle.stats().counters.pauses >= 2);
     open.into_iter().for_each(Ticket::finish);
-    eventually("all is committed", || cluster.committed("g", TOPIC) == Some(50));
+    eventually("all is committed", || {
+        cluster.committed("g", TOPIC) == Some(50)
+    });
     member.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_waits_for_work_in_flight_and_commits_it() {
-    let cluster = Cluster::new(&[(TOPIC, 2)]);
+    let cluster = Cluster::new(&[(TOPIC, 2)]).await;
     for partition in [0, 1] {
         cluster.fill(TOPIC, partition, 2).await;
     }
@@ -167,23 +213,33 @@ async fn a_revocation_waits_for_work_in_flight_and_commits_it() {
     eventually("a drain", || first.handle.stats().partitions.len() == 1);
     assert!(second.tickets.try_recv().is_err());
     open.into_iter().for_each(Ticket::finish);
-    eventually("the second member owns one", || second.handle.stats().partitions.len() == 1);
+    eventually("the second member owns one", || {
+        second.handle.stats().partitions.len() == 1
+    });
     let stats = first.handle.stats();
-    assert_eq!((stats.counters.drain_timeouts, stats.counters.finished_late), (0, 0));
+    assert_eq!(
+        (stats.counters.drain_timeouts, stats.counters.finished_late),
+        (0, 0)
+    );
     assert_eq!((stats.counters.finished, stats.counters.revoked), (4, 1));
     let next = second.handle.stats().partitions[0].next_offset;
-    assert_eq!(next, 2, "the new owner starts after what was finished during the drain");
+    assert_eq!(
+        next, 2,
+        "the new owner starts after what was finished during the drain"
+    );
     first.end().await;
     second.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_finishes_after_the_drains_deadline_is_repeated_by_the_new_owner() {
-    let cluster = Cluster::new(&[(TOPIC, 2)]);
+    let cluster = Cluster::new(&[(TOPIC, 2)]).await;
     for partition in [0, 1] {
         cluster.fill(TOPIC, partition, 1).await;
     }
-    let first = Member::start(&cluster, "a", |o| o.drain_timeout = Duration::from_millis(50));
+    let first = Member::start(&cluster, "a", |o| {
+        o.drain_timeout = Duration::from_millis(50);
+    });
     let open = first.take(2);
     let second = Member::start(&cluster, "b", |_| {});
     let repeated = second.take(1).remove(0);
@@ -194,23 +250,37 @@ async fn what_finishes_after_the_drains_deadline_is_repeated_by_the_new_owner() 
     assert_eq!((counters.finished, counters.finished_late), (1, 1));
     assert!(first.told().contains(&format!("-{moved}")));
     let stats = second.handle.stats();
-    assert_eq!(stats.partitions[0].next_offset, 0, "the late finish moved nothing");
+    assert_eq!(
+        stats.partitions[0].next_offset, 0,
+        "the late finish moved nothing"
+    );
     repeated.finish();
-    eventually("the new owner commits", || second.handle.stats().partitions[0].next_offset == 1);
+    eventually("the new owner commits", || {
+        second.handle.stats().partitions[0].next_offset == 1
+    });
     first.end().await;
     second.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_is_away_is_waited_for() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = dead.local_addr().unwrap().to_string();
     drop(dead);
-    let options = IntakeOptions::new(ClientOptions::new(address, "a"), "g", vec![TOPIC.to_owned()]);
+    let options = IntakeOptions::new(
+        ClientOptions::new(address, "a"),
+        "g",
+        vec![TOPIC.to_owned()],
+    );
     let (sender, tickets) = channel();
-    let handler = Tickets { tickets: sender, told: Arc::default() };
-    let handle = Intake::spawn(options, handler).unwrap();
-    eventually("trouble is told", || handle.stats().counters.all_brokers_down > 0);
+    let handler = Tickets {
+        tickets: sender,
+        told: Arc::default(),
+    };
+    let handle = Intake::spawn(&options, handler).unwrap();
+    eventually("trouble is told", || {
+        handle.stats().counters.all_brokers_down > 0
+    });
     assert!(handle.is_running() && handle.stats().last_error.is_some());
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
     assert!(tickets.try_recv().is_err());
@@ -219,9 +289,17 @@ async fn a_cluster_that_is_away_is_waited_for() {
 #[test]
 fn settings_that_librdkafka_refuses_are_an_error_at_the_start() {
     let mut client = ClientOptions::new("localhost:1", "a");
-    client.properties.insert("no.such.property".into(), "1".into());
+    client
+        .properties
+        .insert("no.such.property".into(), "1".into());
     let (sender, _tickets) = channel();
-    let handler = Tickets { tickets: sender, told: Arc::default() };
-    let error = Intake::spawn(IntakeOptions::new(client, "g", vec![]), handler).unwrap_err();
-    assert!(matches!(error, KafkaError::Settings { .. }) && !error.retry(), "{error}");
+    let handler = Tickets {
+        tickets: sender,
+        told: Arc::default(),
+    };
+    let error = Intake::spawn(&IntakeOptions::new(client, "g", vec![]), handler).unwrap_err();
+    assert!(
+        matches!(error, KafkaError::Settings { .. }) && !error.retry(),
+        "{error}"
+    );
 }

@@ -87,7 +87,9 @@ impl Lane {
         if begin == Begin::New {
             state.in_flight += 1;
             self.totals.records.fetch_add(1, Ordering::Relaxed);
-            self.totals.bytes.fetch_add(u64::from(bytes), Ordering::Relaxed);
+            self.totals
+                .bytes
+                .fetch_add(u64::from(bytes), Ordering::Relaxed);
         }
         begin
     }
@@ -113,7 +115,9 @@ impl Lane {
         if empty {
             self.drained.notify_all();
         }
-        self.totals.bytes.fetch_sub(u64::from(bytes), Ordering::Relaxed);
+        self.totals
+            .bytes
+            .fetch_sub(u64::from(bytes), Ordering::Relaxed);
         if self.totals.records.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.totals.empty.notify_waiters();
         }

@@ -262,18 +262,36 @@ mod tests {
     fn metadata_of_others_and_damaged_metadata_claim_nothing() {
         let (text, _) = encode(10, &runs_from(10, &[(2, 3)]), MAX_LEN);
         assert_eq!(decode(11, &text), Err(Unreadable::Corrupt));
-        assert_eq!(decode(10, &text[..text.len() - 1]), Err(Unreadable::Corrupt));
-        for foreign in ["flink-42", "wc2r00000AB", "wc1", "wc1xAAAAAA", "wc1rä", "{}"] {
+        assert_eq!(
+            decode(10, &text[..text.len() - 1]),
+            Err(Unreadable::Corrupt)
+        );
+        for foreign in [
+            "flink-42",
+            "wc2r00000AB",
+            "wc1",
+            "wc1xAAAAAA",
+            "wc1rä",
+            "{}",
+        ] {
             assert_eq!(decode(10, foreign), Err(Unreadable::Foreign), "{foreign}");
         }
     }
 
     #[test]
     fn scattered_offsets_take_a_bit_each_and_long_runs_a_few_characters() {
-        let scattered: Vec<_> = (0..3000).map(|n| Run { first: 2 * n + 1, end: 2 * n + 2 }).collect();
+        let scattered: Vec<_> = (0..3000)
+            .map(|n| Run {
+                first: 2 * n + 1,
+                end: 2 * n + 2,
+            })
+            .collect();
         let (text, cut) = encode(0, &scattered, MAX_LEN);
         assert_eq!((text.len(), cut), (HEAD_LEN + 1000, false));
-        let long = [Run { first: 1, end: 40_000_000 }];
+        let long = [Run {
+            first: 1,
+            end: 40_000_000,
+        }];
         assert!(encode(0, &long, MAX_LEN).0.len() < 20);
     }
 }

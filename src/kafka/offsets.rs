@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::metadata::{self, MAX_LEN, Run};
 pub use super::metadata::Unreadable;
+use super::metadata::{self, MAX_LEN, Run};
 
 /// Intake stops where the finished offsets above the gap need more metadata than this.
 const FULL_LEN: usize = MAX_LEN / 4 * 3;
@@ -96,14 +96,23 @@ impl Tracker {
         }
         let known = self.already_finished(offset);
         self.next_intake = offset + 1;
-        while self.restored.front().is_some_and(|run| run.end <= self.next_intake) {
+        while self
+            .restored
+            .front()
+            .is_some_and(|run| run.end <= self.next_intake)
+        {
             self.restored.pop_front();
         }
         if known {
             self.changed |= self.slots.is_empty();
             return Begin::AlreadyFinished;
         }
-        self.slots.push_back(Slot { offset, at, bytes, finished: false });
+        self.slots.push_back(Slot {
+            offset,
+            at,
+            bytes,
+            finished: false,
+        });
         self.unfinished += 1;
         self.unfinished_bytes += u64::from(bytes);
         Begin::New
@@ -149,7 +158,11 @@ impl Tracker {
         let next_offset = self.next_offset();
         let runs: Vec<Run> = self.finished_runs().collect();
         let (metadata, truncated) = metadata::encode(next_offset, &runs, MAX_LEN);
-        Some(Commit { next_offset, metadata, truncated })
+        Some(Commit {
+            next_offset,
+            metadata,
+            truncated,
+        })
     }
 
     /// The last commit did not arrive: [`Tracker::next_commit`] offers the state again.
@@ -159,7 +172,9 @@ impl Tracker {
 
     /// The lowest offset that is not finished.
     pub fn next_offset(&self) -> i64 {
-        self.slots.front().map_or(self.next_intake, |slot| slot.offset)
+        self.slots
+            .front()
+            .map_or(self.next_intake, |slot| slot.offset)
     }
 
     /// One past the highest offset taken in.
@@ -209,7 +224,10 @@ impl Tracker {
             .map(|slot| (slot.offset, slot.offset + 1))
             .chain(std::iter::once((self.next_intake, self.next_intake)))
             .filter_map(move |(open, after)| {
-                let run = Run { first: at, end: open };
+                let run = Run {
+                    first: at,
+                    end: open,
+                };
                 at = after;
                 (run.first < run.end).then_some(run)
             });
@@ -222,7 +240,10 @@ impl Tracker {
             loop {
                 match (all.next(), waiting) {
                     (Some(run), Some(before)) if run.first <= before.end => {
-                        waiting = Some(Run { first: before.first, end: run.end });
+                        waiting = Some(Run {
+                            first: before.first,
+                            end: run.end,
+                        });
                     }
                     (next, Some(before)) => {
                         waiting = next;

@@ -48,7 +48,8 @@ impl Naive {
 
     fn take(&mut self, tracker: &mut Tracker, gap: i64) {
         if self.read == self.log.len() {
-            self.log.push(self.log.last().map_or(gap - 1, |last| last + gap));
+            self.log
+                .push(self.log.last().map_or(gap - 1, |last| last + gap));
         }
         let offset = self.log[self.read];
         self.read += 1;
@@ -58,7 +59,10 @@ impl Naive {
             self.open.insert(offset);
             Begin::New
         };
-        assert_eq!(tracker.already_finished(offset), expect == Begin::AlreadyFinished);
+        assert_eq!(
+            tracker.already_finished(offset),
+            expect == Begin::AlreadyFinished
+        );
         assert_eq!(tracker.begin(offset, 10, Instant::now()), expect);
     }
 
@@ -67,10 +71,19 @@ impl Naive {
             return;
         };
         if let Some(open) = self.open.first() {
-            assert_eq!(commit.next_offset, *open, "the prefix ends at the first unfinished one");
+            assert_eq!(
+                commit.next_offset, *open,
+                "the prefix ends at the first unfinished one"
+            );
         }
-        for offset in self.log[..self.read].iter().filter(|o| **o < commit.next_offset) {
-            assert!(self.finished.contains(offset), "{offset} was committed past");
+        for offset in self.log[..self.read]
+            .iter()
+            .filter(|o| **o < commit.next_offset)
+        {
+            assert!(
+                self.finished.contains(offset),
+                "{offset} was committed past"
+            );
         }
         assert!(!commit.truncated);
         self.committed = (commit.next_offset, self.finished.clone(), commit.metadata);
@@ -172,7 +185,11 @@ fn intake_stops_before_the_metadata_is_full_and_goes_on_when_the_gap_closes() {
         offset += 2;
     }
     let commit = tracker.next_commit().unwrap();
-    assert!((3000..=MAX_LEN).contains(&commit.metadata.len()), "{}", commit.metadata.len());
+    assert!(
+        (3000..=MAX_LEN).contains(&commit.metadata.len()),
+        "{}",
+        commit.metadata.len()
+    );
     assert!(!commit.truncated && commit.next_offset == 0 && offset > 15_000);
     let mut open = 0;
     while !tracker.intake_easy() {
@@ -214,6 +231,10 @@ fn what_an_earlier_assignment_finished_survives_commits_before_it_is_reached() {
     let commit = second.next_commit().unwrap();
     let (third, _) = Tracker::restore(commit.next_offset, &commit.metadata);
     let finished: BTreeMap<_, _> = (1..11).map(|o| (o, third.already_finished(o))).collect();
-    let yes: Vec<_> = finished.iter().filter(|(_, f)| **f).map(|(o, _)| *o).collect();
+    let yes: Vec<_> = finished
+        .iter()
+        .filter(|(_, f)| **f)
+        .map(|(o, _)| *o)
+        .collect();
     assert_eq!((commit.next_offset, yes), (1, vec![4, 5, 6, 9]));
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::watch;
 
+use super::committer::{self, Commits};
 use super::intake::{Handler, Limits};
 use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
@@ -24,8 +26,6 @@ const POLL_WAIT: Duration = Duration::from_millis(50);
 const PAUSED_WAIT: Duration = Duration::from_millis(2);
 /// So many records are taken in before limits, commits and commands are looked at.
 const BATCH_RECORDS: usize = 256;
-/// After this time a commit without an answer no longer keeps the next one back.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How far the poll thread has come with its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +38,12 @@ pub(super) enum Phase {
 }
 
 pub(super) struct PollThread<H> {
-    pub(super) consumer: BaseConsumer<GroupContext>,
-    pub(super) handler: H,
-    pub(super) shared: Arc<Shared>,
-    pub(super) limits: Limits,
-    pub(super) phase: watch::Sender<Phase>,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    committer: JoinHandle<()>,
+    handler: H,
+    shared: Arc<Shared>,
+    limits: Limits,
+    phase: watch::Sender<Phase>,
     lanes: Vec<Arc<Lane>>,
     epoch: u64,
     /// Where the last record's lane was; the next record is mostly of the same.
@@ -53,15 +54,22 @@ pub(super) struct PollThread<H> {
 }
 
 impl<H: Handler> PollThread<H> {
+    /// Starts the committing thread too.
     pub(super) fn new(
         consumer: BaseConsumer<GroupContext>,
         handler: H,
         shared: Arc<Shared>,
         limits: Limits,
         phase: watch::Sender<Phase>,
-    ) -> Self {
-        Self {
+    ) -> std::io::Result<Self> {
+        let consumer = Arc::new(consumer);
+        let (its_consumer, its_desk) = (Arc::clone(&consumer), Arc::clone(&shared));
+        let committer = std::thread::Builder::new()
+            .name("commit".to_owned())
+            .spawn(move || committer::run(&its_desk, &its_consumer))?;
+        Ok(Self {
             consumer,
+            committer,
             handler,
             shared,
             limits,
@@ -71,7 +79,7 @@ impl<H: Handler> PollThread<H> {
             last_lane: 0,
             full_lanes: Vec::new(),
             last_commit: Instant::now(),
-        }
+        })
     }
 
     /// Until it is told to close, or the client fails for good.
@@ -145,13 +153,13 @@ impl<H: Handler> PollThread<H> {
     /// would make librdkafka fetch from a stale position, so the flag of each lane is exact.
     fn regulate(&mut self) {
         let stopped = self.shared.stop.load(Ordering::Relaxed);
-        let held = self.shared.paused.load(Ordering::Relaxed);
-        let hold = if held {
+        let was_held = self.shared.paused.load(Ordering::Relaxed);
+        let hold = if was_held {
             !self.limits.relaxed(&self.shared)
         } else {
             self.limits.reached(&self.shared)
         };
-        if hold != held {
+        if hold != was_held {
             self.shared.paused.store(hold, Ordering::Relaxed);
             self.shared.count(|c| c.pauses += u64::from(hold));
         }
@@ -162,9 +170,8 @@ impl<H: Handler> PollThread<H> {
             }
         }
         let full = &self.full_lanes;
-        let wanted = |lane: &Arc<Lane>| {
-            stopped || hold || full.iter().any(|other| Arc::ptr_eq(other, lane))
-        };
+        let wanted =
+            |lane: &Arc<Lane>| stopped || hold || full.iter().any(|other| Arc::ptr_eq(other, lane));
         let (mut to_pause, mut to_resume) = (Vec::new(), Vec::new());
         for lane in &self.lanes {
             let paused = lane.paused.load(Ordering::Relaxed);
@@ -193,28 +200,18 @@ impl<H: Handler> PollThread<H> {
             return;
         }
         match self.consumer.pause(&list_of(lanes.iter().copied())) {
-            Ok(()) => lanes.iter().for_each(|lane| lane.paused.store(true, Ordering::Relaxed)),
+            Ok(()) => lanes
+                .iter()
+                .for_each(|lane| lane.paused.store(true, Ordering::Relaxed)),
             Err(error) => tracing::error!(%error, "cannot pause partitions"),
         }
     }
 
     fn commit_if_due(&mut self) {
-        let since = self.last_commit.elapsed();
-        let waiting = self.shared.commit_waiting.load(Ordering::Relaxed);
-        if since < self.limits.commit_interval || (waiting && since < COMMIT_PATIENCE) {
-            return;
+        if self.last_commit.elapsed() >= self.limits.commit_interval && self.shared.desk.is_free() {
+            self.last_commit = Instant::now();
+            self.shared.desk.leave(commits_of(&self.lanes));
         }
-        self.last_commit = Instant::now();
-        self.commit(CommitMode::Async);
-    }
-
-    fn commit(&self, mode: CommitMode) {
-        let commits: Vec<_> = self
-            .lanes
-            .iter()
-            .filter_map(|lane| lane.next_commit().map(|commit| (Arc::clone(lane), commit)))
-            .collect();
-        self.shared.commit(&self.consumer, &commits, mode);
     }
 
     fn is_sound(&self) -> bool {
@@ -225,8 +222,24 @@ impl<H: Handler> PollThread<H> {
     /// Commits what is finished and leaves the group. Dropping the consumer revokes what is left,
     /// which fences it; the handler is told.
     fn close(self) {
-        self.commit(CommitMode::Sync);
-        let Self { consumer, mut handler, shared, phase, .. } = self;
+        // The committing thread must be gone before the consumer is: its last owner closes it,
+        // and only here can that serve the callbacks.
+        self.shared.desk.close();
+        let Self {
+            consumer,
+            committer,
+            lanes,
+            mut handler,
+            shared,
+            phase,
+            ..
+        } = self;
+        if committer.join().is_err() {
+            tracing::error!("the committing thread panicked");
+        }
+        // What was left there and not sent is offered again.
+        shared.desk.clear(Instant::now());
+        shared.commit(&consumer, &commits_of(&lanes));
         let context = Arc::clone(consumer.context());
         drop(consumer);
         for lane in shared.lanes().drain(..) {
@@ -258,14 +271,17 @@ struct Rest<'a, H> {
 
 impl<'a, H: Handler> Rest<'a, H> {
     fn take_in(&mut self, message: &BorrowedMessage<'_>) -> Intake {
-        let late;
+        let found;
         let lane = if let Some(lane) = self.lane_of(message) {
             lane
         } else if let Some(lane) = self.late_lane_of(message) {
-            late = lane;
-            &late
+            found = lane;
+            &found
         } else {
-            tracing::debug!(topic = message.topic(), "a record of a partition that is not ours");
+            tracing::debug!(
+                topic = message.topic(),
+                "a record of a partition that is not ours"
+            );
             return Intake::LanesChanged;
         };
         // Once intake is stopped nothing is handed over; the record stays uncommitted.
@@ -276,7 +292,8 @@ impl<'a, H: Handler> Rest<'a, H> {
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
         match lane.begin(record.offset(), bytes, Instant::now()) {
             Begin::New => {
-                self.handler.record(&record, Ticket::new(lane, record.offset(), bytes));
+                self.handler
+                    .record(&record, Ticket::new(lane, record.offset(), bytes));
                 Intake::Taken
             }
             Begin::AlreadyFinished => {
@@ -295,13 +312,17 @@ impl<'a, H: Handler> Rest<'a, H> {
             "the partition went back; reading it anew from here"
         );
         let tracker = Tracker::new(record.offset());
-        let lane = self.shared.new_lane(Arc::clone(&old.topic), old.partition, tracker);
-        lane.paused.store(old.paused.load(Ordering::Relaxed), Ordering::Relaxed);
+        let lane = self
+            .shared
+            .new_lane(Arc::clone(&old.topic), old.partition, tracker);
+        lane.paused
+            .store(old.paused.load(Ordering::Relaxed), Ordering::Relaxed);
         self.shared.replace(old, &lane);
         self.shared.count(|c| c.rewinds += 1);
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
         lane.begin(record.offset(), bytes, Instant::now());
-        self.handler.record(record, Ticket::new(&lane, record.offset(), bytes));
+        self.handler
+            .record(record, Ticket::new(&lane, record.offset(), bytes));
         Intake::LanesChanged
     }
 
@@ -310,7 +331,10 @@ impl<'a, H: Handler> Rest<'a, H> {
             return None;
         }
         let lanes = self.lanes;
-        if !lanes.get(*self.last_lane).is_some_and(|lane| is_of(lane, message)) {
+        if !lanes
+            .get(*self.last_lane)
+            .is_some_and(|lane| is_of(lane, message))
+        {
             *self.last_lane = lanes.iter().position(|lane| is_of(lane, message))?;
         }
         lanes.get(*self.last_lane)
@@ -339,4 +363,11 @@ impl<'a, H: Handler> Rest<'a, H> {
 
 fn is_of(lane: &Lane, message: &BorrowedMessage<'_>) -> bool {
     lane.partition == message.partition() && *lane.topic == *message.topic()
+}
+
+fn commits_of(lanes: &[Arc<Lane>]) -> Commits {
+    lanes
+        .iter()
+        .filter_map(|lane| lane.next_commit().map(|commit| (Arc::clone(lane), commit)))
+        .collect()
 }

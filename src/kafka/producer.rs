@@ -120,7 +120,10 @@ impl<'a> OutRecord<'a> {
             let mut text = [0_u8; 55];
             if write!(&mut text[..], "{trace}").is_ok() {
                 let value = Some(&text[..]);
-                headers = headers.insert(Header { key: TraceParent::HEADER, value });
+                headers = headers.insert(Header {
+                    key: TraceParent::HEADER,
+                    value,
+                });
             }
         }
         for &(key, value) in self.headers {
@@ -240,7 +243,6 @@ impl Output {
     }
 
     /// Puts a record into the queue; never waits. Key and value are copied.
-    #[expect(clippy::result_large_err, reason = "the refused ticket goes back by value, unboxed")]
     pub fn send(&self, record: &OutRecord<'_>, delivery: Delivery) -> Result<(), Refused> {
         let base = BaseRecord {
             topic: record.topic,
@@ -265,7 +267,6 @@ impl Output {
 
     /// Like [`Output::send`], for poll threads: waits up to `wait` for room in the queue and
     /// serves delivery reports meanwhile.
-    #[expect(clippy::result_large_err, reason = "the refused ticket goes back by value, unboxed")]
     pub fn send_or_wait(
         &self,
         record: &OutRecord<'_>,

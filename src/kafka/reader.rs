@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::client::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError as LibraryError, KafkaResult};
@@ -66,16 +66,28 @@ pub enum ReaderEvent {
     /// Reading begins at `log_start`. `log_end` is the end at this moment: the first
     /// [`ReaderEvent::CaughtUp`] after it is at or past it. Comes again after
     /// [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], and then everything is read anew.
-    Started { log_start: i64, log_end: i64 },
+    Started {
+        log_start: i64,
+        log_end: i64,
+    },
     Record(LogRecord),
     /// Everything below this offset was told; also moves over offsets that hold no record.
     Position(i64),
     /// Like [`ReaderEvent::Position`], and there was nothing more.
-    CaughtUp { position: i64 },
+    CaughtUp {
+        position: i64,
+    },
     /// Where the log starts and ends, now and then: for the lag, and for stamps below the start.
-    Ends { log_start: i64, log_end: i64 },
+    Ends {
+        log_start: i64,
+        log_end: i64,
+    },
     /// `position` is outside the log: records may have been missed, or the topic was made anew.
-    Truncated { position: i64, log_start: i64, log_end: i64 },
+    Truncated {
+        position: i64,
+        log_start: i64,
+        log_end: i64,
+    },
     /// The topic or partition does not exist (any more).
     Gone,
 }
@@ -249,9 +261,15 @@ impl<F: Follow> ReaderThread<F> {
                     // The end was asked for before the partition was assigned, so an end of
                     // partition cannot lie below it, whatever the last record was.
                     let read = self.position().unwrap_or(run.position).max(run.position);
-                    run.position = if run.caught_up { read } else { read.max(run.log_end) };
+                    run.position = if run.caught_up {
+                        read
+                    } else {
+                        read.max(run.log_end)
+                    };
                     run.caught_up = true;
-                    run.events.push(ReaderEvent::CaughtUp { position: run.position });
+                    run.events.push(ReaderEvent::CaughtUp {
+                        position: run.position,
+                    });
                     return;
                 }
                 Some(Err(error)) => self.see_error(run, &error),
@@ -272,14 +290,24 @@ impl<F: Follow> ReaderThread<F> {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             let (log_start, log_end) = self.ends().unwrap_or((-1, -1));
-            tracing::warn!(topic = self.options.topic, position = run.position, log_start, log_end, "the position is outside the log");
+            tracing::warn!(
+                topic = self.options.topic,
+                position = run.position,
+                log_start,
+                log_end,
+                "the position is outside the log"
+            );
             run.events.push(ReaderEvent::Truncated {
                 position: run.position,
                 log_start,
                 log_end,
             });
             run.again = true;
-        } else if is_unknown(code) && self.ends().is_err_and(|e| is_unknown(e.rdkafka_error_code())) {
+        } else if is_unknown(code)
+            && self
+                .ends()
+                .is_err_and(|e| is_unknown(e.rdkafka_error_code()))
+        {
             // The next run tells that it is gone, and waits for it.
             run.again = true;
         } else {
