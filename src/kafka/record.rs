@@ -67,7 +67,7 @@ impl<'a> InRecord<'a> {
     /// All headers in order. Those whose name is not UTF-8 are left out.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let headers = self.message.headers();
-        let count = headers.map_or(0, |headers| headers.count());
+        let count = headers.map_or(0, rdkafka::message::Headers::count);
         (0..count).filter_map(move |index| header_at(headers?, index))
     }
 
