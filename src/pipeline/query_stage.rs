@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use super::Held;
 use super::outputs::{Letter, Original, Outputs, send_patiently};
 use super::query::{AnswerWriter, QueryReader, Taken};
 use crate::backoff::{Backoff, Policy};
@@ -31,6 +32,7 @@ pub struct QueryParts {
     pub runtime: Handle,
     /// The tasks of queries that wait.
     pub waiting: TaskTracker,
+    pub held: Arc<Held>,
 }
 
 /// One poll thread's half.
@@ -253,7 +255,10 @@ impl Parked {
     }
 
     async fn resolve(self, parts: &QueryParts, schema_id: u32, ticket: Ticket) {
-        let reject = match learn_schema(parts.registry.as_deref(), schema_id).await {
+        parts.held.hold();
+        let learnt = learn_schema(parts.registry.as_deref(), schema_id).await;
+        parts.held.release();
+        let reject = match learnt {
             Some(reject) => reject,
             None => {
                 let answer_id = || self.place.answer_id();

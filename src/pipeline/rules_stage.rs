@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::parked::Parking;
+use super::Held;
 use super::change::{ChangeJudge, ChangeRecord, Fate, Judged};
 use super::outputs::{Letter, Original, Outputs};
 use crate::backoff::{Backoff, Policy};
@@ -47,6 +48,7 @@ pub struct RulesParts {
     pub topics: ChangeTopics,
     /// How often progress is appended again, so that retention never drops the last word.
     pub repeat_progress: Duration,
+    pub held: Arc<Held>,
 }
 
 #[derive(Debug, Clone)]
@@ -240,19 +242,27 @@ impl RulesTask {
                 let outputs = self.parts.outputs.clone();
                 tasks.spawn(async move { bury(&outputs, item, &reject).await });
             }
-            Fate::Parked { schema_id } => self.parking.park(schema_id, item),
+            Fate::Parked { schema_id } => {
+                self.parts.held.hold();
+                self.parking.park(schema_id, item);
+            }
         }
     }
 
     fn hold(&mut self, ticket: Ticket) {
         match &self.owing {
             Some(owing) if !owing.is_fenced() => ticket.finish(),
-            _ => self.owing = Some(ticket),
+            Some(_) => self.owing = Some(ticket),
+            None => {
+                self.parts.held.hold();
+                self.owing = Some(ticket);
+            }
         }
     }
 
     /// A parked change's schema has come, or will never: judge it again.
     async fn unpark(&mut self, item: Item, reject: Option<Reject>, tasks: &TaskTracker) {
+        self.parts.held.release();
         let outputs = self.parts.outputs.clone();
         if let Some(reject) = reject {
             // Its widening stands in the log already.
@@ -286,6 +296,7 @@ impl RulesTask {
         if self.parts.judge.next_due().is_none()
             && let Some(ticket) = self.owing.take()
         {
+            self.parts.held.release();
             ticket.finish();
         }
     }
