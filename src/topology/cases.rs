@@ -187,8 +187,7 @@ pub(super) struct CaseShape {
     /// What the case shows, as a sentence.
     pub(super) name: At<String>,
     /// Where the clock stands at the start, RFC 3339.
-    #[schemars(with = "String")]
-    pub(super) now: Timestamp,
+    pub(super) now: At<String>,
     /// What the provider answers.
     #[serde(default)]
     pub(super) replies: Vec<ReplyShape>,

@@ -32,7 +32,17 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
+    /// Anything, in place of what is missing or wrong.
+    StandIn,
 }
+
+/// The node in place of what is missing or wrong.
+pub(super) static STAND_IN: Node = Node {
+    id: usize::MAX,
+    span: Span::STAND_IN,
+    raw: String::new(),
+    value: Value::StandIn,
+};
 
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -62,7 +72,7 @@ impl Node {
     /// What people call the node: `the list`, `the number 3`.
     pub(super) fn describe(&self) -> String {
         match &self.value {
-            Value::Null => "nothing".to_owned(),
+            Value::Null | Value::StandIn => "nothing".to_owned(),
             Value::Bool(flag) => format!("`{flag}`"),
             Value::Whole(_) | Value::Real(_) => format!("the number {}", self.raw),
             Value::Text(text) if text.chars().count() > 40 => "a text".to_owned(),
@@ -239,7 +249,7 @@ fn settle(node: &mut Node, text: &str, next: &mut usize, problems: &mut Vec<Prob
             .get(node.span.start..node.span.start + node.span.len)
             .unwrap_or_default()
             .to_owned(),
-        Value::Null | Value::List(_) | Value::Map(_) => String::new(),
+        Value::Null | Value::List(_) | Value::Map(_) | Value::StandIn => String::new(),
     };
     match &mut node.value {
         Value::List(items) => {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Build;
 use crate::invalidation::rule::Rules;
-use crate::model::Catalog;
 use crate::model::invalidation::UNREADABLE_RULE;
+use crate::model::{Catalog, Timestamp};
 use crate::topology::cases::{
     Action, Case, CaseShape, Expectation, Outcome, RawRecord, RecordShape, Reply, ReplyShape, Step,
     StepShape,
@@ -56,6 +56,14 @@ impl Build<'_> {
                 .help("add a step `expect`"),
             );
         }
+        let now = Timestamp::parse(&shape.now).unwrap_or_else(|_| {
+            let message = format!("`{}` is not an instant", shape.now.value);
+            self.report(
+                Problem::new(shape.now.span, message)
+                    .expected("expected RFC 3339, such as `2026-11-22T10:00:00Z`"),
+            );
+            Timestamp(0)
+        });
         let mut asked = HashSet::new();
         let mut steps = Vec::new();
         for At { value, span } in shape.steps.value {
@@ -86,7 +94,7 @@ impl Build<'_> {
         Case {
             name: shape.name.value,
             line,
-            now: shape.now,
+            now,
             replies,
             steps,
         }

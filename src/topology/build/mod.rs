@@ -11,10 +11,11 @@ mod providers;
 mod rules;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Topology;
-use super::env::{Resolved, Variables, resolve};
+use super::env::{Resolved, Variable, Variables, resolve, variables_in};
 use super::problem::{Problem, Severity, Span};
 use super::settings::{Freshness, Lag};
 use super::shape::{FreshnessShape, LagShape, TopologyFile};
@@ -27,21 +28,31 @@ struct Build<'a> {
     parsed: &'a Parsed,
     variables: Variables<'a>,
     problems: Vec<Problem>,
+    named: BTreeSet<Variable>,
 }
 
-/// The topology, if nothing but warnings was found, and all that was found.
+/// What the checks made of a file.
+pub(super) struct Built {
+    /// `None` where more than warnings was found.
+    pub(super) topology: Option<Topology>,
+    pub(super) problems: Vec<Problem>,
+    /// The variables that the file names, sorted.
+    pub(super) variables: Vec<Variable>,
+}
+
 pub(super) fn build(
     text: &str,
     parsed: &Parsed,
     shape: TopologyFile,
     variables: Variables<'_>,
     problems: Vec<Problem>,
-) -> (Option<Topology>, Vec<Problem>) {
+) -> Built {
     let mut build = Build {
         text,
         parsed,
         variables,
         problems,
+        named: BTreeSet::new(),
     };
     build.require_sections();
     let topology = build.topology(shape);
@@ -49,7 +60,11 @@ pub(super) fn build(
         .problems
         .iter()
         .any(|problem| problem.severity == Severity::Error);
-    (topology.filter(|_| !failed), build.problems)
+    Built {
+        topology: topology.filter(|_| !failed),
+        problems: build.problems,
+        variables: build.named.into_iter().collect(),
+    }
 }
 
 impl Build<'_> {
@@ -166,6 +181,7 @@ impl Build<'_> {
     }
 
     fn resolve(&mut self, field: &Connection) -> Resolved {
+        self.named.extend(variables_in(field));
         resolve(field, self.variables, &mut self.problems)
     }
 
