@@ -98,3 +98,54 @@ fn also(warnings: usize) -> String {
         warnings => format!(", {}", count(warnings, "warning")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Look;
+
+    fn validate(args: &Args) -> (u8, String) {
+        let mut out = Vec::new();
+        let mut screen = Screen {
+            out: &mut out,
+            look: Look {
+                unicode: false,
+                colour: false,
+            },
+            width: 100,
+        };
+        let code = run(args, &|_| None, &mut screen).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_valid_file_is_one_line_and_a_wrong_one_fails_them_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (good, bad) = (
+            folder.path().join("good.yaml"),
+            folder.path().join("bad.yaml"),
+        );
+        std::fs::write(&good, include_str!("../../topologies/demo.yaml")).unwrap();
+        std::fs::write(&bad, "name: x\nkafak: {}\n").unwrap();
+        let args = |files: &[&PathBuf]| Args {
+            files: files.iter().map(|&file| file.clone()).collect(),
+            no_env: false,
+            short: true,
+        };
+        let (code, out) = validate(&args(&[&good]));
+        assert_eq!(code, 0);
+        let want = "valid: 7 cache types, 25 rules, 9 topics, 2 test cases\n";
+        assert_eq!(out, format!("{}: {want}", good.display()));
+        let (code, out) = validate(&args(&[&bad, &good, &folder.path().join("none.yaml")]));
+        assert_eq!(code, 1);
+        assert!(
+            out.contains("bad.yaml:2:1: there is no field `kafak` here"),
+            "{out}"
+        );
+        assert!(out.contains("bad.yaml: not valid: 2 problems\n"), "{out}");
+        assert!(
+            out.contains(want) && out.contains("none.yaml: cannot be read: "),
+            "{out}"
+        );
+    }
+}

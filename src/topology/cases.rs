@@ -272,7 +272,10 @@ impl RecordValue {
 
 /// The schemas of names that the model owns.
 mod names {
-    use super::*;
+    use super::{
+        Freshness, LayerName, Mode, Operation, Schema, SchemaGenerator, Source, StaleReason,
+        Status, json_schema,
+    };
 
     macro_rules! schemas {
         ($($name:ident: $type:ty),+ $(,)?) => {$(
@@ -294,7 +297,7 @@ mod names {
 mod wire {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use super::JsonSchema;
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]

@@ -154,6 +154,8 @@ impl de::Error for Fault {
             "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not below 0",
             "i8" | "i16" | "i32" | "i64" => "a whole number",
             "f64" => "a number",
+            "a map" => "a mapping",
+            name if name.starts_with("struct ") => "a mapping of fields",
             other => other,
         };
         Self::unplaced(
@@ -303,7 +305,6 @@ fn missing_problem(node: &Node, missing: &[&str]) -> Problem {
         node.span,
         format!("the {what} {} must be given", names.join(", ")),
     )
-    .expected(format!("expected {} in here", names.join(", ")))
 }
 
 macro_rules! scalars {

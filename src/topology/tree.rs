@@ -99,7 +99,7 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mut root = match parse_text(text) {
         Ok(root) => root,
         Err(error) => {
-            let (root, names) = parse_sections(text, error, &mut problems);
+            let (root, names) = parse_sections(text, &error, &mut problems);
             broken = names;
             root
         }
@@ -125,7 +125,7 @@ fn parse_text(text: &str) -> Result<Node, serde_saphyr::Error> {
 /// Every section by itself, the others blanked out so that positions stay true.
 fn parse_sections(
     text: &str,
-    whole: serde_saphyr::Error,
+    whole: &serde_saphyr::Error,
     problems: &mut Vec<Problem>,
 ) -> (Node, Vec<String>) {
     let mut entries = Vec::new();
@@ -155,7 +155,7 @@ fn parse_sections(
         }
     }
     if told.is_empty() {
-        problems.push(syntax_problem(&whole, text));
+        problems.push(syntax_problem(whole, text));
     }
     let root = Node {
         id: 0,
@@ -201,8 +201,14 @@ fn syntax_problem(error: &serde_saphyr::Error, text: &str) -> Problem {
         Some(end) => message[..end].to_owned(),
         None => message,
     };
-    Problem::new(span, format!("this is not YAML: {message}"))
-        .help("most often a missing `:`, a tab, an unclosed quote or bracket, or a wrong indentation just before this place")
+    let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let help = if line.contains("${") {
+        "between `{}` and `[]`, a variable stands in quotes: `\"${NAME}\"`"
+    } else {
+        "most often a missing `:`, a tab, an unclosed quote or bracket, or a wrong indentation just before this place"
+    };
+    Problem::new(span, format!("this is not YAML: {message}")).help(help)
 }
 
 fn location_span(location: Location, text: &str) -> Span {

@@ -1,6 +1,6 @@
 //! The test cases, as far as they can be wrong without being run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Build;
@@ -64,7 +64,7 @@ impl Build<'_> {
             );
             Timestamp(0)
         });
-        let mut asked = HashSet::new();
+        let mut asked = BTreeSet::new();
         let mut steps = Vec::new();
         for At { value, span } in shape.steps.value {
             let action = match value {
@@ -144,7 +144,7 @@ impl Build<'_> {
         &mut self,
         expected: &Expectation,
         span: Span,
-        (catalog, rules, asked): (&Catalog, &Rules, &HashSet<String>),
+        (catalog, rules, asked): (&Catalog, &Rules, &BTreeSet<String>),
     ) {
         let raw = asked.contains("");
         for answer in expected.answers.iter().flatten() {

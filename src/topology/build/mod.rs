@@ -14,6 +14,9 @@ mod transport;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+#[cfg(test)]
+pub(super) use rules::KNOWN_CHANGES;
+
 use super::Topology;
 use super::env::{Resolved, Variable, Variables, resolve, variables_in};
 use super::problem::{Problem, Severity, Span};
@@ -87,7 +90,7 @@ impl Build<'_> {
         let (catalog, capacity_factors) = self.catalog(types, tables, &vendors);
         let topics = shape.topics.map(|topics| self.topics(topics, &catalog));
         let layers = shape.layers.map(|layers| self.layers(layers));
-        let rules = self.rules(shape.rules.unwrap_or_default(), &catalog);
+        let rules = self.rules(&shape.rules.unwrap_or_default(), &catalog);
         let freshness = self.freshness(
             &shape.freshness,
             kafka.as_ref().map(|kafka| kafka.session_timeout),
@@ -143,7 +146,7 @@ impl Build<'_> {
                 "the sections"
             };
             let message = format!("{many} {} must be given", missing.join(", "));
-            self.report(Problem::new(Span::default(), message).expected("expected in this file"));
+            self.report(Problem::new(Span::default(), message));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::topology::units::At;
 
 /// The changes of the wire contract; others are legal, but one that is nearly one of these is
 /// hardly meant.
-const KNOWN_CHANGES: [&str; 16] = [
+pub(in crate::topology) const KNOWN_CHANGES: [&str; 16] = [
     "vendor.price_changed",
     "vendor.availability_changed",
     "vendor.menu_changed",
@@ -32,9 +32,9 @@ const KNOWN_CHANGES: [&str; 16] = [
 ];
 
 impl Build<'_> {
-    pub(super) fn rules(&mut self, shapes: Vec<RuleShape>, catalog: &Catalog) -> Arc<Rules> {
+    pub(super) fn rules(&mut self, shapes: &[RuleShape], catalog: &Catalog) -> Arc<Rules> {
         let specs: Vec<_> = shapes.iter().map(spec).collect();
-        for shape in &shapes {
+        for shape in shapes {
             self.check_trigger(&shape.on);
         }
         let rules = Rules::compile(&specs, catalog).unwrap_or_else(|errors| {
@@ -42,7 +42,7 @@ impl Build<'_> {
             let known = self.names("cache_types").is_some();
             for error in errors {
                 if known || error.field != RuleField::Types {
-                    let problem = self.rule_problem(&shapes, error);
+                    let problem = self.rule_problem(shapes, error);
                     self.report(problem);
                 }
             }
