@@ -1,1 +1,6 @@
 //! cli
+
+pub mod graph;
+pub mod schema;
+pub mod screen;
+pub mod validate;
