@@ -80,7 +80,6 @@ struct Shared {
     topology: Arc<Topology>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    health: Arc<Health>,
     table: Arc<TagTable>,
     progress: Arc<RulesProgress>,
     registry: Option<Arc<Registry>>,
@@ -123,7 +122,7 @@ impl App {
         server: JoinHandle<Result<(), crate::api::ApiError>>,
         background: CancellationToken,
     ) -> Result<Self, AppError> {
-        let shared = Shared::new(&topology, &health, &metrics).await?;
+        let shared = Shared::new(&topology, &metrics).await?;
         let layers = layers::open(&topology.layers, &shared.clock).await;
 
         health.enter(Phase::ReadingLog);
@@ -308,7 +307,6 @@ impl App {
 impl Shared {
     async fn new(
         topology: &Arc<Topology>,
-        health: &Arc<Health>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AppError> {
         let clock = Clock::System;
@@ -346,7 +344,6 @@ impl Shared {
             topology: Arc::clone(topology),
             clock,
             metrics: Arc::clone(metrics),
-            health: Arc::clone(health),
             table: Arc::new(table),
             progress: Arc::default(),
             registry,
