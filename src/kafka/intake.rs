@@ -364,3 +364,7 @@ impl Drop for IntakeHandle {
 #[cfg(test)]
 #[path = "intake_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "churn_tests.rs"]
+mod churn;
