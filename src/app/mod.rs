@@ -25,6 +25,7 @@ pub use self::clients::client;
 pub use self::error::AppError;
 pub use self::providers::{Providers, models, providers};
 use self::lag_watch::LagWatch;
+use crate::ai::install_crypto;
 use crate::api::{Served, Server};
 use crate::clock::Clock;
 use crate::codec::log::encode_identity;
@@ -93,6 +94,7 @@ impl App {
     /// Starts an instance and returns when it is ready. Ends early, with an error, when `stop` is
     /// cancelled meanwhile.
     pub async fn start(topology: Topology, stop: &CancellationToken) -> Result<Self, AppError> {
+        install_crypto();
         let topology = Arc::new(topology);
         let health = Arc::new(Health::new(topology.kafka.watchdog_age));
         let types = topology.catalog.types().iter().map(|of| Arc::clone(&of.name));
