@@ -392,17 +392,37 @@ impl Metrics {
     }
 
     pub fn provider(&self, name: &str, status: &AiStatus) {
-        self.gauge(PROVIDER_STATE, &[name], f64::from(status.breaker.as_number()));
-        self.gauge(PROVIDER_CALLS, &[name, "running"], count(status.running as u64));
-        self.gauge(PROVIDER_CALLS, &[name, "waiting"], count(status.waiting as u64));
+        self.gauge(
+            PROVIDER_STATE,
+            &[name],
+            f64::from(status.breaker.as_number()),
+        );
+        self.gauge(
+            PROVIDER_CALLS,
+            &[name, "running"],
+            count(status.running as u64),
+        );
+        self.gauge(
+            PROVIDER_CALLS,
+            &[name, "waiting"],
+            count(status.waiting as u64),
+        );
     }
 
     pub fn intake(&self, stage: &str, stats: &IntakeStats) {
         let oldest = stats.oldest_unfinished.unwrap_or_default();
-        self.gauge(INTAKE_RECORDS, &[stage], count(stats.in_flight_records as u64));
+        self.gauge(
+            INTAKE_RECORDS,
+            &[stage],
+            count(stats.in_flight_records as u64),
+        );
         self.gauge(INTAKE_BYTES, &[stage], count(stats.in_flight_bytes));
         self.gauge(INTAKE_PAUSED, &[stage], f64::from(u8::from(stats.paused)));
-        self.gauge(INTAKE_PARTITIONS, &[stage], count(stats.partitions.len() as u64));
+        self.gauge(
+            INTAKE_PARTITIONS,
+            &[stage],
+            count(stats.partitions.len() as u64),
+        );
         self.gauge(INTAKE_OLDEST, &[stage], oldest.as_secs_f64());
         self.gauge(INTAKE_LATE, &[stage], count(stats.counters.finished_late));
     }
@@ -479,4 +499,67 @@ fn breaker(state: BreakerState) -> f64 {
 
 fn is_money(declared: &Declared) -> bool {
     *declared == SAVED || *declared == COST
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    /// The list that operators read, as it must stand in `docs/metrics.md`.
+    fn listed() -> String {
+        let mut list = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
+        for of in DECLARED {
+            let kind = match of.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let labels: Vec<_> = of.labels.iter().map(|label| format!("`{label}`")).collect();
+            let (name, help) = (of.name, of.help);
+            let labels = labels.join(", ");
+            writeln!(list, "| `{name}` | {kind} | {labels} | {help} |").unwrap();
+        }
+        list
+    }
+
+    #[test]
+    fn the_documented_list_is_the_declared_one() {
+        let docs = include_str!("../docs/metrics.md");
+        assert!(
+            docs.contains(&listed()),
+            "docs/metrics.md must hold this:\n{}",
+            listed()
+        );
+    }
+
+    #[test]
+    fn what_is_shown_is_declared() {
+        let metrics = Metrics::new(["vendor_matching".into()]);
+        metrics.record("queries", "null");
+        metrics.lag(LagState::Current, Duration::ZERO, Duration::ZERO);
+        let text = metrics.render().unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.split(' ').next().unwrap();
+            let known = DECLARED.iter().any(|of| of.name == name);
+            assert!(known || name.starts_with("process_"), "{name}");
+        }
+        assert!(text.contains("wedcache_records_total{input=\"queries\",result=\"null\"} 1"));
+    }
+
+    #[test]
+    fn a_query_is_counted_once_under_its_outcome() {
+        let cache_type: Arc<str> = "vendor_matching".into();
+        let metrics = Metrics::new([Arc::clone(&cache_type)]);
+        let done = QueryDone {
+            operation: Operation::Hit,
+            coalesced: false,
+            saved_usd: 0.5,
+            seconds: 0.001,
+        };
+        metrics.query(&cache_type, &done);
+        assert!((metrics.total("wedcache_queries_total", None) - 1.0).abs() < f64::EPSILON);
+        assert!((metrics.total("wedcache_saved_usd_total", None) - 0.5).abs() < f64::EPSILON);
+    }
 }

@@ -41,7 +41,10 @@ pub fn rules(topology: &Topology) -> IntakeOptions {
 fn group(kafka: &Kafka, suffix: &str, group: &str, topics: Vec<String>) -> IntakeOptions {
     let defaults = IntakeOptions::new(client(kafka).named(suffix), group, topics);
     IntakeOptions {
-        instance_id: kafka.instance_id.as_ref().map(|id| format!("{id}-{suffix}")),
+        instance_id: kafka
+            .instance_id
+            .as_ref()
+            .map(|id| format!("{id}-{suffix}")),
         assignor: match kafka.assignment {
             Assignment::Range => Assignor::Range,
             Assignment::RoundRobin => Assignor::RoundRobin,
@@ -71,7 +74,9 @@ pub fn producers(topology: &Topology) -> Result<Producers, KafkaError> {
         .topics
         .get(Role::DeadLetters)
         .max_bytes
-        .map_or(1_000_000, |bytes| u32::try_from(bytes.0).unwrap_or(u32::MAX));
+        .map_or(1_000_000, |bytes| {
+            u32::try_from(bytes.0).unwrap_or(u32::MAX)
+        });
     let answers = OutputOptions {
         max_record_bytes: largest.max(1_000_000),
         ..OutputOptions::new(client.named("answers"))

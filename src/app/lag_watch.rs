@@ -91,10 +91,18 @@ impl LagWatch {
 
     fn observe(&mut self, rules: Option<(Instant, Option<bool>)>) {
         if let Some((at, rules_whole)) = rules {
-            self.clock.observe(&Measured { at, log_whole: None, rules_whole });
+            self.clock.observe(&Measured {
+                at,
+                log_whole: None,
+                rules_whole,
+            });
         }
         if let Some((at, whole)) = self.log.borrow().measured {
-            self.clock.observe(&Measured { at, log_whole: Some(whole), rules_whole: None });
+            self.clock.observe(&Measured {
+                at,
+                log_whole: Some(whole),
+                rules_whole: None,
+            });
         }
         let now = Instant::now();
         let (state, lags) = (self.clock.state(now), self.clock.lags(now));

@@ -20,7 +20,10 @@ pub async fn open(settings: &settings::Layers, clock: &Clock) -> Layers {
         Some(disk) => open_disk(disk, clock).await,
         None => None,
     };
-    let redis = settings.redis.as_ref().and_then(|redis| start_redis(redis, clock));
+    let redis = settings
+        .redis
+        .as_ref()
+        .and_then(|redis| start_redis(redis, clock));
     Layers::new(memory, disk, redis, LayeredOptions::default())
 }
 
@@ -51,7 +54,10 @@ fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
         RedisServer::Single(url) => (vec![url.clone()], false),
         RedisServer::Cluster(urls) => (urls.clone(), true),
     };
-    let first = urls.first().map(|url| url.expose_secret().to_owned()).unwrap_or_default();
+    let first = urls
+        .first()
+        .map(|url| url.expose_secret().to_owned())
+        .unwrap_or_default();
     let options = RedisOptions {
         urls,
         cluster,

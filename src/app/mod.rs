@@ -6,8 +6,8 @@
 
 mod clients;
 mod error;
-mod layers;
 mod lag_watch;
+mod layers;
 mod probes;
 mod providers;
 mod registry;
@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 
 pub use self::clients::client;
 pub use self::error::AppError;
-pub use self::providers::{Providers, models, providers};
 use self::lag_watch::LagWatch;
+pub use self::providers::{Providers, models, providers};
 use crate::ai::install_crypto;
 use crate::api::{Served, Server};
 use crate::clock::Clock;
@@ -36,13 +36,13 @@ use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, Read
 use crate::metrics::Metrics;
 use crate::model::LogId;
 use crate::model::invalidation::LogIdentity;
+use crate::pipeline::Held;
 use crate::pipeline::change::ChangeJudge;
 use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
 use crate::pipeline::query::{AnswerWriter, QueryReader};
 use crate::pipeline::query_stage::{QueryParts, QueryStage};
 use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, rules_stage};
-use crate::pipeline::Held;
 use crate::resolver::{Lag, Parts, Resolver};
 use crate::topology::Topology;
 use crate::topology::settings::Role;
@@ -60,7 +60,6 @@ pub struct App {
     topology: Arc<Topology>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    address: std::net::SocketAddr,
     resolver: Arc<Resolver>,
     outputs: Outputs,
     reader: PartitionReader,
@@ -71,9 +70,15 @@ pub struct App {
     rules_task: JoinHandle<()>,
     rules_stop: CancellationToken,
     letters: TaskTracker,
-    background: CancellationToken,
-    server: JoinHandle<Result<(), crate::api::ApiError>>,
+    port: Port,
     held: Arc<Held>,
+}
+
+/// The HTTP port, and what ends it and the other background tasks.
+struct Port {
+    address: std::net::SocketAddr,
+    server: JoinHandle<Result<(), crate::api::ApiError>>,
+    background: CancellationToken,
 }
 
 /// What an instance shares between its stages.
@@ -97,21 +102,30 @@ impl App {
         install_crypto();
         let topology = Arc::new(topology);
         let health = Arc::new(Health::new(topology.kafka.watchdog_age));
-        let types = topology.catalog.types().iter().map(|of| Arc::clone(&of.name));
+        let types = topology
+            .catalog
+            .types()
+            .iter()
+            .map(|of| Arc::clone(&of.name));
         let metrics = Arc::new(Metrics::new(types));
         let background = CancellationToken::new();
         let server = Server::bind(topology.server.listen).await?;
         let address = server.address();
         tracing::info!(%address, "/metrics, /livez and /readyz");
-        let served = Served {
-            health: Arc::clone(&health),
-            metrics: Arc::clone(&metrics),
+        let answers_http = server.serve(
+            Served {
+                health: Arc::clone(&health),
+                metrics: Arc::clone(&metrics),
+            },
+            background.clone(),
+        );
+        let port = Port {
+            address,
+            server: tokio::spawn(answers_http),
+            background,
         };
-        let server = tokio::spawn(server.serve(served, background.clone()));
-
-        let starting = Self::start_stages(topology, health, metrics, address, server, background);
         tokio::select! {
-            started = starting => started,
+            started = Self::start_stages(topology, health, metrics, port) => started,
             () = stop.cancelled() => Err(AppError::StoppedEarly),
         }
     }
@@ -120,10 +134,9 @@ impl App {
         topology: Arc<Topology>,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
-        address: std::net::SocketAddr,
-        server: JoinHandle<Result<(), crate::api::ApiError>>,
-        background: CancellationToken,
+        port: Port,
     ) -> Result<Self, AppError> {
+        let background = port.background.clone();
         let shared = Shared::new(&topology, &metrics).await?;
         let layers = layers::open(&topology.layers, &shared.clock).await;
 
@@ -135,7 +148,8 @@ impl App {
         health.enter(Phase::AwaitingRules);
         let ends = shared.change_ends().await?;
         let (rules_stop, letters) = (CancellationToken::new(), TaskTracker::new());
-        let (intake, task) = rules_stage(shared.rules_parts(), topology.kafka.max_in_flight_records);
+        let (intake, task) =
+            rules_stage(shared.rules_parts(), topology.kafka.max_in_flight_records);
         let rules = Intake::spawn(&clients::rules(&topology), intake)?;
         let rules_task = tokio::spawn(task.run(rules_stop.clone(), letters.clone()));
         let judged = shared.judged(&ends).await;
@@ -159,7 +173,10 @@ impl App {
         let parts = shared.query_parts(&resolver, &query_tasks);
         let queries = (0..topology.kafka.poll_threads.max(1))
             .map(|number| {
-                Intake::spawn(&clients::queries(&topology, number), QueryStage::new(parts.clone()))
+                Intake::spawn(
+                    &clients::queries(&topology, number),
+                    QueryStage::new(parts.clone()),
+                )
             })
             .collect::<Result<Vec<_>, _>>()?;
         tokio::spawn(keep_identity(
@@ -173,7 +190,6 @@ impl App {
             topology,
             health,
             metrics,
-            address,
             resolver,
             outputs: shared.outputs,
             reader,
@@ -184,15 +200,14 @@ impl App {
             rules_task,
             rules_stop,
             letters,
-            background,
-            server,
+            port,
             held: shared.held,
         })
     }
 
     /// Where `/metrics` and the probes are.
     pub fn address(&self) -> std::net::SocketAddr {
-        self.address
+        self.port.address
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -238,7 +253,10 @@ impl App {
         for (stage, intake) in intakes.chain([("rules", &self.rules)]) {
             let stats = intake.stats();
             if let Some(why) = &stats.fatal {
-                return Some(AppError::Fatal { what: stage, why: why.clone() });
+                return Some(AppError::Fatal {
+                    what: stage,
+                    why: why.clone(),
+                });
             }
             if !intake.is_running() {
                 let why = "its poll thread ended".to_owned();
@@ -256,10 +274,16 @@ impl App {
         }
         if !self.reader.is_running() {
             let why = "its thread ended".to_owned();
-            return Some(AppError::Fatal { what: "log reader", why });
+            return Some(AppError::Fatal {
+                what: "log reader",
+                why,
+            });
         }
         if let Some(why) = self.outputs.fatal() {
-            return Some(AppError::Fatal { what: "output", why });
+            return Some(AppError::Fatal {
+                what: "output",
+                why,
+            });
         }
         probes::outputs(&self.metrics, &self.outputs);
         probes::log(&self.metrics, &self.log_status.borrow());
@@ -281,13 +305,19 @@ impl App {
         }
         self.query_tasks.close();
         // The answers of calls under way are kept, also where nobody waits for them any more.
-        whole &= tokio::time::timeout_at(deadline.into(), self.resolver.drained()).await.is_ok();
+        whole &= tokio::time::timeout_at(deadline.into(), self.resolver.drained())
+            .await
+            .is_ok();
         self.rules_stop.cancel();
         let rules = tokio::time::timeout_at(deadline.into(), self.rules_task);
         whole &= matches!(rules.await, Ok(Ok(())));
         self.letters.close();
-        whole &= tokio::time::timeout_at(deadline.into(), self.letters.wait()).await.is_ok();
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+        whole &= tokio::time::timeout_at(deadline.into(), self.letters.wait())
+            .await
+            .is_ok();
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_secs(1));
         whole &= self.outputs.flush(left).await;
         let commit_by = Instant::now() + Duration::from_secs(2);
         for intake in self.queries {
@@ -296,9 +326,13 @@ impl App {
         whole &= self.rules.shutdown(commit_by).await;
         whole &= self.reader.shutdown(commit_by).await;
         let close = self.resolver.parts().layers.close();
-        whole &= tokio::time::timeout(Duration::from_secs(2), close).await.is_ok();
-        self.background.cancel();
-        if let Ok(Ok(Err(error))) = tokio::time::timeout(Duration::from_secs(1), self.server).await {
+        whole &= tokio::time::timeout(Duration::from_secs(2), close)
+            .await
+            .is_ok();
+        self.port.background.cancel();
+        if let Ok(Ok(Err(error))) =
+            tokio::time::timeout(Duration::from_secs(1), self.port.server).await
+        {
             tracing::warn!(%error, "the HTTP server did not end well");
         }
         tracing::info!(whole, "drained");
@@ -307,10 +341,7 @@ impl App {
 }
 
 impl Shared {
-    async fn new(
-        topology: &Arc<Topology>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, AppError> {
+    async fn new(topology: &Arc<Topology>, metrics: &Arc<Metrics>) -> Result<Self, AppError> {
         let clock = Clock::System;
         let admin = Admin::new(&client(&topology.kafka).named("admin"), ADMIN_TIMEOUT)?;
         wait_for_topics(&admin, topology).await?;
@@ -318,9 +349,13 @@ impl Shared {
         let registry = registry::client(topology.registry.as_ref(), &schemas)?.map(Arc::new);
         let framings = registry::framings(&topology.topics, registry.as_deref()).await?;
         let decoder = |role| {
-            let max_bytes = topology.topics.get(role).max_bytes.map_or(usize::MAX, |bytes| {
-                usize::try_from(bytes.0).unwrap_or(usize::MAX)
-            });
+            let max_bytes = topology
+                .topics
+                .get(role)
+                .max_bytes
+                .map_or(usize::MAX, |bytes| {
+                    usize::try_from(bytes.0).unwrap_or(usize::MAX)
+                });
             Arc::new(Decoder::new(Arc::clone(&schemas), max_bytes))
         };
         let producers = clients::producers(topology)?;
@@ -363,7 +398,12 @@ impl Shared {
             self.clock.clone(),
         );
         let client = client(&self.topology.kafka).named("log-reader");
-        let topic = self.topology.topics.get(Role::Invalidations).name.to_string();
+        let topic = self
+            .topology
+            .topics
+            .get(Role::Invalidations)
+            .name
+            .to_string();
         let options = ReaderOptions {
             ends_interval: Duration::from_millis(500),
             ..ReaderOptions::new(client, topic)
@@ -492,7 +532,10 @@ async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppEr
     let log = &topology.topics.get(Role::Invalidations).name;
     match found.get(&**log) {
         Some(1) | None => Ok(()),
-        Some(&partitions) => Err(AppError::LogPartitions { topic: log.to_string(), partitions }),
+        Some(&partitions) => Err(AppError::LogPartitions {
+            topic: log.to_string(),
+            partitions,
+        }),
     }
 }
 
@@ -500,7 +543,11 @@ async fn append_identity(outputs: &Outputs, identity: &LogIdentity) {
     let (key, value) = (identity.record_key(), encode_identity(identity));
     let record = OutRecord {
         partition: Some(0),
-        ..OutRecord::to(&outputs.topics.invalidations, Some(key.as_bytes()), Some(&value))
+        ..OutRecord::to(
+            &outputs.topics.invalidations,
+            Some(key.as_bytes()),
+            Some(&value),
+        )
     };
     loop {
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -539,7 +586,10 @@ async fn keep_identity(
         append_identity(&outputs, &identity).await;
         // Until it has been read back, another one would only be a loser.
         let told = status.wait_for(|status| status.identity.is_some());
-        if tokio::time::timeout(Duration::from_secs(10), told).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(10), told)
+            .await
+            .is_err()
+        {
             tracing::warn!("the log's identity has not come back yet");
         }
     }

@@ -72,12 +72,7 @@ fn prices(topology: &Topology) -> PriceTable {
     })
 }
 
-fn endpoint(
-    name: &str,
-    http: &HttpProvider,
-    prices: &Arc<PriceTable>,
-    clock: &Clock,
-) -> Endpoint {
+fn endpoint(name: &str, http: &HttpProvider, prices: &Arc<PriceTable>, clock: &Clock) -> Endpoint {
     Endpoint {
         name: name.to_owned(),
         base_url: http.base_url.clone(),
@@ -148,7 +143,9 @@ fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
         },
         input_usd_per_million: price.map_or(0.0, |price| price.input_usd_per_million),
         output_usd_per_million: price.map_or(0.0, |price| price.output_usd_per_million),
-        vendor_pool: (1..=VENDOR_POOL).map(|number| format!("v-{number}")).collect(),
+        vendor_pool: (1..=VENDOR_POOL)
+            .map(|number| format!("v-{number}"))
+            .collect(),
         mention_rate: if of.vendors_per_answer == 0 { 0.0 } else { 0.6 },
         ..SimulatorOptions::default()
     });

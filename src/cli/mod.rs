@@ -38,10 +38,22 @@ pub struct Cli {
 #[derive(Debug, clap::Args)]
 struct LogArgs {
     /// What is logged, as in `info,wedcache::kafka=debug`.
-    #[arg(long, global = true, env = "WEDCACHE_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "WEDCACHE_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
     /// How logs look.
-    #[arg(long, global = true, env = "WEDCACHE_LOG_FORMAT", default_value = "auto", value_enum)]
+    #[arg(
+        long,
+        global = true,
+        env = "WEDCACHE_LOG_FORMAT",
+        default_value = "auto",
+        value_enum
+    )]
     log_format: LogFormat,
 }
 

@@ -24,7 +24,9 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&args.topology.topology, screen)? else {
         return Ok(1);
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(async {
         let stop = shutdown::on_signal()?;
         match App::start(topology, &stop).await {

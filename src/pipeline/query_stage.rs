@@ -258,18 +258,20 @@ impl Parked {
         parts.held.hold();
         let learnt = learn_schema(parts.registry.as_deref(), schema_id).await;
         parts.held.release();
-        let reject = match learnt {
-            Some(reject) => reject,
-            None => {
-                let answer_id = || self.place.answer_id();
-                match parts
-                    .reader
-                    .take(self.value.as_deref(), answer_id, self.trace)
-                {
-                    Taken::Ask(ask) => return resolve(parts, &ask, self.key, ticket).await,
-                    Taken::Dead(reject) => reject,
-                    Taken::Null | Taken::Unresolved { .. } => Reject::unknown_schema_id(schema_id),
+        let reject = if let Some(reject) = learnt {
+            reject
+        } else {
+            let answer_id = || self.place.answer_id();
+            match parts
+                .reader
+                .take(self.value.as_deref(), answer_id, self.trace)
+            {
+                Taken::Ask(ask) => {
+                    parts.writer.metrics.record(INPUT, "event");
+                    return resolve(parts, &ask, self.key, ticket).await;
                 }
+                Taken::Dead(reject) => reject,
+                Taken::Null | Taken::Unresolved { .. } => Reject::unknown_schema_id(schema_id),
             }
         };
         let headers = self

@@ -50,7 +50,9 @@ impl Resolver {
         for (number, call) in outcome.calls.iter().enumerate() {
             self.tell_call(ask, pilot.flight.called_at, number, call);
         }
-        self.parts.metrics.provider_attempts(ai.provider_name(), &outcome);
+        self.parts
+            .metrics
+            .provider_attempts(ai.provider_name(), &outcome);
         outcome.result.map_err(|error| FlightError {
             error: error.to_answer_error(),
             provider_away: error.provider_away(),

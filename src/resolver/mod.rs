@@ -282,7 +282,7 @@ impl Resolver {
             Doors::Closed
         };
         let boarding = if ask.joins() && may_join {
-            let known = self.known_tags(ask);
+            let known = Self::known_tags(ask);
             let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
             self.flights.board(key, doors, good, begin)
         } else {
@@ -324,7 +324,7 @@ impl Resolver {
             .hit_between(&tags, flight.stamp.position(), ask.arrival)
     }
 
-    fn known_tags(&self, ask: &Ask) -> Vec<TagHash> {
+    fn known_tags(ask: &Ask) -> Vec<TagHash> {
         let tags = ask.prepared.known_tags(&ask.query);
         tags.iter().map(crate::model::Tag::hash).collect()
     }
@@ -334,7 +334,7 @@ impl Resolver {
         if reason != StaleReason::Refreshed || !ask.stores() {
             return;
         }
-        let known = self.known_tags(ask);
+        let known = Self::known_tags(ask);
         let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
         let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
         if let Boarding::Leads(pilot) =

@@ -14,7 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kafka", &[]),
     ("broker", &[]),
     ("resolver", &["ai", "cache", "invalidation", "metrics"]),
-    ("pipeline", &["codec", "invalidation", "kafka", "metrics", "resolver"]),
+    (
+        "pipeline",
+        &["codec", "invalidation", "kafka", "metrics", "resolver"],
+    ),
     ("api", &["health", "metrics"]),
 ];
 
@@ -41,9 +44,13 @@ fn sources() -> Vec<(PathBuf, String)> {
                 if name != "tests" {
                     walk(&path, found);
                 }
-            } else if name.ends_with(".rs") && !name.contains("test") {
+            } else if path.extension().is_some_and(|of| of == "rs") && !name.contains("test") {
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+                let code = text
+                    .split("#[cfg(test)]")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 found.push((path, code));
             }
         }
@@ -58,9 +65,14 @@ fn modules_import_only_what_they_may() {
     let always = ["model", "clock", "backoff"];
     let mut wrong = Vec::new();
     for (path, code) in sources() {
-        let place = path.strip_prefix("src").unwrap().to_string_lossy().into_owned();
-        let Some((module, allowed)) =
-            ALLOWED.iter().find(|(module, _)| place.starts_with(&format!("{module}/")))
+        let place = path
+            .strip_prefix("src")
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let Some((module, allowed)) = ALLOWED
+            .iter()
+            .find(|(module, _)| place.starts_with(&format!("{module}/")))
         else {
             continue;
         };
@@ -85,7 +97,11 @@ fn modules_import_only_what_they_may() {
 fn outside_crates_stay_at_home() {
     let mut wrong = Vec::new();
     for (path, code) in sources() {
-        let place = path.strip_prefix("src").unwrap().to_string_lossy().into_owned();
+        let place = path
+            .strip_prefix("src")
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         for (outside, homes) in HOMES {
             let named = code.lines().any(|line| {
                 let line = line.trim_start();

@@ -109,7 +109,7 @@ impl Server {
             .unwrap()
     }
 
-    fn endpoint(&self, base_url: String) -> Endpoint {
+    fn endpoint(base_url: String) -> Endpoint {
         let price = Price {
             pattern: "*".to_owned(),
             input_usd_per_million: 1.0,
@@ -134,12 +134,12 @@ impl Server {
             organisation: None,
             token_limit: TokenLimit::MaxTokens,
         };
-        let endpoint = self.endpoint(self.base.clone());
+        let endpoint = Self::endpoint(self.base.clone());
         ai(OpenAi::new(&endpoint, &options).unwrap())
     }
 
     fn anthropic(&self) -> Ai {
-        let endpoint = self.endpoint(format!("{}/anthropic", self.root()));
+        let endpoint = Self::endpoint(format!("{}/anthropic", self.root()));
         ai(Anthropic::new(&endpoint).unwrap())
     }
 }
@@ -266,7 +266,7 @@ async fn a_slow_foreign_server_times_out() {
     server
         .script(json!([{"type": "delay", "seconds": 2.0}]))
         .await;
-    let mut endpoint = server.endpoint(server.base.clone());
+    let mut endpoint = Server::endpoint(server.base.clone());
     endpoint.timeouts.first_byte = Duration::from_millis(200);
     let ai = ai(OpenAi::new(&endpoint, &OpenAiOptions::default()).unwrap());
     let outcome = ask(&ai, "Which venue?").await;

@@ -30,6 +30,9 @@ pub struct Place {
     redis: Option<String>,
 }
 
+/// Key and value of a record to be produced.
+pub type Input<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// One record of an output topic.
 pub struct Output {
     pub key: Option<Vec<u8>>,
@@ -58,7 +61,12 @@ impl Instance {
     }
 
     pub async fn metrics(&self) -> String {
-        reqwest::get(&self.metrics_url).await.unwrap().text().await.unwrap()
+        reqwest::get(&self.metrics_url)
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 }
 
@@ -74,7 +82,10 @@ impl Place {
     pub async fn real() -> Option<Self> {
         let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let Some(bootstrap) = given("WEDCACHE_TEST_KAFKA") else {
-            assert!(given("CI").is_none(), "WEDCACHE_TEST_KAFKA must be set in CI");
+            assert!(
+                given("CI").is_none(),
+                "WEDCACHE_TEST_KAFKA must be set in CI"
+            );
             eprintln!("SKIPPED: WEDCACHE_TEST_KAFKA is not set; scripts/test starts Apache Kafka");
             return None;
         };
@@ -86,7 +97,13 @@ impl Place {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("it-{}-{number}.", std::process::id());
         let data = tempfile::tempdir().unwrap();
-        let place = Self { broker, bootstrap, prefix, data, redis };
+        let place = Self {
+            broker,
+            bootstrap,
+            prefix,
+            data,
+            redis,
+        };
         place.create_topics().await;
         place
     }
@@ -131,7 +148,11 @@ impl Place {
         let metrics_url = format!("http://{}/metrics", app.address());
         let token = stop.clone();
         let running = tokio::spawn(async move { app.run(&token).await });
-        Instance { stop, running, metrics_url }
+        Instance {
+            stop,
+            running,
+            metrics_url,
+        }
     }
 
     pub fn topic(&self, role: Role) -> String {
@@ -145,7 +166,11 @@ impl Place {
             .topics
             .iter()
             .map(|topic| {
-                let partitions = if topic.role == Role::Invalidations { 1 } else { 2 };
+                let partitions = if topic.role == Role::Invalidations {
+                    1
+                } else {
+                    2
+                };
                 let new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(1));
                 match topic.role {
                     Role::Invalidations => new
@@ -156,8 +181,13 @@ impl Place {
                 }
             })
             .collect();
-        let created = admin.create_topics(&topics, &AdminOptions::new()).await.unwrap();
-        created.into_iter().for_each(|result| drop(result.unwrap()));
+        let created = admin
+            .create_topics(&topics, &AdminOptions::new())
+            .await
+            .unwrap();
+        for result in created {
+            result.unwrap();
+        }
     }
 
     fn client(&self) -> ClientConfig {
@@ -167,7 +197,7 @@ impl Place {
     }
 
     /// Produces records and waits until the broker has them.
-    pub fn produce(&self, role: Role, records: &[(Option<&[u8]>, Option<&[u8]>)]) {
+    pub fn produce(&self, role: Role, records: &[Input<'_>]) {
         let mut config = self.client();
         config.set("message.max.bytes", "4000000");
         let producer: BaseProducer = config.create().unwrap();
@@ -189,20 +219,29 @@ impl Place {
     ) -> Vec<Output> {
         let (topic, mut config) = (self.topic(role), self.client());
         config.set("group.id", format!("{}{}", self.prefix, fastrand::u64(..)));
-        config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+        config
+            .set("auto.offset.reset", "earliest")
+            .set("enable.auto.commit", "false");
         tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = config.create().unwrap();
             consumer.subscribe(&[&topic]).unwrap();
             let (mut found, begun) = (Vec::new(), Instant::now());
             while !enough(&found) {
-                assert!(begun.elapsed() < PATIENCE, "{} records of {topic} in time", found.len());
+                assert!(
+                    begun.elapsed() < PATIENCE,
+                    "{} records of {topic} in time",
+                    found.len()
+                );
                 if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
                     let headers = message.headers().map_or_else(HashMap::new, |headers| {
                         headers
                             .iter()
                             .map(|header| {
                                 let value = header.value.unwrap_or_default();
-                                (header.key.to_owned(), String::from_utf8_lossy(value).into_owned())
+                                (
+                                    header.key.to_owned(),
+                                    String::from_utf8_lossy(value).into_owned(),
+                                )
                             })
                             .collect()
                     });
@@ -222,7 +261,10 @@ impl Place {
     /// Asks and waits for the answer to this query id.
     pub async fn ask(&self, query: &Value) -> Value {
         let id = query["queryId"].as_str().unwrap().to_owned();
-        self.produce(Role::Queries, &[(Some(id.as_bytes()), Some(query.to_string().as_bytes()))]);
+        self.produce(
+            Role::Queries,
+            &[(Some(id.as_bytes()), Some(query.to_string().as_bytes()))],
+        );
         self.answer(&id).await
     }
 
@@ -231,16 +273,25 @@ impl Place {
         let wanted = id.clone();
         let found = self
             .read_until(Role::Answers, move |found| {
-                found.iter().any(|answer| answer.json()["queryId"] == wanted.as_str())
+                found
+                    .iter()
+                    .any(|answer| answer.json()["queryId"] == wanted.as_str())
             })
             .await;
-        found.iter().map(Output::json).find(|answer| answer["queryId"] == id.as_str()).unwrap()
+        found
+            .iter()
+            .map(Output::json)
+            .find(|answer| answer["queryId"] == id.as_str())
+            .unwrap()
     }
 
     /// Sends a change and waits until it stands in the invalidation log.
     pub async fn change(&self, role: Role, key: &str, event: &Value) {
         let before = self.log_length();
-        self.produce(role, &[(Some(key.as_bytes()), Some(event.to_string().as_bytes()))]);
+        self.produce(
+            role,
+            &[(Some(key.as_bytes()), Some(event.to_string().as_bytes()))],
+        );
         self.read_until(Role::Invalidations, move |found| {
             let invalidations = found.iter().filter(|record| {
                 record.value.as_deref().is_some_and(|value| {
