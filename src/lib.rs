@@ -56,4 +56,5 @@ pub mod pipeline;
 pub mod resolver;
 pub mod shutdown;
 pub mod telemetry;
+pub mod topics;
 pub mod topology;

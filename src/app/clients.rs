@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::kafka::intake::{Assignor, IntakeOptions, Limits};
 use crate::kafka::producer::OutputOptions;
 use crate::kafka::{ClientOptions, KafkaError, Output};
+use crate::topics;
 use crate::topology::Topology;
 use crate::topology::settings::{Assignment, Kafka, Role};
 
@@ -70,13 +71,7 @@ pub struct Producers {
 
 pub fn producers(topology: &Topology) -> Result<Producers, KafkaError> {
     let client = client(&topology.kafka);
-    let largest = topology
-        .topics
-        .get(Role::DeadLetters)
-        .max_bytes
-        .map_or(1_000_000, |bytes| {
-            u32::try_from(bytes.0).unwrap_or(u32::MAX)
-        });
+    let largest = u32::try_from(topics::largest_record(topology)).unwrap_or(u32::MAX);
     let answers = OutputOptions {
         max_record_bytes: largest.max(1_000_000),
         ..OutputOptions::new(client.named("answers"))

@@ -1,9 +1,12 @@
 //! The command line: one file a command, each a function from its arguments to an exit code.
 
+pub mod completions;
+pub mod dlq;
 pub mod graph;
 pub mod run;
 pub mod schema;
 pub mod screen;
+pub mod topics;
 pub mod validate;
 
 use std::io;
@@ -63,6 +66,9 @@ enum Command {
     Validate(validate::Args),
     Graph(graph::Args),
     Schema(schema::Args),
+    Topics(topics::Args),
+    Dlq(dlq::Args),
+    Completions(completions::Args),
 }
 
 /// Where a command takes its topology from.
@@ -103,6 +109,15 @@ impl Cli {
             Command::Validate(args) => Ok(validate::run(args, &environment, &mut screen)?),
             Command::Graph(args) => Ok(graph::run(args, &mut screen)?),
             Command::Schema(args) => Ok(schema::run(args, &mut screen)?),
+            Command::Topics(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                topics::run(args, &mut screen)
+            }
+            Command::Dlq(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                dlq::run(args, &mut screen)
+            }
+            Command::Completions(args) => Ok(completions::run(args, &mut screen)?),
         }
     }
 }
