@@ -47,6 +47,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod codec;
+pub mod demo;
 pub mod health;
 pub mod invalidation;
 pub mod kafka;

@@ -1,6 +1,7 @@
 //! The command line: one file a command, each a function from its arguments to an exit code.
 
 pub mod completions;
+pub mod demo;
 pub mod dlq;
 pub mod graph;
 pub mod run;
@@ -27,6 +28,7 @@ use crate::topology::{self, Topology, Variables};
     version,
     propagate_version = true,
     after_help = "Examples:
+  wedcache demo                                         # see it live, nothing else needed
   wedcache validate topologies/wedsync.yaml             # every mistake of a topology at once
   wedcache topics apply                                 # create the topics it names
   wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka"
@@ -62,6 +64,7 @@ struct LogArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(run::Args),
     Validate(validate::Args),
     Graph(graph::Args),
@@ -102,6 +105,12 @@ impl Cli {
         let mut stdout = io::stdout();
         let mut screen = Screen::stdout(&mut stdout, &environment);
         match &self.command {
+            Command::Demo(args) => {
+                // The panel has the screen for itself.
+                let filter = if args.has_panel() { "off" } else { "error" };
+                telemetry::install(self.log.log_format, filter)?;
+                demo::run(args, &mut screen)
+            }
             Command::Run(args) => {
                 telemetry::install(self.log.log_format, &self.log.log)?;
                 run::run(args, &mut screen)
