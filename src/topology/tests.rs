@@ -116,6 +116,45 @@ fn every_change_of_the_contract_has_a_rule_in_production() {
     }
 }
 
+/// The runner judges the whole; this much is pure.
+#[test]
+fn the_expected_invalidations_are_what_the_rules_plan() {
+    use crate::invalidation::{plan::plan, rule::Change};
+    let topology = load("wedsync.yaml", WEDSYNC);
+    let mut compared = 0;
+    for case in &topology.cases {
+        let mut planned = Vec::new();
+        for step in &case.steps {
+            let change = match &step.action {
+                cases::Action::VendorChange(change) => Change::Vendor(change.clone()),
+                cases::Action::WeddingUpdate(update) => Change::Wedding(update.clone()),
+                cases::Action::Expect(expected) => {
+                    let Some(expected) = &expected.invalidations else {
+                        continue;
+                    };
+                    let mut expected: Vec<_> = expected
+                        .iter()
+                        .map(|of| format!("{} {:?} {:?}", of.tag, of.mode, of.rule.as_deref()))
+                        .collect();
+                    expected.sort();
+                    planned.sort();
+                    assert_eq!(planned, expected, "{}", case.name);
+                    planned.clear();
+                    compared += 1;
+                    continue;
+                }
+                _ => continue,
+            };
+            let plan = plan(&topology.rules, &topology.catalog, &change, None);
+            let record = |of: &crate::invalidation::plan::Planned| {
+                format!("{} {:?} {:?}", of.tag, of.mode, Some(&*of.rule))
+            };
+            planned.extend(plan.invalidations.iter().map(record));
+        }
+    }
+    assert!(compared >= 3, "{compared}");
+}
+
 #[test]
 fn without_addresses_there_is_no_redis_and_no_registry() {
     let topology = load("wedsync.yaml", WEDSYNC);
