@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use tokio::time::Instant;
+
 use crate::model::Timestamp;
 
 /// The wall clock. It labels and expires; it never decides whether a change forbids an answer
@@ -13,6 +15,9 @@ pub enum Clock {
     System,
     /// Stands still until it is moved.
     Mock(Arc<MockClock>),
+    /// Moves with the timers of the runtime, which stand still while its time is paused. It was
+    /// `at` when they stood at `since`.
+    Timers { at: Timestamp, since: Instant },
 }
 
 impl Clock {
@@ -21,7 +26,14 @@ impl Clock {
         match self {
             Self::System => system_now(),
             Self::Mock(clock) => Timestamp(clock.millis.load(Ordering::Relaxed)),
+            Self::Timers { at, since } => at.plus(since.elapsed()),
         }
+    }
+
+    /// A clock that is `at` now and goes in step with the runtime's timers.
+    pub fn with_timers(at: Timestamp) -> Self {
+        let since = Instant::now();
+        Self::Timers { at, since }
     }
 
     /// A clock that stands at `at`, and the hand that moves it.

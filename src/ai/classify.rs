@@ -56,6 +56,11 @@ pub(super) fn message(body: &Value) -> Option<&str> {
         .filter(|text| !text.trim().is_empty())
 }
 
+/// What a status means by itself, without a body.
+pub(crate) fn bare_status(status: u16) -> ProviderError {
+    status_error(status, Kind::default(), format!("status {status}"), None)
+}
+
 pub(super) fn status_error(
     status: u16,
     kind: Kind,

@@ -28,6 +28,7 @@ pub mod simulator;
 pub use anthropic::Anthropic;
 pub use breaker::{BreakerOptions, BreakerState};
 pub use budget::BudgetOptions;
+pub(crate) use classify::bare_status;
 pub use client::{Ai, AiOptions, AiStatus, Outcome};
 pub use deadline::Until;
 pub use error::ProviderError;

@@ -3,10 +3,12 @@
 pub mod completions;
 pub mod demo;
 pub mod dlq;
+pub mod explain;
 pub mod graph;
 pub mod run;
 pub mod schema;
 pub mod screen;
+pub mod test;
 pub mod topics;
 pub mod validate;
 
@@ -30,6 +32,7 @@ use crate::topology::{self, Topology, Variables};
     after_help = "Examples:
   wedcache demo                                         # see it live, nothing else needed
   wedcache validate topologies/wedsync.yaml             # every mistake of a topology at once
+  wedcache test topologies/wedsync.yaml                 # its test cases, in mocked time
   wedcache topics apply                                 # create the topics it names
   wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka"
 )]
@@ -67,6 +70,8 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Validate(validate::Args),
+    Test(test::Args),
+    Explain(explain::Args),
     Graph(graph::Args),
     Schema(schema::Args),
     Topics(topics::Args),
@@ -91,7 +96,7 @@ pub struct TopologyArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.run() {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -101,33 +106,36 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    fn run(self) -> anyhow::Result<u8> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         let mut stdout = io::stdout();
         let mut screen = Screen::stdout(&mut stdout, &environment);
-        match &self.command {
+        let code = match &self.command {
             Command::Demo(args) => {
                 // The panel has the screen for itself.
                 let filter = if args.has_panel() { "off" } else { "error" };
                 telemetry::install(self.log.log_format, filter)?;
-                demo::run(args, &mut screen)
+                demo::run(args, &mut screen)?
             }
             Command::Run(args) => {
                 telemetry::install(self.log.log_format, &self.log.log)?;
-                run::run(args, &mut screen)
+                run::run(args, &mut screen)?
             }
-            Command::Validate(args) => Ok(validate::run(args, &environment, &mut screen)?),
-            Command::Graph(args) => Ok(graph::run(args, &mut screen)?),
-            Command::Schema(args) => Ok(schema::run(args, &mut screen)?),
+            Command::Validate(args) => validate::run(args, &environment, &mut screen)?,
+            Command::Test(args) => return Ok(test::run(args)),
+            Command::Explain(args) => return Ok(explain::run(args)),
+            Command::Graph(args) => graph::run(args, &mut screen)?,
+            Command::Schema(args) => schema::run(args, &mut screen)?,
             Command::Topics(args) => {
                 telemetry::install(self.log.log_format, "error")?;
-                topics::run(args, &mut screen)
+                topics::run(args, &mut screen)?
             }
             Command::Dlq(args) => {
                 telemetry::install(self.log.log_format, "error")?;
-                dlq::run(args, &mut screen)
+                dlq::run(args, &mut screen)?
             }
-            Command::Completions(args) => Ok(completions::run(args, &mut screen)?),
-        }
+            Command::Completions(args) => completions::run(args, &mut screen)?,
+        };
+        Ok(ExitCode::from(code))
     }
 }
 

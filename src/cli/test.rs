@@ -1,0 +1,258 @@
+//! `wedcache test`: the test cases that topologies carry, in mocked time with a mocked provider.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::driver::case::{self, Verdict};
+use crate::topology::cases::Case;
+use crate::topology::{self, Topology, Variables};
+
+/// Run the test cases of topology files: events in, answers and invalidations out. Nothing is
+/// started and nothing waits: time and provider are mocked.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wedcache test                                        # topologies/wedsync.yaml
+  wedcache test topologies/*.yaml
+  wedcache test --filter 'price' topologies/demo.yaml  # cases whose name contains `price`")]
+pub struct Args {
+    /// Topology files.
+    #[arg(value_name = "FILE", default_value = "topologies/wedsync.yaml")]
+    pub files: Vec<PathBuf>,
+    /// Only cases whose name contains this text, in any case of letters.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+}
+
+/// 0 when all cases pass, 1 when one fails, a file is not valid or no case was run.
+pub fn run(args: &Args) -> ExitCode {
+    let mut out = io::stdout().lock();
+    let look = Look {
+        colour: out.is_terminal(),
+    };
+    match run_to(args, look, &mut out) {
+        Ok(tally) if tally.is_good() => ExitCode::SUCCESS,
+        // Who read our output has gone: nobody is left to tell.
+        Ok(_) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    colour: bool,
+}
+
+impl Look {
+    /// The text in one of the eight colours of ANSI, where that is of use.
+    fn paint(self, colour: u8, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[{colour}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn good(self, text: &str) -> String {
+        self.paint(32, text)
+    }
+
+    fn bad(self, text: &str) -> String {
+        self.paint(31, text)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    left_out: usize,
+    unreadable: usize,
+}
+
+impl Tally {
+    fn is_good(&self) -> bool {
+        self.passed > 0 && self.failed + self.unreadable == 0
+    }
+}
+
+fn run_to(args: &Args, look: Look, out: &mut dyn Write) -> io::Result<Tally> {
+    let began = Instant::now();
+    let filter = args.filter.as_deref().map(str::to_lowercase);
+    let mut tally = Tally::default();
+    for path in &args.files {
+        let file = path.display().to_string();
+        let Some(topology) = read(&file, path, out)? else {
+            tally.unreadable += 1;
+            continue;
+        };
+        writeln!(out, "{file}")?;
+        for case in &topology.cases {
+            let wanted = |text: &str| case.name.to_lowercase().contains(text);
+            if !filter.as_deref().is_none_or(wanted) {
+                tally.left_out += 1;
+                continue;
+            }
+            let verdict = case::run(&topology, case)?;
+            show(&file, case, &verdict, look, out)?;
+            match verdict {
+                Verdict::Passed => tally.passed += 1,
+                Verdict::Failed { .. } => tally.failed += 1,
+            }
+        }
+    }
+    summarise(&tally, began.elapsed(), look, out)?;
+    Ok(tally)
+}
+
+/// The cases do not look at the environment, so that they end alike everywhere.
+fn read(file: &str, path: &PathBuf, out: &mut dyn Write) -> io::Result<Option<Arc<Topology>>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            writeln!(out, "{file}: cannot be read: {error}")?;
+            return Ok(None);
+        }
+    };
+    match topology::read(file, &text, Variables::Unresolved) {
+        Ok(loaded) => Ok(Some(Arc::new(loaded.topology))),
+        Err(problems) => {
+            writeln!(out, "{problems}")?;
+            Ok(None)
+        }
+    }
+}
+
+fn show(
+    file: &str,
+    case: &Case,
+    verdict: &Verdict,
+    look: Look,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let Verdict::Failed { line, differences } = verdict else {
+        return writeln!(out, "  {} {}", look.good("✓"), case.name);
+    };
+    writeln!(out, "  {} {}", look.bad("✗"), case.name)?;
+    writeln!(out, "    {file}:{line}: not as expected")?;
+    for line in differences
+        .iter()
+        .map(ToString::to_string)
+        .collect::<String>()
+        .lines()
+    {
+        let line = match line.trim_start().as_bytes().first() {
+            Some(b'-') => look.bad(line),
+            Some(b'+') => look.good(line),
+            _ => line.to_owned(),
+        };
+        writeln!(out, "      {line}")?;
+    }
+    Ok(())
+}
+
+fn summarise(tally: &Tally, took: Duration, look: Look, out: &mut dyn Write) -> io::Result<()> {
+    let mut counts = vec![format!("{} passed", tally.passed)];
+    for (count, what) in [
+        (tally.failed, "failed"),
+        (tally.left_out, "left out"),
+        (tally.unreadable, "not valid"),
+    ] {
+        if count > 0 {
+            counts.push(format!("{count} {what}"));
+        }
+    }
+    let counts = counts.join(", ");
+    let counts = if tally.is_good() {
+        look.good(&counts)
+    } else {
+        look.bad(&counts)
+    };
+    writeln!(out, "\n{counts} in {} ms", took.as_millis())?;
+    if tally.passed + tally.failed + tally.unreadable == 0 {
+        writeln!(out, "no case was run")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn run_with(args: &[&str]) -> (Tally, String) {
+        let cli = Cli::parse_from(std::iter::once("test").chain(args.iter().copied()));
+        let mut out = Vec::new();
+        let tally = run_to(&cli.args, Look { colour: false }, &mut out).unwrap();
+        (tally, String::from_utf8(out).unwrap())
+    }
+
+    const FILES: [&str; 2] = ["topologies/wedsync.yaml", "topologies/demo.yaml"];
+
+    #[test]
+    fn the_shipped_files_pass_in_under_a_second() {
+        let began = Instant::now();
+        let (tally, text) = run_with(&FILES);
+        assert!(tally.is_good(), "{text}");
+        // Without optimisation, on whatever machine; two seconds leave room for that.
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+
+    #[test]
+    fn a_filter_leaves_out_and_nothing_run_is_not_good() {
+        let (tally, text) = run_with(&["--filter", "NULL VALUE", FILES[0]]);
+        assert_eq!((tally.passed, tally.failed), (1, 0), "{text}");
+        assert!(tally.left_out > 5 && text.contains("left out"), "{text}");
+        let (tally, text) = run_with(&["--filter", "no such case", FILES[0]]);
+        assert!(
+            !tally.is_good() && text.contains("no case was run"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_failing_case_shows_its_place_and_a_diff() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("broken.yaml");
+        let text = std::fs::read_to_string(FILES[1]).unwrap();
+        let broken = text.replacen(
+            r#"{queryId: q-2, source: cache, data: "Ask v-17"}"#,
+            r#"{queryId: q-2, source: cache, data: "Ask v-18"}"#,
+            1,
+        );
+        assert_ne!(text, broken);
+        std::fs::write(&path, &broken).unwrap();
+        let (tally, shown) = run_with(&[path.to_str().unwrap()]);
+        assert_eq!(tally.failed, 1, "{shown}");
+        let at = broken
+            .lines()
+            .position(|line| line.trim() == "- expect:")
+            .unwrap()
+            + 1;
+        let place = format!("broken.yaml:{at}: not as expected");
+        assert!(shown.contains(&place), "{place} in {shown}");
+        let diff = "answer to q-2, data\n        - \"Ask v-18\"\n        + \"Ask v-17\"\n";
+        assert!(shown.contains(diff), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_not_valid_is_told_and_the_others_are_run() {
+        let (tally, text) = run_with(&["no-such.yaml", "Cargo.toml", FILES[1]]);
+        assert_eq!(tally.unreadable, 2);
+        assert!(tally.passed > 0 && !tally.is_good());
+        assert!(text.contains("no-such.yaml: cannot be read"), "{text}");
+        assert!(text.contains("Cargo.toml:"), "{text}");
+    }
+}

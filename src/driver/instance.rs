@@ -1,0 +1,238 @@
+//! What one process of wedcache is made of, wired as the stream wires it, without Kafka.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::collect::Collected;
+use super::durable::{Mounted, Store};
+use super::log::Log;
+use super::provider::{self, Mocked, Script};
+use crate::ai::Ai;
+use crate::app::{Providers, models};
+use crate::cache::{LayeredOptions, Layers, Memory, MemoryOptions};
+use crate::clock::Clock;
+use crate::codec::{Decoder, Encoder};
+use crate::invalidation::{ChangeOffsets, RulesProgress, TagTable, TagTableOptions};
+use crate::kafka::ReaderEvent;
+use crate::kafka::reader::Follow as _;
+use crate::metrics::Metrics;
+use crate::model::{CacheMetric, Position, TraceParent};
+use crate::pipeline::follower::{LogFollower, LogStatus};
+use crate::pipeline::lag::{LagBound, LagBounds, LagClock, Measured, Then};
+use crate::pipeline::query::{AnswerWriter, QueryReader};
+use crate::resolver::{Lag, MetricSink, Parts, Resolver};
+use crate::topology::Topology;
+use crate::topology::settings::{self, LagAction};
+
+/// Whether a process goes on; what it still does after its end leaves no trace.
+#[derive(Debug, Clone)]
+pub(super) struct Life(Arc<AtomicBool>);
+
+impl Life {
+    fn begin() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What every instance works with, and what outlives it.
+pub(super) struct World {
+    pub(super) topology: Arc<Topology>,
+    pub(super) decoder: Arc<Decoder>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    pub(super) script: Arc<Script>,
+    pub(super) stores: Vec<Arc<Store>>,
+    pub(super) collected: Arc<Mutex<Collected>>,
+}
+
+pub(super) struct Instance {
+    pub(super) life: Life,
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) reader: QueryReader,
+    pub(super) writer: AnswerWriter,
+    pub(super) table: Arc<TagTable>,
+    follower: LogFollower,
+    status: watch::Receiver<LogStatus>,
+    progress: Arc<RulesProgress>,
+    lag: Arc<Lag>,
+    lag_clock: LagClock,
+    /// The next offset of the log to be read.
+    read_to: i64,
+}
+
+impl Instance {
+    /// Starts: reads the log to its end, then is ready for queries.
+    pub(super) fn start(world: &World, log: &Log) -> Self {
+        let life = Life::begin();
+        let options = TagTableOptions {
+            keep: world.topology.catalog.longest_life(),
+            ..TagTableOptions::default()
+        };
+        let table = Arc::new(TagTable::new(options));
+        let (progress, lag) = (Arc::<RulesProgress>::default(), Arc::<Lag>::default());
+        let (follower, status) = LogFollower::new(
+            Arc::clone(&table),
+            Arc::clone(&progress),
+            world.clock.clone(),
+        );
+        let catalog = Arc::clone(&world.topology.catalog);
+        let resolver = Arc::new(Resolver::new(Parts {
+            catalog: Arc::clone(&catalog),
+            layers: layers(world, &life),
+            table: Arc::clone(&table),
+            lag: Arc::clone(&lag),
+            models: models(&world.topology, &providers(world)),
+            clock: world.clock.clone(),
+            sink: Arc::new(Sink {
+                life: life.clone(),
+                to: Arc::clone(&world.collected),
+            }),
+            metrics: Arc::clone(&world.metrics),
+            runtime: Handle::current(),
+        }));
+        let mut instance = Self {
+            life,
+            resolver,
+            reader: QueryReader {
+                decoder: Arc::clone(&world.decoder),
+                catalog: Arc::clone(&catalog),
+                table: Arc::clone(&table),
+                clock: world.clock.clone(),
+            },
+            writer: AnswerWriter {
+                // JSON, whatever the topology says: it is read again right away.
+                encoder: Arc::new(Encoder::new(crate::codec::Framings::default())),
+                catalog,
+                metrics: Arc::clone(&world.metrics),
+                clock: world.clock.clone(),
+            },
+            table,
+            follower,
+            status,
+            progress,
+            lag,
+            lag_clock: LagClock::new(bounds(&world.topology), Instant::now()),
+            read_to: 0,
+        };
+        instance.read_anew(log);
+        instance
+    }
+
+    pub(super) fn end(&self) {
+        self.life.end();
+    }
+
+    /// Reads what was appended since.
+    pub(super) fn read(&mut self, log: &Log) {
+        self.follower.on_batch(log.read(self.read_to));
+        self.read_to = log.end();
+    }
+
+    /// The log was made anew: finds itself outside of it and begins again.
+    pub(super) fn log_recreated(&mut self, log: &Log) {
+        self.follower.on_batch(vec![ReaderEvent::Truncated {
+            position: self.read_to,
+            log_start: 0,
+            log_end: log.end(),
+        }]);
+        self.read_anew(log);
+    }
+
+    fn read_anew(&mut self, log: &Log) {
+        self.follower.on_batch(log.read_all());
+        self.read_to = log.end();
+    }
+
+    /// The barrier's patience ended with changes unjudged.
+    pub(super) fn rules_unknown(&mut self) {
+        self.lag_clock.rules_unknown();
+    }
+
+    /// Asks for the ends of the log and of the change topics, and lets look-ups know.
+    pub(super) fn measure(&mut self, log: &Log, ends: &ChangeOffsets) {
+        self.follower.on_batch(vec![log.ends()]);
+        let measured = Measured {
+            at: Instant::now(),
+            log_whole: self.status.borrow().measured.map(|(_, whole)| whole),
+            rules_whole: Some(self.progress.behind(&ChangeOffsets::new(), ends) == 0),
+        };
+        self.lag_clock.observe(&measured);
+        self.lag.set(self.lag_clock.state(measured.at));
+    }
+
+    pub(super) fn view(&self) -> Position {
+        self.table.position()
+    }
+}
+
+fn layers(world: &World, life: &Life) -> Layers {
+    let memory = world.topology.layers.memory.map(|memory| {
+        let max_bytes = memory.size.0.min(MemoryOptions::default().max_bytes);
+        Memory::new(&MemoryOptions { max_bytes })
+    });
+    let mounted = |store: &Arc<Store>| {
+        Arc::new(Mounted {
+            store: Arc::clone(store),
+            life: life.clone(),
+        }) as _
+    };
+    let durable = world.stores.iter().map(mounted).collect();
+    Layers::of(memory, durable, LayeredOptions::default())
+}
+
+fn providers(world: &World) -> Providers {
+    let topology = &world.topology;
+    let mocked = |(name, provider): (&Arc<str>, &settings::Provider)| {
+        let mocked = Mocked {
+            name: name.to_string(),
+            model: provider.model().to_owned(),
+            price: topology.prices.models.get(provider.model()).copied(),
+            script: Arc::clone(&world.script),
+        };
+        let ai = Ai::new(Arc::new(mocked), provider::options(provider));
+        (Arc::clone(name), Arc::new(ai))
+    };
+    topology.providers.iter().map(mocked).collect()
+}
+
+fn bounds(topology: &Topology) -> LagBounds {
+    let bound = |lag: settings::Lag| LagBound {
+        max: lag.bound,
+        then: match lag.then {
+            LagAction::Stale => Then::Label,
+            LagAction::Bypass => Then::Bypass,
+        },
+    };
+    LagBounds {
+        log: bound(topology.freshness.max_invalidation_lag),
+        rules: bound(topology.freshness.max_rules_lag),
+    }
+}
+
+/// Takes the metric records of calls and fills.
+struct Sink {
+    life: Life,
+    to: Arc<Mutex<Collected>>,
+}
+
+impl MetricSink for Sink {
+    fn emit(&self, metric: &CacheMetric<'_>, _: TraceParent) {
+        if self.life.goes_on() {
+            let mut value = Vec::new();
+            Encoder::new(crate::codec::Framings::default()).encode_metric(metric, &mut value);
+            super::collect::lock(&self.to).metric(&value);
+        }
+    }
+}

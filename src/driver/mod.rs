@@ -1,0 +1,494 @@
+//! One wedcache without Kafka, disk, network or waiting: records in, records out, in time that
+//! moves only by hand. `wedcache test` and the tests of freshness run on it.
+//!
+//! ```text
+//! query ────▶ QueryReader ─▶ Resolver ─▶ memory ─▶ bytes kept over restarts ─▶ Ai ─▶ script
+//!                  ▲ judged by                                          AnswerWriter ─▶ Collected
+//! change ─▶ ChangeJudge ─▶ log in memory ─▶ LogFollower ─▶ TagTable
+//! ```
+//!
+//! Everything between the brackets of Kafka and the provider is the real thing: decoding, keys,
+//! rules, the log's follower, the tag table, flights, the client with its retries and breaker.
+//! Mocked are the log's storage, the durable layers' storage, the provider and the clock.
+//!
+//! Reading order: [`stopped`] (time that stands still) · [`Driver`] · [`provider`] · [`case`].
+
+pub mod case;
+mod collect;
+mod durable;
+mod expect;
+mod instance;
+mod log;
+pub mod provider;
+pub mod stopped;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::codec::{Decoder, Reject, Schemas};
+use crate::invalidation::ChangeOffsets;
+use crate::invalidation::rule::Source;
+use crate::metrics::Metrics;
+use crate::model::record::RecordId;
+use crate::model::{
+    AiQuery, CacheMetric, Cause, Coordinates, LayerName, Operation, Position, Progress, Tag,
+    TagInvalidation, Timestamp, VendorChange, WeddingUpdate,
+};
+use crate::pipeline::change::{ChangeJudge, ChangeRecord, Fate};
+use crate::pipeline::query::Taken;
+use crate::resolver::{Ask, Outcome};
+use crate::topology::Topology;
+use crate::topology::cases::{InputRole, RawRecord};
+
+pub use self::collect::{Answered, Collected, DeadLetter};
+pub use self::provider::{Call, Responder, Scripted};
+pub use self::stopped::Idle;
+
+use self::collect::lock;
+use self::durable::Store;
+use self::instance::{Instance, World};
+use self::log::Log;
+use self::provider::Script;
+
+/// One instance, what goes into it and what came out. Lives inside of [`stopped::run`].
+pub struct Driver {
+    world: World,
+    idle: Idle,
+    log: Log,
+    /// How often the log was made anew.
+    logs: u32,
+    judge: ChangeJudge,
+    /// Changes that stand on their topic unjudged.
+    changes: VecDeque<Change>,
+    /// The next offset of each input topic.
+    ends: Ends,
+    instance: Instance,
+    held: Held,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    changes: bool,
+    log: bool,
+}
+
+#[derive(Debug, Default)]
+struct Ends {
+    queries: i64,
+    vendor: i64,
+    wedding: i64,
+}
+
+struct Change {
+    source: Source,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    offset: i64,
+}
+
+impl Driver {
+    /// Starts at `now` with an empty log and empty layers: the topology's, with stand-ins for
+    /// disk and Redis.
+    pub fn new(topology: Arc<Topology>, now: Timestamp, respond: Responder, idle: Idle) -> Self {
+        let names = topology
+            .catalog
+            .types()
+            .iter()
+            .map(|of| Arc::clone(&of.name));
+        let metrics = Arc::new(Metrics::new(names));
+        let max_bytes = topology.topics.queries.max_bytes.map_or(usize::MAX, |max| {
+            usize::try_from(max.0).unwrap_or(usize::MAX)
+        });
+        let decoder = Arc::new(Decoder::new(Arc::new(Schemas::embedded()), max_bytes));
+        let judge = ChangeJudge::new(
+            Arc::clone(&decoder),
+            Arc::clone(&topology.rules),
+            Arc::clone(&topology.catalog),
+            Arc::clone(&metrics),
+            topology.freshness.widen_refresh_interval,
+        );
+        let disk = topology.layers.disk.is_some().then_some(LayerName::Disk);
+        let redis = topology.layers.redis.is_some().then_some(LayerName::Redis);
+        let world = World {
+            stores: disk
+                .into_iter()
+                .chain(redis)
+                .map(|name| Arc::new(Store::new(name)))
+                .collect(),
+            topology,
+            decoder,
+            metrics,
+            clock: Clock::with_timers(now),
+            script: Arc::new(Script::new(respond)),
+            collected: Arc::default(),
+        };
+        let log = Log::new(now);
+        let instance = Instance::start(&world, &log);
+        Self {
+            world,
+            idle,
+            log,
+            logs: 0,
+            judge,
+            changes: VecDeque::new(),
+            ends: Ends::default(),
+            instance,
+            held: Held::default(),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+
+    /// How far the log is applied.
+    pub fn view(&self) -> Position {
+        self.instance.view()
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.world.metrics
+    }
+
+    /// What the provider answers from now on.
+    pub fn respond(&self, respond: Responder) {
+        self.world.script.set(respond);
+    }
+
+    /// A query comes in; it is answered as far as that takes no time once [`Driver::settle`]
+    /// returns.
+    pub fn query(&mut self, query: &AiQuery) {
+        let value = serde_json::to_vec(query).expect("a query is writable as JSON");
+        self.query_record(None, Some(value));
+    }
+
+    /// A vendor change comes in, under its vendor's id.
+    pub fn vendor_change(&mut self, change: &VendorChange) {
+        let value = serde_json::to_vec(change).expect("a change is writable as JSON");
+        self.change(
+            Source::Vendor,
+            Some(change.vendor_id.clone().into_bytes()),
+            Some(value),
+        );
+    }
+
+    /// A wedding update comes in, under its wedding's id.
+    pub fn wedding_update(&mut self, update: &WeddingUpdate) {
+        let value = serde_json::to_vec(update).expect("an update is writable as JSON");
+        self.change(
+            Source::Wedding,
+            Some(update.wedding_id.clone().into_bytes()),
+            Some(value),
+        );
+    }
+
+    /// A record comes in, whatever it holds.
+    pub fn record(&mut self, record: RawRecord) {
+        let RawRecord { topic, key, value } = record;
+        match topic {
+            InputRole::Queries => self.query_record(key, value),
+            InputRole::VendorChanges => self.change(Source::Vendor, key, value),
+            InputRole::WeddingUpdates => self.change(Source::Wedding, key, value),
+        }
+    }
+
+    /// Waits until everything that can happen at this moment has.
+    pub async fn settle(&self) {
+        self.idle.reached().await;
+    }
+
+    /// Lets time pass, from timer to timer.
+    pub async fn advance(&mut self, by: Duration) {
+        let end = Instant::now() + by;
+        loop {
+            let rest = end - Instant::now();
+            let due = self.judge.next_due().filter(|_| !self.held.changes);
+            let wait = due.map_or(rest, |due| rest.min(due.since(self.now())));
+            tokio::time::sleep(wait).await;
+            self.settle().await;
+            self.append_due();
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        self.measure();
+        self.settle().await;
+    }
+
+    /// What came out since it was last taken.
+    pub fn take(&mut self) -> Collected {
+        let mut collected = std::mem::take(&mut *lock(&self.world.collected));
+        collected.calls = self.world.script.take_calls();
+        collected
+    }
+}
+
+/// What goes wrong around an instance.
+impl Driver {
+    /// The process is killed and starts anew: memory and flights are gone, what is durable stays.
+    /// Where changes are held back, its start barrier ends without them.
+    pub fn restart(&mut self) {
+        self.instance.end();
+        self.instance = Instance::start(&self.world, &self.log);
+        if !self.changes.is_empty() {
+            self.instance.rules_unknown();
+        }
+        self.measure();
+    }
+
+    /// Changes wait unjudged from now on, as while no member of the rules group lives.
+    pub fn hold_changes(&mut self) {
+        self.held.changes = true;
+    }
+
+    /// The changes that wait are judged, and those to come at once.
+    pub fn release_changes(&mut self) {
+        self.held.changes = false;
+        self.judge_all();
+    }
+
+    /// The log is no longer applied, as while its reader has lost the broker.
+    pub fn hold_log(&mut self) {
+        self.held.log = true;
+    }
+
+    /// What the log holds is applied, and what is to come at once.
+    pub fn release_log(&mut self) {
+        self.held.log = false;
+        self.apply_log();
+    }
+
+    /// The broker keeps but the last record of each key.
+    pub fn compact_log(&mut self) {
+        self.log.compact();
+    }
+
+    /// The log's topic is deleted and made again.
+    pub fn recreate_log(&mut self) {
+        self.log = Log::new(self.now());
+        self.logs += 1;
+        self.instance.log_recreated(&self.log);
+    }
+
+    /// How long the durable layers take for a look-up from now on.
+    pub fn set_durable_latency(&self, latency: Duration) {
+        self.world
+            .stores
+            .iter()
+            .for_each(|store| store.set_latency(latency));
+    }
+
+    /// Whether the durable layers are away from now on.
+    pub fn set_durable_away(&self, away: bool) {
+        self.world
+            .stores
+            .iter()
+            .for_each(|store| store.set_away(away));
+    }
+
+    /// How many calls to the provider are on their way, from this instance.
+    pub fn flights(&self) -> usize {
+        self.instance.resolver.open_flights()
+    }
+}
+
+impl Driver {
+    fn query_record(&mut self, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+        self.measure();
+        let place = Coordinates {
+            topic: Arc::clone(&self.world.topology.topics.queries.name),
+            partition: 0,
+            offset: next(&mut self.ends.queries),
+            timestamp: self.now(),
+        };
+        match self
+            .instance
+            .reader
+            .take(value.as_deref(), || place.answer_id(), None)
+        {
+            Taken::Ask(ask) => self.ask(*ask),
+            Taken::Null => {}
+            Taken::Dead(reject) => self.bury(key, value, reject),
+            Taken::Unresolved { schema_id } => {
+                self.bury(key, value, Reject::no_registry(schema_id));
+            }
+        }
+    }
+
+    fn ask(&self, ask: Ask) {
+        let (resolver, writer) = (
+            Arc::clone(&self.instance.resolver),
+            self.instance.writer.clone(),
+        );
+        let (life, to, log) = (
+            self.instance.life.clone(),
+            Arc::clone(&self.world.collected),
+            self.logs,
+        );
+        let tell = move |ask: &Ask, outcome: &Outcome| {
+            if life.goes_on() {
+                let (mut answer, mut metric) = (Vec::new(), Vec::new());
+                writer.write(ask, outcome, &mut answer, &mut metric);
+                let mut collected = lock(&to);
+                collected.answer(&answer, ask.arrival, log);
+                collected.metric(&metric);
+            }
+        };
+        if ask.came_late() {
+            return tell(&ask, &Outcome::Expired);
+        }
+        if let Some(hit) = resolver.hit(&ask) {
+            return tell(&ask, &Outcome::Hit(hit));
+        }
+        tokio::spawn(async move {
+            let outcome = resolver.resolve(&ask).await;
+            tell(&ask, &outcome);
+        });
+    }
+
+    fn change(&mut self, source: Source, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+        let end = match source {
+            Source::Vendor => &mut self.ends.vendor,
+            Source::Wedding => &mut self.ends.wedding,
+        };
+        let offset = next(end);
+        self.changes.push_back(Change {
+            source,
+            key,
+            value,
+            offset,
+        });
+        if !self.held.changes {
+            self.judge_all();
+        }
+    }
+
+    fn judge_all(&mut self) {
+        while let Some(change) = self.changes.pop_front() {
+            let cause = self.cause(change.source, change.offset);
+            let now = self.now();
+            let judged = self.judge.judge(&ChangeRecord {
+                source: change.source,
+                key: change.key.as_deref(),
+                value: change.value.as_deref(),
+                cause: &cause,
+                now,
+            });
+            self.append(&judged.records);
+            lock(&self.world.collected).alerts.extend(judged.alerts);
+            self.log.append_progress(&Progress {
+                topic: cause.topic,
+                partition: cause.partition,
+                next: change.offset + 1,
+                at: now,
+            });
+            match judged.fate {
+                Fate::Done => {}
+                Fate::Dead(reject) => self.bury(change.key, change.value, reject),
+                Fate::Parked { schema_id } => {
+                    self.bury(change.key, change.value, Reject::no_registry(schema_id));
+                }
+            }
+        }
+        if !self.held.log {
+            self.apply_log();
+        }
+    }
+
+    /// Refreshes that were held back for their interval.
+    fn append_due(&mut self) {
+        if self.held.changes {
+            return;
+        }
+        let cause = self.cause(Source::Vendor, -1);
+        let due = self.judge.due(&cause, self.now());
+        self.append(&due);
+        if !due.is_empty() && !self.held.log {
+            self.apply_log();
+        }
+    }
+
+    fn append(&mut self, records: &[TagInvalidation]) {
+        let mut collected = lock(&self.world.collected);
+        for record in records {
+            let offset = self.log.append(record);
+            collected.invalidations.push((offset, record.clone()));
+            collected.metrics.push(invalidation_metric(record));
+        }
+    }
+
+    fn apply_log(&mut self) {
+        self.instance.read(&self.log);
+        self.measure();
+    }
+
+    fn measure(&mut self) {
+        let topics = &self.world.topology.topics;
+        let ends: ChangeOffsets = [
+            (
+                (Arc::clone(&topics.vendor_changes.name), 0),
+                self.ends.vendor,
+            ),
+            (
+                (Arc::clone(&topics.wedding_updates.name), 0),
+                self.ends.wedding,
+            ),
+        ]
+        .into();
+        self.instance.measure(&self.log, &ends);
+    }
+
+    fn cause(&self, source: Source, offset: i64) -> Cause {
+        let topics = &self.world.topology.topics;
+        let topic = match source {
+            Source::Vendor => &topics.vendor_changes,
+            Source::Wedding => &topics.wedding_updates,
+        };
+        Cause {
+            topic: topic.name.to_string(),
+            partition: 0,
+            offset,
+            event_id: None,
+        }
+    }
+
+    fn bury(&self, key: Option<Vec<u8>>, value: Option<Vec<u8>>, reject: Reject) {
+        lock(&self.world.collected)
+            .dead_letters
+            .push(DeadLetter { key, value, reject });
+    }
+}
+
+fn next(end: &mut i64) -> i64 {
+    *end += 1;
+    *end - 1
+}
+
+/// What the rules stage tells of a record of the log.
+fn invalidation_metric(record: &TagInvalidation) -> CacheMetric<'static> {
+    let cause = format!("{:?}", record.cause);
+    CacheMetric {
+        metric_id: RecordId::derive(&cause, &record.record_key())
+            .to_string()
+            .into(),
+        answer_id: None,
+        operation: Operation::Invalidation,
+        coalesced: false,
+        cache_type: Tag::from_text(&record.tag).cache_type().to_owned().into(),
+        layer: None,
+        location: None,
+        season: None,
+        budget: None,
+        response_time_ms: None,
+        size_bytes: None,
+        cost_usd: None,
+        saved_usd: None,
+        at: record.at,
+    }
+}

@@ -1,0 +1,223 @@
+//! A provider that answers by a script, behind the real client: retries, breaker and all.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::time::Instant;
+
+use crate::ai::error::Phase;
+use crate::ai::{
+    AiOptions, Attempt, BreakerOptions, BudgetOptions, PricedCall, Prompt, Provider, ProviderError,
+    bare_status,
+};
+use crate::backoff::Policy;
+use crate::topology::cases::{Outcome, Reply};
+use crate::topology::settings;
+
+/// A request to the provider.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// From 1, over the whole life of the driver.
+    pub number: u32,
+    pub prompt: Prompt,
+}
+
+impl Call {
+    /// The question, without what is known besides.
+    pub fn question(&self) -> &str {
+        // Every fact before it is one line, so the first heading is the prompt's own.
+        let user = &self.prompt.user;
+        user.split_once("Question:\n")
+            .map_or(user, |(_, question)| question)
+    }
+}
+
+/// How a call goes.
+#[derive(Debug, Clone)]
+pub struct Scripted {
+    pub takes: Duration,
+    pub outcome: Outcome,
+}
+
+impl Scripted {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            takes: Duration::ZERO,
+            outcome: Outcome::Text(text.into()),
+        }
+    }
+
+    pub fn after(self, takes: Duration) -> Self {
+        Self { takes, ..self }
+    }
+}
+
+/// Decides at its begin how a call goes.
+pub type Responder = Box<dyn FnMut(&Call) -> Scripted + Send>;
+
+/// What all mocked providers of a driver share.
+pub(super) struct Script {
+    state: Mutex<State>,
+}
+
+struct State {
+    respond: Responder,
+    calls: u32,
+    /// Since they were last taken.
+    recent: Vec<Call>,
+}
+
+impl Script {
+    pub(super) fn new(respond: Responder) -> Self {
+        Self {
+            state: Mutex::new(State {
+                respond,
+                calls: 0,
+                recent: Vec::new(),
+            }),
+        }
+    }
+
+    pub(super) fn set(&self, respond: Responder) {
+        self.state().respond = respond;
+    }
+
+    pub(super) fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.state().recent)
+    }
+
+    fn begin(&self, prompt: &Prompt) -> Scripted {
+        let mut state = self.state();
+        state.calls += 1;
+        let call = Call {
+            number: state.calls,
+            prompt: prompt.clone(),
+        };
+        let scripted = (state.respond)(&call);
+        state.recent.push(call);
+        scripted
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers as a case's `replies` say: the first that fits and is not used up, else `answer 1`,
+/// `answer 2` and so on, by the count of calls.
+pub fn replies(replies: Vec<Reply>) -> Responder {
+    let mut replies: Vec<(Reply, u32)> = replies.into_iter().map(|reply| (reply, 0)).collect();
+    Box::new(move |call| {
+        let fitting = replies.iter_mut().find(|(reply, given)| {
+            let fits = |text: &String| call.question().contains(text.as_str());
+            reply.when.as_ref().is_none_or(fits) && reply.times.is_none_or(|times| *given < times)
+        });
+        match fitting {
+            Some((reply, given)) => {
+                *given += 1;
+                Scripted {
+                    takes: reply.takes,
+                    outcome: reply.outcome.clone(),
+                }
+            }
+            None => Scripted::text(format!("answer {}", call.number)),
+        }
+    })
+}
+
+/// One of the topology's providers, mocked.
+pub(super) struct Mocked {
+    pub(super) name: String,
+    pub(super) model: String,
+    pub(super) price: Option<settings::Price>,
+    pub(super) script: Arc<Script>,
+}
+
+impl Provider for Mocked {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn attempt<'a>(&'a self, prompt: &'a Prompt) -> BoxFuture<'a, Attempt> {
+        async move {
+            let began = Instant::now();
+            let Scripted { takes, outcome } = self.script.begin(prompt);
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
+            let result = match outcome {
+                Outcome::Text(text) => Ok(text),
+                Outcome::Status(status) => return Attempt::failed(bare_status(status)),
+                Outcome::Timeout => {
+                    let phase = Phase::Total;
+                    return Attempt::failed(ProviderError::Timeout {
+                        phase,
+                        after: takes,
+                    });
+                }
+                Outcome::Refused => Err(ProviderError::Refused {
+                    message: "as the script says".to_owned(),
+                }),
+                Outcome::Truncated => Err(ProviderError::Truncated {
+                    completion_tokens: u64::from(prompt.max_tokens),
+                }),
+                Outcome::Empty => Err(ProviderError::Empty),
+            };
+            let text = result.as_deref().unwrap_or_default();
+            Attempt::replied(self.account(prompt, text, began), result)
+        }
+        .boxed()
+    }
+}
+
+impl Mocked {
+    /// Words stand for tokens.
+    fn account(&self, prompt: &Prompt, text: &str, began: Instant) -> PricedCall {
+        let words = |text: &str| text.split_whitespace().count() as u64;
+        let prompt_tokens = words(&prompt.system) + words(&prompt.user);
+        let completion_tokens = words(text);
+        #[expect(clippy::cast_precision_loss, reason = "no text has 2^53 words")]
+        let cost = |price: &settings::Price| {
+            (prompt_tokens as f64 * price.input_usd_per_million
+                + completion_tokens as f64 * price.output_usd_per_million)
+                / 1e6
+        };
+        PricedCall {
+            model: self.model.clone(),
+            prompt_tokens,
+            completion_tokens,
+            cost_usd: self.price.as_ref().map(cost),
+            request_id: None,
+            simulated: true,
+            usable: true,
+            elapsed: began.elapsed(),
+        }
+    }
+}
+
+/// The client's options as the topology sets them.
+pub(super) fn options(provider: &settings::Provider) -> AiOptions {
+    let defaults = AiOptions::default();
+    match provider {
+        settings::Provider::Simulator(simulator) => AiOptions {
+            max_concurrent: simulator.concurrency,
+            ..defaults
+        },
+        settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http) => AiOptions {
+            max_concurrent: http.concurrency,
+            max_retries: http.retry.attempts,
+            backoff: Policy::new(http.retry.base_delay, http.retry.max_delay),
+            budget: BudgetOptions {
+                ratio: http.retry.budget,
+                ..defaults.budget
+            },
+            breaker: BreakerOptions {
+                min_calls: http.breaker.failures,
+                open_for: http.breaker.open_for,
+                ..defaults.breaker
+            },
+            ..defaults
+        },
+    }
+}
