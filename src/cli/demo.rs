@@ -91,6 +91,7 @@ async fn show(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     }
     let tally = demo.end().await?;
     let elapsed = began.elapsed();
+    writeln!(screen.out)?;
     for line in panel::summary(&tally, elapsed) {
         writeln!(screen.out, "{line}")?;
     }
@@ -146,6 +147,9 @@ async fn watch_panel(
     let viewport = Viewport::Inline(panel::HEIGHT);
     let mut terminal = ratatui::try_init_with_options(TerminalOptions { viewport })?;
     let shown = draw_until(demo, until, stop, &mut terminal).await;
+    // What is printed next belongs below the panel.
+    let below = terminal.get_frame().area().bottom().saturating_sub(1);
+    terminal.set_cursor_position((0, below))?;
     ratatui::try_restore()?;
     shown
 }

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 /// Couples of the season; the first ask most (Zipf), as a few planners do in real life.
-const COUPLES: usize = 300;
+const COUPLES: usize = 90;
 const VENDORS: u32 = 50;
 const VENDOR_TYPES: [&str; 4] = ["venue", "photographer", "caterer", "florist"];
 const STYLES: [&str; 4] = ["rustic", "classic", "modern", "boho"];

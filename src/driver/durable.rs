@@ -64,9 +64,8 @@ impl Mounted {
             .get(&key.hash())
             .map(|bytes| Entry::decode(bytes))
         {
-            None => Lookup::Miss,
             Some(Ok(entry)) if entry.key == *key => Lookup::Hit(Arc::new(entry)),
-            Some(Ok(_)) => Lookup::Miss,
+            None | Some(Ok(_)) => Lookup::Miss,
             Some(Err(error)) => Lookup::Unavailable(LayerError::Corrupt {
                 detail: error.to_string().into(),
             }),
