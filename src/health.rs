@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn ready_only_past_the_barriers_while_nothing_is_stuck_and_not_while_draining() {
-        let health = Health::new(Duration::from_secs(60));
+        let health = Health::new(Duration::from_mins(1));
         for phase in [
             Phase::Connecting,
             Phase::ReadingLog,

@@ -1,4 +1,42 @@
-//! wedcache: an event-driven AI response cache.
+//! wedcache answers AI queries from Kafka out of a layered cache, and forgets an answer the
+//! moment the facts under it change.
+//!
+//! ```text
+//!  queries ──▶ decode ─▶ key ─▶ memory ─▶ disk (sled) ─▶ redis ─▶ single flight ─▶ AI provider
+//!                                  │ hit (judged by the tag table)      │ fill (stamped)
+//!                                  ▼                                    ▼
+//!                         answers, metrics                     all layers, then the answer
+//!  vendor changes  ┐
+//!  wedding updates ┴▶ rules ─▶ invalidation log (1 partition) ─▶ every instance's tag table
+//!  anything unreadable ─▶ dead letters
+//! ```
+//!
+//! # Reading order
+//! 1. [`model`]: what everything is made of, as plain values: events, keys, tags, entries.
+//! 2. [`codec`]: bytes ⇄ events in three formats. [`topology`]: the YAML file, validated.
+//! 3. [`invalidation`]: rules → planned invalidations (pure); the tag table that judges.
+//! 4. [`cache`]: memory, disk and Redis behind one trait. [`ai`]: the providers.
+//! 5. [`resolver`]: a query through the layers to a flight; where the promises meet.
+//! 6. [`kafka`]: offsets (pure), intake, producers, log reader. [`broker`]: a broker in memory
+//!    for `demo` and tests.
+//! 7. [`pipeline`]: the stages between Kafka and Kafka. [`app`]: all of it put together.
+//! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside.
+//!
+//! `model` is imported by everything and imports nothing; `cache`, `ai` and `kafka` never import
+//! each other; only `app` and `cli` see everything. `tests/it/architecture.rs` holds that.
+//!
+//! # Invariants
+//! 1. An answer shared between couples is made only from what its key says ([`resolver`] builds
+//!    prompts of shared types from the key and the question alone).
+//! 2. No lookup serves an answer that an invalidation older than the lookup's view forbids:
+//!    [`invalidation::TagTable::judge`] on every read from every layer.
+//! 3. A paid answer is not bought twice: one flight a key, durable before it is published.
+//! 4. No input is lost, none blocks the others: [`kafka::offsets`], dead letters, widening.
+//! 5. A broken layer degrades the lookup, never the query.
+//!
+//! # Deliberately absent
+//! Transactions of Kafka (ids make duplicates recognisable instead), wall clocks in validity (the
+//! log's offsets are the clock), scans of keys to invalidate, similarity search over questions.
 
 pub mod ai;
 pub mod api;
@@ -20,4 +58,5 @@ pub mod pipeline;
 pub mod resolver;
 pub mod shutdown;
 pub mod telemetry;
+pub mod topics;
 pub mod topology;

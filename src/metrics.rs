@@ -5,16 +5,21 @@
 //! when `/metrics` is asked, by the probes that the app registers.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::{
     Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     Opts, Registry, TextEncoder,
 };
 
-use crate::ai::Outcome as AiOutcome;
-use crate::cache::{FillOutcome, LookupOutcome};
-use crate::model::{LayerName, Mode, Operation};
+use crate::ai::{AiStatus, Outcome as AiOutcome};
+use crate::cache::{BreakerState, FillOutcome, LayeredStats, LookupOutcome};
+use crate::kafka::IntakeStats;
+use crate::kafka::producer::OutputCounters;
+use crate::model::{LayerName, Mode, Operation, Position};
+use crate::resolver::LagState;
 
 /// What one metric is: the name, its labels, and what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +115,9 @@ declare! {
         "Records that the producer gave up on.";
     OUTPUT_DROPPED = Gauge "wedcache_output_dropped" ["output"]
         "Metric records dropped because their queue was full.";
+    OUTPUT_QUEUE = Gauge "wedcache_output_queue_records" ["output"]
+        "Records taken by the producer and not yet acknowledged.";
+    LOG_GONE = Gauge "wedcache_log_gone" [] "1 while the invalidation log's topic does not exist.";
     READY = Gauge "wedcache_ready" [] "1 while /readyz says yes.";
     INFO = Gauge "wedcache_build_info" ["version"] "1, by version.";
 }
@@ -338,6 +346,94 @@ impl Metrics {
         self.count(WIDENED, &[input, reach], 1);
     }
 
+    pub fn ready(&self, ready: bool) {
+        self.gauge(READY, &[], f64::from(u8::from(ready)));
+    }
+
+    pub fn flights(&self, open: usize) {
+        self.gauge(FLIGHTS, &[], count(open as u64));
+    }
+
+    pub fn tag_table(&self, position: Position, tags: usize) {
+        self.gauge(LOG_POSITION, &[], count(position.0.unsigned_abs()));
+        self.gauge(TAGS, &[], count(tags as u64));
+    }
+
+    pub fn log_gone(&self, gone: bool) {
+        self.gauge(LOG_GONE, &[], f64::from(u8::from(gone)));
+    }
+
+    pub fn lag(&self, state: LagState, log: Duration, rules: Duration) {
+        self.gauge(LOG_LAG, &[], log.as_secs_f64());
+        self.gauge(RULES_LAG, &[], rules.as_secs_f64());
+        let now = match state {
+            LagState::Current => "current",
+            LagState::Label(_) => "label",
+            LagState::Bypass(_) => "bypass",
+        };
+        for name in ["current", "label", "bypass"] {
+            self.gauge(LAG_STATE, &[name], f64::from(u8::from(name == now)));
+        }
+    }
+
+    pub fn layers(&self, stats: &LayeredStats) {
+        if let Some(memory) = &stats.memory {
+            self.gauge(LAYER_ENTRIES, &["memory"], count(memory.entries));
+            self.gauge(LAYER_BYTES, &["memory"], count(memory.bytes));
+        }
+        if let Some(disk) = &stats.disk {
+            self.gauge(LAYER_ENTRIES, &["disk"], count(disk.entries.unwrap_or(0)));
+            self.gauge(LAYER_BYTES, &["disk"], count(disk.file_bytes));
+            self.gauge(LAYER_STATE, &["disk"], breaker(disk.breaker));
+        }
+        if let Some(redis) = &stats.redis {
+            self.gauge(LAYER_STATE, &["redis"], breaker(redis.breaker));
+        }
+    }
+
+    pub fn provider(&self, name: &str, status: &AiStatus) {
+        self.gauge(
+            PROVIDER_STATE,
+            &[name],
+            f64::from(status.breaker.as_number()),
+        );
+        self.gauge(
+            PROVIDER_CALLS,
+            &[name, "running"],
+            count(status.running as u64),
+        );
+        self.gauge(
+            PROVIDER_CALLS,
+            &[name, "waiting"],
+            count(status.waiting as u64),
+        );
+    }
+
+    pub fn intake(&self, stage: &str, stats: &IntakeStats) {
+        let oldest = stats.oldest_unfinished.unwrap_or_default();
+        self.gauge(
+            INTAKE_RECORDS,
+            &[stage],
+            count(stats.in_flight_records as u64),
+        );
+        self.gauge(INTAKE_BYTES, &[stage], count(stats.in_flight_bytes));
+        self.gauge(INTAKE_PAUSED, &[stage], f64::from(u8::from(stats.paused)));
+        self.gauge(
+            INTAKE_PARTITIONS,
+            &[stage],
+            count(stats.partitions.len() as u64),
+        );
+        self.gauge(INTAKE_OLDEST, &[stage], oldest.as_secs_f64());
+        self.gauge(INTAKE_LATE, &[stage], count(stats.counters.finished_late));
+    }
+
+    pub fn output(&self, name: &str, counters: &OutputCounters, in_flight: usize) {
+        let read = |counter: &AtomicU64| count(counter.load(Ordering::Relaxed));
+        self.gauge(OUTPUT_FAILURES, &[name], read(&counters.failed));
+        self.gauge(OUTPUT_DROPPED, &[name], read(&counters.dropped));
+        self.gauge(OUTPUT_QUEUE, &[name], count(in_flight as u64));
+    }
+
     /// The sum over all labels of a counter: for summaries on a terminal.
     pub fn total(&self, name: &str, label: Option<(&str, &str)>) -> f64 {
         self.registry
@@ -387,6 +483,83 @@ const BUCKETS: [f64; 16] = [
     5.0, 20.0, 60.0,
 ];
 
+/// A count as a gauge's value.
+#[expect(clippy::cast_precision_loss, reason = "gauges are doubles")]
+fn count(of: u64) -> f64 {
+    of as f64
+}
+
+fn breaker(state: BreakerState) -> f64 {
+    match state {
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 1.0,
+        BreakerState::Open => 2.0,
+    }
+}
+
 fn is_money(declared: &Declared) -> bool {
     *declared == SAVED || *declared == COST
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    /// The list that operators read, as it must stand in `docs/metrics.md`.
+    fn listed() -> String {
+        let mut list = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
+        for of in DECLARED {
+            let kind = match of.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let labels: Vec<_> = of.labels.iter().map(|label| format!("`{label}`")).collect();
+            let (name, help) = (of.name, of.help);
+            let labels = labels.join(", ");
+            writeln!(list, "| `{name}` | {kind} | {labels} | {help} |").unwrap();
+        }
+        list
+    }
+
+    #[test]
+    fn the_documented_list_is_the_declared_one() {
+        let docs = include_str!("../docs/metrics.md");
+        assert!(
+            docs.contains(&listed()),
+            "docs/metrics.md must hold this:\n{}",
+            listed()
+        );
+    }
+
+    #[test]
+    fn what_is_shown_is_declared() {
+        let metrics = Metrics::new(["vendor_matching".into()]);
+        metrics.record("queries", "null");
+        metrics.lag(LagState::Current, Duration::ZERO, Duration::ZERO);
+        let text = metrics.render().unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.split(' ').next().unwrap();
+            let known = DECLARED.iter().any(|of| of.name == name);
+            assert!(known || name.starts_with("process_"), "{name}");
+        }
+        assert!(text.contains("wedcache_records_total{input=\"queries\",result=\"null\"} 1"));
+    }
+
+    #[test]
+    fn a_query_is_counted_once_under_its_outcome() {
+        let cache_type: Arc<str> = "vendor_matching".into();
+        let metrics = Metrics::new([Arc::clone(&cache_type)]);
+        let done = QueryDone {
+            operation: Operation::Hit,
+            coalesced: false,
+            saved_usd: 0.5,
+            seconds: 0.001,
+        };
+        metrics.query(&cache_type, &done);
+        assert!((metrics.total("wedcache_queries_total", None) - 1.0).abs() < f64::EPSILON);
+        assert!((metrics.total("wedcache_saved_usd_total", None) - 0.5).abs() < f64::EPSILON);
+    }
 }

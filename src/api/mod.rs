@@ -127,15 +127,15 @@ mod tests {
     async fn the_port_tells_life_readiness_and_metrics_and_refuses_the_rest_as_problems() {
         crate::ai::install_crypto();
         let served = Served {
-            health: Arc::new(Health::new(Duration::from_secs(60))),
+            health: Arc::new(Health::new(Duration::from_mins(1))),
             metrics: Arc::new(Metrics::new(["vendor_matching".into()])),
         };
-        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let base = format!("http://{}", server.address());
-        let taken = Server::bind(server.address()).await.err().unwrap();
+        let port = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let base = format!("http://{}", port.address());
+        let taken = Server::bind(port.address()).await.err().unwrap();
         assert!(taken.to_string().contains("WEDCACHE_LISTEN"), "{taken}");
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(server.serve(served.clone(), stop.clone()));
+        let answering = tokio::spawn(port.serve(served.clone(), stop.clone()));
         let ask = |path: &str| reqwest::get(format!("{base}{path}"));
 
         assert_eq!(ask("/livez").await.unwrap().status(), 200);
@@ -152,6 +152,6 @@ mod tests {
         assert_eq!(ask("/nothing").await.unwrap().status(), 404);
 
         stop.cancel();
-        serving.await.unwrap().unwrap();
+        answering.await.unwrap().unwrap();
     }
 }

@@ -1,4 +1,178 @@
-//! cli
+//! The command line: one file a command, each a function from its arguments to an exit code.
 
+pub mod completions;
+pub mod dlq;
 pub mod explain;
+pub mod graph;
+pub mod run;
+pub mod schema;
+pub mod screen;
 pub mod test;
+pub mod topics;
+pub mod validate;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::screen::Screen;
+use crate::telemetry::{self, LogFormat};
+use crate::topology::{self, Topology, Variables};
+
+/// Answers AI queries from Kafka out of a cache that forgets an answer the moment the facts under
+/// it change.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wedcache",
+    version,
+    propagate_version = true,
+    after_help = "Examples:
+  wedcache validate topologies/wedsync.yaml             # every mistake of a topology at once
+  wedcache topics apply                                 # create the topics it names
+  wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct LogArgs {
+    /// What is logged, as in `info,wedcache::kafka=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "WEDCACHE_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    log: String,
+    /// How logs look.
+    #[arg(
+        long,
+        global = true,
+        env = "WEDCACHE_LOG_FORMAT",
+        default_value = "auto",
+        value_enum
+    )]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Validate(validate::Args),
+    Test(test::Args),
+    Explain(explain::Args),
+    Graph(graph::Args),
+    Schema(schema::Args),
+    Topics(topics::Args),
+    Dlq(dlq::Args),
+    Completions(completions::Args),
+}
+
+/// Where a command takes its topology from.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TopologyArgs {
+    /// The topology file.
+    #[arg(
+        long,
+        env = "WEDCACHE_TOPOLOGY",
+        default_value = "topologies/wedsync.yaml",
+        value_name = "FILE"
+    )]
+    pub topology: PathBuf,
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<u8> {
+        let mut stdout = io::stdout();
+        let mut screen = Screen::stdout(&mut stdout, &environment);
+        match &self.command {
+            Command::Run(args) => {
+                telemetry::install(self.log.log_format, &self.log.log)?;
+                run::run(args, &mut screen)
+            }
+            Command::Validate(args) => Ok(validate::run(args, &environment, &mut screen)?),
+            Command::Test(args) => Ok(test::run(args, &mut screen)?),
+            Command::Explain(args) => explain::run(args, &mut screen),
+            Command::Graph(args) => Ok(graph::run(args, &mut screen)?),
+            Command::Schema(args) => Ok(schema::run(args, &mut screen)?),
+            Command::Topics(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                topics::run(args, &mut screen)
+            }
+            Command::Dlq(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                dlq::run(args, &mut screen)
+            }
+            Command::Completions(args) => Ok(completions::run(args, &mut screen)?),
+        }
+    }
+}
+
+/// The process's environment, which nothing else reads.
+#[expect(clippy::disallowed_methods, reason = "the one home of the environment")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// A topology file with its variables, or nothing where it has mistakes, which are shown.
+pub fn load(path: &Path, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        anyhow::anyhow!("{file} cannot be read: {error}; name a topology with --topology FILE")
+    })?;
+    load_text(&file, &text, &environment, screen)
+}
+
+/// The same for text that is at hand.
+pub fn load_text(
+    file: &str,
+    text: &str,
+    variables: &dyn Fn(&str) -> Option<String>,
+    screen: &mut Screen<'_>,
+) -> anyhow::Result<Option<Topology>> {
+    match topology::read(file, text, Variables::From(variables)) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                tracing::warn!("{}", loaded.warnings);
+            }
+            Ok(Some(loaded.topology))
+        }
+        Err(problems) => {
+            let shown = problems.render(screen.look, screen.width);
+            screen.out.write_all(shown.as_bytes())?;
+            Ok(None)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a failed command")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}
+
+/// The reader of our output has gone, as with `| head`.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

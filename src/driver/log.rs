@@ -83,6 +83,7 @@ impl Log {
         self.records.push(LogRecord {
             key: Some(key.into_bytes()),
             value: Some(value),
+            headers: Vec::new(),
             offset,
             timestamp,
         });

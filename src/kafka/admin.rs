@@ -1,0 +1,472 @@
+//! Topics: what there is, what ought to be, and making it so; also ends and committed offsets.
+//!
+//! librdkafka knows topic ids and rdkafka does not show them: a topic that was made anew must be
+//! told by other means.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication,
+};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use super::KafkaError;
+use super::client::{ClientLog, ClientOptions};
+
+/// A topic as it ought to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    pub name: String,
+    pub partitions: i32,
+    /// -1: as the broker decides.
+    pub replication: i32,
+    /// Only what matters; other settings are left as they are.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// A topic as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TopicState {
+    pub partitions: i32,
+    pub configs: BTreeMap<String, ConfigState>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigState {
+    pub value: Option<String>,
+    /// Set on the topic itself, so that an alteration must repeat it.
+    pub is_own: bool,
+}
+
+/// What lies between a topic as it is and as it ought to be. Several may concern one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicAction {
+    Create(TopicSpec),
+    Ok {
+        topic: String,
+    },
+    Differs {
+        topic: String,
+        config: String,
+        is: Option<String>,
+        wanted: String,
+    },
+    TooFewPartitions {
+        topic: String,
+        is: i32,
+        wanted: i32,
+    },
+}
+
+/// How far [`Admin::apply`] goes. Missing topics are always created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Apply {
+    /// Sets configs that differ.
+    pub alter_configs: bool,
+    /// Adds partitions: keys then fall into other ones than before.
+    pub add_partitions: bool,
+}
+
+/// Compares; in the order of `desired`.
+pub fn plan(desired: &[TopicSpec], found: &BTreeMap<String, TopicState>) -> Vec<TopicAction> {
+    let mut actions = Vec::new();
+    for spec in desired {
+        let Some(state) = found.get(&spec.name) else {
+            actions.push(TopicAction::Create(spec.clone()));
+            continue;
+        };
+        let before = actions.len();
+        if state.partitions < spec.partitions {
+            actions.push(TopicAction::TooFewPartitions {
+                topic: spec.name.clone(),
+                is: state.partitions,
+                wanted: spec.partitions,
+            });
+        }
+        for (config, wanted) in &spec.configs {
+            let is = state
+                .configs
+                .get(config)
+                .and_then(|config| config.value.clone());
+            if !same_value(is.as_deref(), wanted) {
+                actions.push(TopicAction::Differs {
+                    topic: spec.name.clone(),
+                    config: config.clone(),
+                    is,
+                    wanted: wanted.clone(),
+                });
+            }
+        }
+        if actions.len() == before {
+            actions.push(TopicAction::Ok {
+                topic: spec.name.clone(),
+            });
+        }
+    }
+    actions
+}
+
+/// The names of the topics that are not there, in the order of `wanted`.
+pub fn missing<'a>(wanted: &[&'a str], found: &BTreeMap<String, i32>) -> Vec<&'a str> {
+    let missing = wanted.iter().filter(|topic| !found.contains_key(**topic));
+    missing.copied().collect()
+}
+
+/// Lists such as `cleanup.policy` have no order.
+fn same_value(is: Option<&str>, wanted: &str) -> bool {
+    let parts = |text: &str| {
+        let mut parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
+        parts.sort();
+        parts
+    };
+    is.is_some_and(|is| parts(is) == parts(wanted))
+}
+
+/// Asks and changes the cluster. Its futures need no particular runtime except for what is said to
+/// block; all are cancel safe, though a change that was sent goes on.
+#[derive(Clone)]
+pub struct Admin {
+    client: Arc<AdminClient<ClientLog>>,
+    options: ClientOptions,
+    timeout: Duration,
+}
+
+impl Admin {
+    pub fn new(options: &ClientOptions, timeout: Duration) -> Result<Self, KafkaError> {
+        let config = options.config(&[])?;
+        let log = ClientLog::new(&options.client_id);
+        let client = AdminClient::from_config_and_context(&config, log)
+            .map_err(|source| options.refused(source))?;
+        Ok(Self {
+            client: Arc::new(client),
+            options: options.clone(),
+            timeout,
+        })
+    }
+
+    /// All topics with their number of partitions.
+    pub async fn topics(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
+        let this = self.clone();
+        blocking("list topics", move || {
+            let metadata = this
+                .client
+                .inner()
+                .fetch_metadata(None, this.timeout)
+                .map_err(|source| request("list topics", source))?;
+            let exist = metadata
+                .topics()
+                .iter()
+                .filter(|topic| topic.error().is_none());
+            Ok(exist
+                .map(|topic| {
+                    let count = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
+                    (topic.name().to_owned(), count)
+                })
+                .collect())
+        })
+        .await
+    }
+
+    /// Those of the named topics that exist, with their configs.
+    pub async fn describe(
+        &self,
+        names: &[&str],
+    ) -> Result<BTreeMap<String, TopicState>, KafkaError> {
+        const WHAT: &str = "describe topics";
+        let all = self.topics().await?;
+        let exist: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|n| all.contains_key(*n))
+            .collect();
+        if exist.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let wanted: Vec<_> = exist
+            .iter()
+            .map(|name| ResourceSpecifier::Topic(name))
+            .collect();
+        let answers = self
+            .client
+            .describe_configs(&wanted, &self.admin_options())
+            .await
+            .map_err(|source| request(WHAT, source))?;
+        let mut found = BTreeMap::new();
+        for (name, answer) in exist.into_iter().zip(answers) {
+            let entries = answer.map_err(|code| refused(WHAT, name, code))?.entries;
+            let configs = entries
+                .into_iter()
+                .map(|entry| {
+                    let is_own = entry.source == ConfigSource::DynamicTopic;
+                    (
+                        entry.name,
+                        ConfigState {
+                            value: entry.value,
+                            is_own,
+                        },
+                    )
+                })
+                .collect();
+            let partitions = all.get(name).copied().unwrap_or(0);
+            found.insert(
+                name.to_owned(),
+                TopicState {
+                    partitions,
+                    configs,
+                },
+            );
+        }
+        Ok(found)
+    }
+
+    pub async fn plan(&self, desired: &[TopicSpec]) -> Result<Vec<TopicAction>, KafkaError> {
+        let names: Vec<&str> = desired.iter().map(|spec| spec.name.as_str()).collect();
+        Ok(plan(desired, &self.describe(&names).await?))
+    }
+
+    /// Does what the plan says, as far as told. A topic that somebody else created meanwhile is
+    /// no error.
+    pub async fn apply(&self, actions: &[TopicAction], how: Apply) -> Result<(), KafkaError> {
+        self.create(actions).await?;
+        if how.alter_configs {
+            self.alter(actions).await?;
+        }
+        if how.add_partitions {
+            self.add_partitions(actions).await?;
+        }
+        Ok(())
+    }
+
+    async fn create(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
+        const WHAT: &str = "create topics";
+        let specs = actions.iter().filter_map(|action| match action {
+            TopicAction::Create(spec) => Some(spec),
+            _ => None,
+        });
+        let topics: Vec<NewTopic<'_>> = specs
+            .map(|spec| {
+                let replication = TopicReplication::Fixed(spec.replication);
+                let topic = NewTopic::new(&spec.name, spec.partitions, replication);
+                spec.configs
+                    .iter()
+                    .fold(topic, |topic, (name, value)| topic.set(name, value))
+            })
+            .collect();
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let results = self
+            .client
+            .create_topics(&topics, &self.admin_options())
+            .await
+            .map_err(|source| request(WHAT, source))?;
+        for result in results {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => return Err(refused(WHAT, &topic, code)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Kafka's AlterConfigs replaces all settings of a topic, so its other own ones are repeated.
+    async fn alter(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
+        const WHAT: &str = "alter topic configs";
+        let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+        for action in actions {
+            if let TopicAction::Differs {
+                topic,
+                config,
+                wanted: value,
+                ..
+            } = action
+            {
+                wanted
+                    .entry(topic)
+                    .or_default()
+                    .insert(config.clone(), value.clone());
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = wanted.keys().copied().collect();
+        for (topic, state) in self.describe(&names).await? {
+            let own = state
+                .configs
+                .into_iter()
+                .filter(|(_, config)| config.is_own);
+            let Some(configs) = wanted.get_mut(topic.as_str()) else {
+                continue;
+            };
+            for (name, config) in own {
+                if let Some(value) = config.value {
+                    configs.entry(name).or_insert(value);
+                }
+            }
+        }
+        let alter: Vec<_> = wanted
+            .iter()
+            .map(|(topic, configs)| {
+                let alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+                configs
+                    .iter()
+                    .fold(alter, |alter, (name, value)| alter.set(name, value))
+            })
+            .collect();
+        let results = self
+            .client
+            .alter_configs(&alter, &self.admin_options())
+            .await
+            .map_err(|source| request(WHAT, source))?;
+        for (result, topic) in results.into_iter().zip(wanted.keys()) {
+            result.map_err(|(_, code)| refused(WHAT, topic, code))?;
+        }
+        Ok(())
+    }
+
+    async fn add_partitions(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
+        const WHAT: &str = "add partitions";
+        let more: Vec<_> = actions
+            .iter()
+            .filter_map(|action| match action {
+                TopicAction::TooFewPartitions { topic, wanted, .. } => {
+                    Some(NewPartitions::new(topic, usize::try_from(*wanted).ok()?))
+                }
+                _ => None,
+            })
+            .collect();
+        if more.is_empty() {
+            return Ok(());
+        }
+        let results = self
+            .client
+            .create_partitions(&more, &self.admin_options())
+            .await
+            .map_err(|source| request(WHAT, source))?;
+        for result in results {
+            result.map_err(|(topic, code)| refused(WHAT, &topic, code))?;
+        }
+        Ok(())
+    }
+
+    /// First readable and next offset of each partition of a topic.
+    pub async fn ends(&self, topic: &str) -> Result<Vec<(i64, i64)>, KafkaError> {
+        const WHAT: &str = "ask for the ends of a topic";
+        let (this, topic) = (self.clone(), topic.to_owned());
+        blocking(WHAT, move || {
+            let client = this.client.inner();
+            let metadata = client
+                .fetch_metadata(Some(&topic), this.timeout)
+                .map_err(|source| request(WHAT, source))?;
+            let found = metadata.topics().first();
+            let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
+            let found = found.ok_or_else(|| refused(WHAT, &topic, unknown))?;
+            if let Some(error) = found.error() {
+                return Err(refused(WHAT, &topic, code_of(error)));
+            }
+            let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+            (0..count)
+                .map(|partition| client.fetch_watermarks(&topic, partition, this.timeout))
+                .collect::<Result<_, _>>()
+                .map_err(|source| request(WHAT, source))
+        })
+        .await
+    }
+
+    /// What a group has committed, by partition of the topic; `None` where nothing is.
+    pub async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partitions: i32,
+    ) -> Result<Vec<Option<i64>>, KafkaError> {
+        const WHAT: &str = "ask for committed offsets";
+        let (this, topic) = (self.clone(), topic.to_owned());
+        let ours = [("group.id", group), ("enable.auto.commit", "false")];
+        let config = self.options.config(&ours)?;
+        blocking(WHAT, move || {
+            let log = ReadOnly(ClientLog::new(&this.options.client_id));
+            // Only asks: it never subscribes, so it never becomes a member.
+            let consumer = BaseConsumer::from_config_and_context(&config, log)
+                .map_err(|source| this.options.refused(source))?;
+            let mut list = TopicPartitionList::new();
+            for partition in 0..partitions {
+                list.add_partition(&topic, partition);
+            }
+            let found = consumer
+                .committed_offsets(list, this.timeout)
+                .map_err(|source| request(WHAT, source))?;
+            Ok((0..partitions)
+                .map(
+                    |partition| match found.find_partition(&topic, partition)?.offset() {
+                        Offset::Offset(offset) => Some(offset),
+                        _ => None,
+                    },
+                )
+                .collect())
+        })
+        .await
+    }
+
+    fn admin_options(&self) -> AdminOptions {
+        AdminOptions::new()
+            .request_timeout(Some(self.timeout))
+            .operation_timeout(Some(self.timeout))
+    }
+}
+
+struct ReadOnly(ClientLog);
+
+impl rdkafka::client::ClientContext for ReadOnly {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.log(level, facility, text);
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for ReadOnly {}
+
+fn request(request: &'static str, source: rdkafka::error::KafkaError) -> KafkaError {
+    KafkaError::Request { request, source }
+}
+
+fn refused(request: &'static str, topic: &str, code: RDKafkaErrorCode) -> KafkaError {
+    KafkaError::Topic {
+        request,
+        topic: topic.to_owned(),
+        code,
+    }
+}
+
+fn code_of(error: RDKafkaRespErr) -> RDKafkaErrorCode {
+    error.into()
+}
+
+/// librdkafka's metadata calls block; they run on tokio's blocking threads.
+async fn blocking<T: Send + 'static>(
+    name: &'static str,
+    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result,
+        // The runtime is shutting down, or the call panicked.
+        Err(error) => Err(KafkaError::Thread {
+            name: name.to_owned(),
+            source: std::io::Error::other(error),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;

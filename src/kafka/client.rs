@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_throttle_passes_the_first_and_counts_the_rest() {
-        let throttle = Throttle::new(Duration::from_secs(3600));
+        let throttle = Throttle::new(Duration::from_hours(1));
         assert_eq!(throttle.pass(), Some(0));
         assert_eq!((throttle.pass(), throttle.pass()), (None, None));
         assert_eq!(throttle.held.load(Ordering::Relaxed), 2);

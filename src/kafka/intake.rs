@@ -185,7 +185,7 @@ impl Intake {
     /// Starts a member. A cluster that is away is waited for, with a warning now and then; only
     /// settings that librdkafka refuses are an error.
     pub fn spawn(
-        options: IntakeOptions,
+        options: &IntakeOptions,
         handler: impl Handler + 'static,
     ) -> Result<IntakeHandle, KafkaError> {
         let log = ClientLog::new(&options.client.client_id);
@@ -202,14 +202,18 @@ impl Intake {
             .subscribe(&topics)
             .map_err(|source| options.client.refused(source))?;
         let (phase, phases) = watch::channel(Phase::Running);
+        let name = format!("poll {}", options.group);
         let thread = PollThread::new(
             consumer,
             handler,
             Arc::clone(&shared),
             options.limits,
             phase,
-        );
-        let name = format!("poll {}", options.group);
+        )
+        .map_err(|source| KafkaError::Thread {
+            name: name.clone(),
+            source,
+        })?;
         std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || thread.run())
@@ -360,3 +364,7 @@ impl Drop for IntakeHandle {
 #[cfg(test)]
 #[path = "intake_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "churn_tests.rs"]
+mod churn;

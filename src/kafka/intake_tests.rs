@@ -55,7 +55,7 @@ impl Member {
             tickets: sender,
             told: Arc::clone(&told),
         };
-        let handle = Intake::spawn(options, handler).unwrap();
+        let handle = Intake::spawn(&options, handler).unwrap();
         Self {
             handle,
             tickets,
@@ -92,9 +92,9 @@ fn offsets(tickets: &[Ticket]) -> Vec<i64> {
     tickets.iter().map(Ticket::offset).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_repeats_only_what_was_unfinished() {
-    let cluster = Cluster::new(&[(TOPIC, 1)]);
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, 20).await;
     let first = Member::start(&cluster, "a", |_| {});
     let mut open = Vec::new();
@@ -132,9 +132,9 @@ async fn a_restart_repeats_only_what_was_unfinished() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_waits_for_every_ticket_and_takes_in_nothing_new() {
-    let cluster = Cluster::new(&[(TOPIC, 1)]);
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, 3).await;
     let member = Member::start(&cluster, "a", |_| {});
     let mut tickets = member.take(3);
@@ -158,9 +158,9 @@ async fn a_drain_waits_for_every_ticket_and_takes_in_nothing_new() {
     assert_eq!(cluster.committed("g", TOPIC), Some(3));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn intake_pauses_at_its_limit_and_goes_on_at_half_of_it() {
-    let cluster = Cluster::new(&[(TOPIC, 1)]);
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, 50).await;
     let member = Member::start(&cluster, "a", |o| o.limits.in_flight_records = 10);
     let mut open = member.take(10);
@@ -200,9 +200,9 @@ async fn intake_pauses_at_its_limit_and_goes_on_at_half_of_it() {
     member.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_waits_for_work_in_flight_and_commits_it() {
-    let cluster = Cluster::new(&[(TOPIC, 2)]);
+    let cluster = Cluster::new(&[(TOPIC, 2)]).await;
     for partition in [0, 1] {
         cluster.fill(TOPIC, partition, 2).await;
     }
@@ -231,14 +231,14 @@ async fn a_revocation_waits_for_work_in_flight_and_commits_it() {
     second.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_finishes_after_the_drains_deadline_is_repeated_by_the_new_owner() {
-    let cluster = Cluster::new(&[(TOPIC, 2)]);
+    let cluster = Cluster::new(&[(TOPIC, 2)]).await;
     for partition in [0, 1] {
         cluster.fill(TOPIC, partition, 1).await;
     }
     let first = Member::start(&cluster, "a", |o| {
-        o.drain_timeout = Duration::from_millis(50)
+        o.drain_timeout = Duration::from_millis(50);
     });
     let open = first.take(2);
     let second = Member::start(&cluster, "b", |_| {});
@@ -262,7 +262,7 @@ async fn what_finishes_after_the_drains_deadline_is_repeated_by_the_new_owner() 
     second.end().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_is_away_is_waited_for() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = dead.local_addr().unwrap().to_string();
@@ -277,7 +277,7 @@ async fn a_cluster_that_is_away_is_waited_for() {
         tickets: sender,
         told: Arc::default(),
     };
-    let handle = Intake::spawn(options, handler).unwrap();
+    let handle = Intake::spawn(&options, handler).unwrap();
     eventually("trouble is told", || {
         handle.stats().counters.all_brokers_down > 0
     });
@@ -297,7 +297,7 @@ fn settings_that_librdkafka_refuses_are_an_error_at_the_start() {
         tickets: sender,
         told: Arc::default(),
     };
-    let error = Intake::spawn(IntakeOptions::new(client, "g", vec![]), handler).unwrap_err();
+    let error = Intake::spawn(&IntakeOptions::new(client, "g", vec![]), handler).unwrap_err();
     assert!(
         matches!(error, KafkaError::Settings { .. }) && !error.retry(),
         "{error}"

@@ -6,9 +6,10 @@
 //! metrics, appends) · [`reader`] (one partition from its start, without a group) · [`admin`]
 //! (topics) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all).
 
-//pub mod admin;
+pub mod admin;
 pub mod append;
 pub mod client;
+mod committer;
 pub mod dead_letters;
 pub mod intake;
 mod lanes;
@@ -24,7 +25,7 @@ pub mod stats;
 mod testing;
 pub mod ticket;
 
-//pub use admin::{Admin, TopicAction, TopicSpec};
+pub use admin::{Admin, TopicAction, TopicSpec};
 pub use client::ClientOptions;
 pub use intake::{Handler, Intake, IntakeHandle, IntakeOptions};
 pub use producer::{Delivery, OutRecord, Output, OutputOptions};

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::watch;
 
+use super::committer::{self, Commits};
 use super::intake::{Handler, Limits};
 use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
@@ -24,8 +26,6 @@ const POLL_WAIT: Duration = Duration::from_millis(50);
 const PAUSED_WAIT: Duration = Duration::from_millis(2);
 /// So many records are taken in before limits, commits and commands are looked at.
 const BATCH_RECORDS: usize = 256;
-/// After this time a commit without an answer no longer keeps the next one back.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How far the poll thread has come with its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,11 +38,12 @@ pub(super) enum Phase {
 }
 
 pub(super) struct PollThread<H> {
-    pub(super) consumer: BaseConsumer<GroupContext>,
-    pub(super) handler: H,
-    pub(super) shared: Arc<Shared>,
-    pub(super) limits: Limits,
-    pub(super) phase: watch::Sender<Phase>,
+    consumer: Arc<BaseConsumer<GroupContext>>,
+    committer: JoinHandle<()>,
+    handler: H,
+    shared: Arc<Shared>,
+    limits: Limits,
+    phase: watch::Sender<Phase>,
     lanes: Vec<Arc<Lane>>,
     epoch: u64,
     /// Where the last record's lane was; the next record is mostly of the same.
@@ -53,15 +54,22 @@ pub(super) struct PollThread<H> {
 }
 
 impl<H: Handler> PollThread<H> {
+    /// Starts the committing thread too.
     pub(super) fn new(
         consumer: BaseConsumer<GroupContext>,
         handler: H,
         shared: Arc<Shared>,
         limits: Limits,
         phase: watch::Sender<Phase>,
-    ) -> Self {
-        Self {
+    ) -> std::io::Result<Self> {
+        let consumer = Arc::new(consumer);
+        let (its_consumer, its_desk) = (Arc::clone(&consumer), Arc::clone(&shared));
+        let committer = std::thread::Builder::new()
+            .name("commit".to_owned())
+            .spawn(move || committer::run(&its_desk, &its_consumer))?;
+        Ok(Self {
             consumer,
+            committer,
             handler,
             shared,
             limits,
@@ -71,7 +79,7 @@ impl<H: Handler> PollThread<H> {
             last_lane: 0,
             full_lanes: Vec::new(),
             last_commit: Instant::now(),
-        }
+        })
     }
 
     /// Until it is told to close, or the client fails for good.
@@ -145,13 +153,13 @@ impl<H: Handler> PollThread<H> {
     /// would make librdkafka fetch from a stale position, so the flag of each lane is exact.
     fn regulate(&mut self) {
         let stopped = self.shared.stop.load(Ordering::Relaxed);
-        let held = self.shared.paused.load(Ordering::Relaxed);
-        let hold = if held {
+        let was_held = self.shared.paused.load(Ordering::Relaxed);
+        let hold = if was_held {
             !self.limits.relaxed(&self.shared)
         } else {
             self.limits.reached(&self.shared)
         };
-        if hold != held {
+        if hold != was_held {
             self.shared.paused.store(hold, Ordering::Relaxed);
             self.shared.count(|c| c.pauses += u64::from(hold));
         }
@@ -200,22 +208,10 @@ impl<H: Handler> PollThread<H> {
     }
 
     fn commit_if_due(&mut self) {
-        let since = self.last_commit.elapsed();
-        let waiting = self.shared.commit_waiting.load(Ordering::Relaxed);
-        if since < self.limits.commit_interval || (waiting && since < COMMIT_PATIENCE) {
-            return;
+        if self.last_commit.elapsed() >= self.limits.commit_interval && self.shared.desk.is_free() {
+            self.last_commit = Instant::now();
+            self.shared.desk.leave(commits_of(&self.lanes));
         }
-        self.last_commit = Instant::now();
-        self.commit(CommitMode::Async);
-    }
-
-    fn commit(&self, mode: CommitMode) {
-        let commits: Vec<_> = self
-            .lanes
-            .iter()
-            .filter_map(|lane| lane.next_commit().map(|commit| (Arc::clone(lane), commit)))
-            .collect();
-        self.shared.commit(&self.consumer, &commits, mode);
     }
 
     fn is_sound(&self) -> bool {
@@ -226,14 +222,24 @@ impl<H: Handler> PollThread<H> {
     /// Commits what is finished and leaves the group. Dropping the consumer revokes what is left,
     /// which fences it; the handler is told.
     fn close(self) {
-        self.commit(CommitMode::Sync);
+        // The committing thread must be gone before the consumer is: its last owner closes it,
+        // and only here can that serve the callbacks.
+        self.shared.desk.close();
         let Self {
             consumer,
+            committer,
+            lanes,
             mut handler,
             shared,
             phase,
             ..
         } = self;
+        if committer.join().is_err() {
+            tracing::error!("the committing thread panicked");
+        }
+        // What was left there and not sent is offered again.
+        shared.desk.clear(Instant::now());
+        shared.commit(&consumer, &commits_of(&lanes));
         let context = Arc::clone(consumer.context());
         drop(consumer);
         for lane in shared.lanes().drain(..) {
@@ -265,12 +271,12 @@ struct Rest<'a, H> {
 
 impl<'a, H: Handler> Rest<'a, H> {
     fn take_in(&mut self, message: &BorrowedMessage<'_>) -> Intake {
-        let late;
+        let found;
         let lane = if let Some(lane) = self.lane_of(message) {
             lane
         } else if let Some(lane) = self.late_lane_of(message) {
-            late = lane;
-            &late
+            found = lane;
+            &found
         } else {
             tracing::debug!(
                 topic = message.topic(),
@@ -357,4 +363,11 @@ impl<'a, H: Handler> Rest<'a, H> {
 
 fn is_of(lane: &Lane, message: &BorrowedMessage<'_>) -> bool {
     lane.partition == message.partition() && *lane.topic == *message.topic()
+}
+
+fn commits_of(lanes: &[Arc<Lane>]) -> Commits {
+    lanes
+        .iter()
+        .filter_map(|lane| lane.next_commit().map(|commit| (Arc::clone(lane), commit)))
+        .collect()
 }

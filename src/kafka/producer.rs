@@ -243,10 +243,6 @@ impl Output {
     }
 
     /// Puts a record into the queue; never waits. Key and value are copied.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the refused ticket goes back by value, unboxed"
-    )]
     pub fn send(&self, record: &OutRecord<'_>, delivery: Delivery) -> Result<(), Refused> {
         let base = BaseRecord {
             topic: record.topic,
@@ -271,10 +267,6 @@ impl Output {
 
     /// Like [`Output::send`], for poll threads: waits up to `wait` for room in the queue and
     /// serves delivery reports meanwhile.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the refused ticket goes back by value, unboxed"
-    )]
     pub fn send_or_wait(
         &self,
         record: &OutRecord<'_>,

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions, Throttle};
+use super::record;
 use crate::model::Timestamp;
 
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -56,6 +57,8 @@ pub struct LogRecord {
     pub key: Option<Vec<u8>>,
     /// `None` is a tombstone.
     pub value: Option<Vec<u8>>,
+    /// In order; those whose name is not UTF-8 are left out.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
     pub offset: i64,
     pub timestamp: Timestamp,
 }
@@ -408,6 +411,9 @@ fn log_record(message: &BorrowedMessage<'_>) -> LogRecord {
     LogRecord {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
+        headers: record::headers(message)
+            .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+            .collect(),
         offset: message.offset(),
         timestamp: Timestamp(message.timestamp().to_millis().unwrap_or(0)),
     }

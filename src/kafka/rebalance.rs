@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError as LibraryError, KafkaResult};
+use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::client::ClientLog;
+use super::committer::{CLEAR_TIMEOUT, CommitDesk};
 use super::lanes::{Lane, Totals};
 use super::offsets::{Commit, Tracker};
 use super::stats::IntakeCounters;
@@ -69,8 +70,7 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     pub(super) close: AtomicBool,
     pub(super) paused: AtomicBool,
-    /// An asynchronous commit was not answered yet.
-    pub(super) commit_waiting: AtomicBool,
+    pub(super) desk: CommitDesk,
     pub(super) fatal: Mutex<Option<String>>,
     pub(super) log: ClientLog,
 }
@@ -86,7 +86,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             close: AtomicBool::new(false),
             paused: AtomicBool::new(false),
-            commit_waiting: AtomicBool::new(false),
+            desk: CommitDesk::default(),
             fatal: Mutex::default(),
             log,
         }
@@ -285,12 +285,15 @@ impl GroupContext {
         if !lost {
             self.drain(&leaving);
         }
+        if !self.shared.desk.clear(Instant::now() + CLEAR_TIMEOUT) {
+            tracing::warn!("a commit of before is still on its way");
+        }
         let commits: Vec<_> = leaving
             .iter()
             .filter_map(|lane| lane.fence().map(|commit| (Arc::clone(lane), commit)))
             .collect();
         if !lost {
-            self.shared.commit(consumer, &commits, CommitMode::Sync);
+            self.shared.commit(consumer, &commits);
         }
         // The pause flag would outlive the assignment inside librdkafka.
         resume(
@@ -343,15 +346,14 @@ impl GroupContext {
 }
 
 impl Shared {
-    /// Sends commits; a failure makes their lanes offer the state again.
-    pub(super) fn commit<C: ConsumerContext>(
+    /// Commits and waits for the answer; a failure makes the lanes offer their state again.
+    pub(super) fn commit(
         &self,
-        consumer: &BaseConsumer<C>,
+        consumer: &BaseConsumer<GroupContext>,
         commits: &[(Arc<Lane>, Commit)],
-        mode: CommitMode,
-    ) -> bool {
+    ) {
         if commits.is_empty() {
-            return false;
+            return;
         }
         let mut list = TopicPartitionList::with_capacity(commits.len());
         let mut truncated = 0;
@@ -364,55 +366,18 @@ impl Shared {
                 tracing::error!(topic = %lane.topic, partition = lane.partition, %error, "cannot commit an offset");
             }
         }
-        let result = consumer.commit(&list, mode);
-        let failed = result.is_err();
-        if !failed && matches!(mode, CommitMode::Async) {
-            self.commit_waiting.store(true, Ordering::Relaxed);
-        }
+        let result = consumer.commit(&list, CommitMode::Sync);
         self.count(|c| {
             c.commits_truncated += truncated;
-            if failed {
-                c.commit_failures += 1;
-            } else if matches!(mode, CommitMode::Sync) {
-                c.commits += 1;
-            }
+            let failed = u64::from(result.is_err());
+            c.commit_failures += failed;
+            c.commits += 1 - failed;
         });
         if let Err(error) = result {
-            tracing::warn!(%error, partitions = commits.len(), "commit failed");
+            tracing::warn!(%error, partitions = commits.len(), "commit failed; it will be repeated");
             for (lane, _) in commits {
                 lane.commit_failed();
             }
-        }
-        !failed
-    }
-
-    /// The answer to an asynchronous commit.
-    fn committed(&self, result: &KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.commit_waiting.store(false, Ordering::Relaxed);
-        let lanes = self.lanes();
-        let mut failed = result.is_err();
-        for element in offsets.elements() {
-            if result.is_ok() && element.error().is_ok() {
-                continue;
-            }
-            failed = true;
-            let lane = lanes.iter().find(|lane| {
-                lane.partition == element.partition() && *lane.topic == *element.topic()
-            });
-            if let Some(lane) = lane {
-                lane.commit_failed();
-            }
-        }
-        drop(lanes);
-        self.count(|c| {
-            *(if failed {
-                &mut c.commit_failures
-            } else {
-                &mut c.commits
-            }) += 1
-        });
-        if let Err(error) = result {
-            tracing::debug!(%error, "commit failed; it will be repeated");
         }
     }
 
@@ -458,7 +423,7 @@ fn revoked(lane: &Arc<Lane>, lost: bool) -> Revoked {
     }
 }
 
-fn is_cooperative<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+fn is_cooperative(consumer: &BaseConsumer<GroupContext>) -> bool {
     matches!(
         consumer.rebalance_protocol(),
         RebalanceProtocol::Cooperative
@@ -479,8 +444,8 @@ pub(super) fn list_of<'a>(lanes: impl Iterator<Item = &'a Arc<Lane>>) -> TopicPa
     list
 }
 
-pub(super) fn resume<'a, C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
+pub(super) fn resume<'a>(
+    consumer: &BaseConsumer<GroupContext>,
     lanes: impl Iterator<Item = &'a Arc<Lane>>,
 ) {
     let list = list_of(lanes);
@@ -517,9 +482,5 @@ impl ConsumerContext for GroupContext {
         } else {
             self.revoke(consumer, partitions);
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.shared.committed(&result, offsets);
     }
 }

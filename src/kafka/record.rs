@@ -66,9 +66,7 @@ impl<'a> InRecord<'a> {
 
     /// All headers in order. Those whose name is not UTF-8 are left out.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
-        let headers = self.message.headers();
-        let count = headers.map_or(0, |headers| headers.count());
-        (0..count).filter_map(move |index| header_at(headers?, index))
+        headers(self.message)
     }
 
     /// The trace that the record belongs to, if it says so in a way that can be read.
@@ -84,6 +82,15 @@ impl<'a> InRecord<'a> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// All headers of a message whose names are UTF-8, in order.
+pub(super) fn headers<'a>(
+    message: &'a BorrowedMessage<'a>,
+) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
+    let headers = message.headers();
+    let count = headers.map_or(0, rdkafka::message::Headers::count);
+    (0..count).filter_map(move |index| header_at(headers?, index))
 }
 
 /// rdkafka panics on a header name that is not UTF-8; a stranger's record must not end the thread.

@@ -2,31 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-
 use super::client::ClientOptions;
 use super::producer::{OutRecord, Output, OutputOptions};
+use crate::broker::{Broker, BrokerOptions};
 
-/// Generous: the mock cluster takes three seconds for a first assignment.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Cluster(MockCluster<'static, DefaultProducerContext>);
+/// An embedded broker with topics.
+pub struct Cluster(pub Broker);
 
 impl Cluster {
-    pub fn new(topics: &[(&str, i32)]) -> Self {
-        let cluster = MockCluster::new(1).unwrap();
+    pub async fn new(topics: &[(&str, i32)]) -> Self {
+        let options = BrokerOptions {
+            auto_create_topics: false,
+            ..BrokerOptions::default()
+        };
+        let broker = Broker::start(options).await.unwrap();
         for (topic, partitions) in topics {
-            cluster.create_topic(topic, *partitions, 1).unwrap();
+            broker.create_topic(topic, *partitions, &[]).unwrap();
         }
-        Self(cluster)
+        Self(broker)
     }
 
     pub fn client(&self, id: &str) -> ClientOptions {
-        ClientOptions::new(self.0.bootstrap_servers(), id)
+        ClientOptions::new(self.0.bootstrap(), id)
     }
 
     pub fn output(&self) -> Output {
@@ -49,18 +48,9 @@ impl Cluster {
 
     /// The group's committed offset of partition 0.
     pub fn committed(&self, group: &str, topic: &str) -> Option<i64> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.0.bootstrap_servers())
-            .set("group.id", group)
-            .create()
-            .unwrap();
-        let mut list = TopicPartitionList::new();
-        list.add_partition(topic, 0);
-        let found = consumer.committed_offsets(list, PATIENCE).unwrap();
-        match found.find_partition(topic, 0).unwrap().offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
-        }
+        self.0
+            .committed(group, topic, 0)
+            .map(|committed| committed.offset)
     }
 }
 

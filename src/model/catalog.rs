@@ -69,10 +69,6 @@ pub struct CacheType {
     pub prompt_version: u32,
     /// What the model is told before the question.
     pub instructions: Arc<str>,
-    /// The longest answer, in the model's tokens.
-    pub max_tokens: u32,
-    /// The name of the provider that is asked.
-    pub provider: Arc<str>,
 }
 
 /// How near the wedding is: within `days`, the TTL is multiplied by `factor`.
@@ -245,8 +241,6 @@ pub(crate) mod sample {
             vendor_types: Vec::new(),
             prompt_version: 1,
             instructions: "Answer as a wedding planner.".into(),
-            max_tokens: 800,
-            provider: "simulator".into(),
         }
     }
 

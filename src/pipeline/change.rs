@@ -130,7 +130,7 @@ impl ChangeJudge {
 
     fn planned(&mut self, record: &ChangeRecord<'_>, plan: Plan) -> Judged {
         let mut judged = Judged::default();
-        for failure in &plan.condition_failures {
+        for failure in plan.condition_failures {
             self.metrics.condition_failure(&failure.rule);
             let summary = format!(
                 "the condition of rule {} could not be evaluated on {}: {}",
@@ -142,7 +142,7 @@ impl ChangeJudge {
                 .alerts
                 .push(alert("rule_condition_failed", summary, record.now));
         }
-        for lacking in &plan.lacking {
+        for lacking in plan.lacking {
             let summary = format!(
                 "rule {} fired on {}, which does not say its {}; widened",
                 lacking.rule,
@@ -153,7 +153,7 @@ impl ChangeJudge {
                 .alerts
                 .push(alert("change_lacks_scope_value", summary, record.now));
         }
-        self.append(record, plan.invalidations, plan.refresh_types, &mut judged);
+        self.append(record, plan.invalidations, &plan.refresh_types, &mut judged);
         judged
     }
 
@@ -176,7 +176,7 @@ impl ChangeJudge {
                 .push(alert("change_unreadable", summary, record.now));
         }
         judged.fate = fate;
-        self.append(record, wide.by_key, wide.refresh_types, &mut judged);
+        self.append(record, wide.by_key, &wide.refresh_types, &mut judged);
         judged
     }
 
@@ -184,11 +184,11 @@ impl ChangeJudge {
         &mut self,
         record: &ChangeRecord<'_>,
         mut planned: Vec<Planned>,
-        refresh_types: Vec<Planned>,
+        refresh_types: &[Planned],
         judged: &mut Judged,
     ) {
-        let admitted = self.limiter.admit(record.now, refresh_types.clone());
-        judged.owed = self.limiter.owes(&refresh_types);
+        let admitted = self.limiter.admit(record.now, refresh_types.to_vec());
+        judged.owed = self.limiter.owes(refresh_types);
         planned.extend(admitted);
         judged.records = self.records(&planned, record.cause, record.now);
     }

@@ -222,6 +222,7 @@ mod tests {
         ReaderEvent::Record(KafkaRecord {
             key: Some(key.into_bytes()),
             value: Some(value.to_vec()),
+            headers: Vec::new(),
             offset,
             timestamp: Timestamp(0),
         })

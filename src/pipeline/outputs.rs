@@ -153,10 +153,6 @@ impl MetricSink for Outputs {
 }
 
 /// Sends, waiting for room in the queue as long as it takes; an error is final.
-#[expect(
-    clippy::result_large_err,
-    reason = "the refused ticket goes back by value"
-)]
 pub async fn send_patiently(
     output: &Output,
     record: &OutRecord<'_>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use super::Held;
 use super::outputs::{Letter, Original, Outputs, send_patiently};
 use super::query::{AnswerWriter, QueryReader, Taken};
 use crate::backoff::{Backoff, Policy};
@@ -31,6 +32,7 @@ pub struct QueryParts {
     pub runtime: Handle,
     /// The tasks of queries that wait.
     pub waiting: TaskTracker,
+    pub held: Arc<Held>,
 }
 
 /// One poll thread's half.
@@ -253,18 +255,23 @@ impl Parked {
     }
 
     async fn resolve(self, parts: &QueryParts, schema_id: u32, ticket: Ticket) {
-        let reject = match learn_schema(parts.registry.as_deref(), schema_id).await {
-            Some(reject) => reject,
-            None => {
-                let answer_id = || self.place.answer_id();
-                match parts
-                    .reader
-                    .take(self.value.as_deref(), answer_id, self.trace)
-                {
-                    Taken::Ask(ask) => return resolve(parts, &ask, self.key, ticket).await,
-                    Taken::Dead(reject) => reject,
-                    Taken::Null | Taken::Unresolved { .. } => Reject::unknown_schema_id(schema_id),
+        parts.held.hold();
+        let learnt = learn_schema(parts.registry.as_deref(), schema_id).await;
+        parts.held.release();
+        let reject = if let Some(reject) = learnt {
+            reject
+        } else {
+            let answer_id = || self.place.answer_id();
+            match parts
+                .reader
+                .take(self.value.as_deref(), answer_id, self.trace)
+            {
+                Taken::Ask(ask) => {
+                    parts.writer.metrics.record(INPUT, "event");
+                    return resolve(parts, &ask, self.key, ticket).await;
                 }
+                Taken::Dead(reject) => reject,
+                Taken::Null | Taken::Unresolved { .. } => Reject::unknown_schema_id(schema_id),
             }
         };
         let headers = self

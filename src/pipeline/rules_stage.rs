@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::parked::Parking;
+use super::Held;
 use super::change::{ChangeJudge, ChangeRecord, Fate, Judged};
 use super::outputs::{Letter, Original, Outputs};
 use crate::backoff::{Backoff, Policy};
@@ -28,7 +29,7 @@ use crate::kafka::rebalance::Assigned;
 use crate::kafka::{Delivery, Handler, InRecord, OutRecord, Ticket};
 use crate::model::record::RecordId;
 use crate::model::{
-    Cause, CacheMetric, Coordinates, Operation, Progress, Tag, TagInvalidation, TraceParent,
+    CacheMetric, Cause, Coordinates, Operation, Progress, Tag, TagInvalidation, TraceParent,
 };
 use crate::resolver::MetricSink;
 
@@ -47,6 +48,7 @@ pub struct RulesParts {
     pub topics: ChangeTopics,
     /// How often progress is appended again, so that retention never drops the last word.
     pub repeat_progress: Duration,
+    pub held: Arc<Held>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,7 +96,9 @@ impl Handler for RulesIntake {
             value: record.value().map(<[u8]>::to_vec),
             headers,
             place: record.coordinates(),
-            trace: record.trace_parent().map_or_else(TraceParent::fresh, TraceParent::child),
+            trace: record
+                .trace_parent()
+                .map_or_else(TraceParent::fresh, TraceParent::child),
             ticket,
         };
         self.hand_over(Message::Change(Box::new(item)));
@@ -132,7 +136,10 @@ pub struct RulesTask {
 pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
     // Besides the changes, a few assignments.
     let (sender, messages) = mpsc::channel(room + 64);
-    let intake = RulesIntake { topics: parts.topics.clone(), sender };
+    let intake = RulesIntake {
+        topics: parts.topics.clone(),
+        sender,
+    };
     let task = RulesTask {
         parking: Parking::new(parts.registry.clone(), room),
         parts,
@@ -191,7 +198,12 @@ impl RulesTask {
                 Message::Assigned(partitions) => self.assigned(partitions, &mut touched),
                 Message::Change(item) => {
                     let judged = self.judge(&item, false);
-                    records.extend(judged.records.iter().map(|record| (record.clone(), item.trace)));
+                    records.extend(
+                        judged
+                            .records
+                            .iter()
+                            .map(|record| (record.clone(), item.trace)),
+                    );
                     let partition = (Arc::clone(&item.place.topic), item.place.partition);
                     let next = self.next.entry(partition.clone()).or_insert(0);
                     *next = (*next).max(item.place.offset + 1);
@@ -240,19 +252,27 @@ impl RulesTask {
                 let outputs = self.parts.outputs.clone();
                 tasks.spawn(async move { bury(&outputs, item, &reject).await });
             }
-            Fate::Parked { schema_id } => self.parking.park(schema_id, item),
+            Fate::Parked { schema_id } => {
+                self.parts.held.hold();
+                self.parking.park(schema_id, item);
+            }
         }
     }
 
     fn hold(&mut self, ticket: Ticket) {
         match &self.owing {
             Some(owing) if !owing.is_fenced() => ticket.finish(),
-            _ => self.owing = Some(ticket),
+            Some(_) => self.owing = Some(ticket),
+            None => {
+                self.parts.held.hold();
+                self.owing = Some(ticket);
+            }
         }
     }
 
     /// A parked change's schema has come, or will never: judge it again.
     async fn unpark(&mut self, item: Item, reject: Option<Reject>, tasks: &TaskTracker) {
+        self.parts.held.release();
         let outputs = self.parts.outputs.clone();
         if let Some(reject) = reject {
             // Its widening stands in the log already.
@@ -260,8 +280,11 @@ impl RulesTask {
             return;
         }
         let judged = self.judge(&item, true);
-        let records: Vec<_> =
-            judged.records.iter().map(|record| (record.clone(), item.trace)).collect();
+        let records: Vec<_> = judged
+            .records
+            .iter()
+            .map(|record| (record.clone(), item.trace))
+            .collect();
         self.append(&records).await;
         self.settle(item, judged, tasks);
     }
@@ -286,6 +309,7 @@ impl RulesTask {
         if self.parts.judge.next_due().is_none()
             && let Some(ticket) = self.owing.take()
         {
+            self.parts.held.release();
             ticket.finish();
         }
     }
@@ -320,14 +344,20 @@ impl RulesTask {
                 // Another member may have judged further while this one was away.
                 let known = self.parts.progress.judged(topic, *number).unwrap_or(0);
                 let next = (*self.next.get(partition)?).max(known);
-                let progress =
-                    Progress { topic: topic.to_string(), partition: *number, next, at };
+                let progress = Progress {
+                    topic: topic.to_string(),
+                    partition: *number,
+                    next,
+                    at,
+                };
                 Some((progress.record_key(), encode_progress(&progress)))
             })
             .collect();
         let trace = TraceParent::fresh();
-        let records: Vec<_> =
-            values.iter().map(|(key, value)| self.log_record(key, value, trace)).collect();
+        let records: Vec<_> = values
+            .iter()
+            .map(|(key, value)| self.log_record(key, value, trace))
+            .collect();
         self.append_until_done(&records).await;
     }
 
@@ -350,7 +380,12 @@ impl RulesTask {
         }
     }
 
-    fn log_record<'a>(&'a self, key: &'a str, value: &'a [u8], trace: TraceParent) -> OutRecord<'a> {
+    fn log_record<'a>(
+        &'a self,
+        key: &'a str,
+        value: &'a [u8],
+        trace: TraceParent,
+    ) -> OutRecord<'a> {
         let topic = &self.parts.outputs.topics.invalidations;
         OutRecord {
             partition: Some(0),
@@ -362,8 +397,10 @@ impl RulesTask {
     /// Appends as often as it takes: an invalidation twice costs a refill, one lost would let
     /// forbidden answers be served.
     async fn append_until_done(&self, records: &[OutRecord<'_>]) {
-        let mut backoff =
-            Backoff::new(Policy::new(Duration::from_millis(100), Duration::from_secs(5)));
+        let mut backoff = Backoff::new(Policy::new(
+            Duration::from_millis(100),
+            Duration::from_secs(5),
+        ));
         while !records.is_empty() {
             let deadline = Instant::now() + APPEND_PATIENCE;
             match self.parts.outputs.log.append_all(records, deadline).await {
@@ -402,14 +439,19 @@ impl RulesTask {
 }
 
 async fn bury(outputs: &Outputs, item: Item, reject: &Reject) {
-    let headers = item.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+    let headers = item
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_deref()));
     let original = Original {
         key: item.key.as_deref(),
         value: item.value.as_deref(),
         place: &item.place,
     };
     let letter = Letter::of(original, headers, reject);
-    outputs.dead_letter(&letter, Delivery::Finish(item.ticket)).await;
+    outputs
+        .dead_letter(&letter, Delivery::Finish(item.ticket))
+        .await;
 }
 
 fn cause(place: &Coordinates) -> Cause {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::flight::Pilot;
-use super::{Ask, FlightError, Landed, Landing, Resolver};
+use super::{Ask, FlightError, Landed, Landing, Model, Resolver};
 use crate::ai::prompt::{self, Instruction};
 use crate::ai::{Completion, PricedCall, Prompt};
 use crate::invalidation::Verdict;
@@ -33,28 +33,28 @@ impl Resolver {
     }
 
     async fn call(&self, pilot: &Pilot<Landing>, ask: &Ask) -> Result<Completion, FlightError> {
-        let provider = &ask.prepared.cache_type.provider;
-        let Some(ai) = self.parts.providers.get(provider) else {
+        let cache_type = &ask.prepared.cache_type.name;
+        let Some(Model { ai, max_tokens }) = self.parts.models.get(cache_type) else {
             return Err(FlightError {
                 error: AnswerError {
                     code: "no_provider".to_owned(),
-                    message: format!("this instance runs without the provider {provider}"),
+                    message: format!("no provider answers {cache_type} on this instance"),
                     retryable: false,
                 },
                 provider_away: true,
             });
         };
-        let outcome = ai.complete(&prompt_of(ask), &pilot.flight.until).await;
+        let outcome = ai
+            .complete(&prompt_of(ask, *max_tokens), &pilot.flight.until)
+            .await;
         for (number, call) in outcome.calls.iter().enumerate() {
             self.tell_call(ask, pilot.flight.called_at, number, call);
         }
-        self.parts.metrics.provider_attempts(provider, &outcome);
+        self.parts
+            .metrics
+            .provider_attempts(ai.provider_name(), &outcome);
         outcome.result.map_err(|error| FlightError {
-            error: AnswerError {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-                retryable: error.retryable(),
-            },
+            error: error.to_answer_error(),
             provider_away: error.provider_away(),
         })
     }
@@ -172,13 +172,13 @@ impl Resolver {
 
 /// What the model is asked. For a type that couples share that is what the key says and the
 /// question, nothing else.
-pub(super) fn prompt_of(ask: &Ask) -> Prompt {
+pub(super) fn prompt_of(ask: &Ask, max_tokens: u32) -> Prompt {
     let prepared = &ask.prepared;
     let version = prepared.cache_type.prompt_version.to_string();
     let instruction = Instruction {
         text: &prepared.cache_type.instructions,
         version: &version,
-        max_tokens: prepared.cache_type.max_tokens,
+        max_tokens,
     };
     let dimensions: Vec<_> = key::dimensions(&prepared.key)
         .into_iter()

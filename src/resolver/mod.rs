@@ -51,13 +51,21 @@ pub struct Parts {
     pub layers: Layers,
     pub table: Arc<TagTable>,
     pub lag: Arc<Lag>,
-    /// By the names that the cache types use.
-    pub providers: HashMap<Arc<str>, Arc<Ai>>,
+    /// Who is asked, by the name of the cache type.
+    pub models: HashMap<Arc<str>, Model>,
     pub clock: Clock,
     pub sink: Arc<dyn MetricSink>,
     pub metrics: Arc<Metrics>,
     /// Where flights fly.
     pub runtime: Handle,
+}
+
+/// Who answers a cache type's questions; types can share a client.
+#[derive(Clone)]
+pub struct Model {
+    pub ai: Arc<Ai>,
+    /// The longest answer, in the model's tokens.
+    pub max_tokens: u32,
 }
 
 pub struct Resolver {
@@ -274,7 +282,7 @@ impl Resolver {
             Doors::Closed
         };
         let boarding = if ask.joins() && may_join {
-            let known = self.known_tags(ask);
+            let known = Self::known_tags(ask);
             let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
             self.flights.board(key, doors, good, begin)
         } else {
@@ -316,7 +324,7 @@ impl Resolver {
             .hit_between(&tags, flight.stamp.position(), ask.arrival)
     }
 
-    fn known_tags(&self, ask: &Ask) -> Vec<TagHash> {
+    fn known_tags(ask: &Ask) -> Vec<TagHash> {
         let tags = ask.prepared.known_tags(&ask.query);
         tags.iter().map(crate::model::Tag::hash).collect()
     }
@@ -326,7 +334,7 @@ impl Resolver {
         if reason != StaleReason::Refreshed || !ask.stores() {
             return;
         }
-        let known = self.known_tags(ask);
+        let known = Self::known_tags(ask);
         let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
         let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
         if let Boarding::Leads(pilot) =

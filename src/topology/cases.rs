@@ -187,8 +187,7 @@ pub(super) struct CaseShape {
     /// What the case shows, as a sentence.
     pub(super) name: At<String>,
     /// Where the clock stands at the start, RFC 3339.
-    #[schemars(with = "String")]
-    pub(super) now: Timestamp,
+    pub(super) now: At<String>,
     /// What the provider answers.
     #[serde(default)]
     pub(super) replies: Vec<ReplyShape>,
@@ -273,7 +272,10 @@ impl RecordValue {
 
 /// The schemas of names that the model owns.
 mod names {
-    use super::*;
+    use super::{
+        Freshness, LayerName, Mode, Operation, Schema, SchemaGenerator, Source, StaleReason,
+        Status, json_schema,
+    };
 
     macro_rules! schemas {
         ($($name:ident: $type:ty),+ $(,)?) => {$(
@@ -295,7 +297,7 @@ mod names {
 mod wire {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use super::JsonSchema;
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]

@@ -2,7 +2,8 @@
 //!
 //! A mistake is recorded with its place, the node behind it is left out, and decoding starts
 //! over; files are small, so that the repetition costs nothing. Unknown and missing fields are
-//! told for a whole struct at once.
+//! told for a whole struct at once, and required fields that are missing or wrong get a stand-in,
+//! so that what stands beside them is still checked.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -14,13 +15,16 @@ use serde::de::{
     SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
-use super::problem::{Problem, Span};
-use super::tree::{Entry, Node, Value};
+use super::problem::{Problem, Span, nearest};
+use super::tree::{Entry, Node, STAND_IN, Value};
 
 /// The newtype name by which [`super::units::At`] asks for its place.
 pub(super) const AT: &str = "wedcache::At";
 /// The newtype name of the fields in which `${VAR}` may stand.
 pub(super) const CONNECTION: &str = "wedcache::Connection";
+/// The newtype names of time spans and sizes, so that stand-ins know what to be.
+pub(super) const LASTING: &str = "wedcache::Lasting";
+pub(super) const SIZE: &str = "wedcache::ByteSize";
 
 /// The required fields of every struct, by the struct's name.
 pub(super) type Required = HashMap<String, Vec<String>>;
@@ -150,6 +154,8 @@ impl de::Error for Fault {
             "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not below 0",
             "i8" | "i16" | "i32" | "i64" => "a whole number",
             "f64" => "a number",
+            "a map" => "a mapping",
+            name if name.starts_with("struct ") => "a mapping of fields",
             other => other,
         };
         Self::unplaced(
@@ -185,6 +191,10 @@ impl<'a> Reader<'a> {
         Self { node, ..self }
     }
 
+    fn is_stand_in(self) -> bool {
+        matches!(self.node.value, Value::StandIn)
+    }
+
     /// `${VAR}` outside of connection fields is told wherever it stands.
     fn refuse_variables(self) -> Result<(), Fault> {
         if self.connection || !matches!(&self.node.value, Value::Text(text) if text.contains("${"))
@@ -213,6 +223,7 @@ impl<'a> Reader<'a> {
             Value::Text(text) => visitor.visit_str(text),
             Value::List(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
             Value::Map(_) => Err(de::Error::invalid_type(Unexpected::Map, &visitor)),
+            Value::StandIn => visitor.visit_str("stand-in"),
         };
         placed(self.node, result)
     }
@@ -221,60 +232,65 @@ impl<'a> Reader<'a> {
         self,
         visitor: V,
         fields: Option<&'static [&'static str]>,
+        stand_ins: Vec<&'static str>,
     ) -> Result<V::Value, Fault> {
         let entries = match &self.node.value {
             Value::Map(entries) => entries.as_slice(),
-            Value::Null => &[],
+            Value::Null | Value::StandIn => &[],
             _ => return self.visit_scalar(visitor),
         };
         let access = Entries {
             reader: self,
             rest: entries.iter(),
             fields,
+            stand_ins,
             value: None,
         };
         placed(self.node, visitor.visit_map(access))
     }
 
-    /// Tells all unknown and all missing fields of a struct at once.
-    fn check_fields(self, name: &str, fields: &'static [&'static str]) -> Result<(), Fault> {
+    /// Tells all unknown and all missing fields of a struct at once; returns the required fields
+    /// that need a stand-in.
+    fn check_fields(self, name: &str, fields: &'static [&'static str]) -> Vec<&'static str> {
         for entry in self.node.entries() {
             if !fields.contains(&entry.name()) {
-                self.context.tell(&entry.key, || {
-                    let free = fields
-                        .iter()
-                        .copied()
-                        .filter(|field| self.node.get(field).is_none());
-                    Problem::new(
-                        entry.key.span,
-                        format!("there is no field `{}` here", entry.name()),
-                    )
-                    .choices(entry.name(), free)
-                });
+                self.context
+                    .tell(&entry.key, || unknown_problem(self.node, entry, fields));
             }
         }
-        let required = self
-            .context
-            .required
-            .get(name)
-            .map_or(&[][..], Vec::as_slice);
+        let required = self.context.required.get(name);
+        let required = required.map_or(&[][..], Vec::as_slice);
         let missing: Vec<&str> = required
             .iter()
             .filter(|field| self.node.get(field).is_none())
             .map(String::as_str)
             .collect();
-        if !missing.is_empty() {
+        if !missing.is_empty() && !matches!(self.node.value, Value::StandIn) {
             self.context
                 .tell(self.node, || missing_problem(self.node, &missing));
         }
-        let lacks = |field: &String| match self.node.get(field) {
+        let is_lacking = |field: &str| match self.node.get(field) {
             Some(value) => self.context.is_dead(value),
             None => true,
         };
-        if required.iter().any(lacks) {
-            return Err(Fault::told(self.node));
-        }
-        Ok(())
+        fields
+            .iter()
+            .copied()
+            .filter(|field| required.iter().any(|name| name == field) && is_lacking(field))
+            .collect()
+    }
+}
+
+fn unknown_problem(node: &Node, entry: &Entry, fields: &'static [&'static str]) -> Problem {
+    let message = format!("there is no field `{}` here", entry.name());
+    let free = fields
+        .iter()
+        .copied()
+        .filter(|field| node.get(field).is_none());
+    let problem = Problem::new(entry.key.span, message).choices("", free);
+    match nearest(entry.name(), fields) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")),
+        None => problem,
     }
 }
 
@@ -289,7 +305,6 @@ fn missing_problem(node: &Node, missing: &[&str]) -> Problem {
         node.span,
         format!("the {what} {} must be given", names.join(", ")),
     )
-    .expected(format!("expected {} in here", names.join(", ")))
 }
 
 macro_rules! scalars {
@@ -300,14 +315,35 @@ macro_rules! scalars {
     )*};
 }
 
+macro_rules! numbers {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            if self.is_stand_in() {
+                return visitor.visit_u64(1);
+            }
+            self.visit_scalar(visitor)
+        }
+    )*};
+}
+
 impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = Fault;
 
     scalars! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_bytes deserialize_byte_buf
-        deserialize_unit
+        deserialize_bytes deserialize_byte_buf deserialize_unit
+    }
+
+    numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_f32 deserialize_f64
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if self.is_stand_in() {
+            return visitor.visit_bool(false);
+        }
+        self.visit_scalar(visitor)
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -341,7 +377,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match &self.node.value {
-            Value::Null => visitor.visit_none(),
+            Value::Null | Value::StandIn => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -357,6 +393,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 connection: true,
                 ..self
             }),
+            LASTING if self.is_stand_in() => visitor.visit_str("1h"),
+            SIZE if self.is_stand_in() => visitor.visit_str("1MiB"),
             _ => placed(self.node, visitor.visit_newtype_struct(self)),
         }
     }
@@ -364,7 +402,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let items = match &self.node.value {
             Value::List(items) => items.as_slice(),
-            Value::Null => &[],
+            Value::Null | Value::StandIn => &[],
             _ => return self.visit_scalar(visitor),
         };
         let access = Items {
@@ -400,7 +438,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.visit_entries(visitor, None)
+        self.visit_entries(visitor, None, Vec::new())
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -409,10 +447,11 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        if matches!(self.node.value, Value::Map(_) | Value::Null) {
-            self.check_fields(name, fields)?;
-        }
-        self.visit_entries(visitor, Some(fields))
+        let stand_ins = match self.node.value {
+            Value::Map(_) | Value::Null | Value::StandIn => self.check_fields(name, fields),
+            _ => Vec::new(),
+        };
+        self.visit_entries(visitor, Some(fields), stand_ins)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -423,6 +462,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Fault> {
         self.refuse_variables()?;
         let (name, payload) = match &self.node.value {
+            Value::StandIn => {
+                return visitor.visit_enum(Choice {
+                    reader: self,
+                    name: variants.first().copied().unwrap_or_default(),
+                    payload: Some(&STAND_IN),
+                });
+            }
             Value::Text(_) => (self.node, None),
             Value::Map(entries) if entries.len() == 1 => (&entries[0].key, Some(&entries[0].value)),
             Value::Map(_) => {
@@ -462,11 +508,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 }
 
-/// The entries of a mapping without the dead ones; for a struct also without unknown fields.
+/// The entries of a mapping without the dead ones; for a struct also without unknown fields, and
+/// with stand-ins at the end.
 struct Entries<'a> {
     reader: Reader<'a>,
     rest: std::slice::Iter<'a, Entry>,
     fields: Option<&'static [&'static str]>,
+    stand_ins: Vec<&'static str>,
     value: Option<&'a Node>,
 }
 
@@ -484,15 +532,27 @@ impl<'de> MapAccess<'de> for Entries<'_> {
                 && !context.is_dead(&entry.key)
                 && !context.is_dead(&entry.value)
         });
-        let Some(entry) = next else { return Ok(None) };
-        self.value = Some(&entry.value);
-        let key = self.reader.of(&entry.key);
-        placed(&entry.key, seed.deserialize(key)).map(Some)
+        if let Some(entry) = next {
+            self.value = Some(&entry.value);
+            let key = self.reader.of(&entry.key);
+            return placed(&entry.key, seed.deserialize(key)).map(Some);
+        }
+        let Some(field) = self.stand_ins.pop() else {
+            return Ok(None);
+        };
+        self.value = Some(&STAND_IN);
+        seed.deserialize(StrDeserializer::<Fault>::new(field))
+            .map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
         let node = self.value.take().expect("serde asks for a key first");
-        placed(node, seed.deserialize(self.reader.of(node)))
+        let value = placed(node, seed.deserialize(self.reader.of(node)));
+        // What no stand-in can stand for takes its struct with it; its absence has been told.
+        match value {
+            Err(fault) if fault.at == Some(STAND_IN.id) => Err(Fault::told(self.reader.node)),
+            value => value,
+        }
     }
 }
 
@@ -557,7 +617,8 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
         match self.payload {
             None
             | Some(Node {
-                value: Value::Null, ..
+                value: Value::Null | Value::StandIn,
+                ..
             }) => Ok(()),
             Some(node) => Err(Fault::at(
                 node,

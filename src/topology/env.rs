@@ -1,5 +1,7 @@
 //! `${VAR}` and `${VAR:-default}` in connection fields.
 
+use std::fmt;
+
 use super::problem::Problem;
 use super::units::Connection;
 
@@ -8,9 +10,42 @@ use super::units::Connection;
 pub enum Variables<'a> {
     /// The environment; a variable that is not set is a problem, at its place.
     From(&'a dyn Fn(&str) -> Option<String>),
-    /// No environment: variables stay as they are written. For checking a file on a machine that
-    /// does not run it; the topology that comes out is not for running.
+    /// No environment: variables without a default stay as they are written. For checking a file
+    /// on a machine that does not run it; the topology that comes out is not for running.
     Unresolved,
+}
+
+/// A variable that a file names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Variable {
+    pub name: String,
+    pub default: Option<String>,
+}
+
+/// `${NAME}, by default …`.
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.default.as_deref() {
+            None => write!(f, "${{{}}} must be set", self.name),
+            Some("") => write!(f, "${{{}}}, by default empty", self.name),
+            Some(default) => write!(f, "${{{}}}, by default {default}", self.name),
+        }
+    }
+}
+
+/// The variables that a field names.
+pub(super) fn variables_in(field: &Connection) -> impl Iterator<Item = Variable> {
+    field.0.value.split("${").skip(1).filter_map(|rest| {
+        let (inner, _) = rest.split_once('}')?;
+        let (name, default) = match inner.split_once(":-") {
+            Some((name, default)) => (name, Some(default.to_owned())),
+            None => (inner, None),
+        };
+        Some(Variable {
+            name: name.to_owned(),
+            default,
+        })
+    })
 }
 
 /// A connection field with its variables put in.
@@ -81,11 +116,13 @@ fn look_up(
             .expected("expected letters, digits and `_`, such as `${WEDCACHE_KAFKA}`")
         }));
     }
-    let Variables::From(environment) = variables else {
-        return Err(None);
+    let value = match variables {
+        Variables::From(environment) => environment(name),
+        Variables::Unresolved if default.is_none() => return Err(None),
+        Variables::Unresolved => None,
     };
     // As in a shell, an empty variable counts as none where there is a default.
-    match (environment(name), default) {
+    match (value, default) {
         (Some(value), None) => Ok(value),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::cases::Case;
-pub use self::env::Variables;
+pub use self::env::{Variable, Variables};
 pub use self::problem::{Look, Problem, Problems};
 use self::settings::{
     Freshness, Generation, Kafka, Layers, Prices, Provider, Registry, Server, Topics, Vendor,
@@ -65,6 +65,8 @@ pub struct Topology {
 pub struct Loaded {
     pub topology: Topology,
     pub warnings: Problems,
+    /// The environment variables that the file names, sorted.
+    pub variables: Vec<Variable>,
 }
 
 /// Reads the text of a topology file; `file` is its name in diagnostics. The error holds all
@@ -74,16 +76,16 @@ pub fn read(file: &str, text: &str, variables: Variables<'_>) -> Result<Loaded, 
     let (shape, decoding) = decode::decode(&parsed.root, &schema::required_fields());
     let mut problems = std::mem::take(&mut parsed.problems);
     problems.extend(decoding);
-    // Mistakes of syntax are mistakes even where the rest makes a topology.
-    let (topology, problems) = match shape {
-        Some(shape) => build::build(text, &parsed, shape, variables, problems),
-        None => (None, problems),
+    let Some(shape) = shape else {
+        return Err(Box::new(Problems::new(file, text, problems)));
     };
-    let problems = Problems::new(file, text, problems);
-    match topology {
+    let built = build::build(text, &parsed, shape, variables, problems);
+    let problems = Problems::new(file, text, built.problems);
+    match built.topology {
         Some(topology) => Ok(Loaded {
             topology,
             warnings: problems,
+            variables: built.variables,
         }),
         None => Err(Box::new(problems)),
     }

@@ -14,6 +14,15 @@ pub struct Span {
     pub len: usize,
 }
 
+impl Span {
+    /// Where a value stands that is not in the file: in place of one that is missing or wrong,
+    /// which has been reported, so that the rest can be checked.
+    pub(super) const STAND_IN: Self = Self {
+        start: usize::MAX,
+        len: 0,
+    };
+}
+
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -109,6 +118,11 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
+        // What is wrong with a stand-in is nobody's mistake.
+        list.retain(|problem| problem.span != Span::STAND_IN);
+        for problem in &mut list {
+            problem.other.take_if(|(span, _)| *span == Span::STAND_IN);
+        }
         list.sort_by_key(|problem| problem.span.start);
         list.dedup();
         Self {
@@ -173,9 +187,12 @@ impl Problems {
             .without_cause_chain();
         let mut out = String::new();
         for problem in &self.list {
+            let (_, column) = self.position(problem);
             let report = Report {
                 problem,
                 source: &self.source,
+                // The frame, the line's number, half of the place, the label's own hook.
+                room: width.saturating_sub(column + problem.span.len / 2 + 13),
             };
             handler
                 .render_report(&mut out, &report)
@@ -219,6 +236,16 @@ pub struct Look {
 struct Report<'a> {
     problem: &'a Problem,
     source: &'a NamedSource<String>,
+    /// How many columns are left for text beside the place.
+    room: usize,
+}
+
+impl Report<'_> {
+    /// Labels are not wrapped, so long ones go below.
+    fn label_fits(&self) -> bool {
+        let expected = self.problem.expected.as_deref().unwrap_or_default();
+        expected.chars().count() <= self.room
+    }
 }
 
 impl fmt::Display for Report<'_> {
@@ -238,8 +265,13 @@ impl Diagnostic for Report<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        let help = self.problem.help.as_ref()?;
-        Some(Box::new(help))
+        let problem = self.problem;
+        let expected = problem.expected.as_deref().filter(|_| !self.label_fits());
+        match (expected, problem.help.as_deref()) {
+            (None, None) => None,
+            (None, Some(one)) | (Some(one), None) => Some(Box::new(one)),
+            (Some(expected), Some(help)) => Some(Box::new(format!("{expected}; {help}"))),
+        }
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -248,10 +280,8 @@ impl Diagnostic for Report<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let problem = self.problem;
-        let here = problem
-            .expected
-            .clone()
-            .unwrap_or_else(|| "here".to_owned());
+        let expected = problem.expected.clone().filter(|_| self.label_fits());
+        let here = expected.unwrap_or_else(|| "here".to_owned());
         let main =
             LabeledSpan::new_primary_with_span(Some(here), (problem.span.start, problem.span.len));
         let other = problem.other.as_ref().map(|(span, what)| {

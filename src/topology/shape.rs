@@ -19,32 +19,32 @@ use crate::model::Mode;
 #[serde(deny_unknown_fields)]
 pub(super) struct TopologyFile {
     /// What this topology is called in logs and drawings.
-    #[schemars(required)]
+    #[schemars(with = "At<String>")]
     pub(super) name: Option<At<String>>,
     /// The version of this file; free text.
-    #[schemars(required)]
+    #[schemars(with = "At<String>")]
     pub(super) version: Option<At<String>>,
-    #[schemars(required)]
+    #[schemars(with = "KafkaShape")]
     pub(super) kafka: Option<KafkaShape>,
     /// The schema registry for Confluent-framed records. Without it, Avro single-object and JSON
     /// still work.
     pub(super) registry: Option<RegistryShape>,
-    #[schemars(required)]
+    #[schemars(with = "TopicsShape")]
     pub(super) topics: Option<TopicsShape>,
     /// The kinds of questions, by the name that queries give as their type.
-    #[schemars(required)]
+    #[schemars(with = "Named<CacheTypeShape>")]
     pub(super) cache_types: Option<Named<CacheTypeShape>>,
     /// Cities whose answers are kept apart from their state's.
     #[serde(default)]
     pub(super) markets: Vec<MarketShape>,
     /// The months of the year, each exactly once.
-    #[schemars(required)]
+    #[schemars(with = "At<Vec<SeasonShape>>")]
     pub(super) seasons: Option<At<Vec<SeasonShape>>>,
     /// Upper bounds of the guest bands, ascending; above the last it is open.
-    #[schemars(required)]
+    #[schemars(with = "At<Vec<u32>>")]
     pub(super) guest_bands: Option<At<Vec<u32>>>,
     /// Strategies by vendor type.
-    #[schemars(required)]
+    #[schemars(with = "Named<VendorShape>")]
     pub(super) vendors: Option<Named<VendorShape>>,
     /// How the TTL shrinks (or grows) as the wedding comes near.
     #[serde(default)]
@@ -56,15 +56,15 @@ pub(super) struct TopologyFile {
     /// has one, else the whole match.
     pub(super) vendor_id_pattern: Option<At<String>>,
     /// Where answers are kept, looked up in this order: memory, disk, redis. Each is optional.
-    #[schemars(required)]
+    #[schemars(with = "LayersShape")]
     pub(super) layers: Option<LayersShape>,
     /// AI providers by name.
-    #[schemars(required)]
+    #[schemars(with = "Named<ProviderShape>")]
     pub(super) providers: Option<Named<ProviderShape>>,
     /// What the models cost.
     pub(super) prices: Option<PricesShape>,
     /// Which changes make which answers invalid.
-    #[schemars(required)]
+    #[schemars(with = "Vec<RuleShape>")]
     pub(super) rules: Option<Vec<RuleShape>>,
     #[serde(default)]
     pub(super) freshness: FreshnessShape,

@@ -32,7 +32,17 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
+    /// Anything, in place of what is missing or wrong.
+    StandIn,
 }
+
+/// The node in place of what is missing or wrong.
+pub(super) static STAND_IN: Node = Node {
+    id: usize::MAX,
+    span: Span::STAND_IN,
+    raw: String::new(),
+    value: Value::StandIn,
+};
 
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -62,7 +72,7 @@ impl Node {
     /// What people call the node: `the list`, `the number 3`.
     pub(super) fn describe(&self) -> String {
         match &self.value {
-            Value::Null => "nothing".to_owned(),
+            Value::Null | Value::StandIn => "nothing".to_owned(),
             Value::Bool(flag) => format!("`{flag}`"),
             Value::Whole(_) | Value::Real(_) => format!("the number {}", self.raw),
             Value::Text(text) if text.chars().count() > 40 => "a text".to_owned(),
@@ -89,7 +99,7 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mut root = match parse_text(text) {
         Ok(root) => root,
         Err(error) => {
-            let (root, names) = parse_sections(text, error, &mut problems);
+            let (root, names) = parse_sections(text, &error, &mut problems);
             broken = names;
             root
         }
@@ -115,7 +125,7 @@ fn parse_text(text: &str) -> Result<Node, serde_saphyr::Error> {
 /// Every section by itself, the others blanked out so that positions stay true.
 fn parse_sections(
     text: &str,
-    whole: serde_saphyr::Error,
+    whole: &serde_saphyr::Error,
     problems: &mut Vec<Problem>,
 ) -> (Node, Vec<String>) {
     let mut entries = Vec::new();
@@ -145,7 +155,7 @@ fn parse_sections(
         }
     }
     if told.is_empty() {
-        problems.push(syntax_problem(&whole, text));
+        problems.push(syntax_problem(whole, text));
     }
     let root = Node {
         id: 0,
@@ -191,8 +201,14 @@ fn syntax_problem(error: &serde_saphyr::Error, text: &str) -> Problem {
         Some(end) => message[..end].to_owned(),
         None => message,
     };
-    Problem::new(span, format!("this is not YAML: {message}"))
-        .help("most often a missing `:`, a tab, an unclosed quote or bracket, or a wrong indentation just before this place")
+    let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let help = if line.contains("${") {
+        "between `{}` and `[]`, a variable stands in quotes: `\"${NAME}\"`"
+    } else {
+        "most often a missing `:`, a tab, an unclosed quote or bracket, or a wrong indentation just before this place"
+    };
+    Problem::new(span, format!("this is not YAML: {message}")).help(help)
 }
 
 fn location_span(location: Location, text: &str) -> Span {
@@ -239,7 +255,7 @@ fn settle(node: &mut Node, text: &str, next: &mut usize, problems: &mut Vec<Prob
             .get(node.span.start..node.span.start + node.span.len)
             .unwrap_or_default()
             .to_owned(),
-        Value::Null | Value::List(_) | Value::Map(_) => String::new(),
+        Value::Null | Value::List(_) | Value::Map(_) | Value::StandIn => String::new(),
     };
     match &mut node.value {
         Value::List(items) => {

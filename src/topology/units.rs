@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::decode::{AT, CONNECTION};
+use super::decode::{AT, CONNECTION, LASTING, SIZE};
 use super::problem::Span;
 
 /// A value and where it stands, for what can only be checked later.
@@ -130,10 +130,13 @@ impl Lasting {
 impl<'de> Deserialize<'de> for Lasting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct LastingVisitor;
-        impl Visitor<'_> for LastingVisitor {
+        impl<'de> Visitor<'de> for LastingVisitor {
             type Value = Lasting;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a time span with its unit, such as `250ms`, `90s`, `15m`, `24h`, `7d`")
+            }
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, d: D) -> Result<Lasting, D::Error> {
+                d.deserialize_any(self)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Lasting, E> {
                 humantime::parse_duration(text)
@@ -141,7 +144,7 @@ impl<'de> Deserialize<'de> for Lasting {
                     .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
-        deserializer.deserialize_any(LastingVisitor)
+        deserializer.deserialize_newtype_struct(LASTING, LastingVisitor)
     }
 }
 
@@ -220,16 +223,22 @@ impl fmt::Display for ByteSize {
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct SizeVisitor;
-        impl Visitor<'_> for SizeVisitor {
+        impl<'de> Visitor<'de> for SizeVisitor {
             type Value = ByteSize;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a size with its unit, such as `512MiB`, `64KiB`, `2GB`")
+            }
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                d: D,
+            ) -> Result<ByteSize, D::Error> {
+                d.deserialize_any(self)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<ByteSize, E> {
                 ByteSize::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
             }
         }
-        deserializer.deserialize_any(SizeVisitor)
+        deserializer.deserialize_newtype_struct(SIZE, SizeVisitor)
     }
 }
 

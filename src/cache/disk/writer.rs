@@ -17,6 +17,8 @@ use crate::model::{Entry, KeyHash};
 
 /// How long the thread waits for a write before it looks after the sweep and its own end.
 const TICK: Duration = Duration::from_millis(50);
+/// How many times `reopen_after` the pause between attempts to open the folder may grow to.
+const REOPEN_RANGE: u32 = 32;
 /// How long readers get to let go of a store that is to be closed.
 const LET_GO: Duration = Duration::from_millis(200);
 
@@ -77,6 +79,7 @@ pub(super) fn run(
         shared,
         lock,
         reopen_at: None,
+        pause: Duration::ZERO,
         damaged: false,
     };
     writer.work(commands);
@@ -95,6 +98,8 @@ struct Writer {
     sweep: Sweep,
     /// When there is no store: the time of the next attempt.
     reopen_at: Option<Instant>,
+    /// The pause after the next attempt that fails.
+    pause: Duration,
     /// The folder is to be put aside before it is opened again.
     damaged: bool,
 }
@@ -238,11 +243,13 @@ impl Writer {
     fn give_up(&mut self, error: &LayerError) {
         self.damaged |= matches!(error, LayerError::Corrupt { .. });
         tracing::warn!(%error, "the disk layer is closed for now and will be opened again");
-        self.reopen_at = Some(if self.damaged {
-            Instant::now()
+        self.pause = self.shared.options.reopen_after;
+        let pause = if self.damaged {
+            Duration::ZERO
         } else {
-            Instant::now() + self.shared.options.reopen_after
-        });
+            self.pause
+        };
+        self.reopen_at = Some(Instant::now() + pause);
         self.close();
     }
 
@@ -277,7 +284,8 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(%error, "the disk layer does not open yet");
-                self.reopen_at = Some(Instant::now() + self.shared.options.reopen_after);
+                self.reopen_at = Some(Instant::now() + self.pause);
+                self.pause = (self.pause * 2).min(self.shared.options.reopen_after * REOPEN_RANGE);
             }
         }
     }

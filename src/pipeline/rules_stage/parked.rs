@@ -22,7 +22,13 @@ pub(super) struct Parking {
 impl Parking {
     pub(super) fn new(registry: Option<Arc<Registry>>, room: usize) -> Self {
         let (learnt, answers) = mpsc::channel(room.max(1));
-        Self { registry, waiting: HashMap::new(), learnt, answers, ready: Vec::new() }
+        Self {
+            registry,
+            waiting: HashMap::new(),
+            learnt,
+            answers,
+            ready: Vec::new(),
+        }
     }
 
     pub(super) fn park(&mut self, schema_id: u32, item: Item) {
@@ -45,7 +51,8 @@ impl Parking {
         if self.ready.is_empty() {
             let (schema_id, reject) = self.answers.recv().await?;
             let items = self.waiting.remove(&schema_id).unwrap_or_default();
-            self.ready.extend(items.into_iter().map(|item| (item, reject.clone())));
+            self.ready
+                .extend(items.into_iter().map(|item| (item, reject.clone())));
             self.ready.reverse();
         }
         self.ready.pop()

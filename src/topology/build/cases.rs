@@ -1,12 +1,12 @@
 //! The test cases, as far as they can be wrong without being run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Build;
 use crate::invalidation::rule::Rules;
-use crate::model::Catalog;
 use crate::model::invalidation::UNREADABLE_RULE;
+use crate::model::{Catalog, Timestamp};
 use crate::topology::cases::{
     Action, Case, CaseShape, Expectation, Outcome, RawRecord, RecordShape, Reply, ReplyShape, Step,
     StepShape,
@@ -56,7 +56,15 @@ impl Build<'_> {
                 .help("add a step `expect`"),
             );
         }
-        let mut asked = HashSet::new();
+        let now = Timestamp::parse(&shape.now).unwrap_or_else(|_| {
+            let message = format!("`{}` is not an instant", shape.now.value);
+            self.report(
+                Problem::new(shape.now.span, message)
+                    .expected("expected RFC 3339, such as `2026-11-22T10:00:00Z`"),
+            );
+            Timestamp(0)
+        });
+        let mut asked = BTreeSet::new();
         let mut steps = Vec::new();
         for At { value, span } in shape.steps.value {
             let action = match value {
@@ -86,7 +94,7 @@ impl Build<'_> {
         Case {
             name: shape.name.value,
             line,
-            now: shape.now,
+            now,
             replies,
             steps,
         }
@@ -136,7 +144,7 @@ impl Build<'_> {
         &mut self,
         expected: &Expectation,
         span: Span,
-        (catalog, rules, asked): (&Catalog, &Rules, &HashSet<String>),
+        (catalog, rules, asked): (&Catalog, &Rules, &BTreeSet<String>),
     ) {
         let raw = asked.contains("");
         for answer in expected.answers.iter().flatten() {

@@ -98,8 +98,6 @@ impl Build<'_> {
             vendor_types: shape.vendor_types.into_iter().map(|of| of.value).collect(),
             prompt_version: shape.prompt.version,
             instructions: shape.prompt.instructions.value.trim().into(),
-            max_tokens: shape.max_tokens.value,
-            provider: shape.provider.value.as_str().into(),
         }
     }
 
@@ -367,8 +365,6 @@ fn stand_in(name: &str) -> CacheType {
         vendor_types: Vec::new(),
         prompt_version: 0,
         instructions: "".into(),
-        max_tokens: 1,
-        provider: "".into(),
     }
 }
 

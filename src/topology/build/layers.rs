@@ -18,10 +18,10 @@ impl Build<'_> {
             redis: shape.redis.and_then(|redis| self.redis(redis)),
         };
         let none = layers.memory.is_none() && layers.disk.is_none() && layers.redis.is_none();
-        let node = self.parsed.root.get("layers");
+        let section = self.parsed.root.get("layers");
         // A layer that could not be read is there all the same.
-        if none && node.is_none_or(|node| node.entries().is_empty()) {
-            let span = node.map_or(Span::default(), |node| node.span);
+        if none && section.is_none_or(|section| section.entries().is_empty()) {
+            let span = section.map_or(Span::default(), |section| section.span);
             self.report(
                 Problem::new(span, "no layer: nothing is ever cached")
                     .expected("expected at least one of `memory`, `disk`, `redis`")
@@ -29,7 +29,7 @@ impl Build<'_> {
             );
         }
         if layers.disk.is_none() && layers.redis.is_none() && layers.memory.is_some() {
-            let span = node.map_or(Span::default(), |node| node.span);
+            let span = section.map_or(Span::default(), |section| section.span);
             self.report(
                 Problem::new(
                     span,

@@ -11,10 +11,14 @@ mod providers;
 mod rules;
 mod transport;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+#[cfg(test)]
+pub(super) use rules::KNOWN_CHANGES;
+
 use super::Topology;
-use super::env::{Resolved, Variables, resolve};
+use super::env::{Resolved, Variable, Variables, resolve, variables_in};
 use super::problem::{Problem, Severity, Span};
 use super::settings::{Freshness, Lag};
 use super::shape::{FreshnessShape, LagShape, TopologyFile};
@@ -27,21 +31,31 @@ struct Build<'a> {
     parsed: &'a Parsed,
     variables: Variables<'a>,
     problems: Vec<Problem>,
+    named: BTreeSet<Variable>,
 }
 
-/// The topology, if nothing but warnings was found, and all that was found.
+/// What the checks made of a file.
+pub(super) struct Built {
+    /// `None` where more than warnings was found.
+    pub(super) topology: Option<Topology>,
+    pub(super) problems: Vec<Problem>,
+    /// The variables that the file names, sorted.
+    pub(super) variables: Vec<Variable>,
+}
+
 pub(super) fn build(
     text: &str,
     parsed: &Parsed,
     shape: TopologyFile,
     variables: Variables<'_>,
     problems: Vec<Problem>,
-) -> (Option<Topology>, Vec<Problem>) {
+) -> Built {
     let mut build = Build {
         text,
         parsed,
         variables,
         problems,
+        named: BTreeSet::new(),
     };
     build.require_sections();
     let topology = build.topology(shape);
@@ -49,7 +63,11 @@ pub(super) fn build(
         .problems
         .iter()
         .any(|problem| problem.severity == Severity::Error);
-    (topology.filter(|_| !failed), build.problems)
+    Built {
+        topology: topology.filter(|_| !failed),
+        problems: build.problems,
+        variables: build.named.into_iter().collect(),
+    }
 }
 
 impl Build<'_> {
@@ -72,7 +90,7 @@ impl Build<'_> {
         let (catalog, capacity_factors) = self.catalog(types, tables, &vendors);
         let topics = shape.topics.map(|topics| self.topics(topics, &catalog));
         let layers = shape.layers.map(|layers| self.layers(layers));
-        let rules = self.rules(shape.rules.unwrap_or_default(), &catalog);
+        let rules = self.rules(&shape.rules.unwrap_or_default(), &catalog);
         let freshness = self.freshness(
             &shape.freshness,
             kafka.as_ref().map(|kafka| kafka.session_timeout),
@@ -128,7 +146,7 @@ impl Build<'_> {
                 "the sections"
             };
             let message = format!("{many} {} must be given", missing.join(", "));
-            self.report(Problem::new(Span::default(), message).expected("expected in this file"));
+            self.report(Problem::new(Span::default(), message));
         }
     }
 
@@ -166,6 +184,7 @@ impl Build<'_> {
     }
 
     fn resolve(&mut self, field: &Connection) -> Resolved {
+        self.named.extend(variables_in(field));
         resolve(field, self.variables, &mut self.problems)
     }
 

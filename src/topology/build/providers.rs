@@ -199,9 +199,12 @@ impl Build<'_> {
         let Some(section) = self.parsed.root.get("providers") else {
             return;
         };
-        let whole = self
-            .names("cache_types")
-            .is_some_and(|names| names.len() == generation.len());
+        let whole = generation
+            .values()
+            .all(|of| providers.contains_key(&of.provider))
+            && self
+                .names("cache_types")
+                .is_some_and(|names| names.len() == generation.len());
         for entry in section.entries() {
             if whole
                 && providers.contains_key(entry.name())

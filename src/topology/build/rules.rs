@@ -12,7 +12,7 @@ use crate::topology::units::At;
 
 /// The changes of the wire contract; others are legal, but one that is nearly one of these is
 /// hardly meant.
-const KNOWN_CHANGES: [&str; 16] = [
+pub(in crate::topology) const KNOWN_CHANGES: [&str; 16] = [
     "vendor.price_changed",
     "vendor.availability_changed",
     "vendor.menu_changed",
@@ -32,9 +32,9 @@ const KNOWN_CHANGES: [&str; 16] = [
 ];
 
 impl Build<'_> {
-    pub(super) fn rules(&mut self, shapes: Vec<RuleShape>, catalog: &Catalog) -> Arc<Rules> {
+    pub(super) fn rules(&mut self, shapes: &[RuleShape], catalog: &Catalog) -> Arc<Rules> {
         let specs: Vec<_> = shapes.iter().map(spec).collect();
-        for shape in &shapes {
+        for shape in shapes {
             self.check_trigger(&shape.on);
         }
         let rules = Rules::compile(&specs, catalog).unwrap_or_else(|errors| {
@@ -42,7 +42,7 @@ impl Build<'_> {
             let known = self.names("cache_types").is_some();
             for error in errors {
                 if known || error.field != RuleField::Types {
-                    let problem = self.rule_problem(&shapes, error);
+                    let problem = self.rule_problem(shapes, error);
                     self.report(problem);
                 }
             }
@@ -52,7 +52,9 @@ impl Build<'_> {
     }
 
     fn check_trigger(&mut self, on: &At<String>) {
-        if KNOWN_CHANGES.contains(&on.as_str()) || on.ends_with(".*") {
+        // Other sources are refused when the rules are compiled.
+        let known = on.starts_with("vendor.") || on.starts_with("wedding.");
+        if !known || KNOWN_CHANGES.contains(&on.as_str()) || on.ends_with(".*") {
             return;
         }
         let near =
@@ -102,7 +104,7 @@ impl Build<'_> {
                 Problem::new(span, format!("two rules are called `{}`", shape.name.value))
                     .also(first, "the other one")
             }
-            None => Problem::new(span, error.message),
+            None => Problem::new(span, plain(&error.message)),
         };
         problem.expected = error.expected.map(|what| format!("expected {what}"));
         problem.help = error.nearest.map(|near| format!("did you mean `{near}`?"));
@@ -131,6 +133,16 @@ fn spec(shape: &RuleShape) -> RuleSpec {
         mode: shape.mode,
         condition: shape.when.as_ref().map(|when| when.value.clone()),
         active: shape.active,
+    }
+}
+
+/// A parser's message without its list of everything that its grammar knows.
+fn plain(message: &str) -> String {
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    let message = message.split(" expecting {").next().unwrap_or(message);
+    match message {
+        "mismatched input '<EOF>'" => "the condition ends too early".to_owned(),
+        other => other.to_owned(),
     }
 }
 

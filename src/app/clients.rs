@@ -1,0 +1,89 @@
+//! From a topology's Kafka section to the options of each client.
+
+use std::time::Duration;
+
+use crate::kafka::intake::{Assignor, IntakeOptions, Limits};
+use crate::kafka::producer::OutputOptions;
+use crate::kafka::{ClientOptions, KafkaError, Output};
+use crate::topics;
+use crate::topology::Topology;
+use crate::topology::settings::{Assignment, Kafka, Role};
+
+/// What all clients of one instance have in common.
+pub fn client(kafka: &Kafka) -> ClientOptions {
+    let mut client = ClientOptions::new(&kafka.bootstrap_servers, &kafka.client_id);
+    client.secrets.clone_from(&kafka.properties);
+    client
+}
+
+/// Poll thread `number` of the query group.
+pub fn queries(topology: &Topology, number: usize) -> IntakeOptions {
+    let kafka = &topology.kafka;
+    let threads = kafka.poll_threads.max(1);
+    let mut options = group(
+        kafka,
+        &format!("queries-{number}"),
+        &kafka.queries_group,
+        vec![topology.topics.get(Role::Queries).name.to_string()],
+    );
+    options.limits.in_flight_records = (kafka.max_in_flight_records / threads).max(1);
+    options.limits.in_flight_bytes = (kafka.max_in_flight_bytes.0 / threads as u64).max(1);
+    options
+}
+
+/// The rules group's one member of this instance.
+pub fn rules(topology: &Topology) -> IntakeOptions {
+    let kafka = &topology.kafka;
+    let topics = [Role::VendorChanges, Role::WeddingUpdates]
+        .map(|role| topology.topics.get(role).name.to_string());
+    group(kafka, "rules", &kafka.rules_group, topics.to_vec())
+}
+
+fn group(kafka: &Kafka, suffix: &str, group: &str, topics: Vec<String>) -> IntakeOptions {
+    let defaults = IntakeOptions::new(client(kafka).named(suffix), group, topics);
+    IntakeOptions {
+        instance_id: kafka
+            .instance_id
+            .as_ref()
+            .map(|id| format!("{id}-{suffix}")),
+        assignor: match kafka.assignment {
+            Assignment::Range => Assignor::Range,
+            Assignment::RoundRobin => Assignor::RoundRobin,
+            Assignment::CooperativeSticky => Assignor::CooperativeSticky,
+        },
+        session_timeout: kafka.session_timeout,
+        drain_timeout: kafka.drain_deadline,
+        limits: Limits {
+            commit_interval: kafka.commit_interval,
+            in_flight_records: kafka.max_in_flight_records,
+            in_flight_bytes: kafka.max_in_flight_bytes.0,
+        },
+        ..defaults
+    }
+}
+
+/// The producers: answers, the log, metrics.
+pub struct Producers {
+    pub answers: Output,
+    pub log: Output,
+    pub metrics: Output,
+}
+
+pub fn producers(topology: &Topology) -> Result<Producers, KafkaError> {
+    let client = client(&topology.kafka);
+    let largest = u32::try_from(topics::largest_record(topology)).unwrap_or(u32::MAX);
+    let answers = OutputOptions {
+        max_record_bytes: largest.max(1_000_000),
+        ..OutputOptions::new(client.named("answers"))
+    };
+    // Changes have to be known everywhere soon: the log does not wait to fill batches.
+    let log = OutputOptions {
+        linger: Duration::ZERO,
+        ..OutputOptions::new(client.named("log"))
+    };
+    Ok(Producers {
+        answers: Output::new(&answers)?,
+        log: Output::new(&log)?,
+        metrics: Output::new(&OutputOptions::lossy(client.named("metrics")))?,
+    })
+}

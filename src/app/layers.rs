@@ -1,0 +1,80 @@
+//! From a topology's layers to open ones. A layer that does not open is left out, loudly: it is
+//! never a reason not to start.
+
+use secrecy::ExposeSecret;
+
+use crate::cache::{
+    BreakerOptions, Disk, DiskOptions, LayeredOptions, Layers, Memory, MemoryOptions, Redis,
+    RedisOptions,
+};
+use crate::clock::Clock;
+use crate::topology::settings::{self, RedisServer};
+
+pub async fn open(settings: &settings::Layers, clock: &Clock) -> Layers {
+    let memory = settings.memory.map(|memory| {
+        Memory::new(&MemoryOptions {
+            max_bytes: memory.size.0,
+        })
+    });
+    let disk = match &settings.disk {
+        Some(disk) => open_disk(disk, clock).await,
+        None => None,
+    };
+    let redis = settings
+        .redis
+        .as_ref()
+        .and_then(|redis| start_redis(redis, clock));
+    Layers::new(memory, disk, redis, LayeredOptions::default())
+}
+
+async fn open_disk(settings: &settings::Disk, clock: &Clock) -> Option<Disk> {
+    let defaults = DiskOptions::new(&settings.path);
+    let options = DiskOptions {
+        page_cache_bytes: settings.cache_size.0,
+        max_bytes: settings.max_size.map_or(defaults.max_bytes, |size| size.0),
+        ..defaults
+    };
+    match Disk::open(options, clock.clone()).await {
+        Ok(disk) => {
+            if disk.was_rebuilt() {
+                tracing::warn!(path = %settings.path.display(), "the disk layer was corrupt: set aside and rebuilt");
+            }
+            Some(disk)
+        }
+        Err(error) => {
+            let path = settings.path.display();
+            tracing::error!(%path, %error, "going on without the disk layer");
+            None
+        }
+    }
+}
+
+fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
+    let (urls, cluster) = match &settings.server {
+        RedisServer::Single(url) => (vec![url.clone()], false),
+        RedisServer::Cluster(urls) => (urls.clone(), true),
+    };
+    let first = urls
+        .first()
+        .map(|url| url.expose_secret().to_owned())
+        .unwrap_or_default();
+    let options = RedisOptions {
+        urls,
+        cluster,
+        key_prefix: settings.key_prefix.clone(),
+        connect_timeout: settings.connect_timeout,
+        response_timeout: settings.response_timeout,
+        breaker: BreakerOptions {
+            failures: settings.breaker.failures,
+            open_for: settings.breaker.open_for,
+        },
+        ..RedisOptions::new(first)
+    };
+    match Redis::start(options, clock.clone()) {
+        Ok(redis) => Some(redis),
+        Err(error) => {
+            tracing::error!(%error, "going on without Redis");
+            None
+        }
+    }
+}

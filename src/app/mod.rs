@@ -1,0 +1,597 @@
+//! Everything put together: how an instance starts, what it waits for, and how it ends.
+//!
+//! The order of the start is part of the promises. The invalidation log is read to its end before
+//! anything is judged by it; the rules stage runs before the query group is joined, and what
+//! stood unjudged at the start is judged (or the lag labels it) before the first answer.
+
+mod clients;
+mod error;
+mod lag_watch;
+mod layers;
+mod probes;
+mod providers;
+mod registry;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::clients::client;
+pub use self::error::AppError;
+use self::lag_watch::LagWatch;
+pub use self::lag_watch::bounds;
+pub use self::providers::{Providers, ai_options, models, prices, providers};
+use crate::ai::install_crypto;
+use crate::api::{Served, Server};
+use crate::clock::Clock;
+use crate::codec::log::encode_identity;
+use crate::codec::{Decoder, Encoder, Registry, Schemas};
+use crate::health::{Health, Phase};
+use crate::invalidation::{RulesProgress, TagTable, TagTableOptions};
+use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, ReaderOptions};
+use crate::metrics::Metrics;
+use crate::model::LogId;
+use crate::model::invalidation::LogIdentity;
+use crate::pipeline::Held;
+use crate::pipeline::change::ChangeJudge;
+use crate::pipeline::follower::{LogFollower, LogStatus};
+use crate::pipeline::outputs::{OutputTopics, Outputs};
+use crate::pipeline::query::{AnswerWriter, QueryReader};
+use crate::pipeline::query_stage::{QueryParts, QueryStage};
+use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, rules_stage};
+use crate::resolver::{Lag, Parts, Resolver};
+use crate::topology::Topology;
+use crate::topology::settings::Role;
+
+/// How long a request of the administration may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries at reaching Kafka.
+const CONNECT_EVERY: Duration = Duration::from_secs(1);
+const WATCHDOG_EVERY: Duration = Duration::from_secs(1);
+/// Progress and identity are appended again so often; retention is days.
+const REPEAT_EVERY: Duration = Duration::from_hours(1);
+
+/// A running instance.
+pub struct App {
+    topology: Arc<Topology>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    resolver: Arc<Resolver>,
+    outputs: Outputs,
+    reader: PartitionReader,
+    log_status: watch::Receiver<LogStatus>,
+    queries: Vec<IntakeHandle>,
+    query_tasks: TaskTracker,
+    rules: IntakeHandle,
+    rules_task: JoinHandle<()>,
+    rules_stop: CancellationToken,
+    letters: TaskTracker,
+    port: Port,
+    held: Arc<Held>,
+}
+
+/// The HTTP port, and what ends it and the other background tasks.
+struct Port {
+    address: std::net::SocketAddr,
+    server: JoinHandle<Result<(), crate::api::ApiError>>,
+    background: CancellationToken,
+}
+
+/// What an instance shares between its stages.
+struct Shared {
+    topology: Arc<Topology>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    table: Arc<TagTable>,
+    progress: Arc<RulesProgress>,
+    registry: Option<Arc<Registry>>,
+    decoder: [Arc<Decoder>; 2],
+    outputs: Outputs,
+    held: Arc<Held>,
+    admin: Admin,
+}
+
+impl App {
+    /// Starts an instance and returns when it is ready. Ends early, with an error, when `stop` is
+    /// cancelled meanwhile.
+    pub async fn start(topology: Topology, stop: &CancellationToken) -> Result<Self, AppError> {
+        install_crypto();
+        let topology = Arc::new(topology);
+        let health = Arc::new(Health::new(topology.kafka.watchdog_age));
+        let types = topology
+            .catalog
+            .types()
+            .iter()
+            .map(|of| Arc::clone(&of.name));
+        let metrics = Arc::new(Metrics::new(types));
+        let background = CancellationToken::new();
+        let server = Server::bind(topology.server.listen).await?;
+        let address = server.address();
+        tracing::info!(%address, "/metrics, /livez and /readyz");
+        let answers_http = server.serve(
+            Served {
+                health: Arc::clone(&health),
+                metrics: Arc::clone(&metrics),
+            },
+            background.clone(),
+        );
+        let port = Port {
+            address,
+            server: tokio::spawn(answers_http),
+            background,
+        };
+        tokio::select! {
+            started = Self::start_stages(topology, health, metrics, port) => started,
+            () = stop.cancelled() => Err(AppError::StoppedEarly),
+        }
+    }
+
+    async fn start_stages(
+        topology: Arc<Topology>,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        port: Port,
+    ) -> Result<Self, AppError> {
+        let background = port.background.clone();
+        let shared = Shared::new(&topology, &metrics).await?;
+        let layers = layers::open(&topology.layers, &shared.clock).await;
+
+        health.enter(Phase::ReadingLog);
+        let (reader, mut log_status) = shared.follow_log()?;
+        shared.caught_up(&mut log_status).await?;
+        shared.identified(&mut log_status).await?;
+
+        health.enter(Phase::AwaitingRules);
+        let ends = shared.change_ends().await?;
+        let (rules_stop, letters) = (CancellationToken::new(), TaskTracker::new());
+        let (intake, task) =
+            rules_stage(shared.rules_parts(), topology.kafka.max_in_flight_records);
+        let rules = Intake::spawn(&clients::rules(&topology), intake)?;
+        let rules_task = tokio::spawn(task.run(rules_stop.clone(), letters.clone()));
+        let judged = shared.judged(&ends).await;
+
+        let lag = Arc::new(Lag::default());
+        let watch = LagWatch::new(&shared, Arc::clone(&lag), log_status.clone(), judged);
+        tokio::spawn(watch.run(background.clone()));
+        let providers = providers(&topology, &shared.clock)?;
+        let resolver = Arc::new(Resolver::new(Parts {
+            catalog: Arc::clone(&topology.catalog),
+            layers,
+            table: Arc::clone(&shared.table),
+            lag,
+            models: models(&topology, &providers),
+            clock: shared.clock.clone(),
+            sink: Arc::new(shared.outputs.clone()),
+            metrics: Arc::clone(&metrics),
+            runtime: Handle::current(),
+        }));
+        let query_tasks = TaskTracker::new();
+        let parts = shared.query_parts(&resolver, &query_tasks);
+        let queries = (0..topology.kafka.poll_threads.max(1))
+            .map(|number| {
+                Intake::spawn(
+                    &clients::queries(&topology, number),
+                    QueryStage::new(parts.clone()),
+                )
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        tokio::spawn(keep_identity(
+            shared.outputs.clone(),
+            log_status.clone(),
+            background.clone(),
+        ));
+        probes::register(&metrics, &health, &resolver, &providers);
+        health.enter(Phase::Ready);
+        Ok(Self {
+            topology,
+            health,
+            metrics,
+            resolver,
+            outputs: shared.outputs,
+            reader,
+            log_status,
+            queries,
+            query_tasks,
+            rules,
+            rules_task,
+            rules_stop,
+            letters,
+            port,
+            held: shared.held,
+        })
+    }
+
+    /// Where `/metrics` and the probes are.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.port.address
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    pub fn resolver(&self) -> &Arc<Resolver> {
+        &self.resolver
+    }
+
+    /// Runs until `stop`, then drains; or until something broke that only a new start can mend.
+    pub async fn run(self, stop: &CancellationToken) -> Result<(), AppError> {
+        let broken = self.until_broken(stop).await;
+        let drained = self.drain().await;
+        match broken {
+            Some(error) => Err(error),
+            None if drained => Ok(()),
+            None => Err(AppError::NotDrained),
+        }
+    }
+
+    /// The watchdog: nothing while all is well, an error when the instance cannot go on.
+    async fn until_broken(&self, stop: &CancellationToken) -> Option<AppError> {
+        let mut ticks = tokio::time::interval(WATCHDOG_EVERY);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                _ = ticks.tick() => {}
+            }
+            if let Some(error) = self.broken() {
+                return Some(error);
+            }
+        }
+    }
+
+    fn broken(&self) -> Option<AppError> {
+        let mut oldest = Duration::ZERO;
+        let intakes = self.queries.iter().map(|intake| ("queries", intake));
+        for (stage, intake) in intakes.chain([("rules", &self.rules)]) {
+            let stats = intake.stats();
+            if let Some(why) = &stats.fatal {
+                return Some(AppError::Fatal {
+                    what: stage,
+                    why: why.clone(),
+                });
+            }
+            if !intake.is_running() {
+                let why = "its poll thread ended".to_owned();
+                return Some(AppError::Fatal { what: stage, why });
+            }
+            // What waits for the registry, or for its turn to refresh, is held on purpose.
+            if self.held.count() == 0 {
+                oldest = oldest.max(stats.oldest_unfinished.unwrap_or_default());
+            }
+            probes::intake(&self.metrics, stage, &stats);
+        }
+        if self.rules_task.is_finished() {
+            let why = "its task ended".to_owned();
+            return Some(AppError::Fatal { what: "rules", why });
+        }
+        if !self.reader.is_running() {
+            let why = "its thread ended".to_owned();
+            return Some(AppError::Fatal {
+                what: "log reader",
+                why,
+            });
+        }
+        if let Some(why) = self.outputs.fatal() {
+            return Some(AppError::Fatal {
+                what: "output",
+                why,
+            });
+        }
+        probes::outputs(&self.metrics, &self.outputs);
+        probes::log(&self.metrics, &self.log_status.borrow());
+        self.health.oldest_unfinished(oldest);
+        (!self.health.is_live()).then_some(AppError::Stuck { oldest })
+    }
+
+    /// Takes nothing in any more, finishes what was taken, commits, flushes; all within the drain
+    /// deadline. Whether all of it was finished.
+    async fn drain(self) -> bool {
+        self.health.enter(Phase::Draining);
+        let deadline = Instant::now() + self.topology.kafka.drain_deadline;
+        for intake in self.queries.iter().chain([&self.rules]) {
+            intake.stop_intake();
+        }
+        let mut whole = true;
+        for intake in &self.queries {
+            whole &= intake.drained(deadline).await;
+        }
+        self.query_tasks.close();
+        // The answers of calls under way are kept, also where nobody waits for them any more.
+        whole &= tokio::time::timeout_at(deadline.into(), self.resolver.drained())
+            .await
+            .is_ok();
+        self.rules_stop.cancel();
+        let rules = tokio::time::timeout_at(deadline.into(), self.rules_task);
+        whole &= matches!(rules.await, Ok(Ok(())));
+        self.letters.close();
+        whole &= tokio::time::timeout_at(deadline.into(), self.letters.wait())
+            .await
+            .is_ok();
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_secs(1));
+        whole &= self.outputs.flush(left).await;
+        let commit_by = Instant::now() + Duration::from_secs(2);
+        for intake in self.queries {
+            whole &= intake.shutdown(commit_by).await;
+        }
+        whole &= self.rules.shutdown(commit_by).await;
+        whole &= self.reader.shutdown(commit_by).await;
+        let close = self.resolver.parts().layers.close();
+        whole &= tokio::time::timeout(Duration::from_secs(2), close)
+            .await
+            .is_ok();
+        self.port.background.cancel();
+        if let Ok(Ok(Err(error))) =
+            tokio::time::timeout(Duration::from_secs(1), self.port.server).await
+        {
+            tracing::warn!(%error, "the HTTP server did not end well");
+        }
+        tracing::info!(whole, "drained");
+        whole
+    }
+}
+
+impl Shared {
+    async fn new(topology: &Arc<Topology>, metrics: &Arc<Metrics>) -> Result<Self, AppError> {
+        let clock = Clock::System;
+        let admin = Admin::new(&client(&topology.kafka).named("admin"), ADMIN_TIMEOUT)?;
+        wait_for_topics(&admin, topology).await?;
+        let schemas = Arc::new(Schemas::embedded());
+        let registry = registry::client(topology.registry.as_ref(), &schemas)?.map(Arc::new);
+        let framings = registry::framings(&topology.topics, registry.as_deref()).await?;
+        let decoder = |role| {
+            let max_bytes = topology
+                .topics
+                .get(role)
+                .max_bytes
+                .map_or(usize::MAX, |bytes| {
+                    usize::try_from(bytes.0).unwrap_or(usize::MAX)
+                });
+            Arc::new(Decoder::new(Arc::clone(&schemas), max_bytes))
+        };
+        let producers = clients::producers(topology)?;
+        let name = |role| Arc::clone(&topology.topics.get(role).name);
+        let outputs = Outputs {
+            topics: Arc::new(OutputTopics {
+                answers: name(Role::Answers),
+                metrics: name(Role::Metrics),
+                invalidations: name(Role::Invalidations),
+                alerts: name(Role::Alerts),
+                dead_letters: name(Role::DeadLetters),
+            }),
+            encoder: Arc::new(Encoder::new(framings)),
+            answers: producers.answers,
+            log: producers.log,
+            metrics: producers.metrics,
+        };
+        let table = TagTable::new(TagTableOptions {
+            keep: topology.catalog.longest_life() + Duration::from_hours(1),
+            ..TagTableOptions::default()
+        });
+        Ok(Self {
+            topology: Arc::clone(topology),
+            clock,
+            metrics: Arc::clone(metrics),
+            table: Arc::new(table),
+            progress: Arc::default(),
+            registry,
+            decoder: [decoder(Role::Queries), decoder(Role::VendorChanges)],
+            outputs,
+            held: Arc::default(),
+            admin,
+        })
+    }
+
+    fn follow_log(&self) -> Result<(PartitionReader, watch::Receiver<LogStatus>), AppError> {
+        let (follower, status) = LogFollower::new(
+            Arc::clone(&self.table),
+            Arc::clone(&self.progress),
+            self.clock.clone(),
+        );
+        let client = client(&self.topology.kafka).named("log-reader");
+        let topic = self
+            .topology
+            .topics
+            .get(Role::Invalidations)
+            .name
+            .to_string();
+        let options = ReaderOptions {
+            ends_interval: Duration::from_millis(500),
+            ..ReaderOptions::new(client, topic)
+        };
+        Ok((PartitionReader::spawn(options, follower)?, status))
+    }
+
+    async fn caught_up(&self, status: &mut watch::Receiver<LogStatus>) -> Result<(), AppError> {
+        let reached = status.wait_for(|status| status.caught_up).await;
+        reached.map(|_| ()).map_err(|_| AppError::Fatal {
+            what: "log reader",
+            why: "its thread ended before the log's end".to_owned(),
+        })
+    }
+
+    /// Waits until the log says who it is, and tells it where it does not.
+    async fn identified(&self, status: &mut watch::Receiver<LogStatus>) -> Result<(), AppError> {
+        if status.borrow().identity.is_none() {
+            let identity = LogIdentity::fresh(self.clock.now());
+            append_identity(&self.outputs, &identity).await;
+        }
+        let told = status.wait_for(|status| status.identity.is_some()).await;
+        told.map(|_| ()).map_err(|_| AppError::Fatal {
+            what: "log reader",
+            why: "its thread ended before the log's identity was read".to_owned(),
+        })
+    }
+
+    async fn change_ends(&self) -> Result<lag_watch::ChangeEnds, AppError> {
+        let topics = [Role::VendorChanges, Role::WeddingUpdates]
+            .map(|role| Arc::clone(&self.topology.topics.get(role).name));
+        Ok(lag_watch::change_ends(&self.admin, &topics).await?)
+    }
+
+    /// Waits, bounded, until what stood in the change topics at the start is judged.
+    async fn judged(&self, ends: &lag_watch::ChangeEnds) -> bool {
+        let deadline = Instant::now() + self.topology.freshness.start_barrier_timeout;
+        loop {
+            let behind = self.progress.behind(&ends.starts, &ends.ends);
+            if behind == 0 {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    behind,
+                    "changes from before the start are not judged in time: starting all the same"
+                );
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn rules_parts(&self) -> RulesParts {
+        let topics = &self.topology.topics;
+        RulesParts {
+            judge: ChangeJudge::new(
+                Arc::clone(&self.decoder[1]),
+                Arc::clone(&self.topology.rules),
+                Arc::clone(&self.topology.catalog),
+                Arc::clone(&self.metrics),
+                self.topology.freshness.widen_refresh_interval,
+            ),
+            progress: Arc::clone(&self.progress),
+            outputs: self.outputs.clone(),
+            registry: self.registry.clone(),
+            clock: self.clock.clone(),
+            topics: ChangeTopics {
+                vendor: Arc::clone(&topics.get(Role::VendorChanges).name),
+                wedding: Arc::clone(&topics.get(Role::WeddingUpdates).name),
+            },
+            repeat_progress: REPEAT_EVERY,
+            held: Arc::clone(&self.held),
+        }
+    }
+
+    fn query_parts(&self, resolver: &Arc<Resolver>, waiting: &TaskTracker) -> QueryParts {
+        QueryParts {
+            reader: QueryReader {
+                decoder: Arc::clone(&self.decoder[0]),
+                catalog: Arc::clone(&self.topology.catalog),
+                table: Arc::clone(&self.table),
+                clock: self.clock.clone(),
+            },
+            writer: AnswerWriter {
+                encoder: Arc::clone(&self.outputs.encoder),
+                catalog: Arc::clone(&self.topology.catalog),
+                metrics: Arc::clone(&self.metrics),
+                clock: self.clock.clone(),
+            },
+            resolver: Arc::clone(resolver),
+            outputs: self.outputs.clone(),
+            registry: self.registry.clone(),
+            runtime: Handle::current(),
+            waiting: waiting.clone(),
+            held: Arc::clone(&self.held),
+        }
+    }
+}
+
+/// Waits for Kafka as long as it takes; topics that are missing there are an error at once.
+async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppError> {
+    let mut warned: Option<Instant> = None;
+    let found = loop {
+        match admin.topics().await {
+            Ok(found) => break found,
+            Err(error) => {
+                if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(5)) {
+                    warned = Some(Instant::now());
+                    let servers = &topology.kafka.bootstrap_servers;
+                    tracing::warn!(%servers, %error, "Kafka is not reachable; trying on");
+                }
+                tokio::time::sleep(CONNECT_EVERY).await;
+            }
+        }
+    };
+    let missing: Vec<String> = topology
+        .topics
+        .iter()
+        .filter(|topic| !found.contains_key(&*topic.name))
+        .map(|topic| topic.name.to_string())
+        .collect();
+    if !missing.is_empty() {
+        return Err(AppError::MissingTopics { missing });
+    }
+    let log = &topology.topics.get(Role::Invalidations).name;
+    match found.get(&**log) {
+        Some(1) | None => Ok(()),
+        Some(&partitions) => Err(AppError::LogPartitions {
+            topic: log.to_string(),
+            partitions,
+        }),
+    }
+}
+
+async fn append_identity(outputs: &Outputs, identity: &LogIdentity) {
+    let (key, value) = (identity.record_key(), encode_identity(identity));
+    let record = OutRecord {
+        partition: Some(0),
+        ..OutRecord::to(
+            &outputs.topics.invalidations,
+            Some(key.as_bytes()),
+            Some(&value),
+        )
+    };
+    loop {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        match outputs.log.append(&record, deadline).await {
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%error, "the log's identity could not be appended; trying on");
+                tokio::time::sleep(CONNECT_EVERY).await;
+            }
+        }
+    }
+}
+
+/// Appends the identity again before retention drops it, and a new one to a log made anew.
+async fn keep_identity(
+    outputs: Outputs,
+    mut status: watch::Receiver<LogStatus>,
+    stop: CancellationToken,
+) {
+    let mut repeat = tokio::time::interval(REPEAT_EVERY);
+    repeat.tick().await;
+    loop {
+        let nameless = status.wait_for(|status| status.caught_up && status.identity.is_none());
+        let identity = tokio::select! {
+            () = stop.cancelled() => return,
+            nameless = nameless => match nameless {
+                Ok(_) => Some(LogIdentity::fresh(Clock::System.now())),
+                Err(_) => return,
+            },
+            _ = repeat.tick() => None,
+        };
+        let known = status.borrow().identity;
+        let Some(identity) = identity.or(known).filter(|of| of.id != LogId::UNKNOWN) else {
+            continue;
+        };
+        append_identity(&outputs, &identity).await;
+        // Until it has been read back, another one would only be a loser.
+        let told = status.wait_for(|status| status.identity.is_some());
+        if tokio::time::timeout(Duration::from_secs(10), told)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the log's identity has not come back yet");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The gauges: read from the running parts, into the metrics.
+
+use std::sync::Arc;
+
+use super::Providers;
+use crate::health::Health;
+use crate::kafka::IntakeStats;
+use crate::metrics::Metrics;
+use crate::pipeline::follower::LogStatus;
+use crate::pipeline::outputs::Outputs;
+use crate::resolver::Resolver;
+
+/// Registers what is asked each time the metrics are shown.
+pub fn register(
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+    resolver: &Arc<Resolver>,
+    providers: &Providers,
+) {
+    let health = Arc::clone(health);
+    metrics.probe(move |metrics| metrics.ready(health.readiness().ready));
+    let resolver = Arc::downgrade(resolver);
+    metrics.probe(move |metrics| {
+        if let Some(resolver) = resolver.upgrade() {
+            let parts = resolver.parts();
+            metrics.flights(resolver.open_flights());
+            metrics.tag_table(parts.table.position(), parts.table.tags());
+            metrics.layers(&parts.layers.stats());
+        }
+    });
+    let providers = providers.clone();
+    metrics.probe(move |metrics| {
+        for (name, ai) in &providers {
+            metrics.provider(name, &ai.status());
+        }
+    });
+}
+
+pub fn intake(metrics: &Metrics, stage: &'static str, stats: &IntakeStats) {
+    metrics.intake(stage, stats);
+}
+
+pub fn outputs(metrics: &Metrics, outputs: &Outputs) {
+    let named = [
+        ("answers", &outputs.answers),
+        ("log", &outputs.log),
+        ("metrics", &outputs.metrics),
+    ];
+    for (name, output) in named {
+        metrics.output(name, output.counters(), output.in_flight());
+    }
+}
+
+pub fn log(metrics: &Metrics, status: &LogStatus) {
+    metrics.log_gone(status.gone);
+}

@@ -1,0 +1,177 @@
+//! From a topology's providers to the clients that the resolver asks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ai::http::DEFAULT_BODY_LIMIT;
+use crate::ai::simulator::{Behaviour, Faults, Latency};
+use crate::ai::{
+    Ai, AiOptions, Anthropic, BreakerOptions, BudgetOptions, BuildError, Endpoint, OpenAi,
+    OpenAiOptions, Price, PriceTable, Provider, Simulator, SimulatorOptions, Timeouts,
+};
+use crate::backoff::Policy;
+use crate::clock::Clock;
+use crate::resolver::Model;
+use crate::topology::Topology;
+use crate::topology::settings::{self, HttpProvider};
+
+/// The clients, by the provider's name in the topology.
+pub type Providers = BTreeMap<Arc<str>, Arc<Ai>>;
+
+/// Builds the client of every provider. Nothing is sent.
+pub fn providers(topology: &Topology, clock: &Clock) -> Result<Providers, BuildError> {
+    let prices = Arc::new(prices(topology));
+    topology
+        .providers
+        .iter()
+        .map(|(name, settings)| {
+            let ai = match settings {
+                settings::Provider::OpenAi(http) => {
+                    let endpoint = endpoint(name, http, &prices, clock);
+                    let options = OpenAiOptions::default();
+                    ai(Arc::new(OpenAi::new(&endpoint, &options)?), http)
+                }
+                settings::Provider::Anthropic(http) => {
+                    let endpoint = endpoint(name, http, &prices, clock);
+                    ai(Arc::new(Anthropic::new(&endpoint)?), http)
+                }
+                settings::Provider::Simulator(of) => simulator(name, of, &prices),
+            };
+            Ok((Arc::clone(name), Arc::new(ai)))
+        })
+        .collect()
+}
+
+/// Who answers each cache type.
+pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, Model> {
+    topology
+        .generation
+        .iter()
+        .filter_map(|(cache_type, generation)| {
+            let ai = Arc::clone(providers.get(&generation.provider)?);
+            let max_tokens = generation.max_tokens;
+            Some((Arc::clone(cache_type), Model { ai, max_tokens }))
+        })
+        .collect()
+}
+
+/// The topology's prices. They are validated there; a table that is refused all the same prices
+/// nothing, and says so.
+pub fn prices(topology: &Topology) -> PriceTable {
+    let epoch = crate::model::Timestamp(0).date();
+    let as_of = topology.prices.date.unwrap_or(epoch);
+    let models = topology.prices.models.iter().map(|(pattern, price)| Price {
+        pattern: pattern.clone(),
+        input_usd_per_million: price.input_usd_per_million,
+        output_usd_per_million: price.output_usd_per_million,
+    });
+    PriceTable::new(as_of, models.collect()).unwrap_or_else(|problems| {
+        tracing::error!(?problems, "the price table is refused: costs are unknown");
+        PriceTable::new(as_of, Vec::new()).expect("an empty table has no problems")
+    })
+}
+
+fn endpoint(name: &str, http: &HttpProvider, prices: &Arc<PriceTable>, clock: &Clock) -> Endpoint {
+    Endpoint {
+        name: name.to_owned(),
+        base_url: http.base_url.clone(),
+        api_key: http.api_key.clone().unwrap_or_else(|| String::new().into()),
+        model: http.model.clone(),
+        temperature: None,
+        timeouts: Timeouts {
+            connect: http.connect_timeout,
+            first_byte: http.first_byte_timeout,
+            total: http.total_timeout,
+        },
+        body_limit: DEFAULT_BODY_LIMIT,
+        prices: Arc::clone(prices),
+        clock: clock.clone(),
+    }
+}
+
+fn ai(provider: Arc<dyn Provider>, http: &HttpProvider) -> Ai {
+    Ai::new(provider, http_options(http))
+}
+
+/// How a provider is asked.
+pub fn ai_options(provider: &settings::Provider) -> AiOptions {
+    match provider {
+        settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http) => {
+            http_options(http)
+        }
+        settings::Provider::Simulator(of) => simulator_options(of),
+    }
+}
+
+fn http_options(http: &HttpProvider) -> AiOptions {
+    let defaults = AiOptions::default();
+    AiOptions {
+        max_concurrent: http.concurrency,
+        max_waiting: waiting_room(http.concurrency),
+        max_retries: http.retry.attempts,
+        backoff: Policy::new(http.retry.base_delay, http.retry.max_delay),
+        budget: BudgetOptions {
+            ratio: http.retry.budget,
+            ..defaults.budget
+        },
+        breaker: BreakerOptions {
+            min_calls: http.breaker.failures,
+            open_for: http.breaker.open_for,
+            ..defaults.breaker
+        },
+        ..defaults
+    }
+}
+
+fn simulator_options(of: &settings::Simulator) -> AiOptions {
+    AiOptions {
+        max_concurrent: of.concurrency,
+        max_waiting: waiting_room(of.concurrency),
+        ..AiOptions::default()
+    }
+}
+
+/// Calls that may wait for their turn: all that back-pressure lets in at once.
+fn waiting_room(concurrency: usize) -> usize {
+    concurrency.saturating_mul(16).max(16_384)
+}
+
+fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
+    let price = prices.find(&of.model);
+    let spread = (of.min_latency + of.max_latency) / 2;
+    let latency = if of.min_latency == of.max_latency {
+        Latency::Fixed(of.min_latency)
+    } else {
+        Latency::LogNormal {
+            median: spread,
+            sigma: 0.35,
+            max: of.max_latency.max(Duration::from_millis(1)),
+        }
+    };
+    let simulator = Simulator::new(SimulatorOptions {
+        name: name.to_owned(),
+        model: of.model.clone(),
+        seed: of.seed,
+        behaviour: Behaviour {
+            latency,
+            faults: Faults {
+                unavailable: of.server_error + of.timeout,
+                rate_limited: of.rate_limited,
+                refused: of.refused,
+                ..Faults::default()
+            },
+        },
+        input_usd_per_million: price.map_or(0.0, |price| price.input_usd_per_million),
+        output_usd_per_million: price.map_or(0.0, |price| price.output_usd_per_million),
+        vendor_pool: (1..=VENDOR_POOL)
+            .map(|number| format!("v-{number}"))
+            .collect(),
+        mention_rate: if of.vendors_per_answer == 0 { 0.0 } else { 0.6 },
+        ..SimulatorOptions::default()
+    });
+    Ai::new(Arc::new(simulator), simulator_options(of))
+}
+
+/// Vendors that simulated answers name: as many as the platform has integrations.
+const VENDOR_POOL: usize = 50;

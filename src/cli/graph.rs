@@ -1,0 +1,66 @@
+//! `wedcache graph`: a drawing of a topology.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::screen::Screen;
+use crate::topology::graph::{Format, draw};
+use crate::topology::{self, Variables};
+
+/// Draw a topology: topics, stages, layers, providers, cache types and rules.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wedcache graph topologies/wedsync.yaml
+  wedcache graph --format mermaid topologies/wedsync.yaml > topology.mmd
+  wedcache graph --format dot topologies/wedsync.yaml | dot -Tsvg > topology.svg")]
+pub struct Args {
+    /// The topology file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What the drawing is for.
+    #[arg(long, value_enum, default_value_t = GraphFormat::Terminal)]
+    pub format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphFormat {
+    /// Boxes, 100 columns wide; plain ASCII where the locale knows no Unicode.
+    Terminal,
+    /// The same in plain ASCII, without colours.
+    Text,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+}
+
+/// 0, or 1 when the file is not valid. Variables are not looked up: a drawing needs none.
+pub fn run(args: &Args, screen: &mut Screen<'_>) -> io::Result<u8> {
+    let file = args.file.display().to_string();
+    let text = match std::fs::read_to_string(&args.file) {
+        Ok(text) => text,
+        Err(error) => {
+            writeln!(screen.out, "{file}: cannot be read: {error}")?;
+            return Ok(1);
+        }
+    };
+    let loaded = match topology::read(&file, &text, Variables::Unresolved) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            screen
+                .out
+                .write_all(problems.render(screen.look, screen.width).as_bytes())?;
+            return Ok(1);
+        }
+    };
+    let format = match args.format {
+        GraphFormat::Terminal => Format::Terminal,
+        GraphFormat::Text => Format::Text,
+        GraphFormat::Mermaid => Format::Mermaid,
+        GraphFormat::Dot => Format::Dot,
+    };
+    screen
+        .out
+        .write_all(draw(&loaded.topology, format, screen.look).as_bytes())?;
+    Ok(0)
+}

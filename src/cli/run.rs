@@ -1,0 +1,48 @@
+//! `wedcache run`: one instance, until it is told to end.
+
+use super::screen::Screen;
+use super::{TopologyArgs, load};
+use crate::app::{App, AppError};
+use crate::shutdown;
+
+/// Answer queries until SIGTERM or Ctrl-C, then drain.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  WEDCACHE_KAFKA=localhost:9092 wedcache run
+  wedcache run --topology topologies/wedsync.yaml --log info,wedcache::pipeline=debug
+
+A first signal drains: nothing new is taken, what was taken is answered, stored and committed.
+A second one ends at once; what was unfinished is repeated by the next start.
+
+Exit codes: 0 drained · 1 could not start, or could not go on · 3 drain deadline passed")]
+pub struct Args {
+    #[command(flatten)]
+    pub topology: TopologyArgs,
+}
+
+pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
+    let Some(topology) = load(&args.topology.topology, screen)? else {
+        return Ok(1);
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(async {
+        let stop = shutdown::on_signal()?;
+        match App::start(topology, &stop).await {
+            Ok(app) => Ok(app.run(&stop).await),
+            Err(AppError::StoppedEarly) => Ok(Ok(())),
+            Err(error) => Err(anyhow::Error::from(error)),
+        }
+    });
+    // Blocking work that hangs must not hold the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match ended? {
+        Ok(()) => Ok(0),
+        Err(error @ AppError::NotDrained) => {
+            tracing::error!(%error, "ended");
+            Ok(3)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Commits beside the poll thread, each with its answer.
+//!
+//! librdkafka answers an asynchronous commit through a callback that rdkafka does not register, so
+//! a failed one would go unseen. A synchronous commit on a thread of its own neither blocks the
+//! polling nor hides anything.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::BaseConsumer;
+
+use super::lanes::Lane;
+use super::offsets::Commit;
+use super::rebalance::{GroupContext, Shared};
+
+pub(super) type Commits = Vec<(Arc<Lane>, Commit)>;
+
+/// Where the poll thread leaves commits; one lies here or is on its way at a time.
+#[derive(Debug, Default)]
+pub(super) struct CommitDesk {
+    state: Mutex<Desk>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: Option<Commits>,
+    on_its_way: bool,
+    closed: bool,
+}
+
+impl CommitDesk {
+    /// Whether the next commit can be left.
+    pub(super) fn is_free(&self) -> bool {
+        let desk = self.lock();
+        desk.waiting.is_none() && !desk.on_its_way
+    }
+
+    pub(super) fn leave(&self, commits: Commits) {
+        if commits.is_empty() {
+            return;
+        }
+        self.lock().waiting = Some(commits);
+        self.changed.notify_all();
+    }
+
+    /// Takes back what was not sent yet and waits for what is on its way, so that no commit of
+    /// before can follow the next one. `false` when the deadline came first.
+    pub(super) fn clear(&self, deadline: Instant) -> bool {
+        let mut desk = self.lock();
+        for (lane, _) in desk.waiting.take().into_iter().flatten() {
+            lane.commit_failed();
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (desk, _) = self
+            .changed
+            .wait_timeout_while(desk, left, |desk| desk.on_its_way)
+            .unwrap_or_else(PoisonError::into_inner);
+        !desk.on_its_way
+    }
+
+    /// Ends [`run`], once it has sent what it is sending.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn next(&self) -> Option<Commits> {
+        let mut desk = self
+            .changed
+            .wait_while(self.lock(), |desk| desk.waiting.is_none() && !desk.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        if desk.closed {
+            return None;
+        }
+        desk.on_its_way = true;
+        desk.waiting.take()
+    }
+
+    fn done(&self) {
+        self.lock().on_its_way = false;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long a rebalance waits for a commit that is on its way.
+pub(super) const CLEAR_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The committing thread: sends what is left at the desk until it closes.
+pub(super) fn run(shared: &Shared, consumer: &BaseConsumer<GroupContext>) {
+    while let Some(commits) = shared.desk.next() {
+        shared.commit(consumer, &commits);
+        shared.desk.done();
+    }
+}

@@ -1,0 +1,14 @@
+//! The whole program against real clients: over TCP with the embedded broker always, against
+//! Apache Kafka and Redis where `scripts/test` has started them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test may panic, speak, and read which services were started for it"
+)]
+
+mod architecture;
+mod foreign_ai;
+mod stream;
+mod support;
