@@ -43,11 +43,7 @@ impl LagWatch {
         log: watch::Receiver<LogStatus>,
         judged: bool,
     ) -> Self {
-        let freshness = &shared.topology.freshness;
-        let bounds = LagBounds {
-            log: bound(freshness.max_invalidation_lag),
-            rules: bound(freshness.max_rules_lag),
-        };
+        let bounds = bounds(&shared.topology.freshness);
         let mut clock = LagClock::new(bounds, Instant::now());
         if !judged {
             clock.rules_unknown();
@@ -141,6 +137,14 @@ pub async fn change_ends(admin: &Admin, topics: &[Arc<str>]) -> Result<ChangeEnd
         }
     }
     Ok(found)
+}
+
+/// The lags that the topology allows.
+pub fn bounds(freshness: &settings::Freshness) -> LagBounds {
+    LagBounds {
+        log: bound(freshness.max_invalidation_lag),
+        rules: bound(freshness.max_rules_lag),
+    }
 }
 
 fn bound(lag: settings::Lag) -> LagBound {

@@ -58,7 +58,7 @@ pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, M
 
 /// The topology's prices. They are validated there; a table that is refused all the same prices
 /// nothing, and says so.
-fn prices(topology: &Topology) -> PriceTable {
+pub fn prices(topology: &Topology) -> PriceTable {
     let epoch = crate::model::Timestamp(0).date();
     let as_of = topology.prices.date.unwrap_or(epoch);
     let models = topology.prices.models.iter().map(|(pattern, price)| Price {
@@ -91,8 +91,22 @@ fn endpoint(name: &str, http: &HttpProvider, prices: &Arc<PriceTable>, clock: &C
 }
 
 fn ai(provider: Arc<dyn Provider>, http: &HttpProvider) -> Ai {
+    Ai::new(provider, http_options(http))
+}
+
+/// How a provider is asked.
+pub fn ai_options(provider: &settings::Provider) -> AiOptions {
+    match provider {
+        settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http) => {
+            http_options(http)
+        }
+        settings::Provider::Simulator(of) => simulator_options(of),
+    }
+}
+
+fn http_options(http: &HttpProvider) -> AiOptions {
     let defaults = AiOptions::default();
-    let options = AiOptions {
+    AiOptions {
         max_concurrent: http.concurrency,
         max_waiting: waiting_room(http.concurrency),
         max_retries: http.retry.attempts,
@@ -107,8 +121,15 @@ fn ai(provider: Arc<dyn Provider>, http: &HttpProvider) -> Ai {
             ..defaults.breaker
         },
         ..defaults
-    };
-    Ai::new(provider, options)
+    }
+}
+
+fn simulator_options(of: &settings::Simulator) -> AiOptions {
+    AiOptions {
+        max_concurrent: of.concurrency,
+        max_waiting: waiting_room(of.concurrency),
+        ..AiOptions::default()
+    }
 }
 
 /// Calls that may wait for their turn: all that back-pressure lets in at once.
@@ -149,12 +170,7 @@ fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
         mention_rate: if of.vendors_per_answer == 0 { 0.0 } else { 0.6 },
         ..SimulatorOptions::default()
     });
-    let options = AiOptions {
-        max_concurrent: of.concurrency,
-        max_waiting: waiting_room(of.concurrency),
-        ..AiOptions::default()
-    };
-    Ai::new(Arc::new(simulator), options)
+    Ai::new(Arc::new(simulator), simulator_options(of))
 }
 
 /// Vendors that simulated answers name: as many as the platform has integrations.

@@ -1,12 +1,13 @@
 //! `wedcache explain`: what the rules make of an event, and what becomes of a query.
 
 use std::io::{self, Read as _, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::TopologyArgs;
+use super::screen::Screen;
 use crate::clock::Clock;
 use crate::codec::{Decoded, Decoder, Schemas};
 use crate::invalidation::explain::{self, EventReport, QueryReport};
@@ -24,9 +25,8 @@ use crate::topology::{self, Problems, Topology, Variables};
   wedcache explain --query - < query.json"#)]
 #[command(group(clap::ArgGroup::new("input").required(true).multiple(true).args(["event", "query"])))]
 pub struct Args {
-    /// The topology file.
-    #[arg(long, value_name = "FILE", default_value = "topologies/wedsync.yaml")]
-    pub topology: PathBuf,
+    #[command(flatten)]
+    pub topology: TopologyArgs,
     /// A vendor change or a wedding update: JSON, `@file`, or `-` for standard input.
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub event: Option<String>,
@@ -73,21 +73,22 @@ struct Report {
     query: Option<QueryReport>,
 }
 
-/// 0 when it was explained, 1 when the topology or the input cannot be read.
-#[expect(clippy::print_stderr, reason = "the command's own message to its user")]
-pub fn run(args: &Args) -> ExitCode {
-    let now = Clock::System.now();
-    match explain(args, now, &mut io::stdout().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
+/// 0, or 1 when the topology is not valid; an error when the input cannot be read.
+pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
+    match explain(args, Clock::System.now(), screen.out) {
+        Ok(()) => Ok(0),
+        Err(ExplainError::Topology(problems)) => {
+            let text = problems.render(screen.look, screen.width);
+            screen.out.write_all(text.as_bytes())?;
+            Ok(1)
         }
+        Err(ExplainError::Output(error)) => Err(error.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
 fn explain(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), ExplainError> {
-    let topology = read_topology(&args.topology)?;
+    let topology = read_topology(&args.topology.topology)?;
     let report = Report {
         event: args
             .event
@@ -118,7 +119,7 @@ fn explain(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), Expla
 }
 
 /// Rules and keys do not depend on the environment.
-fn read_topology(path: &PathBuf) -> Result<Topology, ExplainError> {
+fn read_topology(path: &Path) -> Result<Topology, ExplainError> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| ExplainError::File {
         file: file.clone(),

@@ -1,5 +1,6 @@
 //! The command line: one file a command, each a function from its arguments to an exit code.
 
+pub mod bench;
 pub mod completions;
 pub mod demo;
 pub mod dlq;
@@ -76,6 +77,7 @@ enum Command {
     Schema(schema::Args),
     Topics(topics::Args),
     Dlq(dlq::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
 }
 
@@ -96,7 +98,7 @@ pub struct TopologyArgs {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.run() {
-        Ok(code) => code,
+        Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -106,7 +108,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    fn run(self) -> anyhow::Result<ExitCode> {
+    fn run(self) -> anyhow::Result<u8> {
         let mut stdout = io::stdout();
         let mut screen = Screen::stdout(&mut stdout, &environment);
         let code = match &self.command {
@@ -121,8 +123,8 @@ impl Cli {
                 run::run(args, &mut screen)?
             }
             Command::Validate(args) => validate::run(args, &environment, &mut screen)?,
-            Command::Test(args) => return Ok(test::run(args)),
-            Command::Explain(args) => return Ok(explain::run(args)),
+            Command::Test(args) => test::run(args, &mut screen)?,
+            Command::Explain(args) => explain::run(args, &mut screen)?,
             Command::Graph(args) => graph::run(args, &mut screen)?,
             Command::Schema(args) => schema::run(args, &mut screen)?,
             Command::Topics(args) => {
@@ -133,9 +135,13 @@ impl Cli {
                 telemetry::install(self.log.log_format, "error")?;
                 dlq::run(args, &mut screen)?
             }
+            Command::Bench(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                bench::run(args, &mut screen)?
+            }
             Command::Completions(args) => completions::run(args, &mut screen)?,
         };
-        Ok(ExitCode::from(code))
+        Ok(code)
     }
 }
 

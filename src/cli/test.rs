@@ -1,14 +1,14 @@
 //! `wedcache test`: the test cases that topologies carry, in mocked time with a mocked provider.
 
-use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::screen::Screen;
 use crate::driver::case::{self, Verdict};
 use crate::topology::cases::Case;
-use crate::topology::{self, Topology, Variables};
+use crate::topology::{self, Look, Topology, Variables};
 
 /// Run the test cases of topology files: events in, answers and invalidations out. Nothing is
 /// started and nothing waits: time and provider are mocked.
@@ -27,39 +27,34 @@ pub struct Args {
 }
 
 /// 0 when all cases pass, 1 when one fails, a file is not valid or no case was run.
-pub fn run(args: &Args) -> ExitCode {
-    let mut out = io::stdout().lock();
-    let look = Look {
-        colour: out.is_terminal(),
-    };
-    match run_to(args, look, &mut out) {
-        Ok(tally) if tally.is_good() => ExitCode::SUCCESS,
-        // Who read our output has gone: nobody is left to tell.
-        Ok(_) | Err(_) => ExitCode::FAILURE,
+pub fn run(args: &Args, screen: &mut Screen<'_>) -> io::Result<u8> {
+    let tally = run_cases(args, screen)?;
+    Ok(u8::from(!tally.is_good()))
+}
+
+/// The text in one of the eight colours of ANSI, where that is of use.
+fn paint(look: Look, colour: u8, text: &str) -> String {
+    if look.colour {
+        format!("\x1b[{colour}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Look {
-    colour: bool,
+fn good(look: Look, text: &str) -> String {
+    paint(look, 32, text)
 }
 
-impl Look {
-    /// The text in one of the eight colours of ANSI, where that is of use.
-    fn paint(self, colour: u8, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{colour}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
+fn bad(look: Look, text: &str) -> String {
+    paint(look, 31, text)
+}
 
-    fn good(self, text: &str) -> String {
-        self.paint(32, text)
-    }
-
-    fn bad(self, text: &str) -> String {
-        self.paint(31, text)
+/// What stands before a case's name.
+fn marks(look: Look) -> (&'static str, &'static str) {
+    if look.unicode {
+        ("✓", "✗")
+    } else {
+        ("ok", "FAILED")
     }
 }
 
@@ -77,17 +72,17 @@ impl Tally {
     }
 }
 
-fn run_to(args: &Args, look: Look, out: &mut dyn Write) -> io::Result<Tally> {
+fn run_cases(args: &Args, screen: &mut Screen<'_>) -> io::Result<Tally> {
     let began = Instant::now();
     let filter = args.filter.as_deref().map(str::to_lowercase);
     let mut tally = Tally::default();
     for path in &args.files {
         let file = path.display().to_string();
-        let Some(topology) = read(&file, path, out)? else {
+        let Some(topology) = read(&file, path, screen)? else {
             tally.unreadable += 1;
             continue;
         };
-        writeln!(out, "{file}")?;
+        writeln!(screen.out, "{file}")?;
         for case in &topology.cases {
             let wanted = |text: &str| case.name.to_lowercase().contains(text);
             if !filter.as_deref().is_none_or(wanted) {
@@ -95,46 +90,43 @@ fn run_to(args: &Args, look: Look, out: &mut dyn Write) -> io::Result<Tally> {
                 continue;
             }
             let verdict = case::run(&topology, case)?;
-            show(&file, case, &verdict, look, out)?;
+            show(&file, case, &verdict, screen)?;
             match verdict {
                 Verdict::Passed => tally.passed += 1,
                 Verdict::Failed { .. } => tally.failed += 1,
             }
         }
     }
-    summarise(&tally, began.elapsed(), look, out)?;
+    summarise(&tally, began.elapsed(), screen)?;
     Ok(tally)
 }
 
 /// The cases do not look at the environment, so that they end alike everywhere.
-fn read(file: &str, path: &PathBuf, out: &mut dyn Write) -> io::Result<Option<Arc<Topology>>> {
+fn read(file: &str, path: &Path, screen: &mut Screen<'_>) -> io::Result<Option<Arc<Topology>>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            writeln!(out, "{file}: cannot be read: {error}")?;
+            writeln!(screen.out, "{file}: cannot be read: {error}")?;
             return Ok(None);
         }
     };
     match topology::read(file, &text, Variables::Unresolved) {
         Ok(loaded) => Ok(Some(Arc::new(loaded.topology))),
         Err(problems) => {
-            writeln!(out, "{problems}")?;
+            let text = problems.render(screen.look, screen.width);
+            screen.out.write_all(text.as_bytes())?;
             Ok(None)
         }
     }
 }
 
-fn show(
-    file: &str,
-    case: &Case,
-    verdict: &Verdict,
-    look: Look,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn show(file: &str, case: &Case, verdict: &Verdict, screen: &mut Screen<'_>) -> io::Result<()> {
+    let (look, out) = (screen.look, &mut screen.out);
+    let (passed, failed) = marks(look);
     let Verdict::Failed { line, differences } = verdict else {
-        return writeln!(out, "  {} {}", look.good("✓"), case.name);
+        return writeln!(out, "  {} {}", good(look, passed), case.name);
     };
-    writeln!(out, "  {} {}", look.bad("✗"), case.name)?;
+    writeln!(out, "  {} {}", bad(look, failed), case.name)?;
     writeln!(out, "    {file}:{line}: not as expected")?;
     for line in differences
         .iter()
@@ -143,8 +135,8 @@ fn show(
         .lines()
     {
         let line = match line.trim_start().as_bytes().first() {
-            Some(b'-') => look.bad(line),
-            Some(b'+') => look.good(line),
+            Some(b'-') => bad(look, line),
+            Some(b'+') => good(look, line),
             _ => line.to_owned(),
         };
         writeln!(out, "      {line}")?;
@@ -152,7 +144,8 @@ fn show(
     Ok(())
 }
 
-fn summarise(tally: &Tally, took: Duration, look: Look, out: &mut dyn Write) -> io::Result<()> {
+fn summarise(tally: &Tally, took: Duration, screen: &mut Screen<'_>) -> io::Result<()> {
+    let (look, out) = (screen.look, &mut screen.out);
     let mut counts = vec![format!("{} passed", tally.passed)];
     for (count, what) in [
         (tally.failed, "failed"),
@@ -165,9 +158,9 @@ fn summarise(tally: &Tally, took: Duration, look: Look, out: &mut dyn Write) -> 
     }
     let counts = counts.join(", ");
     let counts = if tally.is_good() {
-        look.good(&counts)
+        good(look, &counts)
     } else {
-        look.bad(&counts)
+        bad(look, &counts)
     };
     writeln!(out, "\n{counts} in {} ms", took.as_millis())?;
     if tally.passed + tally.failed + tally.unreadable == 0 {
@@ -191,7 +184,16 @@ mod tests {
     fn run_with(args: &[&str]) -> (Tally, String) {
         let cli = Cli::parse_from(std::iter::once("test").chain(args.iter().copied()));
         let mut out = Vec::new();
-        let tally = run_to(&cli.args, Look { colour: false }, &mut out).unwrap();
+        let look = Look {
+            unicode: true,
+            colour: false,
+        };
+        let mut screen = Screen {
+            out: &mut out,
+            look,
+            width: 80,
+        };
+        let tally = run_cases(&cli.args, &mut screen).unwrap();
         (tally, String::from_utf8(out).unwrap())
     }
 

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::collect::Collected;
 use super::durable::{Mounted, Store};
 use super::log::Log;
-use super::provider::{self, Mocked, Script};
+use super::provider::{Mocked, Script};
 use crate::ai::Ai;
-use crate::app::{Providers, models};
+use crate::app::{self, Providers};
 use crate::cache::{LayeredOptions, Layers, Memory, MemoryOptions};
 use crate::clock::Clock;
 use crate::codec::{Decoder, Encoder};
@@ -22,11 +22,11 @@ use crate::kafka::reader::Follow as _;
 use crate::metrics::Metrics;
 use crate::model::{CacheMetric, Position, TraceParent};
 use crate::pipeline::follower::{LogFollower, LogStatus};
-use crate::pipeline::lag::{LagBound, LagBounds, LagClock, Measured, Then};
+use crate::pipeline::lag::{LagClock, Measured};
 use crate::pipeline::query::{AnswerWriter, QueryReader};
 use crate::resolver::{Lag, MetricSink, Parts, Resolver};
 use crate::topology::Topology;
-use crate::topology::settings::{self, LagAction};
+use crate::topology::settings;
 
 /// Whether a process goes on; what it still does after its end leaves no trace.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl Instance {
             layers: layers(world, &life),
             table: Arc::clone(&table),
             lag: Arc::clone(&lag),
-            models: models(&world.topology, &providers(world)),
+            models: app::models(&world.topology, &providers(world)),
             clock: world.clock.clone(),
             sink: Arc::new(Sink {
                 life: life.clone(),
@@ -123,7 +123,7 @@ impl Instance {
             status,
             progress,
             lag,
-            lag_clock: LagClock::new(bounds(&world.topology), Instant::now()),
+            lag_clock: LagClock::new(app::bounds(&world.topology.freshness), Instant::now()),
             read_to: 0,
         };
         instance.read_anew(log);
@@ -194,31 +194,18 @@ fn layers(world: &World, life: &Life) -> Layers {
 
 fn providers(world: &World) -> Providers {
     let topology = &world.topology;
+    let prices = Arc::new(app::prices(topology));
     let mocked = |(name, provider): (&Arc<str>, &settings::Provider)| {
         let mocked = Mocked {
             name: name.to_string(),
             model: provider.model().to_owned(),
-            price: topology.prices.models.get(provider.model()).copied(),
+            prices: Arc::clone(&prices),
             script: Arc::clone(&world.script),
         };
-        let ai = Ai::new(Arc::new(mocked), provider::options(provider));
+        let ai = Ai::new(Arc::new(mocked), app::ai_options(provider));
         (Arc::clone(name), Arc::new(ai))
     };
     topology.providers.iter().map(mocked).collect()
-}
-
-fn bounds(topology: &Topology) -> LagBounds {
-    let bound = |lag: settings::Lag| LagBound {
-        max: lag.bound,
-        then: match lag.then {
-            LagAction::Stale => Then::Label,
-            LagAction::Bypass => Then::Bypass,
-        },
-    };
-    LagBounds {
-        log: bound(topology.freshness.max_invalidation_lag),
-        rules: bound(topology.freshness.max_rules_lag),
-    }
 }
 
 /// Takes the metric records of calls and fills.

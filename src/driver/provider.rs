@@ -7,13 +7,8 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::time::Instant;
 
 use crate::ai::error::Phase;
-use crate::ai::{
-    AiOptions, Attempt, BreakerOptions, BudgetOptions, PricedCall, Prompt, Provider, ProviderError,
-    bare_status,
-};
-use crate::backoff::Policy;
+use crate::ai::{Attempt, PriceTable, PricedCall, Prompt, Provider, ProviderError, bare_status};
 use crate::topology::cases::{Outcome, Reply};
-use crate::topology::settings;
 
 /// A request to the provider.
 #[derive(Debug, Clone)]
@@ -130,7 +125,7 @@ pub fn replies(replies: Vec<Reply>) -> Responder {
 pub(super) struct Mocked {
     pub(super) name: String,
     pub(super) model: String,
-    pub(super) price: Option<settings::Price>,
+    pub(super) prices: Arc<PriceTable>,
     pub(super) script: Arc<Script>,
 }
 
@@ -177,47 +172,18 @@ impl Mocked {
         let words = |text: &str| text.split_whitespace().count() as u64;
         let prompt_tokens = words(&prompt.system) + words(&prompt.user);
         let completion_tokens = words(text);
-        #[expect(clippy::cast_precision_loss, reason = "no text has 2^53 words")]
-        let cost = |price: &settings::Price| {
-            (prompt_tokens as f64 * price.input_usd_per_million
-                + completion_tokens as f64 * price.output_usd_per_million)
-                / 1e6
-        };
+        let cost_usd = self
+            .prices
+            .cost_usd(&self.model, prompt_tokens, completion_tokens);
         PricedCall {
             model: self.model.clone(),
             prompt_tokens,
             completion_tokens,
-            cost_usd: self.price.as_ref().map(cost),
+            cost_usd,
             request_id: None,
             simulated: true,
             usable: true,
             elapsed: began.elapsed(),
         }
-    }
-}
-
-/// The client's options as the topology sets them.
-pub(super) fn options(provider: &settings::Provider) -> AiOptions {
-    let defaults = AiOptions::default();
-    match provider {
-        settings::Provider::Simulator(simulator) => AiOptions {
-            max_concurrent: simulator.concurrency,
-            ..defaults
-        },
-        settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http) => AiOptions {
-            max_concurrent: http.concurrency,
-            max_retries: http.retry.attempts,
-            backoff: Policy::new(http.retry.base_delay, http.retry.max_delay),
-            budget: BudgetOptions {
-                ratio: http.retry.budget,
-                ..defaults.budget
-            },
-            breaker: BreakerOptions {
-                min_calls: http.breaker.failures,
-                open_for: http.breaker.open_for,
-                ..defaults.breaker
-            },
-            ..defaults
-        },
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod append;
+pub mod bare;
 pub mod client;
 mod committer;
 pub mod dead_letters;
