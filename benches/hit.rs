@@ -135,7 +135,7 @@ fn hit(criterion: &mut Criterion) {
         bench.iter(|| black_box(rig.reader.decoder.decode_query(Some(QUERY.as_bytes()))));
     });
     group.bench_function("decode and key", |bench| {
-        bench.iter(|| black_box(ask(&rig.reader)))
+        bench.iter(|| black_box(ask(&rig.reader)));
     });
     group.bench_function("look up and judge", |bench| {
         bench.iter(|| black_box(rig.resolver.hit(&taken)));

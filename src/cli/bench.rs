@@ -236,7 +236,7 @@ async fn bare(
         ],
     })?;
     let figures = watch(count, async || {
-        Ok(loop_.consumed().saturating_sub(before.min(loop_.passed())))
+        Ok(loop_.passed().saturating_sub(before.min(loop_.passed())))
     })
     .await?;
     anyhow::ensure!(loop_.end(), "the bare loop panicked");

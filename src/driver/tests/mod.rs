@@ -155,11 +155,9 @@ impl Stage {
 
     /// Asks and has the answer at this moment.
     #[track_caller]
-    fn ask(&mut self, query: &AiQuery) -> impl Future<Output = Seen> {
-        async {
-            self.begin(query).await;
-            self.seen(&query.query_id)
-        }
+    async fn ask(&mut self, query: &AiQuery) -> Seen {
+        self.begin(query).await;
+        self.seen(&query.query_id)
     }
 
     #[track_caller]

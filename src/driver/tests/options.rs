@@ -33,7 +33,7 @@ fn bypass_neither_looks_up_nor_joins_and_its_answer_is_stored_and_joined_by_othe
         stage.driver.respond(numbered("answer", secs(1)));
         stage
             .begin(&with(query("q-1", SHARED), |options| {
-                options.bypass_cache = true
+                options.bypass_cache = true;
             }))
             .await;
         stage.begin(&query("q-2", SHARED)).await;
@@ -67,7 +67,7 @@ fn an_age_bound_counts_from_the_calls_begin() {
     play(async |stage| {
         let aged = |id, age| {
             with(query(id, SHARED), |options| {
-                options.max_age_secs = Some(age)
+                options.max_age_secs = Some(age);
             })
         };
         stage.driver.respond(numbered("answer", secs(10)));
@@ -111,7 +111,7 @@ fn a_deadline_that_has_passed_at_the_arrival_buys_nothing() {
         let at = stage.driver.now();
         let seen = stage
             .ask(&with(query("q-1", SHARED), |options| {
-                options.deadline = Some(at)
+                options.deadline = Some(at);
             }))
             .await;
         seen.is(Status::Expired, None);
@@ -126,7 +126,7 @@ fn a_deadline_that_passes_during_a_flight_expires_the_query_and_the_answer_is_st
         let at = stage.driver.now().plus(secs(5));
         stage
             .begin(&with(query("q-1", SHARED), |options| {
-                options.deadline = Some(at)
+                options.deadline = Some(at);
             }))
             .await;
         stage.advance(secs(5)).await;
@@ -221,7 +221,7 @@ fn every_query_has_exactly_one_metric_of_its_outcome() {
         stage.ask(&query("q-2", SHARED)).await;
         stage
             .ask(&with(query("q-3", SHARED), |options| {
-                options.deadline = Some(at)
+                options.deadline = Some(at);
             }))
             .await;
         stage.driver.respond(ends(Outcome::Refused));
