@@ -15,14 +15,25 @@ fn past_its_bound_a_log_that_is_not_read_labels_what_is_served() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.driver.hold_log();
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         // Within the bound of 10 s this is what the view says.
-        stage.ask(&about("q-2", "v-1")).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&about("q-2", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
         stage.advance(secs(11)).await;
-        stage.ask(&about("q-3", "v-1")).await.is_stale(StaleReason::LogLag, "answer 1");
+        stage
+            .ask(&about("q-3", "v-1"))
+            .await
+            .is_stale(StaleReason::LogLag, "answer 1");
         stage.driver.release_log();
         stage.ask(&about("q-4", "v-1")).await.is_called("answer 2");
-        stage.ask(&about("q-5", "v-1")).await.is_fresh_from(LayerName::Memory, "answer 2");
+        stage
+            .ask(&about("q-5", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 2");
     });
 }
 
@@ -31,11 +42,16 @@ fn where_the_topology_says_bypass_the_provider_is_asked_instead() {
     play_on(bypassing(), async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.driver.hold_log();
-        stage.vendor_change(&change("v-2", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-2", "availability_changed"))
+            .await;
         stage.advance(secs(11)).await;
         stage.ask(&about("q-2", "v-1")).await.is_called("answer 2");
         stage.driver.release_log();
-        stage.ask(&about("q-3", "v-1")).await.is_fresh_from(LayerName::Memory, "answer 2");
+        stage
+            .ask(&about("q-3", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 2");
     });
 }
 
@@ -44,9 +60,14 @@ fn changes_that_nobody_judges_label_what_is_served_past_the_bound() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.driver.hold_changes();
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.advance(secs(61)).await;
-        stage.ask(&about("q-2", "v-1")).await.is_stale(StaleReason::RulesLag, "answer 1");
+        stage
+            .ask(&about("q-2", "v-1"))
+            .await
+            .is_stale(StaleReason::RulesLag, "answer 1");
         stage.driver.release_changes();
         stage.ask(&about("q-3", "v-1")).await.is_called("answer 2");
     });
@@ -57,16 +78,23 @@ fn after_a_start_with_unjudged_changes_nothing_is_called_fresh_until_they_are_ju
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.driver.hold_changes();
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.driver.restart();
-        stage.ask(&about("q-2", "v-1")).await.is_stale(StaleReason::RulesLag, "answer 1");
+        stage
+            .ask(&about("q-2", "v-1"))
+            .await
+            .is_stale(StaleReason::RulesLag, "answer 1");
         stage.driver.release_changes();
         stage.ask(&about("q-3", "v-1")).await.is_called("answer 2");
     });
     play_on(bypassing(), async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.driver.hold_changes();
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.driver.restart();
         stage.ask(&about("q-2", "v-1")).await.is_called("answer 2");
     });
@@ -76,9 +104,13 @@ fn after_a_start_with_unjudged_changes_nothing_is_called_fresh_until_they_are_ju
 fn a_purged_entry_is_not_served_however_much_the_log_lags() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.driver.hold_log();
-        stage.vendor_change(&change("v-2", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-2", "availability_changed"))
+            .await;
         stage.advance(secs(11)).await;
         stage.driver.respond(ends(Outcome::Refused));
         stage.ask(&about("q-2", "v-1")).await.failed("refused");

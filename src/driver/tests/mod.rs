@@ -85,7 +85,10 @@ fn numbered(text: &'static str, takes: Duration) -> Responder {
 }
 
 fn ends(outcome: Outcome) -> Responder {
-    Box::new(move |_| Scripted { takes: Duration::ZERO, outcome: outcome.clone() })
+    Box::new(move |_| Scripted {
+        takes: Duration::ZERO,
+        outcome: outcome.clone(),
+    })
 }
 
 /// A driver that remembers and checks all that came out.
@@ -161,7 +164,10 @@ impl Stage {
 
     #[track_caller]
     fn seen(&self, id: &str) -> Seen {
-        let answered = self.answers.get(id).unwrap_or_else(|| panic!("no answer to {id} yet"));
+        let answered = self
+            .answers
+            .get(id)
+            .unwrap_or_else(|| panic!("no answer to {id} yet"));
         Seen(answered.answer.clone())
     }
 
@@ -190,7 +196,10 @@ impl Stage {
     }
 
     fn count(&self, operation: Operation) -> usize {
-        self.metrics.iter().filter(|metric| metric.operation == operation).count()
+        self.metrics
+            .iter()
+            .filter(|metric| metric.operation == operation)
+            .count()
     }
 }
 
@@ -201,7 +210,12 @@ struct Seen(AiAnswer<'static>);
 impl Seen {
     #[track_caller]
     fn is(&self, status: Status, data: Option<&str>) -> &Self {
-        assert_eq!((self.0.status, self.0.data.as_deref()), (status, data), "{:#?}", self.0);
+        assert_eq!(
+            (self.0.status, self.0.data.as_deref()),
+            (status, data),
+            "{:#?}",
+            self.0
+        );
         self
     }
 
@@ -221,7 +235,12 @@ impl Seen {
     #[track_caller]
     fn is_joined(&self, data: &str) -> &Self {
         self.is(Status::Answered, Some(data));
-        assert_eq!((self.0.source, self.0.coalesced), (Source::Ai, true), "{:#?}", self.0);
+        assert_eq!(
+            (self.0.source, self.0.coalesced),
+            (Source::Ai, true),
+            "{:#?}",
+            self.0
+        );
         self
     }
 
@@ -252,7 +271,10 @@ impl Seen {
     #[track_caller]
     fn failed(&self, code: &str) -> &Self {
         self.is(Status::Failed, None);
-        assert_eq!(self.0.error.as_ref().map(|error| error.code.as_str()), Some(code));
+        assert_eq!(
+            self.0.error.as_ref().map(|error| error.code.as_str()),
+            Some(code)
+        );
         self
     }
 }

@@ -11,12 +11,16 @@ fn with(mut query: AiQuery, set: impl FnOnce(&mut crate::model::event::QueryOpti
 fn bypass_neither_looks_up_nor_joins_and_its_answer_is_stored_and_joined_by_others() {
     play(async |stage| {
         stage.ask(&query("q-1", SHARED)).await.is_called("answer 1");
+        stage.advance(secs(1)).await;
         stage.driver.respond(numbered("answer", secs(1)));
         let bypass = |id| with(query(id, SHARED), |options| options.bypass_cache = true);
         stage.begin(&bypass("q-2")).await;
         stage.begin(&bypass("q-3")).await;
         // A fresh entry is there: others do not wait.
-        stage.ask(&query("q-4", SHARED)).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&query("q-4", SHARED))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
         stage.advance(secs(1)).await;
         stage.seen("q-2").is_called("answer 2");
         stage.seen("q-3").is_called("answer 3");
@@ -27,7 +31,11 @@ fn bypass_neither_looks_up_nor_joins_and_its_answer_is_stored_and_joined_by_othe
     });
     play(async |stage| {
         stage.driver.respond(numbered("answer", secs(1)));
-        stage.begin(&with(query("q-1", SHARED), |options| options.bypass_cache = true)).await;
+        stage
+            .begin(&with(query("q-1", SHARED), |options| {
+                options.bypass_cache = true
+            }))
+            .await;
         stage.begin(&query("q-2", SHARED)).await;
         stage.advance(secs(1)).await;
         stage.seen("q-2").is_joined("answer 1");
@@ -47,18 +55,28 @@ fn no_store_reads_and_joins_and_leaves_nothing() {
         stage.seen("q-2").is_called("answer 2");
         stage.seen("q-3").is_joined("answer 2");
         assert_eq!(stage.count(Operation::Fill), 1);
-        stage.ask(&no_store("q-4")).await.is_fresh_from(LayerName::Memory, "answer 2");
+        stage
+            .ask(&no_store("q-4"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 2");
     });
 }
 
 #[test]
 fn an_age_bound_counts_from_the_calls_begin() {
     play(async |stage| {
-        let aged = |id, age| with(query(id, SHARED), |options| options.max_age_secs = Some(age));
+        let aged = |id, age| {
+            with(query(id, SHARED), |options| {
+                options.max_age_secs = Some(age)
+            })
+        };
         stage.driver.respond(numbered("answer", secs(10)));
         stage.begin(&query("q-1", SHARED)).await;
         stage.advance(secs(15)).await;
-        stage.ask(&aged("q-2", 15)).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&aged("q-2", 15))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
         stage.begin(&aged("q-3", 14)).await;
         assert!(stage.is_waiting("q-3"));
         stage.advance(secs(10)).await;
@@ -91,7 +109,11 @@ fn an_age_of_zero_asks_for_a_call_that_begins_later_and_those_who_wait_share_it(
 fn a_deadline_that_has_passed_at_the_arrival_buys_nothing() {
     play(async |stage| {
         let at = stage.driver.now();
-        let seen = stage.ask(&with(query("q-1", SHARED), |options| options.deadline = Some(at))).await;
+        let seen = stage
+            .ask(&with(query("q-1", SHARED), |options| {
+                options.deadline = Some(at)
+            }))
+            .await;
         seen.is(Status::Expired, None);
         assert_eq!((stage.calls.len(), stage.count(Operation::Expired)), (0, 1));
     });
@@ -102,11 +124,18 @@ fn a_deadline_that_passes_during_a_flight_expires_the_query_and_the_answer_is_st
     play(async |stage| {
         stage.driver.respond(numbered("answer", secs(10)));
         let at = stage.driver.now().plus(secs(5));
-        stage.begin(&with(query("q-1", SHARED), |options| options.deadline = Some(at))).await;
+        stage
+            .begin(&with(query("q-1", SHARED), |options| {
+                options.deadline = Some(at)
+            }))
+            .await;
         stage.advance(secs(5)).await;
         stage.seen("q-1").is(Status::Expired, None);
         stage.advance(secs(5)).await;
-        stage.ask(&query("q-2", SHARED)).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&query("q-2", SHARED))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
         assert_eq!(stage.calls.len(), 1);
     });
 }
@@ -138,7 +167,9 @@ fn while_the_provider_is_away_an_expired_entry_is_served_and_says_so() {
 fn a_purged_entry_is_not_served_even_while_the_provider_is_away() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.driver.respond(ends(Outcome::Status(503)));
         stage.begin(&about("q-2", "v-1")).await;
         stage.advance(secs(60)).await;
@@ -156,7 +187,9 @@ fn a_purge_that_comes_while_the_provider_is_asked_forbids_the_expired_entry_too(
             outcome: Outcome::Timeout,
         }));
         stage.begin(&about("q-2", "v-1")).await;
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.advance(secs(60)).await;
         stage.seen("q-2").failed("timeout");
     });
@@ -186,7 +219,11 @@ fn every_query_has_exactly_one_metric_of_its_outcome() {
         let at = stage.driver.now();
         stage.ask(&query("q-1", SHARED)).await;
         stage.ask(&query("q-2", SHARED)).await;
-        stage.ask(&with(query("q-3", SHARED), |options| options.deadline = Some(at))).await;
+        stage
+            .ask(&with(query("q-3", SHARED), |options| {
+                options.deadline = Some(at)
+            }))
+            .await;
         stage.driver.respond(ends(Outcome::Refused));
         stage.ask(&query("q-4", PRIVATE)).await;
         let outcomes: Vec<_> = stage

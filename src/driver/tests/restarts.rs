@@ -6,10 +6,19 @@ use super::*;
 fn what_is_durable_is_served_after_a_restart() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
-        stage.ask(&about("q-2", "v-1")).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&about("q-2", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
         stage.driver.restart();
-        stage.ask(&about("q-3", "v-1")).await.is_fresh_from(LayerName::Disk, "answer 1");
-        stage.ask(&about("q-4", "v-1")).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&about("q-3", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Disk, "answer 1");
+        stage
+            .ask(&about("q-4", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
     });
 }
 
@@ -17,7 +26,9 @@ fn what_is_durable_is_served_after_a_restart() {
 fn a_restart_between_change_and_query_does_not_revive_what_was_purged() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.driver.restart();
         stage.ask(&about("q-2", "v-1")).await.is_called("answer 2");
     });
@@ -29,7 +40,9 @@ fn a_purge_during_downtime_is_known_at_the_start() {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         // Judged by another instance while this one is down.
         stage.driver.hold_log();
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.driver.restart();
         stage.driver.release_log();
         stage.ask(&about("q-2", "v-1")).await.is_called("answer 2");
@@ -40,7 +53,9 @@ fn a_purge_during_downtime_is_known_at_the_start() {
 fn a_refresh_after_a_purge_does_not_let_compaction_forget_the_purge() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.vendor_change(&change("v-1", "details_changed")).await;
         stage.driver.compact_log();
         stage.driver.restart();
@@ -51,14 +66,21 @@ fn a_refresh_after_a_purge_does_not_let_compaction_forget_the_purge() {
 #[test]
 fn of_many_purges_compaction_keeps_enough() {
     play(async |stage| {
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.ask(&about("q-2", "v-2")).await.is_called("answer 2");
-        stage.vendor_change(&change("v-1", "availability_changed")).await;
+        stage
+            .vendor_change(&change("v-1", "availability_changed"))
+            .await;
         stage.driver.compact_log();
         stage.driver.restart();
         stage.ask(&about("q-3", "v-1")).await.is_called("answer 3");
-        stage.ask(&about("q-4", "v-2")).await.is_fresh_from(LayerName::Disk, "answer 2");
+        stage
+            .ask(&about("q-4", "v-2"))
+            .await
+            .is_fresh_from(LayerName::Disk, "answer 2");
     });
 }
 
@@ -68,7 +90,10 @@ fn a_recreated_log_voids_all_entries_in_all_layers() {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.recreate_log();
         stage.ask(&about("q-2", "v-1")).await.is_called("answer 2");
-        stage.ask(&about("q-3", "v-1")).await.is_fresh_from(LayerName::Memory, "answer 2");
+        stage
+            .ask(&about("q-3", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 2");
         stage.recreate_log();
         stage.driver.restart();
         stage.ask(&about("q-4", "v-1")).await.is_called("answer 3");
@@ -108,7 +133,10 @@ fn a_durable_layer_that_is_away_costs_only_its_hits() {
     play(async |stage| {
         stage.driver.set_durable_away(true);
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
-        stage.ask(&about("q-2", "v-1")).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&about("q-2", "v-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
         stage.driver.restart();
         stage.ask(&about("q-3", "v-1")).await.is_called("answer 2");
     });

@@ -12,7 +12,10 @@ fn couples_with_the_same_key_share_a_shared_types_answer() {
         stage.begin(&asks("q-2", "w-2")).await;
         stage.advance(secs(1)).await;
         stage.seen("q-2").is_joined("answer 1");
-        stage.ask(&asks("q-3", "w-3")).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&asks("q-3", "w-3"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
     });
 }
 
@@ -26,8 +29,14 @@ fn couples_never_share_a_private_types_answer() {
         stage.advance(secs(1)).await;
         stage.seen("q-1").is_called("answer 1");
         stage.seen("q-2").is_called("answer 2");
-        stage.ask(&asks("q-3", "w-1")).await.is_fresh_from(LayerName::Memory, "answer 1");
-        stage.ask(&asks("q-4", "w-2")).await.is_fresh_from(LayerName::Memory, "answer 2");
+        stage
+            .ask(&asks("q-3", "w-1"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&asks("q-4", "w-2"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 2");
     });
 }
 
@@ -83,7 +92,12 @@ fn no_prompt_of_a_shared_type_tells_who_asks() {
 #[test]
 fn an_invalidated_wedding_gets_fresh_answers_of_every_type() {
     play(async |stage| {
-        let types: Vec<_> = production().catalog.types().iter().map(|of| of.name.clone()).collect();
+        let types: Vec<_> = production()
+            .catalog
+            .types()
+            .iter()
+            .map(|of| of.name.clone())
+            .collect();
         let asks = |id: String, of: &str| of_wedding(query(&id, of), "w-1");
         for of in &types {
             stage.ask(&asks(format!("before-{of}"), of)).await;
@@ -102,9 +116,15 @@ fn a_shared_entry_stays_good_for_others_when_one_couple_is_invalidated() {
         let asks = |id, wedding| of_wedding(query(id, SHARED), wedding);
         stage.ask(&asks("q-1", "w-1")).await.is_called("answer 1");
         stage.wedding_update(&update("w-1", "cancelled")).await;
-        stage.ask(&asks("q-2", "w-2")).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&asks("q-2", "w-2"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
         stage.ask(&asks("q-3", "w-1")).await.is_called("answer 2");
-        stage.ask(&asks("q-4", "w-2")).await.is_fresh_from(LayerName::Memory, "answer 2");
+        stage
+            .ask(&asks("q-4", "w-2"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 2");
     });
 }
 
@@ -118,6 +138,9 @@ fn one_couples_invalidation_does_not_take_the_entry_from_memory_when_its_own_cal
         stage.wedding_update(&update("w-1", "cancelled")).await;
         stage.driver.respond(ends(Outcome::Refused));
         stage.ask(&asks("q-2", "w-1")).await.failed("refused");
-        stage.ask(&asks("q-3", "w-2")).await.is_fresh_from(LayerName::Memory, "answer 1");
+        stage
+            .ask(&asks("q-3", "w-2"))
+            .await
+            .is_fresh_from(LayerName::Memory, "answer 1");
     });
 }
