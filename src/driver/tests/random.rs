@@ -420,7 +420,7 @@ fn check(steps: Vec<Step>) {
     });
 }
 
-/// How many interleavings are tried: enough to find what an hour of them found, in seconds.
+/// How many interleavings are tried where `PROPTEST_CASES` does not say: some seconds' worth.
 const CASES: u32 = 256;
 
 proptest! {
