@@ -94,8 +94,8 @@ async fn measure(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let (ours, stopped) = answered(&topology, &admin, warm, args.records).await?;
     stopped?;
     let bytes = [
-        first_value(&topology, &topology.topics.answers.name)?,
-        first_value(&topology, &topology.topics.metrics.name)?,
+        last_value(&topology, &admin, &topology.topics.answers.name).await?,
+        last_value(&topology, &admin, &topology.topics.metrics.name).await?,
     ];
     let sizes = [bytes[0].len(), bytes[1].len()];
     let bare = bare(&topology, bytes, warm, args.records).await?;
@@ -287,11 +287,16 @@ fn cpu_secs() -> anyhow::Result<f64> {
     Ok(ticks / 100.0)
 }
 
-/// The last value of a topic's first partition: the bytes that the bare loop produces. The last
-/// one is a hit's.
-fn first_value(topology: &Topology, topic: &str) -> anyhow::Result<Vec<u8>> {
+/// The last value of a topic's fullest partition, a hit's: the bytes that the bare loop produces.
+async fn last_value(topology: &Topology, admin: &Admin, topic: &str) -> anyhow::Result<Vec<u8>> {
+    let ends = admin.ends(topic).await?;
+    let fullest = (0..).zip(ends).max_by_key(|(_, (start, end))| end - start);
+    let (partition, _) = fullest.context("the topic has no partition")?;
     let (sender, values) = mpsc::sync_channel(1024);
-    let options = ReaderOptions::new(client(&topology.kafka).named("bench-reader"), topic);
+    let options = ReaderOptions {
+        partition,
+        ..ReaderOptions::new(client(&topology.kafka).named("bench-reader"), topic)
+    };
     let reader = PartitionReader::spawn(options, move |events: Vec<ReaderEvent>| {
         let last = events.iter().rev().find_map(|event| match event {
             ReaderEvent::Record(record) => record.value.clone(),

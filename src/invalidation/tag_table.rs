@@ -206,18 +206,23 @@ impl TagTable {
     /// Applies records in log order and moves the position to `next`, which may lie beyond the
     /// last of them: compaction and other kinds of record leave gaps.
     pub fn apply(&self, records: &[Applied], next: Position) {
-        if !records.is_empty() {
-            let mut exact = self.write();
-            for record in records {
-                exact.insert(record, self.options.max_recent);
-                self.slot(record.tag)
-                    .fetch_max(record.offset, Ordering::Relaxed);
-            }
-            if exact.tags.len() > self.options.max_tags {
-                self.forget_oldest(&mut exact);
-            }
+        if records.is_empty() {
+            self.position.fetch_max(next.0, Ordering::Release);
+            return;
         }
+        let mut exact = self.write();
+        for record in records {
+            exact.insert(record, self.options.max_recent);
+            self.slot(record.tag)
+                .fetch_max(record.offset, Ordering::Relaxed);
+        }
+        if exact.tags.len() > self.options.max_tags {
+            self.forget_oldest(&mut exact);
+        }
+        // Under the lock: a flight that opened between would be stamped before these records,
+        // and no record of them would be kept for judging its waiters.
         self.position.fetch_max(next.0, Ordering::Release);
+        drop(exact);
     }
 
     /// Takes up another log, or the same anew: what was known is gone, and until `apply` has

@@ -31,7 +31,7 @@ pub use outcome::{Called, Hit, MetricDimensions, Outcome};
 use crate::ai::Ai;
 use crate::cache::{LayerHit, Layers};
 use crate::clock::Clock;
-use crate::invalidation::TagTable;
+use crate::invalidation::{TagTable, Verdict};
 use crate::metrics::Metrics;
 use crate::model::{
     AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, TraceParent,
@@ -97,6 +97,17 @@ struct LastResort {
     hit: Hit,
 }
 
+/// What boarding came to.
+enum Seat {
+    Aboard {
+        flight: Arc<Flight<Landing>>,
+        /// Whether it is another query's call.
+        coalesced: bool,
+    },
+    /// The answer has been stored since the look-up.
+    NotNeeded(Hit),
+}
+
 /// How often a query looks up again because a change overtook the flight that it waited for,
 /// before it leads a call of its own.
 const MAX_REBOARDINGS: usize = 3;
@@ -157,7 +168,10 @@ impl Resolver {
             }
             Use::IfError(_) | Use::Never => None,
             Use::Dead => {
-                if let Some(memory) = layers.memory() {
+                // What one couple's own change forbids it stays good for the others.
+                if let Some(memory) = layers.memory()
+                    && table.judge(&entry.header, &[]) == Verdict::Purged
+                {
                     memory.remove(&ask.prepared.key, &entry.header);
                 }
                 None
@@ -188,7 +202,10 @@ impl Resolver {
                     Err(found) => last_resort = found,
                 }
             }
-            let (flight, coalesced) = self.board(ask, boarding < MAX_REBOARDINGS);
+            let (flight, coalesced) = match self.board(ask, boarding < MAX_REBOARDINGS) {
+                Seat::Aboard { flight, coalesced } => (flight, coalesced),
+                Seat::NotNeeded(hit) => return Outcome::Hit(hit),
+            };
             match flight.landing().await {
                 Some(Ok(landed)) if coalesced && !landed.tags_complete => {}
                 Some(Ok(landed)) if self.overtaken(ask, &flight, &landed.entry) => {}
@@ -272,8 +289,8 @@ impl Resolver {
     }
 
     /// Takes a seat: in the flight that is on its way where it is good for this query, else in
-    /// one of its own. The flag says whether it is another query's call.
-    fn board(self: &Arc<Self>, ask: &Ask, may_join: bool) -> (Arc<Flight<Landing>>, bool) {
+    /// one of its own.
+    fn board(self: &Arc<Self>, ask: &Ask, may_join: bool) -> Seat {
         let key = &ask.prepared.key;
         let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
         let doors = if ask.stores() {
@@ -291,15 +308,53 @@ impl Resolver {
         match boarding {
             Boarding::Joined(flight) => {
                 flight.until.extend(ask.deadline());
-                (flight, true)
+                Seat::Aboard {
+                    flight,
+                    coalesced: true,
+                }
             }
-            Boarding::Leads(pilot) => {
-                pilot.flight.until.extend(ask.deadline());
-                let flight = Arc::clone(&pilot.flight);
-                self.take_off(pilot, ask.clone());
-                (flight, false)
-            }
+            // Whoever boarded meanwhile sees this flight lost, and looks up again.
+            Boarding::Leads(pilot) => match self.landed_meanwhile(ask) {
+                Some(hit) => Seat::NotNeeded(hit),
+                None => {
+                    pilot.flight.until.extend(ask.deadline());
+                    let flight = Arc::clone(&pilot.flight);
+                    self.take_off(pilot, ask.clone());
+                    Seat::Aboard {
+                        flight,
+                        coalesced: false,
+                    }
+                }
+            },
         }
+    }
+
+    /// What another flight has stored between the look-up and the boarding: without asking again
+    /// a slow look-up would buy the answer twice.
+    fn landed_meanwhile(&self, ask: &Ask) -> Option<Hit> {
+        let Parts {
+            layers,
+            table,
+            lag,
+            clock,
+            ..
+        } = &self.parts;
+        if !ask.reads() {
+            return None;
+        }
+        let entry = layers.memory_hit(&ask.prepared.key)?;
+        let view = table.position();
+        let stale = match usable(table, lag.get(), &entry.header, ask, clock.now()) {
+            Use::Fresh => None,
+            Use::Stale(reason) if reason != StaleReason::Refreshed => Some(reason),
+            _ => return None,
+        };
+        Some(Hit {
+            entry,
+            layer: LayerName::Memory,
+            stale,
+            view,
+        })
     }
 
     /// A waiter joins only a flight that none of its known tags has overtaken.
@@ -340,6 +395,7 @@ impl Resolver {
         if let Boarding::Leads(pilot) =
             self.flights
                 .board(&ask.prepared.key, Doors::Open, good, begin)
+            && self.landed_meanwhile(ask).is_none()
         {
             pilot.flight.until.extend(None);
             self.take_off(pilot, ask.clone());

@@ -99,6 +99,8 @@ struct Stage {
     calls: Vec<Call>,
     metrics: Vec<CacheMetric<'static>>,
     invalidations: Vec<TagInvalidation>,
+    /// The same with which log and where in it.
+    log: Vec<(u32, i64, TagInvalidation)>,
     rest: Collected,
 }
 
@@ -118,6 +120,7 @@ fn play_on(topology: Topology, test: impl AsyncFnOnce(&mut Stage)) {
             calls: Vec::new(),
             metrics: Vec::new(),
             invalidations: Vec::new(),
+            log: Vec::new(),
             rest: Collected::default(),
         };
         test(&mut stage).await;
@@ -132,6 +135,7 @@ impl Stage {
         let mut collected = self.driver.take();
         for (offset, record) in std::mem::take(&mut collected.invalidations) {
             self.checkers.last_mut().unwrap().record(offset, &record);
+            self.log.push((self.driver.logs, offset, record.clone()));
             self.invalidations.push(record);
         }
         for answered in std::mem::take(&mut collected.answers) {

@@ -232,7 +232,12 @@ fn every_query_has_exactly_one_metric_of_its_outcome() {
             .filter(|of| !matches!(of.operation, Operation::Call | Operation::Fill))
             .map(|of| of.operation)
             .collect();
-        use Operation::{Expired, Failure, Hit, Miss};
-        assert_eq!(outcomes, [Miss, Hit, Expired, Failure]);
+        let expected = [
+            Operation::Miss,
+            Operation::Hit,
+            Operation::Expired,
+            Operation::Failure,
+        ];
+        assert_eq!(outcomes, expected);
     });
 }
