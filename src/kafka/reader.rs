@@ -125,17 +125,23 @@ impl PartitionReader {
             ("auto.offset.reset", "error"),
             ("enable.partition.eof", "true"),
             ("queued.max.messages.kbytes", "8192"),
+            // The end is told by the first fetch that stays empty for so long.
+            ("fetch.wait.max.ms", "100"),
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.error.backoff.ms", "100"),
         ])?;
         let context = ReaderContext(ClientLog::new(&options.client.client_id));
-        let consumer = BaseConsumer::from_config_and_context(&config, context)
+        let consumer = BaseConsumer::from_config_and_context(&config, context.clone())
+            .map_err(|source| options.client.refused(source))?;
+        let asker = options.client.named("ends").config(&[])?;
+        let asker = BaseConsumer::from_config_and_context(&asker, context)
             .map_err(|source| options.client.refused(source))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (end, ended) = watch::channel(false);
         let name = format!("read {}", options.topic);
         let thread = ReaderThread {
             consumer,
+            asker,
             options,
             follow,
             stop: Arc::clone(&stop),
@@ -173,6 +179,9 @@ impl Drop for PartitionReader {
 
 struct ReaderThread<F> {
     consumer: BaseConsumer<ReaderContext>,
+    /// Asks for the ends over a connection of its own: a broker answers one connection in order,
+    /// so the question would wait behind a fetch that waits for records, and reading with it.
+    asker: BaseConsumer<ReaderContext>,
     options: ReaderOptions,
     follow: F,
     stop: Arc<AtomicBool>,
@@ -347,7 +356,11 @@ impl<F: Follow> ReaderThread<F> {
 
     fn ends(&self) -> KafkaResult<(i64, i64)> {
         let partition = self.options.partition;
-        self.consumer
+        // Serves its log and errors, which the context takes.
+        if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
+            tracing::debug!(%error, "the client that asks for ends");
+        }
+        self.asker
             .fetch_watermarks(&self.options.topic, partition, REQUEST_TIMEOUT)
     }
 
@@ -413,6 +426,7 @@ fn log_record(message: &BorrowedMessage<'_>) -> LogRecord {
     }
 }
 
+#[derive(Clone)]
 struct ReaderContext(ClientLog);
 
 impl ClientContext for ReaderContext {
