@@ -64,8 +64,9 @@ pub struct LogRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReaderEvent {
     /// Reading begins at `log_start`. `log_end` is the end at this moment: the first
-    /// [`ReaderEvent::CaughtUp`] after it is at or past it. Comes again after
-    /// [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], and then everything is read anew.
+    /// [`ReaderEvent::CaughtUp`] after it is at or past it. Whenever it comes again, everything is
+    /// read anew: after [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], or before anything
+    /// was read.
     Started {
         log_start: i64,
         log_end: i64,
@@ -236,6 +237,7 @@ impl<F: Follow> ReaderThread<F> {
         let mut run = Run {
             events: vec![ReaderEvent::Started { log_start, log_end }],
             position: log_start,
+            log_start,
             log_end,
             caught_up: false,
             again: false,
@@ -297,7 +299,11 @@ impl<F: Follow> ReaderThread<F> {
 
     fn see_error(&self, run: &mut Run, error: &LibraryError) {
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
+        if code == Some(RDKafkaErrorCode::AutoOffsetReset) && run.position == run.log_start {
+            // The answer to a fetch of before the assignment, or the log's start moved under us:
+            // nothing was read that could be wrong. librdkafka has stopped fetching all the same.
+            run.again = true;
+        } else if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             let (log_start, log_end) = self.ends().unwrap_or((-1, -1));
             tracing::warn!(
                 topic = self.options.topic,
@@ -400,6 +406,7 @@ impl<F: Follow> ReaderThread<F> {
 struct Run {
     events: Vec<ReaderEvent>,
     position: i64,
+    log_start: i64,
     /// The end as it was before the partition was assigned.
     log_end: i64,
     caught_up: bool,
