@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,6 @@ use super::{Assignor, Handler, Intake, IntakeHandle, IntakeOptions};
 
 const TOPIC: &str = "churn";
 const PARTITIONS: i32 = 4;
-const RECORDS: usize = 3000;
 
 struct ToWorker(Sender<Ticket>);
 
@@ -56,42 +56,46 @@ fn work(tickets: &std::sync::mpsc::Receiver<Ticket>) -> BTreeMap<(i32, i64), u32
     }
 }
 
-async fn produce(client: &ClientOptions) {
+/// Produces until it is told to stop, so that every guest meets records; says how many there are.
+async fn produce(client: &ClientOptions, stop: &AtomicBool) -> i64 {
     let output = Output::new(&OutputOptions::new(client.named("out"))).unwrap();
-    for n in 0..RECORDS {
-        let value = n.to_string();
-        let record = OutRecord {
-            partition: Some(i32::try_from(n).unwrap() % PARTITIONS),
-            ..OutRecord::to(TOPIC, None, Some(value.as_bytes()))
-        };
-        assert!(output.offer(&record));
-        if n % 10 == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut rounds = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for partition in 0..PARTITIONS {
+            let record = OutRecord {
+                partition: Some(partition),
+                ..OutRecord::to(TOPIC, None, Some(b"v"))
+            };
+            assert!(output.offer(&record));
         }
+        rounds += 1;
+        tokio::time::sleep(Duration::from_millis(4)).await;
     }
     assert!(output.flush(PATIENCE).await);
+    rounds
 }
 
 async fn churn(client: &ClientOptions, assignor: Assignor) {
     let (sender, tickets) = channel();
     let worker = std::thread::spawn(move || work(&tickets));
+    let stop = Arc::new(AtomicBool::new(false));
     let producing = tokio::spawn({
         let client = client.clone();
-        async move { produce(&client).await }
+        let stop = Arc::clone(&stop);
+        async move { produce(&client, &stop).await }
     });
     let stays = join(client, assignor, &sender);
     for _ in 0..3 {
-        let guest = Arc::new(join(client, assignor, &sender));
+        let guest = join(client, assignor, &sender);
         eventually("the guest has work", || guest.stats().counters.records > 20);
-        let guest = Arc::into_inner(guest).unwrap();
         let counters = guest.stats().counters;
         guest.stop_intake();
         assert!(guest.drained(Instant::now() + PATIENCE).await);
         assert!(guest.shutdown(Instant::now() + PATIENCE).await);
         assert_eq!((counters.abandoned, counters.finished_late), (0, 0));
     }
-    producing.await.unwrap();
-    let each = i64::try_from(RECORDS).unwrap() / i64::from(PARTITIONS);
+    stop.store(true, Ordering::Relaxed);
+    let each = producing.await.unwrap();
     eventually("one member has finished all", || {
         let partitions = stays.stats().partitions;
         partitions.len() == 4 && partitions.iter().all(|p| p.next_offset == each)
@@ -109,7 +113,8 @@ async fn churn(client: &ClientOptions, assignor: Assignor) {
     drop(sender);
     let seen = worker.join().unwrap();
     let repeated: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
-    assert_eq!((seen.len(), repeated), (RECORDS, vec![]));
+    let records = usize::try_from(each * i64::from(PARTITIONS)).unwrap();
+    assert_eq!((seen.len(), repeated), (records, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -67,8 +67,9 @@ pub struct LogRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReaderEvent {
     /// Reading begins at `log_start`. `log_end` is the end at this moment: the first
-    /// [`ReaderEvent::CaughtUp`] after it is at or past it. Comes again after
-    /// [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], and then everything is read anew.
+    /// [`ReaderEvent::CaughtUp`] after it is at or past it. Whenever it comes again, everything is
+    /// read anew: after [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], or before anything
+    /// was read.
     Started {
         log_start: i64,
         log_end: i64,
@@ -128,17 +129,23 @@ impl PartitionReader {
             ("auto.offset.reset", "error"),
             ("enable.partition.eof", "true"),
             ("queued.max.messages.kbytes", "8192"),
+            // The end is told by the first fetch that stays empty for so long.
+            ("fetch.wait.max.ms", "100"),
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.error.backoff.ms", "100"),
         ])?;
         let context = ReaderContext(ClientLog::new(&options.client.client_id));
-        let consumer = BaseConsumer::from_config_and_context(&config, context)
+        let consumer = BaseConsumer::from_config_and_context(&config, context.clone())
+            .map_err(|source| options.client.refused(source))?;
+        let asker = options.client.named("ends").config(&[])?;
+        let asker = BaseConsumer::from_config_and_context(&asker, context)
             .map_err(|source| options.client.refused(source))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (end, ended) = watch::channel(false);
         let name = format!("read {}", options.topic);
         let thread = ReaderThread {
             consumer,
+            asker,
             options,
             follow,
             stop: Arc::clone(&stop),
@@ -176,6 +183,9 @@ impl Drop for PartitionReader {
 
 struct ReaderThread<F> {
     consumer: BaseConsumer<ReaderContext>,
+    /// Asks for the ends over a connection of its own: a broker answers one connection in order,
+    /// so the question would wait behind a fetch that waits for records, and reading with it.
+    asker: BaseConsumer<ReaderContext>,
     options: ReaderOptions,
     follow: F,
     stop: Arc<AtomicBool>,
@@ -230,6 +240,7 @@ impl<F: Follow> ReaderThread<F> {
         let mut run = Run {
             events: vec![ReaderEvent::Started { log_start, log_end }],
             position: log_start,
+            log_start,
             log_end,
             caught_up: false,
             again: false,
@@ -291,7 +302,11 @@ impl<F: Follow> ReaderThread<F> {
 
     fn see_error(&self, run: &mut Run, error: &LibraryError) {
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
+        if code == Some(RDKafkaErrorCode::AutoOffsetReset) && run.position == run.log_start {
+            // The answer to a fetch of before the assignment, or the log's start moved under us:
+            // nothing was read that could be wrong. librdkafka has stopped fetching all the same.
+            run.again = true;
+        } else if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             let (log_start, log_end) = self.ends().unwrap_or((-1, -1));
             tracing::warn!(
                 topic = self.options.topic,
@@ -350,7 +365,11 @@ impl<F: Follow> ReaderThread<F> {
 
     fn ends(&self) -> KafkaResult<(i64, i64)> {
         let partition = self.options.partition;
-        self.consumer
+        // Serves its log and errors, which the context takes.
+        if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
+            tracing::debug!(%error, "the client that asks for ends");
+        }
+        self.asker
             .fetch_watermarks(&self.options.topic, partition, REQUEST_TIMEOUT)
     }
 
@@ -390,6 +409,7 @@ impl<F: Follow> ReaderThread<F> {
 struct Run {
     events: Vec<ReaderEvent>,
     position: i64,
+    log_start: i64,
     /// The end as it was before the partition was assigned.
     log_end: i64,
     caught_up: bool,
@@ -419,6 +439,7 @@ fn log_record(message: &BorrowedMessage<'_>) -> LogRecord {
     }
 }
 
+#[derive(Clone)]
 struct ReaderContext(ClientLog);
 
 impl ClientContext for ReaderContext {

@@ -34,6 +34,7 @@ impl Events {
         loop {
             match self.next() {
                 ReaderEvent::Record(record) => offsets.push(record.offset),
+                ReaderEvent::Started { .. } => offsets.clear(),
                 ReaderEvent::CaughtUp { position } => return (offsets, position),
                 other => panic!("{other:?} after {offsets:?}"),
             }
