@@ -314,18 +314,18 @@ impl Resolver {
                 }
             }
             // Whoever boarded meanwhile sees this flight lost, and looks up again.
-            Boarding::Leads(pilot) => match self.landed_meanwhile(ask) {
-                Some(hit) => Seat::NotNeeded(hit),
-                None => {
-                    pilot.flight.until.extend(ask.deadline());
-                    let flight = Arc::clone(&pilot.flight);
-                    self.take_off(pilot, ask.clone());
-                    Seat::Aboard {
-                        flight,
-                        coalesced: false,
-                    }
+            Boarding::Leads(pilot) => {
+                if let Some(hit) = self.landed_meanwhile(ask) {
+                    return Seat::NotNeeded(hit);
                 }
-            },
+                pilot.flight.until.extend(ask.deadline());
+                let flight = Arc::clone(&pilot.flight);
+                self.take_off(pilot, ask.clone());
+                Seat::Aboard {
+                    flight,
+                    coalesced: false,
+                }
+            }
         }
     }
 

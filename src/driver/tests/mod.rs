@@ -158,7 +158,6 @@ impl Stage {
     }
 
     /// Asks and has the answer at this moment.
-    #[track_caller]
     async fn ask(&mut self, query: &AiQuery) -> Seen {
         self.begin(query).await;
         self.seen(&query.query_id)

@@ -96,7 +96,7 @@ fn an_invalidated_wedding_gets_fresh_answers_of_every_type() {
             .catalog
             .types()
             .iter()
-            .map(|of| of.name.clone())
+            .map(|of| std::sync::Arc::clone(&of.name))
             .collect();
         let asks = |id: String, of: &str| of_wedding(query(&id, of), "w-1");
         for of in &types {

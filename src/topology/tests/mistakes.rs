@@ -36,7 +36,7 @@ fn wrong_units_and_numbers() {
         ("rate_limited: 0.01", "rate_limited: 1"),
         ("ttl_jitter: 0.1", "ttl_jitter: 10"),
         ("partitions: 4", "partitions: four"),
-        ("concurrency: 32", "concurrency: 0"),
+        ("concurrency: 96", "concurrency: 0"),
         ("max_tokens: 900", "max_tokens: -1"),
     ])));
 }
