@@ -1,0 +1,242 @@
+//! `wedcache dlq`: what was dead-lettered and why, and back to where it came from.
+
+mod letter;
+mod list;
+mod reading;
+mod replay;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, IsTerminal, Write as _};
+
+use self::letter::Letter;
+use self::list::{Show, list};
+use self::reading::{ReadError, Reading, Span};
+use self::replay::{Wanted, replay};
+use self::select::Filter;
+use super::screen::Screen;
+use super::topics::{REACH, unreachable};
+use super::{TopologyArgs, load};
+use crate::app::client;
+use crate::clock::Clock;
+use crate::kafka::{Admin, ClientOptions};
+use crate::model::Timestamp;
+use crate::topology::Topology;
+
+/// List dead letters, or send them back to the topics they came from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wedcache dlq list --since 1h
+  wedcache dlq replay --reason unknown_schema --dry-run")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show what is in the dead-letter topic: why, from where, and how it begins.
+    #[command(after_help = "Examples:
+  wedcache dlq list --limit 20                       # the newest 20
+  wedcache dlq list --reason unreadable_json --since 1h
+  wedcache dlq list --json | jq -r .detail | sort | uniq -c
+  wedcache dlq list --at 0:12 --raw > record.bin     # one record's bytes, nothing else
+
+Letters come by partition and offset; with --limit by time, the newest last.")]
+    List(ListArgs),
+    /// Send dead letters back, byte for byte, after what was wrong has been mended.
+    #[command(after_help = "Examples:
+  wedcache dlq replay --reason unknown_schema --dry-run
+  wedcache dlq replay --reason unknown_schema --since 1d --yes
+  wedcache dlq replay --at 0:12 --to wedsync.ai.queries
+
+Value, key and headers are those of the record as it came. The letters stay in the dead-letter
+topic until its retention ends: what is replayed twice is sent twice.
+
+Exit codes: 0 all that could be sent is acknowledged · 1 something failed, or was not confirmed")]
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    #[command(flatten)]
+    topology: TopologyArgs,
+    #[command(flatten)]
+    filter: Filter,
+    /// One JSON object a line, with whole values.
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+    /// The values' bytes as they are, with a newline between two; not for a terminal.
+    #[arg(long)]
+    raw: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct ReplayArgs {
+    #[command(flatten)]
+    topology: TopologyArgs,
+    #[command(flatten)]
+    filter: Filter,
+    /// Send to this topic instead of those that the letters came from.
+    #[arg(long, value_name = "TOPIC")]
+    to: Option<String>,
+    /// Only say what would be sent.
+    #[arg(long)]
+    dry_run: bool,
+    /// Send without asking; needed where there is no terminal to ask on.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Not to be called from within a tokio runtime.
+pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
+    let (file, filter) = match &args.command {
+        Command::List(list) => (&list.topology.topology, &list.filter),
+        Command::Replay(replay) => (&replay.topology.topology, &replay.filter),
+    };
+    if let Command::List(list) = &args.command
+        && list.raw
+        && io::stdout().is_terminal()
+    {
+        anyhow::bail!("--raw writes bytes that are not for a terminal: send them to a file");
+    }
+    let Some(topology) = load(file, screen)? else {
+        return Ok(1);
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
+        let (admin, letters) = open(&topology, filter).await?;
+        match &args.command {
+            Command::List(args) => {
+                let show = match (args.json, args.raw) {
+                    (true, _) => Show::Json,
+                    (_, true) => Show::Raw,
+                    _ => Show::Text,
+                };
+                list(&letters, show, screen).await
+            }
+            Command::Replay(args) => {
+                let wanted = Wanted {
+                    to: args.to.clone(),
+                    dry_run: args.dry_run,
+                };
+                let mut confirm = |count| if args.yes { Ok(true) } else { ask(count) };
+                let partitions = admin.topics().await?;
+                replay(&letters, &partitions, &wanted, &mut confirm, screen).await
+            }
+        }
+    });
+    // A request that hangs must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+fn ask(count: usize) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        anyhow::bail!("there is no terminal to ask on: --yes sends, --dry-run does not");
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "send {count}? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// The letters that a command is about, as of its start.
+struct Letters<'a> {
+    topology: &'a Topology,
+    client: ClientOptions,
+    topic: &'a str,
+    spans: Vec<Span>,
+    filter: &'a Filter,
+    now: Timestamp,
+}
+
+async fn open<'a>(
+    topology: &'a Topology,
+    filter: &'a Filter,
+) -> anyhow::Result<(Admin, Letters<'a>)> {
+    let client = client(&topology.kafka).named("dlq");
+    let topic = &*topology.topics.dead_letters.name;
+    let admin = Admin::new(&client, REACH)?;
+    let found = admin.topics().await;
+    let found = found.map_err(|error| unreachable(topology, &error))?;
+    if !found.contains_key(topic) {
+        anyhow::bail!("there is no topic {topic}; `wedcache topics apply` creates it");
+    }
+    let letters = Letters {
+        topology,
+        spans: Span::all(&admin.ends(topic).await?),
+        client,
+        topic,
+        filter,
+        now: Clock::System.now(),
+    };
+    Ok((admin, letters))
+}
+
+impl Letters<'_> {
+    fn reading(&self) -> Reading {
+        Reading::new(self.client.clone(), self.topic, self.spans.clone())
+    }
+
+    /// The next one that is meant, the limit aside.
+    async fn next(&self, reading: &mut Reading) -> Result<Option<Letter>, ReadError> {
+        while let Some(letter) = reading.next().await? {
+            if self.filter.fits(&letter, self.now) {
+                return Ok(Some(letter));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How many letters, by reason.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<String, usize>);
+
+/// More reasons than we ever give; a stranger's letters may say anything.
+const REASONS: usize = 32;
+
+impl Tally {
+    fn add(&mut self, reason: &str) {
+        if let Some(count) = self.0.get_mut(reason) {
+            *count += 1;
+            return;
+        }
+        let reason = if self.0.len() < REASONS {
+            reason
+        } else {
+            "other"
+        };
+        *self.0.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+}
+
+/// `12 dead letters (7 unreadable_json, 5 too_large)`, the most frequent first.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.total();
+        let many = if total == 1 { "" } else { "s" };
+        write!(f, "{total} dead letter{many}")?;
+        let mut counts: Vec<_> = self.0.iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (index, (reason, count)) in counts.iter().enumerate() {
+            let before = if index == 0 { " (" } else { ", " };
+            let reason = letter::safe(reason.as_bytes(), 40);
+            write!(f, "{before}{count} {reason}")?;
+        }
+        f.write_str(if counts.is_empty() { "" } else { ")" })
+    }
+}
