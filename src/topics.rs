@@ -172,10 +172,8 @@ mod tests {
             topology.topics.queries.max_bytes = Some(ByteSize(read));
             let specs = specs(&topology, None);
             let (queries, dead) = (bytes(&specs, "wedsync.ai.queries"), bytes(&specs, DEAD));
-            let wanted = read
-                .saturating_mul(4)
-                .max(1 << 20)
-                .min(MOST_BYTES - 2 * FRAME_BYTES);
+            let most = MOST_BYTES - 2 * FRAME_BYTES;
+            let wanted = read.saturating_mul(4).clamp(1 << 20, most);
             assert!(queries >= wanted, "{read}: {queries}");
             assert!(dead >= queries + FRAME_BYTES, "{read}: {dead}");
             assert!(dead >= (8 << 20) && i32::try_from(dead).is_ok(), "{dead}");

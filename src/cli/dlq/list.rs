@@ -29,12 +29,11 @@ pub async fn list(
             Show::Json => format!("{}\n", letter.json()).into_bytes(),
             Show::Raw => letter.record.value.clone().unwrap_or_default(),
         };
-        match &mut newest {
-            Some(newest) => newest.put(letter.place(), bytes),
-            None => {
-                write(screen, show, shown, &bytes)?;
-                shown += 1;
-            }
+        if let Some(newest) = &mut newest {
+            newest.put(letter.place(), bytes);
+        } else {
+            write(screen, show, shown, &bytes)?;
+            shown += 1;
         }
     }
     for bytes in newest.into_iter().flat_map(|n| n.into_kept().into_values()) {

@@ -98,11 +98,11 @@ struct Targets<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 enum Skipped {
     #[error("without the name of the topic that it came from; --to sends it anywhere")]
-    NoOrigin,
+    UnknownOrigin,
     #[error("from {0}, which is no input of this topology; --to sends it anywhere")]
-    NoInput(String),
+    NotAnInput(String),
     #[error("from {0}, which does not exist any more")]
-    NoTopic(String),
+    TopicGone(String),
 }
 
 impl Targets<'_> {
@@ -122,12 +122,12 @@ impl Targets<'_> {
         if let Some(to) = self.to {
             return Ok((to.to_owned(), None));
         }
-        let topic = letter.source().ok_or(Skipped::NoOrigin)?.into_owned();
+        let topic = letter.source().ok_or(Skipped::UnknownOrigin)?.into_owned();
         if !self.inputs.contains(&*topic) {
-            return Err(Skipped::NoInput(topic));
+            return Err(Skipped::NotAnInput(topic));
         }
         let Some(&count) = self.partitions.get(&topic) else {
-            return Err(Skipped::NoTopic(topic));
+            return Err(Skipped::TopicGone(topic));
         };
         let partition = letter.source_partition();
         Ok((topic, partition.filter(|p| (0..count).contains(p))))
@@ -192,7 +192,9 @@ async fn look(
     let chosen = newest.map(|newest| {
         let kept = newest.into_kept();
         let places = kept.keys().copied().collect();
-        kept.into_values().for_each(|verdict| plan.add(verdict));
+        for verdict in kept.into_values() {
+            plan.add(verdict);
+        }
         places
     });
     Ok((plan, chosen))

@@ -45,7 +45,9 @@ impl Remedy {
         match self {
             Self::Alter => "`topics apply --alter` sets it",
             Self::AddPartitions => "`topics apply --add-partitions` adds them",
-            Self::Reassign => "needs a reassignment of its partitions",
+            Self::Reassign => {
+                "a reassignment adds them; --replication-factor where fewer are meant"
+            }
             Self::Recreate => "its offsets are the clock: delete the topic, then `topics apply`",
         }
     }
@@ -72,9 +74,10 @@ pub fn review(specs: &[TopicSpec], found: &Found, log: &str) -> Vec<Review> {
         .iter()
         .map(|spec| Review {
             spec: spec.clone(),
-            state: match found.topics.contains_key(&spec.name) {
-                true => State::Ok,
-                false => State::Missing,
+            state: if found.topics.contains_key(&spec.name) {
+                State::Ok
+            } else {
+                State::Missing
             },
         })
         .collect();
@@ -142,10 +145,11 @@ fn add(reviews: &mut [Review], topic: &str, difference: Difference) {
 
 /// Times in the units that topology files use; everything else as it is.
 fn shown(config: &str, value: &str) -> String {
-    match value.parse() {
-        Ok(millis) if config.ends_with(".ms") => lasting(Duration::from_millis(millis)),
-        _ => value.to_owned(),
-    }
+    let millis = config.strip_suffix(".ms").and_then(|_| value.parse().ok());
+    millis.map_or_else(
+        || value.to_owned(),
+        |millis| lasting(Duration::from_millis(millis)),
+    )
 }
 
 /// `14d`, `36h`, `90s`: in the largest unit that leaves no rest.
@@ -157,7 +161,10 @@ pub fn lasting(time: Duration) -> String {
         ("m", 60_000),
         ("s", 1000),
     ];
-    match units.into_iter().find(|(_, unit)| millis % unit == 0) {
+    match units
+        .into_iter()
+        .find(|(_, unit)| millis.is_multiple_of(*unit))
+    {
         Some((name, unit)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),
     }
