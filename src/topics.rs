@@ -9,35 +9,49 @@ use crate::topology::settings::{Role, Topic};
 /// Inputs take records this many times larger than what is read, so that one that is too large
 /// reaches us and is dead-lettered, rather than being refused to its producer.
 const INPUT_HEADROOM: u64 = 4;
+/// What producers may send by their own defaults.
 const LEAST_INPUT_BYTES: u64 = 1 << 20;
-/// What a dead letter's headers may take beside its value.
-const HEADER_BYTES: u64 = 64 << 10;
+/// What a record's key, headers and batch may take beside its value.
+const FRAME_BYTES: u64 = 64 << 10;
+/// librdkafka's highest `message.max.bytes`; the brokers' highest lies above it.
+const MOST_BYTES: u64 = 1_000_000_000;
 
-/// Every topic as it ought to be; `replication` overrides the topology's factors.
-pub fn specs(topology: &Topology, replication: Option<u16>) -> Vec<TopicSpec> {
-    let largest_input = topology
-        .topics
-        .iter()
-        .filter(|topic| topic.role.is_input())
-        .map(input_bytes)
-        .max()
-        .unwrap_or(LEAST_INPUT_BYTES);
-    topology
-        .topics
-        .iter()
-        .map(|topic| spec(topic, replication, largest_input))
+const MIN_INSYNC: &str = "min.insync.replicas";
+
+/// Every topic as it ought to be, in the order of [`Role::ALL`]; `replication_factor` overrides
+/// the topology's.
+pub fn specs(topology: &Topology, replication_factor: Option<u16>) -> Vec<TopicSpec> {
+    let largest = largest_input(topology);
+    let topics = topology.topics.iter();
+    topics
+        .map(|topic| spec(topic, replication_factor, largest))
         .collect()
 }
 
-fn spec(topic: &Topic, replication: Option<u16>, largest_input: u64) -> TopicSpec {
-    let factor = replication.unwrap_or(topic.replication_factor);
+/// The same for topics that exist with other replication factors: how many copies must be in sync
+/// goes by the copies that there are, as more than those would stop every producer.
+pub fn fit(specs: &mut [TopicSpec], replication: &BTreeMap<String, i32>) {
+    for spec in specs {
+        if let Some(&factor) = replication.get(&spec.name) {
+            spec.configs.insert(MIN_INSYNC.to_owned(), in_sync(factor));
+        }
+    }
+}
+
+/// The largest record that any of our producers may have to send, in bytes.
+pub fn largest_record(topology: &Topology) -> u64 {
+    dead_letter_bytes(&topology.topics.dead_letters, largest_input(topology))
+}
+
+fn spec(topic: &Topic, replication_factor: Option<u16>, largest_input: u64) -> TopicSpec {
+    let factor = i32::from(replication_factor.unwrap_or(topic.replication_factor));
     let mut configs: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |name: &str, value: String| configs.insert(name.to_owned(), value);
     set("retention.ms", topic.retention.as_millis().to_string());
-    set(
-        "min.insync.replicas",
-        if factor >= 3 { "2" } else { "1" }.to_owned(),
-    );
+    set(MIN_INSYNC, in_sync(factor));
+    // A leader that missed records would take them from everybody: offsets of the log would mean
+    // other invalidations, committed inputs would be gone.
+    set("unclean.leader.election.enable", "false".to_owned());
     match topic.role {
         Role::Invalidations => {
             set("cleanup.policy", "compact,delete".to_owned());
@@ -50,76 +64,138 @@ fn spec(topic: &Topic, replication: Option<u16>, largest_input: u64) -> TopicSpe
             set("max.message.bytes", input_bytes(topic).to_string());
         }
         Role::DeadLetters => {
-            let asked = topic.max_bytes.map_or(0, |bytes| bytes.0);
-            let bytes = asked.max(largest_input + HEADER_BYTES);
+            let bytes = dead_letter_bytes(topic, largest_input);
             set("max.message.bytes", bytes.to_string());
         }
         Role::Alerts | Role::Audit => {}
     }
+    let partitions = match topic.role {
+        // Its offsets are the clock.
+        Role::Invalidations => 1,
+        _ => i32::from(topic.partitions),
+    };
     TopicSpec {
         name: topic.name.to_string(),
-        partitions: if topic.role == Role::Invalidations {
-            1
-        } else {
-            i32::from(topic.partitions)
-        },
-        replication: i32::from(factor),
+        partitions,
+        replication: factor,
         configs,
     }
 }
 
-fn input_bytes(topic: &Topic) -> u64 {
-    let read = topic.max_bytes.map_or(0, |bytes| bytes.0);
-    read.saturating_mul(INPUT_HEADROOM).max(LEAST_INPUT_BYTES)
+fn in_sync(replication: i32) -> String {
+    if replication >= 3 { "2" } else { "1" }.to_owned()
 }
 
-/// The largest record that any of our producers may have to send, in bytes.
-pub fn largest_record(topology: &Topology) -> u64 {
-    specs(topology, None)
-        .iter()
-        .filter_map(|spec| spec.configs.get("max.message.bytes")?.parse().ok())
-        .max()
-        .unwrap_or(LEAST_INPUT_BYTES)
+fn largest_input(topology: &Topology) -> u64 {
+    let inputs = topology.topics.iter().filter(|topic| topic.role.is_input());
+    inputs.map(input_bytes).max().unwrap_or(LEAST_INPUT_BYTES)
+}
+
+fn input_bytes(topic: &Topic) -> u64 {
+    let read = topic.max_bytes.map_or(0, |bytes| bytes.0);
+    let roomy = read.saturating_mul(INPUT_HEADROOM).max(LEAST_INPUT_BYTES);
+    roomy
+        .saturating_add(FRAME_BYTES)
+        .min(MOST_BYTES - FRAME_BYTES)
+}
+
+fn dead_letter_bytes(topic: &Topic, largest_input: u64) -> u64 {
+    let asked = topic.max_bytes.map_or(0, |bytes| bytes.0);
+    asked.max(largest_input + FRAME_BYTES).min(MOST_BYTES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::{self, Variables};
+    use crate::topology::{self, ByteSize, Variables};
+
+    fn production() -> Topology {
+        let text = include_str!("../topologies/wedsync.yaml");
+        let loaded = topology::read("wedsync.yaml", text, Variables::From(&|_| None));
+        loaded.unwrap().topology
+    }
+
+    fn config<'a>(specs: &'a [TopicSpec], topic: &str, name: &str) -> Option<&'a str> {
+        let spec = specs.iter().find(|spec| spec.name == topic).unwrap();
+        spec.configs.get(name).map(String::as_str)
+    }
+
+    fn bytes(specs: &[TopicSpec], topic: &str) -> u64 {
+        let text = config(specs, topic, "max.message.bytes").unwrap();
+        text.parse().unwrap()
+    }
+
+    const LOG: &str = "wedsync.cache.invalidations";
+    const DEAD: &str = "wedsync.cache.dead-letters";
 
     #[test]
-    fn the_log_is_one_compacted_partition_and_dead_letters_take_what_inputs_take() {
-        let text = include_str!("../topologies/wedsync.yaml");
-        let loaded = topology::read("wedsync.yaml", text, Variables::From(&|_| None)).unwrap();
-        let specs = specs(&loaded.topology, Some(1));
-        let of = |name: &str| specs.iter().find(|spec| spec.name == name).unwrap();
-        let bytes = |name: &str| {
-            of(name).configs["max.message.bytes"]
-                .parse::<u64>()
-                .unwrap()
-        };
-        let log = of("wedsync.cache.invalidations");
-        assert_eq!((log.partitions, log.replication), (1, 1));
-        assert_eq!(log.configs["cleanup.policy"], "compact,delete");
-        assert_eq!(log.configs["message.timestamp.type"], "LogAppendTime");
-        let inputs = [
-            "wedsync.ai.queries",
-            "wedsync.vendor.changes",
-            "wedsync.wedding.updates",
+    fn every_role_has_its_topic_with_the_settings_of_the_contract() {
+        let specs = specs(&production(), None);
+        let shape: Vec<_> = specs
+            .iter()
+            .map(|spec| (spec.name.as_str(), spec.partitions, spec.replication))
+            .collect();
+        let want = [
+            ("wedsync.ai.queries", 12, 3),
+            ("wedsync.vendor.changes", 6, 3),
+            ("wedsync.wedding.updates", 6, 3),
+            ("wedsync.ai.responses", 12, 3),
+            ("wedsync.cache.metrics", 6, 3),
+            (LOG, 1, 3),
+            ("wedsync.cache.alerts", 1, 3),
+            ("wedsync.cache.audit", 1, 3),
+            (DEAD, 3, 3),
         ];
-        for input in inputs {
-            let read = loaded
-                .topology
-                .topics
-                .iter()
-                .find(|topic| *topic.name == *input)
-                .unwrap();
-            assert!(bytes(input) > read.max_bytes.map_or(0, |bytes| bytes.0));
-            assert!(bytes("wedsync.cache.dead-letters") > bytes(input));
+        assert_eq!(shape, want);
+        let days = |days: u64| Some((days * 86_400_000).to_string());
+        for (topic, retention, policy, time) in [
+            ("wedsync.ai.queries", 3, None, None),
+            ("wedsync.ai.responses", 3, None, Some("LogAppendTime")),
+            ("wedsync.cache.metrics", 14, None, Some("LogAppendTime")),
+            (LOG, 14, Some("compact,delete"), Some("LogAppendTime")),
+            (DEAD, 30, None, None),
+        ] {
+            let of = |name| config(&specs, topic, name);
+            assert_eq!(of("retention.ms"), days(retention).as_deref(), "{topic}");
+            assert_eq!(of("cleanup.policy"), policy, "{topic}");
+            assert_eq!(of("message.timestamp.type"), time, "{topic}");
+            assert_eq!(of(MIN_INSYNC), Some("2"), "{topic}");
+            let unclean = of("unclean.leader.election.enable");
+            assert_eq!(unclean, Some("false"), "{topic}");
         }
-        assert_eq!(
-            largest_record(&loaded.topology),
-            bytes("wedsync.cache.dead-letters")
-        );
+    }
+
+    #[test]
+    fn what_is_too_large_for_us_fits_its_topic_and_the_dead_letters() {
+        let mut topology = production();
+        for read in [1, 256 << 10, 3 << 20, 200 << 20, 1 << 40] {
+            topology.topics.queries.max_bytes = Some(ByteSize(read));
+            let specs = specs(&topology, None);
+            let (queries, dead) = (bytes(&specs, "wedsync.ai.queries"), bytes(&specs, DEAD));
+            let most = MOST_BYTES - 2 * FRAME_BYTES;
+            let wanted = read.saturating_mul(4).clamp(1 << 20, most);
+            assert!(queries >= wanted, "{read}: {queries}");
+            assert!(dead >= queries + FRAME_BYTES, "{read}: {dead}");
+            assert!(dead >= (8 << 20) && i32::try_from(dead).is_ok(), "{dead}");
+            assert_eq!(largest_record(&topology), dead);
+        }
+    }
+
+    #[test]
+    fn copies_in_sync_go_by_the_copies_that_there_are() {
+        let topology = production();
+        for (factor, want) in [(1, "1"), (2, "1"), (3, "2"), (5, "2")] {
+            let specs = specs(&topology, Some(factor));
+            assert_eq!(config(&specs, LOG, MIN_INSYNC), Some(want), "{factor}");
+            assert!(
+                specs
+                    .iter()
+                    .all(|spec| spec.replication == i32::from(factor))
+            );
+        }
+        let mut specs = specs(&topology, Some(3));
+        fit(&mut specs, &[(LOG.to_owned(), 1)].into());
+        assert_eq!(config(&specs, LOG, MIN_INSYNC), Some("1"));
+        assert_eq!(config(&specs, DEAD, MIN_INSYNC), Some("2"));
     }
 }

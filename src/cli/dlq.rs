@@ -1,25 +1,36 @@
 //! `wedcache dlq`: what was dead-lettered and why, and back to where it came from.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+mod letter;
+mod list;
+mod reading;
+mod replay;
+mod select;
+#[cfg(test)]
+mod tests;
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, IsTerminal, Write as _};
+
+use self::letter::Letter;
+use self::list::{Show, list};
+use self::reading::{ReadError, Reading, Span};
+use self::replay::{Wanted, replay};
+use self::select::Filter;
 use super::screen::Screen;
+use super::topics::{REACH, unreachable};
 use super::{TopologyArgs, load};
 use crate::app::client;
-use crate::kafka::producer::OutputOptions;
-use crate::kafka::reader::LogRecord;
-use crate::kafka::{Admin, OutRecord, Output, PartitionReader, ReaderEvent, ReaderOptions};
-use crate::topics;
+use crate::clock::Clock;
+use crate::kafka::{Admin, ClientOptions};
+use crate::model::Timestamp;
 use crate::topology::Topology;
-
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the reading of one partition may take without news.
-const SILENCE: Duration = Duration::from_secs(15);
-const PREVIEW_CHARS: usize = 60;
 
 /// List dead letters, or send them back to the topics they came from.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wedcache dlq list --since 1h
+  wedcache dlq replay --reason unknown_schema --dry-run")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -27,263 +38,205 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what is in the dead-letter topic.
+    /// Show what is in the dead-letter topic: why, from where, and how it begins.
     #[command(after_help = "Examples:
-  wedcache dlq list
-  wedcache dlq list --reason unreadable_json --limit 20
-  wedcache dlq list --json | jq .detail")]
+  wedcache dlq list --limit 20                       # the newest 20
+  wedcache dlq list --reason unreadable_json --since 1h
+  wedcache dlq list --json | jq -r .detail | sort | uniq -c
+  wedcache dlq list --at 0:12 --raw > record.bin     # one record's bytes, nothing else
+
+Letters come by partition and offset; with --limit by time, the newest last.")]
     List(ListArgs),
     /// Send dead letters back, byte for byte, after what was wrong has been mended.
     #[command(after_help = "Examples:
   wedcache dlq replay --reason unknown_schema --dry-run
-  wedcache dlq replay --reason unknown_schema --yes")]
-    Replay(ReplayArgs),
-}
+  wedcache dlq replay --reason unknown_schema --since 1d --yes
+  wedcache dlq replay --at 0:12 --to wedsync.ai.queries
 
-#[derive(Debug, clap::Args)]
-struct Filter {
-    #[command(flatten)]
-    topology: TopologyArgs,
-    /// Only letters with this reason.
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
-    /// Only letters from this topic.
-    #[arg(long, value_name = "TOPIC")]
-    topic: Option<String>,
-    /// At most so many.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+Value, key and headers are those of the record as it came. The letters stay in the dead-letter
+topic until its retention ends: what is replayed twice is sent twice.
+
+Exit codes: 0 all that could be sent is acknowledged · 1 something failed, or was not confirmed")]
+    Replay(ReplayArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
     #[command(flatten)]
+    topology: TopologyArgs,
+    #[command(flatten)]
     filter: Filter,
-    /// One JSON object a line.
-    #[arg(long)]
+    /// One JSON object a line, with whole values.
+    #[arg(long, conflicts_with = "raw")]
     json: bool,
+    /// The values' bytes as they are, with a newline between two; not for a terminal.
+    #[arg(long)]
+    raw: bool,
 }
 
 #[derive(Debug, clap::Args)]
 struct ReplayArgs {
     #[command(flatten)]
+    topology: TopologyArgs,
+    #[command(flatten)]
     filter: Filter,
+    /// Send to this topic instead of those that the letters came from.
+    #[arg(long, value_name = "TOPIC")]
+    to: Option<String>,
     /// Only say what would be sent.
     #[arg(long)]
     dry_run: bool,
-    /// Send; without it nothing is sent.
+    /// Send without asking; needed where there is no terminal to ask on.
     #[arg(long)]
     yes: bool,
 }
 
+/// Not to be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
-    let filter = match &args.command {
-        Command::List(list) => &list.filter,
-        Command::Replay(replay) => &replay.filter,
+    let (file, filter) = match &args.command {
+        Command::List(list) => (&list.topology.topology, &list.filter),
+        Command::Replay(replay) => (&replay.topology.topology, &replay.filter),
     };
-    let Some(topology) = load(&filter.topology.topology, screen)? else {
+    if let Command::List(list) = &args.command
+        && list.raw
+        && io::stdout().is_terminal()
+    {
+        anyhow::bail!("--raw writes bytes that are not for a terminal: send them to a file");
+    }
+    let Some(topology) = load(file, screen)? else {
         return Ok(1);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?;
-    let letters = runtime.block_on(read(&topology, filter))?;
-    match &args.command {
-        Command::List(list) => {
-            for letter in &letters {
-                let line = if list.json {
-                    letter.json().to_string()
-                } else {
-                    letter.line()
+    let code = runtime.block_on(async {
+        let (admin, letters) = open(&topology, filter).await?;
+        match &args.command {
+            Command::List(args) => {
+                let show = match (args.json, args.raw) {
+                    (true, _) => Show::Json,
+                    (_, true) => Show::Raw,
+                    _ => Show::Text,
                 };
-                writeln!(screen.out, "{line}")?;
+                list(&letters, show, screen).await
             }
-            if !list.json {
-                writeln!(screen.out, "{}", summary(&letters))?;
+            Command::Replay(args) => {
+                let wanted = Wanted {
+                    to: args.to.clone(),
+                    dry_run: args.dry_run,
+                };
+                let mut confirm = |count| if args.yes { Ok(true) } else { ask(count) };
+                let partitions = admin.topics().await?;
+                replay(&letters, &partitions, &wanted, &mut confirm, screen).await
             }
-            Ok(0)
         }
-        Command::Replay(replay) => {
-            writeln!(screen.out, "{}", summary(&letters))?;
-            if replay.dry_run || !replay.yes {
-                writeln!(screen.out, "nothing was sent; --yes sends them")?;
-                return Ok(u8::from(!replay.dry_run));
-            }
-            let sent = runtime.block_on(send(&topology, &letters))?;
-            writeln!(screen.out, "{sent} sent and acknowledged")?;
-            Ok(0)
-        }
-    }
-}
-
-/// A dead letter with what its headers say.
-struct Letter {
-    record: LogRecord,
-    facts: BTreeMap<String, String>,
-}
-
-impl Letter {
-    fn of(record: LogRecord) -> Self {
-        let facts = record
-            .headers
-            .iter()
-            .filter_map(|(name, value)| {
-                let name = name.strip_prefix("wedcache.")?;
-                let value = String::from_utf8_lossy(value.as_deref()?).into_owned();
-                Some((name.to_owned(), value))
-            })
-            .collect();
-        Self { record, facts }
-    }
-
-    fn fact(&self, name: &str) -> &str {
-        self.facts.get(name).map_or("?", String::as_str)
-    }
-
-    fn line(&self) -> String {
-        let value = self.record.value.as_deref().unwrap_or_default();
-        format!(
-            "{} {}[{}]@{} {} bytes: {}\n    {}",
-            self.fact("reason"),
-            self.fact("topic"),
-            self.fact("partition"),
-            self.fact("offset"),
-            value.len(),
-            self.fact("detail"),
-            preview(value)
-        )
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let value = self.record.value.as_deref().unwrap_or_default();
-        let key = self
-            .record
-            .key
-            .as_deref()
-            .map(|key| String::from_utf8_lossy(key).into_owned());
-        serde_json::json!({
-            "offset": self.record.offset,
-            "reason": self.fact("reason"),
-            "detail": self.fact("detail"),
-            "topic": self.fact("topic"),
-            "partition": self.fact("partition"),
-            "originalOffset": self.fact("offset"),
-            "key": key,
-            "bytes": value.len(),
-            "preview": preview(value),
-        })
-    }
-}
-
-/// The beginning of a value, safe for a terminal.
-fn preview(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(value);
-    let shown: String = text
-        .chars()
-        .take(PREVIEW_CHARS)
-        .flat_map(char::escape_debug)
-        .collect();
-    let more = if text.chars().nth(PREVIEW_CHARS).is_some() {
-        "…"
-    } else {
-        ""
-    };
-    format!("{shown}{more}")
-}
-
-fn summary(letters: &[Letter]) -> String {
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for letter in letters {
-        *reasons.entry(letter.fact("reason")).or_default() += 1;
-    }
-    let counts: Vec<_> = reasons
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
-    let of = if counts.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", counts.join(", "))
-    };
-    format!("{} dead letters{of}", letters.len())
-}
-
-async fn read(topology: &Topology, filter: &Filter) -> anyhow::Result<Vec<Letter>> {
-    let client = client(&topology.kafka).named("dlq");
-    let servers = &topology.kafka.bootstrap_servers;
-    let topic = topology.topics.dead_letters.name.to_string();
-    let admin = Admin::new(&client, TIMEOUT)?;
-    let ends = admin.ends(&topic).await.map_err(|error| {
-        anyhow::anyhow!("{error} (Kafka at {servers}; WEDCACHE_KAFKA sets the address)")
-    })?;
-    let mut letters = Vec::new();
-    for (partition, (start, end)) in (0..).zip(ends) {
-        if start < end {
-            let options = ReaderOptions {
-                partition,
-                ..ReaderOptions::new(client.clone(), &topic)
-            };
-            letters.extend(read_partition(options)?);
-        }
-    }
-    letters.retain(|letter: &Letter| {
-        let fits = |wanted: &Option<String>, name| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| wanted == letter.fact(name))
-        };
-        fits(&filter.reason, "reason") && fits(&filter.topic, "topic")
     });
-    letters.truncate(filter.limit.unwrap_or(usize::MAX));
-    Ok(letters)
+    // A request that hangs must not hold the process.
+    runtime.shutdown_background();
+    code
 }
 
-fn read_partition(options: ReaderOptions) -> anyhow::Result<Vec<Letter>> {
-    let (sender, events) = mpsc::sync_channel(64);
-    let reader = PartitionReader::spawn(options, move |batch: Vec<ReaderEvent>| {
-        // The other end has read enough.
-        if sender.send(batch).is_err() {
-            tracing::trace!("the letters are read");
-        }
-    })?;
-    let mut letters = Vec::new();
-    loop {
-        for event in events.recv_timeout(SILENCE)? {
-            match event {
-                ReaderEvent::Record(record) => letters.push(Letter::of(record)),
-                ReaderEvent::CaughtUp { .. } => {
-                    drop(reader);
-                    return Ok(letters);
-                }
-                _ => {}
+fn ask(count: usize) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        anyhow::bail!("there is no terminal to ask on: --yes sends, --dry-run does not");
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "send {count}? [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// The letters that a command is about, as of its start.
+struct Letters<'a> {
+    topology: &'a Topology,
+    client: ClientOptions,
+    topic: &'a str,
+    spans: Vec<Span>,
+    filter: &'a Filter,
+    now: Timestamp,
+}
+
+async fn open<'a>(
+    topology: &'a Topology,
+    filter: &'a Filter,
+) -> anyhow::Result<(Admin, Letters<'a>)> {
+    let client = client(&topology.kafka).named("dlq");
+    let topic = &*topology.topics.dead_letters.name;
+    let admin = Admin::new(&client, REACH)?;
+    let found = admin.topics().await;
+    let found = found.map_err(|error| unreachable(topology, &error))?;
+    if !found.contains_key(topic) {
+        anyhow::bail!("there is no topic {topic}; `wedcache topics apply` creates it");
+    }
+    let letters = Letters {
+        topology,
+        spans: Span::all(&admin.ends(topic).await?),
+        client,
+        topic,
+        filter,
+        now: Clock::System.now(),
+    };
+    Ok((admin, letters))
+}
+
+impl Letters<'_> {
+    fn reading(&self) -> Reading {
+        Reading::new(self.client.clone(), self.topic, self.spans.clone())
+    }
+
+    /// The next one that is meant, the limit aside.
+    async fn next(&self, reading: &mut Reading) -> Result<Option<Letter>, ReadError> {
+        while let Some(letter) = reading.next().await? {
+            if self.filter.fits(&letter, self.now) {
+                return Ok(Some(letter));
             }
         }
+        Ok(None)
     }
 }
 
-async fn send(topology: &Topology, letters: &[Letter]) -> anyhow::Result<usize> {
-    let largest = u32::try_from(topics::largest_record(topology)).unwrap_or(u32::MAX);
-    let output = Output::new(&OutputOptions {
-        max_record_bytes: largest,
-        ..OutputOptions::new(client(&topology.kafka).named("dlq-replay"))
-    })?;
-    for letter in letters {
-        // The headers that say why it was dead-lettered stay: a second time they are replaced.
-        let headers: Vec<(&str, Option<&[u8]>)> = letter
-            .record
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_deref()))
-            .collect();
-        let record = OutRecord {
-            headers: &headers,
-            ..OutRecord::to(
-                letter.fact("topic"),
-                letter.record.key.as_deref(),
-                letter.record.value.as_deref(),
-            )
+/// How many letters, by reason.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<String, usize>);
+
+/// More reasons than we ever give; a stranger's letters may say anything.
+const REASONS: usize = 32;
+
+impl Tally {
+    fn add(&mut self, reason: &str) {
+        if let Some(count) = self.0.get_mut(reason) {
+            *count += 1;
+            return;
+        }
+        let reason = if self.0.len() < REASONS {
+            reason
+        } else {
+            "other"
         };
-        output.append(&record, Instant::now() + TIMEOUT).await?;
+        *self.0.entry(reason.to_owned()).or_default() += 1;
     }
-    Ok(letters.len())
+
+    fn total(&self) -> usize {
+        self.0.values().sum()
+    }
+}
+
+/// `12 dead letters (7 unreadable_json, 5 too_large)`, the most frequent first.
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.total();
+        let many = if total == 1 { "" } else { "s" };
+        write!(f, "{total} dead letter{many}")?;
+        let mut counts: Vec<_> = self.0.iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (index, (reason, count)) in counts.iter().enumerate() {
+            let before = if index == 0 { " (" } else { ", " };
+            let reason = letter::safe(reason.as_bytes(), 40);
+            write!(f, "{before}{count} {reason}")?;
+        }
+        f.write_str(if counts.is_empty() { "" } else { ")" })
+    }
 }

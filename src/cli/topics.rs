@@ -1,17 +1,34 @@
-//! `wedcache topics`: what the topology needs beside what the cluster has.
+//! `wedcache topics`: what the topology needs beside what the cluster has, and making it so.
 
-use std::time::Duration;
+mod review;
+mod table;
+#[cfg(test)]
+mod tests;
 
+use std::time::{Duration, Instant};
+
+use self::review::{Found, Remedy, Review, State, actions, review};
 use super::screen::Screen;
 use super::{TopologyArgs, load};
 use crate::app::client;
-use crate::kafka::admin::{Admin, Apply, TopicAction};
+use crate::kafka::admin::{Admin, Apply};
+use crate::kafka::replicas::replication;
+use crate::kafka::{ClientOptions, KafkaError, TopicSpec};
 use crate::topics;
+use crate::topology::Topology;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a cluster that is away is waited for.
+pub(super) const REACH: Duration = Duration::from_secs(5);
+/// How long a change may take until every broker tells of it.
+const SETTLE: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Compare the topology's topics with the cluster's, or create them.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wedcache topics plan                           # what is missing or differs
+  wedcache topics apply                          # creates what is missing
+  wedcache topics apply --replication-factor 1   # on a single broker")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -19,15 +36,22 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what `apply` would do; exit code 2 where something is missing or differs.
+    /// Show what is there, what is missing and what differs; changes nothing.
     #[command(after_help = "Example:
-  WEDCACHE_KAFKA=localhost:9092 wedcache topics plan")]
+  WEDCACHE_KAFKA=localhost:9092 wedcache topics plan
+
+Exit codes: 0 all is as it ought to be · 1 could not look · 2 something is missing or differs")]
     Plan(PlanArgs),
     /// Create missing topics; change existing ones only where told to.
     #[command(after_help = "Examples:
   wedcache topics apply                          # creates what is missing
   wedcache topics apply --replication-factor 1   # on a single broker
-  wedcache topics apply --alter                  # also sets configs that differ")]
+  wedcache topics apply --alter                  # also sets configs that differ
+
+It may be run again at any time: what is there stays as it is, with its records.
+
+Exit codes: 0 every topic is there, and what was to be changed is changed · 1 it is not; also where
+the invalidation log has more than one partition")]
     Apply(ApplyArgs),
 }
 
@@ -35,8 +59,8 @@ enum Command {
 struct PlanArgs {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// Instead of the topology's factors.
-    #[arg(long, value_name = "N")]
+    /// Copies of each partition, instead of the topology's factors.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     replication_factor: Option<u16>,
 }
 
@@ -52,8 +76,9 @@ struct ApplyArgs {
     add_partitions: bool,
 }
 
+/// Not to be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
-    let (plan, apply) = match &args.command {
+    let (plan, how) = match &args.command {
         Command::Plan(plan) => (plan, None),
         Command::Apply(args) => {
             let how = Apply {
@@ -66,72 +91,170 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&plan.topology.topology, screen)? else {
         return Ok(1);
     };
-    let desired = topics::specs(&topology, plan.replication_factor);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?;
-    let found = runtime.block_on(async {
-        let admin = Admin::new(&client(&topology.kafka).named("topics"), TIMEOUT)?;
-        let actions = admin.plan(&desired).await?;
-        if let Some(how) = apply {
-            admin.apply(&actions, how).await?;
-        }
-        Ok::<_, crate::kafka::KafkaError>(actions)
-    });
-    let servers = &topology.kafka.bootstrap_servers;
-    let actions = found.map_err(|error| {
-        anyhow::anyhow!("{error} (Kafka at {servers}; WEDCACHE_KAFKA sets the address)")
-    })?;
-    show(&actions, apply, screen)
+    let code = runtime.block_on(carry_out(&topology, plan.replication_factor, how, screen));
+    // A request that hangs must not hold the process.
+    runtime.shutdown_background();
+    code
 }
 
-fn show(
-    actions: &[TopicAction],
-    apply: Option<Apply>,
+async fn carry_out(
+    topology: &Topology,
+    replication_factor: Option<u16>,
+    how: Option<Apply>,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<u8> {
-    let mut open = 0;
-    for action in actions {
-        let line = match action {
-            TopicAction::Ok { topic } => format!("ok       {topic}"),
-            TopicAction::Create(spec) => {
-                open += u32::from(apply.is_none());
-                let verb = if apply.is_some() {
-                    "created "
-                } else {
-                    "missing "
-                };
-                format!(
-                    "{verb} {} ({} partitions, replication {})",
-                    spec.name, spec.partitions, spec.replication
-                )
-            }
-            TopicAction::Differs {
-                topic,
-                config,
-                is,
-                wanted,
-            } => {
-                let set = apply.is_some_and(|how| how.alter_configs);
-                open += u32::from(!set);
-                let is = is.as_deref().unwrap_or("nothing");
-                if set {
-                    format!("set      {topic}: {config} = {wanted} (was {is})")
-                } else {
-                    format!("differs  {topic}: {config} is {is}, wanted {wanted} (--alter sets it)")
-                }
-            }
-            TopicAction::TooFewPartitions { topic, is, wanted } => {
-                let added = apply.is_some_and(|how| how.add_partitions);
-                open += u32::from(!added);
-                if added {
-                    format!("added    {topic}: {wanted} partitions (had {is})")
-                } else {
-                    format!("differs  {topic}: {is} partitions, wanted {wanted} (--add-partitions)")
-                }
-            }
+    let client = client(&topology.kafka).named("topics");
+    let cluster = Cluster {
+        admin: Admin::new(&client, REACH)?,
+        client,
+        specs: topics::specs(topology, replication_factor),
+        log: topology.topics.invalidations.name.to_string(),
+    };
+    let found = cluster.look().await;
+    let found = found.map_err(|error| unreachable(topology, &error))?;
+    let servers = &topology.kafka.bootstrap_servers;
+    writeln!(screen.out, "Kafka at {servers}\n")?;
+    let before = review(&cluster.specs, &found, &cluster.log);
+    let Some(how) = how else {
+        table::planned(&before, screen)?;
+        return Ok(tell_plan(&before, screen)?);
+    };
+    let done = cluster
+        .admin
+        .apply(&actions(&cluster.specs, &found), how)
+        .await;
+    done.map_err(refused)?;
+    let after = cluster.settled(how).await?;
+    table::applied(&before, &after, screen)?;
+    tell_applied(&after, how, screen)
+}
+
+/// A cluster, and what it ought to have.
+struct Cluster {
+    admin: Admin,
+    client: ClientOptions,
+    specs: Vec<TopicSpec>,
+    log: String,
+}
+
+impl Cluster {
+    async fn look(&self) -> Result<Found, KafkaError> {
+        let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
+        let topics = self.admin.describe(&names).await?;
+        let copies = if topics.is_empty() {
+            std::collections::BTreeMap::new()
+        } else {
+            let client = self.client.clone();
+            let asked = tokio::task::spawn_blocking(move || replication(&client, REACH)).await;
+            asked.map_err(|error| KafkaError::Thread {
+                name: "ask for the copies of topics".to_owned(),
+                source: std::io::Error::other(error),
+            })??
         };
-        writeln!(screen.out, "{line}")?;
+        Ok(Found { topics, copies })
     }
-    Ok(if apply.is_none() && open > 0 { 2 } else { 0 })
+
+    /// Looks until all that was to be done shows, or for as long as that may take.
+    async fn settled(&self, how: Apply) -> anyhow::Result<Vec<Review>> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let found = self.look().await?;
+            let reviews = review(&self.specs, &found, &self.log);
+            if !reviews.iter().any(|review| is_owed(review, how)) || Instant::now() >= deadline {
+                return Ok(reviews);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Whether an apply ought to have mended something that is still there.
+fn is_owed(review: &Review, how: Apply) -> bool {
+    match &review.state {
+        State::Ok => false,
+        State::Missing => true,
+        State::Differs(differences) => differences.iter().any(|open| match open.remedy {
+            Remedy::Alter => how.alter_configs,
+            Remedy::AddPartitions => how.add_partitions,
+            Remedy::Reassign | Remedy::Recreate => false,
+        }),
+    }
+}
+
+fn tell_plan(reviews: &[Review], screen: &mut Screen<'_>) -> std::io::Result<u8> {
+    let (missing, differ) = counts(reviews);
+    if missing + differ == 0 {
+        writeln!(screen.out, "\nnothing to do")?;
+        return Ok(0);
+    }
+    writeln!(screen.out, "\n{missing} missing, {differ} different")?;
+    if missing > 0 {
+        writeln!(
+            screen.out,
+            "`wedcache topics apply` creates the missing ones"
+        )?;
+    }
+    Ok(2)
+}
+
+fn tell_applied(after: &[Review], how: Apply, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
+    let owed = after.iter().filter(|review| is_owed(review, how)).count();
+    if owed > 0 {
+        let secs = SETTLE.as_secs();
+        anyhow::bail!(
+            "{owed} of the topics are not as they were to be after {secs} s; look again with `wedcache topics plan`"
+        );
+    }
+    let (_, differ) = counts(after);
+    let all = after.len();
+    if differ == 0 {
+        writeln!(
+            screen.out,
+            "\nall {all} topics are there, as they ought to be"
+        )?;
+        return Ok(0);
+    }
+    writeln!(
+        screen.out,
+        "\nall {all} topics are there; {differ} left different"
+    )?;
+    let unusable = after.iter().any(|review| {
+        matches!(&review.state, State::Differs(open)
+            if open.iter().any(|open| open.remedy == Remedy::Recreate))
+    });
+    Ok(u8::from(unusable))
+}
+
+/// How many topics are missing, and how many differ.
+fn counts(reviews: &[Review]) -> (usize, usize) {
+    let count = |of: fn(&State) -> bool| reviews.iter().filter(|review| of(&review.state)).count();
+    (
+        count(|state| *state == State::Missing),
+        count(|state| matches!(state, State::Differs(_))),
+    )
+}
+
+/// What to tell where the first request failed.
+pub(super) fn unreachable(topology: &Topology, error: &KafkaError) -> anyhow::Error {
+    let servers = &topology.kafka.bootstrap_servers;
+    anyhow::anyhow!(
+        "Kafka at {servers} cannot be reached: {error}\n  the address is `kafka.bootstrap_servers` \
+         of the topology; the environment variable WEDCACHE_KAFKA sets it"
+    )
+}
+
+fn refused(error: KafkaError) -> anyhow::Error {
+    let fewer = error.wants_fewer_copies();
+    let error = anyhow::Error::from(error);
+    if fewer {
+        return error.context(
+            "the cluster has fewer brokers than copies were asked for; \
+             on a single broker: --replication-factor 1",
+        );
+    }
+    error
 }

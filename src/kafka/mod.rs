@@ -21,6 +21,7 @@ pub mod producer;
 pub mod reader;
 pub mod rebalance;
 pub mod record;
+pub mod replicas;
 pub mod stats;
 #[cfg(test)]
 mod testing;
