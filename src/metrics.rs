@@ -57,7 +57,7 @@ declare! {
     SAVED = Counter "wedcache_saved_usd_total" ["cache_type"]
         "What the answers from the cache or another query's call would have cost, in USD.";
     LOOKUPS = Counter "wedcache_layer_lookups_total" ["layer", "result"]
-        "Lookups by layer: hit, miss, refused (found, but forbidden or too old), unavailable.";
+        "Lookups by layer: hit, miss, refused (found, but forbidden or too old; in memory a miss), unavailable.";
     FILLS = Counter "wedcache_layer_fills_total" ["layer", "result"]
         "Fills by layer: stored, kept_newer, unavailable, pending (not acknowledged in time).";
     FILLS_OVERTAKEN = Counter "wedcache_fills_overtaken_total" []
@@ -132,6 +132,8 @@ pub struct Metrics {
     cost: CounterVec,
     query_seconds: HistogramVec,
     types: Vec<TypeCounters>,
+    memory_hits: IntCounter,
+    memory_misses: IntCounter,
     probes: Mutex<Vec<Probe>>,
 }
 
@@ -210,6 +212,10 @@ impl Metrics {
                 name,
             })
             .collect();
+        let memory = |result| {
+            counters[LOOKUPS.name].with_label_values(&[LayerName::Memory.as_str(), result])
+        };
+        let (memory_hits, memory_misses) = (memory("hit"), memory("miss"));
         let metrics = Self {
             registry,
             gauges,
@@ -217,6 +223,8 @@ impl Metrics {
             cost,
             query_seconds,
             types,
+            memory_hits,
+            memory_misses,
             probes: Mutex::default(),
         };
         metrics.gauge(INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -276,6 +284,17 @@ impl Metrics {
         self.query_seconds
             .with_label_values(&[done.operation.as_str()])
             .observe(done.seconds);
+    }
+
+    /// A look-up in memory; what it held and may not serve counts as a miss.
+    #[inline]
+    pub fn memory_lookup(&self, hit: bool) {
+        if hit {
+            &self.memory_hits
+        } else {
+            &self.memory_misses
+        }
+        .inc();
     }
 
     pub fn lookups(&self, outcomes: &[(LayerName, LookupOutcome)]) {

@@ -53,8 +53,10 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two tries at reaching Kafka.
 const CONNECT_EVERY: Duration = Duration::from_secs(1);
 const WATCHDOG_EVERY: Duration = Duration::from_secs(1);
-/// Progress and identity are appended again so often; retention is days.
+/// The log's identity is appended again so often; retention is days.
 const REPEAT_EVERY: Duration = Duration::from_hours(1);
+/// Progress is appended again so often: a log that was made anew knows it by then.
+const REPEAT_PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
 /// A running instance.
 pub struct App {
@@ -476,7 +478,7 @@ impl Shared {
                 vendor: Arc::clone(&topics.get(Role::VendorChanges).name),
                 wedding: Arc::clone(&topics.get(Role::WeddingUpdates).name),
             },
-            repeat_progress: REPEAT_EVERY,
+            repeat_progress: REPEAT_PROGRESS_EVERY,
             held: Arc::clone(&self.held),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::codec::framing;
 use crate::codec::{
-    BasicAuth, Format, Framings, RecordKind, Registry, RegistryError, RegistryOptions, Schemas,
+    self as codec, Format, Framings, RecordKind, Registry, RegistryError, RegistryOptions, Schemas,
 };
 use crate::topology::settings::{self, RegistryAuth, Role, Topics};
 
@@ -17,14 +17,11 @@ pub fn client(
     };
     let mut options = RegistryOptions::new(settings.urls.clone());
     options.auth = settings.auth.as_ref().map(|auth| match auth {
-        RegistryAuth::Basic { user, password } => BasicAuth {
+        RegistryAuth::Basic { user, password } => codec::RegistryAuth::Basic {
             user: user.clone(),
             password: password.clone(),
         },
-        RegistryAuth::Bearer(token) => BasicAuth {
-            user: String::new(),
-            password: token.clone(),
-        },
+        RegistryAuth::Bearer(token) => codec::RegistryAuth::Bearer(token.clone()),
     });
     Registry::new(options, Arc::clone(schemas)).map(Some)
 }

@@ -26,7 +26,7 @@ const MAX_UNKNOWN_IDS: usize = 1024;
 pub struct RegistryOptions {
     /// Base addresses of one registry's servers, in the order in which they are tried.
     pub urls: Vec<String>,
-    pub auth: Option<BasicAuth>,
+    pub auth: Option<RegistryAuth>,
     pub connect_timeout: Duration,
     /// For a whole exchange with one server.
     pub request_timeout: Duration,
@@ -46,10 +46,14 @@ impl RegistryOptions {
     }
 }
 
+/// How the registry knows us.
 #[derive(Debug, Clone)]
-pub struct BasicAuth {
-    pub user: String,
-    pub password: SecretString,
+pub enum RegistryAuth {
+    Basic {
+        user: String,
+        password: SecretString,
+    },
+    Bearer(SecretString),
 }
 
 /// What the registry says of a schema id.
@@ -135,7 +139,7 @@ pub async fn framing(
 pub struct Registry {
     client: Client,
     servers: Vec<Server>,
-    auth: Option<BasicAuth>,
+    auth: Option<RegistryAuth>,
     unknown_for: Duration,
     schemas: Arc<Schemas>,
     /// Ids that the registry did not have, until when that is believed.
@@ -194,6 +198,15 @@ struct IdAnswer {
 struct ErrorAnswer {
     message: String,
 }
+
+#[derive(Deserialize)]
+struct ErrorCode {
+    error_code: u32,
+}
+
+/// "Schema not found" (Confluent Schema Registry API, errors of `GET /schemas/ids/{id}`). Any
+/// other 404 is a wrong path or a proxy's word, and says nothing about the id.
+const NO_SUCH_SCHEMA: u32 = 40_403;
 
 /// An answer that says something, be it no.
 struct Answer<'a> {
@@ -302,7 +315,7 @@ impl Registry {
         let path = format!("/schemas/ids/{id}");
         let answer = self.exchange(|url| self.client.get(url), &path).await?;
         match answer.status {
-            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::NOT_FOUND if answer.says_no_such_schema() => Ok(None),
             status if status.is_success() => answer.read().map(Some),
             _ => Err(answer.refused()),
         }
@@ -318,9 +331,13 @@ impl Registry {
         for server in &self.servers {
             let mut request = request(format!("{}{path}", server.base))
                 .header("accept", "application/vnd.schemaregistry.v1+json");
-            if let Some(auth) = &self.auth {
-                request = request.basic_auth(&auth.user, Some(auth.password.expose_secret()));
-            }
+            request = match &self.auth {
+                Some(RegistryAuth::Basic { user, password }) => {
+                    request.basic_auth(user, Some(password.expose_secret()))
+                }
+                Some(RegistryAuth::Bearer(token)) => request.bearer_auth(token.expose_secret()),
+                None => request,
+            };
             match server.send(request).await {
                 Ok(answer) if answer.status.is_server_error() => last = answer.refused(),
                 Ok(answer) => return Ok(answer),
@@ -389,6 +406,11 @@ impl Server {
 }
 
 impl Answer<'_> {
+    fn says_no_such_schema(&self) -> bool {
+        serde_json::from_slice::<ErrorCode>(&self.body)
+            .is_ok_and(|answer| answer.error_code == NO_SUCH_SCHEMA)
+    }
+
     fn read<T: DeserializeOwned>(&self) -> Result<T, RegistryError> {
         serde_json::from_slice(&self.body).map_err(|source| RegistryError::Answer {
             server: self.server.shown.clone(),

@@ -10,7 +10,7 @@ use crate::invalidation::rule::{Change, Rules, Source};
 use crate::invalidation::widen::{self, WidenLimiter};
 use crate::metrics::Metrics;
 use crate::model::invalidation::{AlertState, CacheAlert, Severity};
-use crate::model::{Catalog, Cause, TagInvalidation, Timestamp};
+use crate::model::{Catalog, Cause, Tag, TagInvalidation, Timestamp};
 
 /// Judges change events by the rules.
 pub struct ChangeJudge {
@@ -38,9 +38,9 @@ pub struct Judged {
     pub records: Vec<TagInvalidation>,
     pub alerts: Vec<CacheAlert>,
     pub fate: Fate,
-    /// Refreshes of whole types that it asked for are held back: were its offset committed now,
-    /// a crash would lose them.
-    pub owed: bool,
+    /// Refreshes of whole types that it asked for and that are held back: were its offset
+    /// committed now, a crash would lose them.
+    pub owed: Vec<Tag>,
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -188,7 +188,11 @@ impl ChangeJudge {
         judged: &mut Judged,
     ) {
         let admitted = self.limiter.admit(record.now, refresh_types.to_vec());
-        judged.owed = self.limiter.owes(refresh_types);
+        judged.owed = refresh_types
+            .iter()
+            .filter(|planned| self.limiter.owes(std::slice::from_ref(planned)))
+            .map(|planned| planned.tag.clone())
+            .collect();
         planned.extend(admitted);
         judged.records = self.records(&planned, record.cause, record.now);
     }

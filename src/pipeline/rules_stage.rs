@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,6 +66,8 @@ struct Item {
     place: Coordinates,
     trace: TraceParent,
     ticket: Ticket,
+    /// Refreshes that it owed when it was parked.
+    owed: Vec<Tag>,
 }
 
 enum Message {
@@ -100,6 +102,7 @@ impl Handler for RulesIntake {
                 .trace_parent()
                 .map_or_else(TraceParent::fresh, TraceParent::child),
             ticket,
+            owed: Vec::new(),
         };
         self.hand_over(Message::Change(Box::new(item)));
     }
@@ -124,9 +127,13 @@ pub struct RulesTask {
     parts: RulesParts,
     messages: mpsc::Receiver<Message>,
     parking: Parking,
-    /// A change whose refreshes are held back: were its offset committed, a crash would lose
-    /// them. One stands for all, since the refresh that is due covers every earlier one.
-    owing: Option<Ticket>,
+    /// Changes whose refreshes are held back: were their offsets committed, a crash would lose
+    /// them. One change stands for each refresh, since the one that is due covers every earlier
+    /// one; so there are no more of them than cache types.
+    owing: Vec<(Ticket, Vec<Tag>)>,
+    /// Tickets of changes that are dead-lettered by now and owe a refresh.
+    buried: mpsc::Receiver<(Ticket, Vec<Tag>)>,
+    graves: mpsc::Sender<(Ticket, Vec<Tag>)>,
     /// The next offset to be judged of each partition that was ever assigned here.
     next: HashMap<(Arc<str>, i32), i64>,
     assigned: Vec<(Arc<str>, i32)>,
@@ -136,6 +143,7 @@ pub struct RulesTask {
 pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
     // Besides the changes, a few assignments.
     let (sender, messages) = mpsc::channel(room + 64);
+    let (graves, buried) = mpsc::channel(room.max(1));
     let intake = RulesIntake {
         topics: parts.topics.clone(),
         sender,
@@ -144,7 +152,9 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
         parking: Parking::new(parts.registry.clone(), room),
         parts,
         messages,
-        owing: None,
+        owing: Vec::new(),
+        buried,
+        graves,
         next: HashMap::new(),
         assigned: Vec::new(),
     };
@@ -170,6 +180,7 @@ impl RulesTask {
                 Some((item, reject)) = self.parking.next() => {
                     self.unpark(item, reject, &tasks).await;
                 }
+                Some((ticket, owed)) = self.buried.recv() => self.hold(ticket, owed),
                 () = tokio::time::sleep(due) => self.append_due().await,
                 _ = repeat.tick() => self.repeat_progress().await,
                 () = stop.cancelled() => break,
@@ -244,40 +255,60 @@ impl RulesTask {
     /// Its records are in the log: what is left to do for a change.
     fn settle(&mut self, item: Item, judged: Judged, tasks: &TaskTracker) {
         match judged.fate {
-            Fate::Done if judged.owed => self.hold(item.ticket),
-            Fate::Done => item.ticket.finish(),
-            Fate::Dead(reject) => {
-                // The letter finishes the ticket; a refresh that is held back then rests on an
-                // earlier or later change of the same kind, or on this one if it is the first.
+            Fate::Done => self.hold(item.ticket, judged.owed),
+            Fate::Dead(reject) if judged.owed.is_empty() => {
                 let outputs = self.parts.outputs.clone();
                 tasks.spawn(async move { bury(&outputs, item, &reject).await });
             }
+            Fate::Dead(reject) => {
+                let (outputs, graves) = (self.parts.outputs.clone(), self.graves.clone());
+                let owed = judged.owed;
+                tasks.spawn(async move {
+                    if let Some(ticket) = bury_and_keep(&outputs, item, &reject).await
+                        && graves.send((ticket, owed)).await.is_err()
+                    {
+                        tracing::debug!("the rules task ended; the change comes again");
+                    }
+                });
+            }
             Fate::Parked { schema_id } => {
                 self.parts.held.hold();
-                self.parking.park(schema_id, item);
+                let owed = judged.owed;
+                self.parking.park(schema_id, Item { owed, ..item });
             }
         }
     }
 
-    fn hold(&mut self, ticket: Ticket) {
-        match &self.owing {
-            Some(owing) if !owing.is_fenced() => ticket.finish(),
-            Some(_) => self.owing = Some(ticket),
-            None => {
-                self.parts.held.hold();
-                self.owing = Some(ticket);
+    /// Finishes a change, unless a refresh that it owes rests on no other change yet.
+    fn hold(&mut self, ticket: Ticket, owed: Vec<Tag>) {
+        self.owing.retain(|(held, _)| {
+            let keep = !held.is_fenced();
+            if !keep {
+                self.parts.held.release();
             }
+            keep
+        });
+        let still_owed = self.parts.judge.next_due().is_some();
+        let rests_on_another =
+            |tag: &Tag| self.owing.iter().any(|(_, covered)| covered.contains(tag));
+        if !still_owed || owed.iter().all(rests_on_another) {
+            return ticket.finish();
         }
+        self.parts.held.hold();
+        self.owing.push((ticket, owed));
     }
 
     /// A parked change's schema has come, or will never: judge it again.
     async fn unpark(&mut self, item: Item, reject: Option<Reject>, tasks: &TaskTracker) {
         self.parts.held.release();
-        let outputs = self.parts.outputs.clone();
         if let Some(reject) = reject {
-            // Its widening stands in the log already.
-            tasks.spawn(async move { bury(&outputs, item, &reject).await });
-            return;
+            // Its widening stands in the log already, but for what it owes.
+            let judged = Judged {
+                fate: Fate::Dead(reject),
+                owed: item.owed.clone(),
+                ..Judged::default()
+            };
+            return self.settle(item, judged, tasks);
         }
         let judged = self.judge(&item, true);
         let records: Vec<_> = judged
@@ -306,11 +337,11 @@ impl RulesTask {
             .map(|record| (record, trace))
             .collect();
         self.append(&due).await;
-        if self.parts.judge.next_due().is_none()
-            && let Some(ticket) = self.owing.take()
-        {
-            self.parts.held.release();
-            ticket.finish();
+        if self.parts.judge.next_due().is_none() {
+            for (ticket, _) in self.owing.drain(..) {
+                self.parts.held.release();
+                ticket.finish();
+            }
         }
     }
 
@@ -438,7 +469,22 @@ impl RulesTask {
     }
 }
 
+/// Sends the letter and gives the ticket back once it has arrived; none where it cannot be sent.
+async fn bury_and_keep(outputs: &Outputs, item: Item, reject: &Reject) -> Option<Ticket> {
+    let (sender, arrived) = oneshot::channel();
+    let letter = letter(&item, reject);
+    outputs.dead_letter(&letter, Delivery::Report(sender)).await;
+    matches!(arrived.await, Ok(Ok(_))).then_some(item.ticket)
+}
+
 async fn bury(outputs: &Outputs, item: Item, reject: &Reject) {
+    let letter = letter(&item, reject);
+    outputs
+        .dead_letter(&letter, Delivery::Finish(item.ticket))
+        .await;
+}
+
+fn letter(item: &Item, reject: &Reject) -> Letter {
     let headers = item
         .headers
         .iter()
@@ -448,10 +494,7 @@ async fn bury(outputs: &Outputs, item: Item, reject: &Reject) {
         value: item.value.as_deref(),
         place: &item.place,
     };
-    let letter = Letter::of(original, headers, reject);
-    outputs
-        .dead_letter(&letter, Delivery::Finish(item.ticket))
-        .await;
+    Letter::of(original, headers, reject)
 }
 
 fn cause(place: &Coordinates) -> Cause {

@@ -141,6 +141,14 @@ impl Resolver {
         if !ask.reads() || ask.came_late() {
             return None;
         }
+        let hit = self.from_memory(ask);
+        if self.parts.layers.memory().is_some() {
+            self.parts.metrics.memory_lookup(hit.is_some());
+        }
+        hit
+    }
+
+    fn from_memory(self: &Arc<Self>, ask: &Ask) -> Option<Hit> {
         let Parts {
             layers,
             table,
@@ -217,9 +225,9 @@ impl Resolver {
                     });
                 }
                 Some(Err(failure)) => return self.without_answer(ask, &failure, last_resort),
-                // Its task was ended, as at shutdown: nobody answers this query here any more.
-                None if self.flying.is_closed() => std::future::pending().await,
-                None => {}
+                // Its leader found that it was not needed, or its task was ended with the
+                // runtime, which then ends this one too.
+                None => tokio::task::yield_now().await,
             }
         }
         unreachable!("the loop ends by returning")

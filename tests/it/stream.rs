@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wedcache::topology::settings::Role;
 
-use super::support::Place;
+use super::support::{Output, Place};
 
 fn query(id: &str, content: &str, wedding: &str) -> Value {
     json!({
@@ -204,4 +204,52 @@ async fn identical_misses_at_once_make_one_call() {
     );
     instance.stop().await;
     place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_is_held_back_survives_a_restart() {
+    let refreshes = |found: &[Output]| {
+        found
+            .iter()
+            .filter(|record| {
+                record
+                    .key
+                    .as_deref()
+                    .is_some_and(|key| key.starts_with(b"refresh:"))
+            })
+            .count()
+    };
+    let place = Place::embedded().await;
+    let instance = place.start_with(|text| hourly(&text)).await;
+    // Without a key only whole types can be refreshed: the first does, the second owes it.
+    place.produce(Role::VendorChanges, &[(None, Some(b"{broken"))]);
+    place
+        .read_until(Role::DeadLetters, |found| !found.is_empty())
+        .await;
+    let once = refreshes(
+        &place
+            .read_until(Role::Invalidations, move |f| refreshes(f) > 0)
+            .await,
+    );
+    place.produce(Role::VendorChanges, &[(None, Some(b"{broken, too"))]);
+    place
+        .read_until(Role::DeadLetters, |found| found.len() >= 2)
+        .await;
+    instance.stop().await;
+    let instance = place.start_with(|text| hourly(&text)).await;
+    place
+        .read_until(Role::Invalidations, move |found| {
+            refreshes(found) >= 2 * once
+        })
+        .await;
+    instance.stop().await;
+    place.end().await;
+}
+
+fn hourly(topology: &str) -> String {
+    let line = topology
+        .lines()
+        .find(|line| line.contains("widen_refresh_interval"))
+        .unwrap();
+    topology.replace(line, "  widen_refresh_interval: 1h")
 }

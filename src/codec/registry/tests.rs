@@ -230,7 +230,7 @@ async fn ids_for_output_are_looked_up_and_else_registered() {
         .mount(&server)
         .await;
     let options = RegistryOptions {
-        auth: Some(BasicAuth {
+        auth: Some(RegistryAuth::Basic {
             user: "u".into(),
             password: "p".into(),
         }),
@@ -292,4 +292,34 @@ fn an_address_that_is_none_is_named_and_secrets_are_not_shown() {
     }
     let server = Server::parse("http://u:secret@127.0.0.1:1/base/").unwrap();
     assert_eq!(server.shown, "http://127.0.0.1:1/base");
+}
+
+#[tokio::test]
+async fn a_404_that_does_not_name_the_schema_says_nothing_about_it() {
+    let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .respond_with(ResponseTemplate::new(404).set_body_string("no such page"))
+        .mount(&server)
+        .await;
+    let options = RegistryOptions::new(vec![server.uri()]);
+    let registry = Registry::new(options, Arc::new(Schemas::embedded())).unwrap();
+    assert!(matches!(registry.resolve(9).await, Resolved::Away(_)));
+}
+
+#[tokio::test]
+async fn a_token_goes_as_a_bearer() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(wiremock::matchers::header("authorization", "Bearer t-1"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"id": 3})))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let options = RegistryOptions {
+        auth: Some(RegistryAuth::Bearer("t-1".into())),
+        ..RegistryOptions::new(vec![server.uri()])
+    };
+    let registry = Registry::new(options, Arc::new(Schemas::embedded())).unwrap();
+    let kind = crate::codec::RecordKind::AiAnswer;
+    assert_eq!(registry.register("known-value", kind).await.unwrap(), 3);
 }
