@@ -1,5 +1,6 @@
 //! The command line: one file a command, each a function from its arguments to an exit code.
 
+pub mod bench;
 pub mod graph;
 pub mod run;
 pub mod schema;
@@ -51,6 +52,7 @@ enum Command {
     Validate(validate::Args),
     Graph(graph::Args),
     Schema(schema::Args),
+    Bench(bench::Args),
 }
 
 /// Where a command takes its topology from.
@@ -91,6 +93,10 @@ impl Cli {
             Command::Validate(args) => Ok(validate::run(args, &environment, &mut screen)?),
             Command::Graph(args) => Ok(graph::run(args, &mut screen)?),
             Command::Schema(args) => Ok(schema::run(args, &mut screen)?),
+            Command::Bench(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                bench::run(args, &mut screen)
+            }
         }
     }
 }
