@@ -100,7 +100,10 @@ impl Bench {
 
     fn take(&self, number: usize) -> Box<Ask> {
         let value = &self.values[number % KEYS];
-        match self.reader.take(Some(value), || self.place.answer_id(), None) {
+        match self
+            .reader
+            .take(Some(value), || self.place.answer_id(), None)
+        {
             Taken::Ask(ask) => ask,
             other => panic!("not a query: {other:?}"),
         }
@@ -181,7 +184,9 @@ fn hits(criterion: &mut Criterion) {
         group.bench_function("key", |b| {
             b.iter(|| black_box(Prepared::of(&bench.reader.catalog, black_box(&ask.query))));
         });
-        group.bench_function("judge", |b| b.iter(|| black_box(bench.hit(black_box(&ask)))));
+        group.bench_function("judge", |b| {
+            b.iter(|| black_box(bench.hit(black_box(&ask))))
+        });
         group.bench_function("encode", |b| {
             b.iter(|| {
                 bench.writer.write(&ask, &outcome, &mut answer, &mut metric);

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::codec::RecordKind;
-use crate::model::event::{BudgetRange, Location, Question, QueryOptions, WeddingContext};
+use crate::model::event::{BudgetRange, Location, QueryOptions, Question, WeddingContext};
 use crate::model::{AiQuery, Date};
 use crate::topology::settings::Format;
 
@@ -83,12 +83,24 @@ fn avro(query: &AiQuery) -> Vec<u8> {
     texts(&mut out, &question.vendor_ids);
     optional(&mut out, question.user_id.as_deref(), text);
     optional(&mut out, wedding.wedding_id.as_deref(), text);
-    for part in [&wedding.location.city, &wedding.location.state, &wedding.location.country] {
+    for part in [
+        &wedding.location.city,
+        &wedding.location.state,
+        &wedding.location.country,
+    ] {
         text(&mut out, part);
     }
     let number = |out: &mut Vec<u8>, value: i64| long(out, value);
-    optional(&mut out, wedding.wedding_date.map(|date| date.epoch_days().into()), number);
-    optional(&mut out, wedding.budget_range.map(BudgetRange::as_str), text);
+    optional(
+        &mut out,
+        wedding.wedding_date.map(|date| date.epoch_days().into()),
+        number,
+    );
+    optional(
+        &mut out,
+        wedding.budget_range.map(BudgetRange::as_str),
+        text,
+    );
     optional(&mut out, wedding.wedding_style.as_deref(), text);
     optional(&mut out, wedding.guest_count.map(i64::from), number);
     texts(&mut out, &wedding.vendor_preferences);

@@ -144,10 +144,13 @@ impl Bench<'_> {
 
         let mut watch = Watch::new("wedcache", &self.stage, &answers, base);
         let opened = watch.until(opens_at(self.options) as u64).await?;
-        let not_hits = not_hits(&counted);
-        let from = [self.stage.ends(&answers).await?, self.stage.ends(&metrics).await?];
+        let before = Tally::of(&counted);
+        let from = [
+            self.stage.ends(&answers).await?,
+            self.stage.ends(&metrics).await?,
+        ];
         let closed = watch.until(self.options.records as u64).await?;
-        let missed = not_hits_since(&counted, not_hits);
+        let after = Tally::of(&counted);
         stop.cancel();
         if let Ok(Err(error)) = running.await {
             return Err(error.into());
@@ -156,7 +159,8 @@ impl Bench<'_> {
         let window = Window::between(&opened, &closed);
         Ok((
             Window {
-                not_hits: missed,
+                stale_hits: since(after.stale_hits, before.stale_hits),
+                not_hits: since(after.not_hits, before.not_hits),
                 metrics_lost: (self.options.records as u64).saturating_sub(metric_records),
                 ..window
             },
@@ -224,14 +228,28 @@ trait MapTopics {
 
 impl MapTopics for (Role, Role) {
     fn map_topics(self, stage: &Stage) -> (Arc<str>, Arc<str>) {
-        (Arc::clone(stage.topic(self.0)), Arc::clone(stage.topic(self.1)))
+        (
+            Arc::clone(stage.topic(self.0)),
+            Arc::clone(stage.topic(self.1)),
+        )
     }
 }
 
-/// Queries that were answered otherwise than by a fresh hit.
-fn not_hits(metrics: &Metrics) -> f64 {
-    let hits = metrics.total(QUERIES_TOTAL, Some(("outcome", "hit")));
-    metrics.total(QUERIES_TOTAL, None) - hits
+/// What became of the queries, counted when they were answered.
+struct Tally {
+    stale_hits: f64,
+    not_hits: f64,
+}
+
+impl Tally {
+    fn of(metrics: &Metrics) -> Self {
+        let outcome = |name| metrics.total(QUERIES_TOTAL, Some(("outcome", name)));
+        let stale_hits = outcome("stale_hit");
+        Self {
+            stale_hits,
+            not_hits: metrics.total(QUERIES_TOTAL, None) - outcome("hit") - stale_hits,
+        }
+    }
 }
 
 #[expect(
@@ -239,8 +257,8 @@ fn not_hits(metrics: &Metrics) -> f64 {
     clippy::cast_sign_loss,
     reason = "a count of records that was a double"
 )]
-fn not_hits_since(metrics: &Metrics, before: f64) -> u64 {
-    (not_hits(metrics) - before).max(0.0).round() as u64
+fn since(after: f64, before: f64) -> u64 {
+    (after - before).max(0.0).round() as u64
 }
 
 async fn blocking<T: Send + 'static>(
@@ -278,7 +296,11 @@ impl<'a> Watch<'a> {
     async fn until(&mut self, wanted: u64) -> Result<Mark, BenchError> {
         let (mut last, mut moved_at) = (0, Instant::now());
         loop {
-            let delivered = self.stage.count(self.topic).await?.saturating_sub(self.base);
+            let delivered = self
+                .stage
+                .count(self.topic)
+                .await?
+                .saturating_sub(self.base);
             let at = Instant::now();
             if delivered >= wanted {
                 return Ok(Mark {
