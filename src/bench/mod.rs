@@ -29,6 +29,8 @@ pub struct Options {
     pub keys: usize,
     /// Of wedcache; the bare loop has one.
     pub poll_threads: usize,
+    /// Unfinished queries at which wedcache pauses its intake.
+    pub in_flight: usize,
     /// Of queries, answers and metrics.
     pub format: Format,
     /// `None`: the embedded broker, in this process.

@@ -244,10 +244,11 @@ struct Tally {
 impl Tally {
     fn of(metrics: &Metrics) -> Self {
         let outcome = |name| metrics.total(QUERIES_TOTAL, Some(("outcome", name)));
-        let stale_hits = outcome("stale_hit");
+        // Not all but the hits: these go on being counted while one looks.
+        let others = ["miss", "bypass", "expired", "failure"];
         Self {
-            stale_hits,
-            not_hits: metrics.total(QUERIES_TOTAL, None) - outcome("hit") - stale_hits,
+            stale_hits: outcome("stale_hit"),
+            not_hits: others.into_iter().map(outcome).sum(),
         }
     }
 }

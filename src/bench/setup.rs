@@ -13,8 +13,6 @@ use crate::topology::settings::{Provider, Role, Topic};
 use crate::topology::{self, ByteSize, Topology, Variables};
 
 const DEMO: &str = include_str!("../../topologies/demo.yaml");
-/// What production's topology allows in flight.
-const IN_FLIGHT_RECORDS: usize = 4096;
 const IN_FLIGHT_BYTES: ByteSize = ByteSize(64 << 20);
 const MEMORY: ByteSize = ByteSize(256 << 20);
 /// The topics of a run stay in a cluster that is not ours; their records for an hour.
@@ -56,7 +54,7 @@ pub(super) fn topology(
         topic.format = topic.format.map(|_| options.format);
     }
     topology.kafka.poll_threads = options.poll_threads;
-    topology.kafka.max_in_flight_records = IN_FLIGHT_RECORDS;
+    topology.kafka.max_in_flight_records = options.in_flight;
     topology.kafka.max_in_flight_bytes = IN_FLIGHT_BYTES;
     topology.layers.disk = None;
     topology.layers.redis = None;
@@ -166,6 +164,7 @@ mod tests {
             records: 1,
             keys: 1,
             poll_threads: 2,
+            in_flight: 4096,
             format: Format::Avro,
             kafka: None,
             rounds: 1,

@@ -24,6 +24,9 @@ pub struct Args {
     /// Poll threads of wedcache; the bare loop has one.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     poll_threads: usize,
+    /// Unfinished queries at which wedcache pauses its intake; by default as production does.
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
+    in_flight: usize,
     /// Of queries, answers and metrics.
     #[arg(long, default_value = "json", value_enum)]
     format: Wire,
@@ -50,6 +53,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
         records: args.records,
         keys: args.keys,
         poll_threads: args.poll_threads,
+        in_flight: args.in_flight,
         format: match args.format {
             Wire::Json => Format::Json,
             Wire::Avro => Format::Avro,
