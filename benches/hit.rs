@@ -185,7 +185,7 @@ fn hits(criterion: &mut Criterion) {
             b.iter(|| black_box(Prepared::of(&bench.reader.catalog, black_box(&ask.query))));
         });
         group.bench_function("judge", |b| {
-            b.iter(|| black_box(bench.hit(black_box(&ask))))
+            b.iter(|| black_box(bench.hit(black_box(&ask))));
         });
         group.bench_function("encode", |b| {
             b.iter(|| {

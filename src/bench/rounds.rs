@@ -130,7 +130,7 @@ impl Bench<'_> {
 
     /// One round of wedcache, and where its outputs stood when the window opened.
     async fn wedcache(&self, round: usize) -> Result<(Window, [Vec<i64>; 2]), BenchError> {
-        let (answers, metrics) = (Role::Answers, Role::Metrics).map_topics(&self.stage);
+        let (answers, metrics) = self.outputs();
         let metric_base = self.stage.count(&metrics).await?;
         let mut topology = self.stage.topology.clone();
         topology.kafka.queries_group = format!("{}.{round}", self.stage.topic(Role::Queries));
@@ -201,7 +201,7 @@ impl Bench<'_> {
 
     async fn sample(&self, from: [Vec<i64>; 2]) -> Result<Samples, BenchError> {
         let [answers_from, metrics_from] = from;
-        let (answers, metrics) = (Role::Answers, Role::Metrics).map_topics(&self.stage);
+        let (answers, metrics) = self.outputs();
         let inputs = [self.input(&answers), self.input(&metrics)];
         let samples = blocking(move || {
             Ok::<_, BenchError>(Samples {
@@ -216,22 +216,15 @@ impl Bench<'_> {
         Ok(samples)
     }
 
+    /// The topics of answers and metrics.
+    fn outputs(&self) -> (Arc<str>, Arc<str>) {
+        let topic = |role| Arc::clone(self.stage.topic(role));
+        (topic(Role::Answers), topic(Role::Metrics))
+    }
+
     fn input(&self, topic: &str) -> IntakeOptions {
         let client = self.stage.client.named("bare");
         IntakeOptions::new(client, format!("{topic}.bare"), vec![topic.to_owned()])
-    }
-}
-
-trait MapTopics {
-    fn map_topics(self, stage: &Stage) -> (Arc<str>, Arc<str>);
-}
-
-impl MapTopics for (Role, Role) {
-    fn map_topics(self, stage: &Stage) -> (Arc<str>, Arc<str>) {
-        (
-            Arc::clone(stage.topic(self.0)),
-            Arc::clone(stage.topic(self.1)),
-        )
     }
 }
 
