@@ -1,150 +1,201 @@
-//! The hit path in process: a query record's bytes in, the bytes of answer and metric out.
+//! A hit in the memory layer without Kafka: what a poll thread does between taking a record and
+//! handing two to the producers, as a whole and part by part.
 
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use wedcache::bench::queries::Queries;
 use wedcache::cache::{LayeredOptions, Layers, Memory, MemoryOptions};
 use wedcache::clock::Clock;
-use wedcache::codec::{Decoder, Encoder, Framings, Schemas};
+use wedcache::codec::{Decoder, Encoder, Framing, Framings, Schemas};
 use wedcache::invalidation::{TagTable, TagTableOptions};
 use wedcache::metrics::Metrics;
 use wedcache::model::entry::Header;
-use wedcache::model::record::RecordId;
-use wedcache::model::{CacheMetric, Entry, LogId, Position, Tag, TraceParent};
+use wedcache::model::{
+    CacheMetric, Coordinates, Entry, LogId, Position, Prepared, Tag, Timestamp, TraceParent,
+};
 use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::resolver::{Ask, Lag, MetricSink, Outcome, Parts, Resolver};
-use wedcache::topology::{self, Variables};
+use wedcache::topology::settings::Format;
+use wedcache::topology::{self, Topology, Variables};
 
-const QUERY: &str = r#"{"queryId":"q-81","query":{"type":"vendor_matching","content":"Which florist fits a barn wedding for a hundred guests in early summer? Is v-17 free then, and who else would suit our style and budget?","vendorTypes":["florist"],"vendorIds":["v-17"],"userId":"u-5"},"weddingContext":{"weddingId":"w-9","location":{"city":"Austin","state":"TX","country":"US"},"weddingDate":"2027-06-12","budgetRange":"moderate","weddingStyle":"rustic","guestCount":120,"vendorPreferences":["photographer"]},"options":{"bypassCache":false},"askedAt":"2026-11-22T10:00:00Z"}"#;
+const KEYS: usize = 1000;
+const ANSWER_BYTES: usize = 1500;
+const POSITION: Position = Position(1000);
 
-struct Nowhere;
+/// Hits make no records of calls and fills.
+struct NoSink;
 
-impl MetricSink for Nowhere {
-    fn emit(&self, metric: &CacheMetric<'_>, _: TraceParent) {
-        black_box(metric);
-    }
+impl MetricSink for NoSink {
+    fn emit(&self, _: &CacheMetric<'_>, _: TraceParent) {}
 }
 
-struct Rig {
+struct Bench {
+    values: Vec<Vec<u8>>,
     reader: QueryReader,
     writer: AnswerWriter,
     resolver: Arc<Resolver>,
+    place: Coordinates,
 }
 
-fn rig(runtime: &tokio::runtime::Runtime) -> Rig {
+impl Bench {
+    fn new(format: Format, runtime: &tokio::runtime::Runtime) -> Self {
+        let (topology, clock) = (demo(), Clock::System);
+        let types = topology.catalog.types().iter();
+        let metrics = Arc::new(Metrics::new(types.map(|of| Arc::clone(&of.name))));
+        let table = Arc::new(TagTable::new(TagTableOptions::default()));
+        table.set_log_id(LogId([7; 16]));
+        table.apply(&[], POSITION);
+        let queries = Queries::new(KEYS, format, &clock);
+        let memory = Memory::new(&MemoryOptions::default());
+        for number in 0..KEYS {
+            memory.put(&Arc::new(entry(&topology, &queries, number, clock.now())));
+        }
+        let framing = match format {
+            Format::Json => Framing::Json,
+            Format::Avro | Format::Confluent => Framing::SingleObject,
+        };
+        let encoder = Arc::new(Encoder::new(Framings {
+            answers: framing,
+            metrics: framing,
+            ..Framings::default()
+        }));
+        let decoder = Arc::new(Decoder::new(Arc::new(Schemas::embedded()), usize::MAX));
+        let catalog = &topology.catalog;
+        Self {
+            values: (0..KEYS).map(|number| queries.record(number).1).collect(),
+            reader: QueryReader {
+                decoder,
+                catalog: Arc::clone(catalog),
+                table: Arc::clone(&table),
+                clock: clock.clone(),
+            },
+            writer: AnswerWriter {
+                encoder,
+                catalog: Arc::clone(catalog),
+                metrics: Arc::clone(&metrics),
+                clock: clock.clone(),
+            },
+            resolver: Arc::new(Resolver::new(Parts {
+                catalog: Arc::clone(catalog),
+                layers: Layers::new(Some(memory), None, None, LayeredOptions::default()),
+                table,
+                lag: Arc::new(Lag::default()),
+                models: std::collections::HashMap::new(),
+                clock,
+                sink: Arc::new(NoSink),
+                metrics,
+                runtime: runtime.handle().clone(),
+            })),
+            place: Coordinates {
+                topic: "wedsync.ai.queries".into(),
+                partition: 3,
+                offset: 4711,
+                timestamp: Timestamp(1_795_341_600_000),
+            },
+        }
+    }
+
+    fn take(&self, number: usize) -> Box<Ask> {
+        let value = &self.values[number % KEYS];
+        match self
+            .reader
+            .take(Some(value), || self.place.answer_id(), None)
+        {
+            Taken::Ask(ask) => ask,
+            other => panic!("not a query: {other:?}"),
+        }
+    }
+
+    fn hit(&self, ask: &Ask) -> Outcome {
+        let hit = self.resolver.hit(ask).expect("every key is in memory");
+        assert!(hit.stale.is_none(), "it is fresh");
+        Outcome::Hit(hit)
+    }
+}
+
+fn demo() -> Topology {
     let text = include_str!("../topologies/demo.yaml");
-    let topology = topology::read("demo.yaml", text, Variables::From(&|_| None))
-        .map_err(|problems| problems.to_string())
-        .expect("the shipped topology is valid")
-        .topology;
-    let catalog = Arc::clone(&topology.catalog);
-    let table = Arc::new(TagTable::new(TagTableOptions::default()));
-    table.set_log_id(LogId([7; 16]));
-    let metrics = Arc::new(Metrics::new(
-        catalog.types().iter().map(|of| Arc::clone(&of.name)),
-    ));
-    let memory = Memory::new(&MemoryOptions::default());
-    let reader = QueryReader {
-        decoder: Arc::new(Decoder::new(Arc::new(Schemas::embedded()), 1 << 20)),
-        catalog: Arc::clone(&catalog),
-        table: Arc::clone(&table),
-        clock: Clock::System,
-    };
-    memory.put(&Arc::new(entry(&reader, &ask(&reader))));
-    let writer = AnswerWriter {
-        encoder: Arc::new(Encoder::new(Framings::default())),
-        catalog: Arc::clone(&catalog),
-        metrics: Arc::clone(&metrics),
-        clock: Clock::System,
-    };
-    let resolver = Arc::new(Resolver::new(Parts {
-        catalog,
-        layers: Layers::new(Some(memory), None, None, LayeredOptions::default()),
-        table,
-        lag: Arc::new(Lag::default()),
-        models: HashMap::new(),
-        clock: Clock::System,
-        sink: Arc::new(Nowhere),
-        metrics,
-        runtime: runtime.handle().clone(),
-    }));
-    Rig {
-        reader,
-        writer,
-        resolver,
+    match topology::read("demo.yaml", text, Variables::From(&|_| None)) {
+        Ok(loaded) => loaded.topology,
+        Err(problems) => panic!("{problems}"),
     }
 }
 
-fn ask(reader: &QueryReader) -> Ask {
-    let id = || RecordId::derive("bench", "query");
-    match reader.take(Some(QUERY.as_bytes()), id, None) {
-        Taken::Ask(ask) => *ask,
-        other => panic!("the query is good: {other:?}"),
-    }
-}
-
-/// An answer of 1.5 KB, fresh for a day.
-fn entry(reader: &QueryReader, ask: &Ask) -> Entry {
-    let data = "Peonies and garden roses suit a barn in June. ".repeat(33);
-    let tags = ask
-        .prepared
-        .entry_tags(&reader.catalog, &ask.query, &data)
-        .tags;
-    let now = Clock::System.now();
-    let day = std::time::Duration::from_hours(24);
+/// The entry that answers query `number`.
+fn entry(topology: &Topology, queries: &Queries, number: usize, now: Timestamp) -> Entry {
+    let query = queries.query(number);
+    let prepared = Prepared::of(&topology.catalog, &query).expect("a type of the topology");
+    let mut data = "Ask v-bloom and v-twig: both know barns. ".repeat(40);
+    data.truncate(ANSWER_BYTES);
+    let tags = prepared.entry_tags(&topology.catalog, &query, &data).tags;
     Entry {
-        key: ask.prepared.key.clone(),
+        key: prepared.key,
         header: Header {
             log_id: LogId([7; 16]),
-            stamp: Position(1),
+            stamp: POSITION,
             called_at: now,
             cached_at: now,
-            expires_at: now.plus(day),
-            keep_until: now.plus(day),
-            prompt_tokens: 300,
-            completion_tokens: 400,
-            cost_usd: Some(0.002),
-            simulated: false,
+            expires_at: now.plus(Duration::from_hours(24)),
+            keep_until: now.plus(Duration::from_hours(48)),
+            prompt_tokens: 321,
+            completion_tokens: 380,
+            cost_usd: Some(0.0021),
+            simulated: true,
             tag_hashes: tags.iter().map(Tag::hash).collect(),
         },
         tags: tags.into(),
-        model: "gpt-4o-mini".into(),
+        model: "simulated-planner".into(),
         data: data.into(),
     }
 }
 
-fn hit(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let rig = rig(&runtime);
-    let (mut answer, mut metric) = (Vec::with_capacity(8192), Vec::with_capacity(1024));
-    let taken = ask(&rig.reader);
-    let outcome = Outcome::Hit(rig.resolver.hit(&taken).expect("the entry is there"));
-
-    let mut group = criterion.benchmark_group("hit");
-    group.bench_function("whole: decode, key, look up, judge, encode both", |bench| {
-        bench.iter(|| {
-            let ask = ask(&rig.reader);
-            let outcome = Outcome::Hit(rig.resolver.hit(&ask).expect("a hit"));
-            rig.writer.write(&ask, &outcome, &mut answer, &mut metric);
-            black_box((&answer, &metric));
+fn hits(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime without drivers");
+    for format in [Format::Json, Format::Avro] {
+        let bench = Bench::new(format, &runtime);
+        let mut group = criterion.benchmark_group(format!("hit/{}", format.as_str()));
+        let mut number = 0;
+        let mut next = move || {
+            number += 1;
+            number
+        };
+        let (mut answer, mut metric) = (Vec::with_capacity(4096), Vec::with_capacity(1024));
+        group.bench_function("whole", |b| {
+            b.iter(|| {
+                let ask = bench.take(next());
+                let outcome = bench.hit(&ask);
+                bench.writer.write(&ask, &outcome, &mut answer, &mut metric);
+                black_box((&answer, &metric));
+            });
         });
-    });
-    group.bench_function("decode", |bench| {
-        bench.iter(|| black_box(rig.reader.decoder.decode_query(Some(QUERY.as_bytes()))));
-    });
-    group.bench_function("decode and key", |bench| {
-        bench.iter(|| black_box(ask(&rig.reader)));
-    });
-    group.bench_function("look up and judge", |bench| {
-        bench.iter(|| black_box(rig.resolver.hit(&taken)));
-    });
-    group.bench_function("encode answer and metric", |bench| {
-        bench.iter(|| rig.writer.write(&taken, &outcome, &mut answer, &mut metric));
-    });
-    group.finish();
+        group.bench_function("decode", |b| {
+            b.iter(|| {
+                let value = &bench.values[next() % KEYS];
+                black_box(bench.reader.decoder.decode_query(Some(value)))
+            });
+        });
+        let ask = bench.take(0);
+        let outcome = bench.hit(&ask);
+        group.bench_function("key", |b| {
+            b.iter(|| black_box(Prepared::of(&bench.reader.catalog, black_box(&ask.query))));
+        });
+        group.bench_function("judge", |b| {
+            b.iter(|| black_box(bench.hit(black_box(&ask))));
+        });
+        group.bench_function("encode", |b| {
+            b.iter(|| {
+                bench.writer.write(&ask, &outcome, &mut answer, &mut metric);
+                black_box((&answer, &metric));
+            });
+        });
+        group.finish();
+    }
 }
 
-criterion_group!(benches, hit);
+criterion_group!(benches, hits);
 criterion_main!(benches);

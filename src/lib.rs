@@ -42,6 +42,7 @@ pub mod ai;
 pub mod api;
 pub mod app;
 pub mod backoff;
+pub mod bench;
 pub mod broker;
 pub mod cache;
 pub mod checker;

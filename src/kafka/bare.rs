@@ -1,121 +1,202 @@
-//! A bare librdkafka loop: consumes, and produces two records of given bytes for each. What
-//! `wedcache bench` is held against.
+//! What the benchmark compares with: a loop that does nothing but consume and produce.
+//!
+//! It uses librdkafka by the same settings as the stages do, reads every query and produces two
+//! records for it whose values it was given. It decodes, judges, tracks and commits nothing, so
+//! its speed is the most that any program of this shape could reach.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::KafkaError;
-use super::client::ClientOptions;
+use super::intake::IntakeOptions;
+use super::producer::{OutRecord, OutputOptions};
+use crate::model::TraceParent;
 
-/// What the loop reads and writes.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+/// How long a full queue is polled before it is tried again.
+const ROOM_WAIT: Duration = Duration::from_millis(5);
+const FLUSH_WAIT: Duration = Duration::from_secs(30);
+
+/// One of the two outputs.
+#[derive(Debug, Clone)]
+pub struct BareOutput {
+    pub options: OutputOptions,
+    pub topic: String,
+    /// Sent one after another, over and over; at least one.
+    pub values: Vec<Vec<u8>>,
+    /// `None`: the query record's key.
+    pub key: Option<Vec<u8>>,
+}
+
+/// What the loop does.
 #[derive(Debug, Clone)]
 pub struct BareOptions {
-    pub client: ClientOptions,
-    pub group: String,
-    pub input: String,
-    /// For each record passed, one of these values to each of these topics.
-    pub outputs: [(String, Vec<u8>); 2],
+    /// Its first topic is read, from its start and without joining the group.
+    pub input: IntakeOptions,
+    /// How many partitions the topic has.
+    pub partitions: i32,
+    pub outputs: [BareOutput; 2],
 }
 
-/// A running loop, on a thread of its own.
-pub struct Bare {
+/// A running loop; dropping it ends the thread soon.
+#[derive(Debug)]
+pub struct BareLoop {
     stop: Arc<AtomicBool>,
-    passed: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Result<u64, LibraryError>>,
 }
 
-impl Bare {
+impl BareLoop {
     pub fn spawn(options: BareOptions) -> Result<Self, KafkaError> {
-        let consumer = options.client.config(&[
-            ("group.id", &options.group),
-            ("auto.offset.reset", "earliest"),
-            ("enable.auto.commit", "true"),
-            ("session.timeout.ms", "6000"),
-        ])?;
-        // The settings of our own outputs.
-        let producer = options.client.config(&[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("partitioner", "murmur2_random"),
-            ("compression.codec", "lz4"),
-            ("linger.ms", "2"),
-            ("queue.buffering.max.messages", "100000"),
-        ])?;
-        let refused = |source| options.client.refused(source);
-        let consumer = BaseConsumer::from_config(&consumer).map_err(refused)?;
-        let producer = ThreadedProducer::from_config(&producer).map_err(refused)?;
-        consumer.subscribe(&[&options.input]).map_err(refused)?;
-        let (stop, passed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (stopped, counter) = (Arc::clone(&stop), Arc::clone(&passed));
+        let consumer = consumer(&options.input, |partition| {
+            (partition < options.partitions).then_some(Offset::Beginning)
+        })?;
+        let [first, second] = options.outputs;
+        let outputs = [Sender::new(first)?, Sender::new(second)?];
+        let stop = Arc::<AtomicBool>::default();
+        let told = Arc::clone(&stop);
+        let name = "bare".to_owned();
         let thread = std::thread::Builder::new()
-            .name("bare".to_owned())
-            .spawn(move || pass_through(&options, &consumer, &producer, &stopped, &counter))
-            .map_err(|source| KafkaError::Thread {
-                name: "bare".to_owned(),
-                source,
-            })?;
-        Ok(Self {
-            stop,
-            passed,
-            thread,
-        })
+            .name(name.clone())
+            .spawn(move || run(&consumer, &outputs, &told))
+            .map_err(|source| KafkaError::Thread { name, source })?;
+        Ok(Self { stop, thread })
     }
 
-    pub fn passed(&self) -> u64 {
-        self.passed.load(Ordering::Relaxed)
-    }
-
-    /// Ends the loop and waits for it; false when it had panicked.
-    pub fn end(self) -> bool {
+    /// Ends the loop and flushes; how many queries it took. Blocks.
+    pub fn stop(self) -> Result<u64, KafkaError> {
+        const WHAT: &str = "run the bare loop";
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().is_ok()
+        match self.thread.join() {
+            Ok(taken) => taken.map_err(|source| KafkaError::Request {
+                request: WHAT,
+                source,
+            }),
+            Err(_) => Err(KafkaError::Thread {
+                name: WHAT.to_owned(),
+                source: std::io::Error::other("it panicked"),
+            }),
+        }
     }
 }
 
-fn pass_through(
-    options: &BareOptions,
+/// The values of up to `count` records from the given offsets on, one offset a partition; fewer
+/// when the time is up. Blocks.
+pub fn sample(
+    input: &IntakeOptions,
+    from: &[i64],
+    count: usize,
+    patience: Duration,
+) -> Result<Vec<Vec<u8>>, KafkaError> {
+    let consumer = consumer(input, |partition| {
+        let from = from.get(usize::try_from(partition).ok()?)?;
+        Some(Offset::Offset(*from))
+    })?;
+    let deadline = Instant::now() + patience;
+    let mut values = Vec::with_capacity(count);
+    while values.len() < count && Instant::now() < deadline {
+        if let Some(Ok(message)) = consumer.poll(POLL_WAIT) {
+            values.extend(message.payload().map(<[u8]>::to_vec));
+        }
+    }
+    Ok(values)
+}
+
+/// A consumer of the partitions for which there is an offset, counted from 0.
+fn consumer(
+    input: &IntakeOptions,
+    start: impl Fn(i32) -> Option<Offset>,
+) -> Result<BaseConsumer, KafkaError> {
+    let refused = |source| input.client.refused(source);
+    let consumer = BaseConsumer::from_config(&input.config()?).map_err(refused)?;
+    let mut list = TopicPartitionList::new();
+    if let Some(topic) = input.topics.first() {
+        for (partition, offset) in (0..).map_while(|number| Some((number, start(number)?))) {
+            list.add_partition_offset(topic, partition, offset)
+                .map_err(refused)?;
+        }
+    }
+    consumer.assign(&list).map_err(refused)?;
+    Ok(consumer)
+}
+
+fn run(
     consumer: &BaseConsumer,
-    producer: &ThreadedProducer<rdkafka::producer::DefaultProducerContext>,
+    outputs: &[Sender; 2],
     stop: &AtomicBool,
-    passed: &AtomicU64,
-) {
+) -> Result<u64, LibraryError> {
+    let mut taken = 0_u64;
     while !stop.load(Ordering::Relaxed) {
-        let message = match consumer.poll(Duration::from_millis(50)) {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the bare loop");
-                continue;
-            }
-            None => continue,
-        };
-        for (topic, value) in &options.outputs {
-            let mut record = BaseRecord::to(topic).payload(value.as_slice());
-            record.key = message.key();
-            while let Err((error, back)) = producer.send(record) {
-                if !is_full(&error) {
-                    tracing::error!(%error, "the bare loop lost a record");
-                    break;
+        match consumer.poll(POLL_WAIT) {
+            None => {}
+            Some(Ok(message)) => {
+                for output in outputs {
+                    output.send(taken, message.key())?;
                 }
-                record = back;
-                producer.poll(Duration::from_millis(1));
+                taken += 1;
+            }
+            Some(Err(error)) => tracing::warn!(%error, "bare loop"),
+        }
+    }
+    for output in outputs {
+        output.producer.flush(FLUSH_WAIT)?;
+    }
+    Ok(taken)
+}
+
+struct Sender {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    output: BareOutput,
+}
+
+impl Sender {
+    fn new(output: BareOutput) -> Result<Self, KafkaError> {
+        let producer = ThreadedProducer::from_config(&output.options.config()?)
+            .map_err(|source| output.options.client.refused(source))?;
+        Ok(Self { producer, output })
+    }
+
+    /// Waits for room as long as it takes.
+    fn send(&self, number: u64, key: Option<&[u8]>) -> Result<(), LibraryError> {
+        let values = &self.output.values;
+        let at = usize::try_from(number).unwrap_or(0) % values.len().max(1);
+        let record = OutRecord {
+            trace: Some(TraceParent::fresh()),
+            ..OutRecord::to(
+                &self.output.topic,
+                self.output.key.as_deref().or(key),
+                values.get(at).map(Vec::as_slice),
+            )
+        };
+        let mut base = BaseRecord {
+            topic: record.topic,
+            partition: None,
+            payload: record.value,
+            key: record.key,
+            timestamp: None,
+            headers: record.owned_headers(),
+            delivery_opaque: (),
+        };
+        loop {
+            match self.producer.send(base) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) => {
+                    if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                        return Err(error);
+                    }
+                    base = back;
+                    self.producer.poll(ROOM_WAIT);
+                }
             }
         }
-        passed.fetch_add(1, Ordering::Relaxed);
     }
-    if let Err(error) = producer.flush(Duration::from_secs(10)) {
-        tracing::warn!(%error, "the bare loop's producer");
-    }
-}
-
-fn is_full(error: &LibraryError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
 }

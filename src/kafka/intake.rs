@@ -142,7 +142,7 @@ impl IntakeOptions {
         }
     }
 
-    fn config(&self) -> Result<ClientConfig, KafkaError> {
+    pub(super) fn config(&self) -> Result<ClientConfig, KafkaError> {
         let millis = |duration: Duration| duration.as_millis().to_string();
         let session = millis(self.session_timeout);
         let heartbeat = millis(self.session_timeout / 4);

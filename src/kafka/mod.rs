@@ -4,7 +4,8 @@
 //! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
 //! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
 //! metrics, appends) · [`reader`] (one partition from its start, without a group) · [`admin`]
-//! (topics) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all).
+//! (topics) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) ·
+//! [`bare`] (a loop without wedcache, which the benchmark compares with).
 
 pub mod admin;
 pub mod append;

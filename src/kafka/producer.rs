@@ -81,6 +81,29 @@ impl OutputOptions {
             ..Self::new(client)
         }
     }
+
+    pub(super) fn config(&self) -> Result<rdkafka::ClientConfig, KafkaError> {
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        let linger = millis(self.linger);
+        // Zero is librdkafka's "for ever".
+        let timeout = millis(self.delivery_timeout.unwrap_or_default());
+        let (records, kbytes) = (
+            self.queue_records.to_string(),
+            self.queue_kbytes.to_string(),
+        );
+        let max_bytes = self.max_record_bytes.to_string();
+        self.client.config(&[
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("partitioner", "murmur2_random"),
+            ("compression.codec", self.compression.as_str()),
+            ("linger.ms", &linger),
+            ("queue.buffering.max.messages", &records),
+            ("queue.buffering.max.kbytes", &kbytes),
+            ("message.timeout.ms", &timeout),
+            ("message.max.bytes", &max_bytes),
+        ])
+    }
 }
 
 /// A record to be produced.
@@ -110,7 +133,7 @@ impl<'a> OutRecord<'a> {
         }
     }
 
-    fn owned_headers(&self) -> Option<OwnedHeaders> {
+    pub(super) fn owned_headers(&self) -> Option<OwnedHeaders> {
         let count = self.headers.len() + usize::from(self.trace.is_some());
         if count == 0 {
             return None;
@@ -207,26 +230,7 @@ pub struct Output {
 impl Output {
     /// Nothing is sent yet; a cluster that is away shows only later.
     pub fn new(options: &OutputOptions) -> Result<Self, KafkaError> {
-        let millis = |duration: Duration| duration.as_millis().to_string();
-        let linger = millis(options.linger);
-        // Zero is librdkafka's "for ever".
-        let timeout = millis(options.delivery_timeout.unwrap_or_default());
-        let (records, kbytes) = (
-            options.queue_records.to_string(),
-            options.queue_kbytes.to_string(),
-        );
-        let max_bytes = options.max_record_bytes.to_string();
-        let config = options.client.config(&[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("partitioner", "murmur2_random"),
-            ("compression.codec", options.compression.as_str()),
-            ("linger.ms", &linger),
-            ("queue.buffering.max.messages", &records),
-            ("queue.buffering.max.kbytes", &kbytes),
-            ("message.timeout.ms", &timeout),
-            ("message.max.bytes", &max_bytes),
-        ])?;
+        let config = options.config()?;
         let counters = Arc::<OutputCounters>::default();
         let context = OutputContext {
             log: ClientLog::new(&options.client.client_id),
