@@ -27,13 +27,13 @@ pub struct Served {
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     #[error(
-        "cannot listen on {address}: {source}; set server.listen (WEDCACHE_LISTEN) to a free address"
+        "cannot listen on {address}; set server.listen (WEDCACHE_LISTEN) to a free address"
     )]
     Listen {
         address: SocketAddr,
         source: std::io::Error,
     },
-    #[error("the HTTP server stopped: {source}")]
+    #[error("the HTTP server stopped")]
     Serve { source: std::io::Error },
 }
 
