@@ -26,9 +26,7 @@ pub struct Served {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    #[error(
-        "cannot listen on {address}; set server.listen (WEDCACHE_LISTEN) to a free address"
-    )]
+    #[error("cannot listen on {address}; set server.listen (WEDCACHE_LISTEN) to a free address")]
     Listen {
         address: SocketAddr,
         source: std::io::Error,
