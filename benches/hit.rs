@@ -14,7 +14,8 @@ use wedcache::invalidation::{TagTable, TagTableOptions};
 use wedcache::metrics::Metrics;
 use wedcache::model::entry::Header;
 use wedcache::model::{
-    CacheMetric, Coordinates, Entry, LogId, Position, Prepared, Tag, Timestamp, TraceParent,
+    CacheMetric, Coordinates, Entry, Form, KeyMemo, LogId, Position, Prepared, Tag, Text,
+    Timestamp, TraceParent,
 };
 use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::resolver::{Ask, Lag, MetricSink, Outcome, Parts, Resolver};
@@ -49,7 +50,13 @@ impl Bench {
         table.set_log_id(LogId([7; 16]));
         table.apply(&[], POSITION);
         let queries = Queries::new(KEYS, format, &clock);
-        let memory = Memory::new(&MemoryOptions::default());
+        let memory = Memory::new(&MemoryOptions {
+            form: match format {
+                Format::Json => Form::Json,
+                Format::Avro | Format::Confluent => Form::Plain,
+            },
+            ..MemoryOptions::default()
+        });
         for number in 0..KEYS {
             memory.put(&Arc::new(entry(&topology, &queries, number, clock.now())));
         }
@@ -98,19 +105,20 @@ impl Bench {
         }
     }
 
-    fn take(&self, number: usize) -> Box<Ask> {
+    fn take(&self, number: usize, memo: &mut KeyMemo) -> Ask<Text<'_>> {
         let value = &self.values[number % KEYS];
         match self
             .reader
-            .take(Some(value), || self.place.answer_id(), None)
+            .take(Some(value), || self.place.answer_id(), None, memo)
         {
             Taken::Ask(ask) => ask,
             other => panic!("not a query: {other:?}"),
         }
     }
 
-    fn hit(&self, ask: &Ask) -> Outcome {
-        let hit = self.resolver.hit(ask).expect("every key is in memory");
+    fn hit(&self, ask: &Ask<Text<'_>>) -> Outcome {
+        let hit = self.resolver.hit(ask, ask.arrived_at);
+        let hit = hit.expect("every key is in memory");
         assert!(hit.stale.is_none(), "it is fresh");
         Outcome::Hit(hit)
     }
@@ -164,10 +172,11 @@ fn hits(criterion: &mut Criterion) {
             number += 1;
             number
         };
+        let mut memo = KeyMemo::default();
         let (mut answer, mut metric) = (Vec::with_capacity(4096), Vec::with_capacity(1024));
         group.bench_function("whole", |b| {
             b.iter(|| {
-                let ask = bench.take(next());
+                let ask = bench.take(next(), &mut memo);
                 let outcome = bench.hit(&ask);
                 bench.writer.write(&ask, &outcome, &mut answer, &mut metric);
                 black_box((&answer, &metric));
@@ -176,13 +185,24 @@ fn hits(criterion: &mut Criterion) {
         group.bench_function("decode", |b| {
             b.iter(|| {
                 let value = &bench.values[next() % KEYS];
-                black_box(bench.reader.decoder.decode_query(Some(value)))
+                black_box(bench.reader.decoder.read_query(Some(value)))
             });
         });
-        let ask = bench.take(0);
+        let ask = bench.take(0, &mut KeyMemo::none());
         let outcome = bench.hit(&ask);
         group.bench_function("key", |b| {
             b.iter(|| black_box(Prepared::of(&bench.reader.catalog, black_box(&ask.query))));
+        });
+        group.bench_function("key, remembered", |b| {
+            let mut memo = KeyMemo::default();
+            b.iter(|| {
+                let query = black_box(&ask.query);
+                black_box(Prepared::remembered(
+                    &mut memo,
+                    &bench.reader.catalog,
+                    query,
+                ))
+            });
         });
         group.bench_function("judge", |b| {
             b.iter(|| black_box(bench.hit(black_box(&ask))));

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
-    Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 use crate::ai::{AiStatus, Outcome as AiOutcome};
@@ -130,8 +130,10 @@ pub struct Metrics {
     gauges: HashMap<&'static str, GaugeVec>,
     counters: HashMap<&'static str, IntCounterVec>,
     cost: CounterVec,
-    query_seconds: HistogramVec,
+    /// In the order of [`OUTCOMES`].
+    query_seconds: [Histogram; OUTCOMES.len()],
     types: Vec<TypeCounters>,
+    query_events: IntCounter,
     memory_hits: IntCounter,
     memory_misses: IntCounter,
     probes: Mutex<Vec<Probe>>,
@@ -198,6 +200,8 @@ impl Metrics {
         registry
             .register(Box::new(query_seconds.clone()))
             .expect(DECLARATION);
+        let query_seconds =
+            OUTCOMES.map(|outcome| query_seconds.with_label_values(&[outcome.as_str()]));
         let types = cache_types
             .into_iter()
             .map(|name| TypeCounters {
@@ -216,6 +220,7 @@ impl Metrics {
             counters[LOOKUPS.name].with_label_values(&[LayerName::Memory.as_str(), result])
         };
         let (memory_hits, memory_misses) = (memory("hit"), memory("miss"));
+        let query_events = counters[RECORDS.name].with_label_values(&["queries", "event"]);
         let metrics = Self {
             registry,
             gauges,
@@ -223,6 +228,7 @@ impl Metrics {
             cost,
             query_seconds,
             types,
+            query_events,
             memory_hits,
             memory_misses,
             probes: Mutex::default(),
@@ -268,11 +274,17 @@ impl Metrics {
 
     /// A query was answered. The hit path's one call: a few atomic additions.
     pub fn query(&self, cache_type: &Arc<str>, done: &QueryDone) {
-        if let Some(at) = OUTCOMES
+        let Some(at) = OUTCOMES
             .iter()
             .position(|outcome| *outcome == done.operation)
-            && let Some(of) = self.types.iter().find(|of| of.name == *cache_type)
-        {
+        else {
+            return;
+        };
+        self.query_seconds[at].observe(done.seconds);
+        // All names come from the one catalogue, so mostly the pointers tell.
+        let is_it = |of: &&TypeCounters| Arc::ptr_eq(&of.name, cache_type);
+        let of = self.types.iter().find(is_it);
+        if let Some(of) = of.or_else(|| self.types.iter().find(|of| of.name == *cache_type)) {
             of.outcomes[at].inc();
             if done.coalesced {
                 of.coalesced.inc();
@@ -281,9 +293,12 @@ impl Metrics {
                 of.saved.inc_by(done.saved_usd);
             }
         }
-        self.query_seconds
-            .with_label_values(&[done.operation.as_str()])
-            .observe(done.seconds);
+    }
+
+    /// A query came in that could be read.
+    #[inline]
+    pub fn query_event(&self) {
+        self.query_events.inc();
     }
 
     /// A look-up in memory; what it held and may not serve counts as a miss.

@@ -8,12 +8,15 @@ use crate::cache::{
     RedisOptions,
 };
 use crate::clock::Clock;
+use crate::model::Form;
 use crate::topology::settings::{self, RedisServer};
 
-pub async fn open(settings: &settings::Layers, clock: &Clock) -> Layers {
+/// `form` is the one in which answers go out.
+pub async fn open(settings: &settings::Layers, form: Form, clock: &Clock) -> Layers {
     let memory = settings.memory.map(|memory| {
         Memory::new(&MemoryOptions {
             max_bytes: memory.size.0,
+            form,
         })
     });
     let disk = match &settings.disk {

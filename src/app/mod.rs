@@ -35,8 +35,8 @@ use crate::health::{Health, Phase};
 use crate::invalidation::{RulesProgress, TagTable, TagTableOptions};
 use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, ReaderOptions};
 use crate::metrics::Metrics;
-use crate::model::LogId;
 use crate::model::invalidation::LogIdentity;
+use crate::model::{Form, LogId};
 use crate::pipeline::Held;
 use crate::pipeline::change::ChangeJudge;
 use crate::pipeline::follower::{LogFollower, LogStatus};
@@ -46,7 +46,7 @@ use crate::pipeline::query_stage::{QueryParts, QueryStage};
 use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, rules_stage};
 use crate::resolver::{Lag, Parts, Resolver};
 use crate::topology::Topology;
-use crate::topology::settings::Role;
+use crate::topology::settings::{Format, Role};
 
 /// How long a request of the administration may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -141,7 +141,11 @@ impl App {
     ) -> Result<Self, AppError> {
         let background = port.background.clone();
         let shared = Shared::new(&topology, &metrics).await?;
-        let layers = layers::open(&topology.layers, &shared.clock).await;
+        let form = match topology.topics.answers.format {
+            Some(Format::Avro | Format::Confluent) => Form::Plain,
+            Some(Format::Json) | None => Form::Json,
+        };
+        let layers = layers::open(&topology.layers, form, &shared.clock).await;
 
         health.enter(Phase::ReadingLog);
         let (reader, mut log_status) = shared.follow_log()?;

@@ -9,7 +9,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 
 use super::{Layer, LayerError, Lookup, Put};
 use crate::model::entry::Header;
-use crate::model::{CacheKey, Entry, KeyHash, LayerName};
+use crate::model::{CacheKey, Entry, Form, KeyHash, LayerName};
 
 /// What an entry is guessed to weigh when the tables are first sized, in bytes.
 const ESTIMATED_ENTRY_BYTES: u64 = 4096;
@@ -19,12 +19,15 @@ pub struct MemoryOptions {
     /// How much the entries may weigh together ([`Entry::weight`]). Default 256 MiB. The cache is
     /// split into shards; an entry heavier than one shard's part is not kept.
     pub max_bytes: u64,
+    /// In which form answers are kept: the one in which they go out.
+    pub form: Form,
 }
 
 impl Default for MemoryOptions {
     fn default() -> Self {
         Self {
             max_bytes: 256 << 20,
+            form: Form::default(),
         }
     }
 }
@@ -43,6 +46,7 @@ pub struct MemoryStats {
 pub struct Memory {
     cache: Cache<KeyHash, Arc<Entry>, ByWeight, DefaultHashBuilder, CountEvictions>,
     max_bytes: AtomicU64,
+    form: Form,
     evictions: Arc<AtomicU64>,
 }
 
@@ -79,6 +83,7 @@ impl Memory {
                 CountEvictions(Arc::clone(&evictions)),
             ),
             max_bytes: AtomicU64::new(options.max_bytes),
+            form: options.form,
             evictions,
         }
     }
@@ -94,6 +99,7 @@ impl Memory {
     /// Keeps the entry unless the same or a newer fill is there; the comparison and the change
     /// are one step.
     pub fn put(&self, entry: &Arc<Entry>) -> Put {
+        let entry = &entry.in_form(self.form);
         let found = self.cache.entry(&entry.key.hash(), None, |_, held| {
             if entry.header.is_newer_than(&held.header) {
                 // In place, not by `ReplaceWithGuard`, which would make readers miss meanwhile.
@@ -187,7 +193,10 @@ mod tests {
     use super::*;
 
     fn memory(max_bytes: u64) -> Memory {
-        Memory::new(&MemoryOptions { max_bytes })
+        Memory::new(&MemoryOptions {
+            max_bytes,
+            ..MemoryOptions::default()
+        })
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::fault::{Fault, FaultKind};
 use super::reject::{Decoded, Reason, Reject};
 use super::schemas::{Registered, Schemas};
 use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json};
-use crate::model::{AiQuery, VendorChange, WeddingUpdate};
+use crate::model::{AiQuery, Text, VendorChange, WeddingUpdate};
 
 /// The byte order mark of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -31,6 +31,11 @@ impl Decoder {
         self.decode(value)
     }
 
+    /// The same, borrowing its text from the value.
+    pub fn read_query<'de>(&self, value: Option<&'de [u8]>) -> Decoded<AiQuery<Text<'de>>> {
+        self.decode(value)
+    }
+
     pub fn decode_vendor_change(&self, value: Option<&[u8]>) -> Decoded<VendorChange> {
         self.decode(value)
     }
@@ -39,7 +44,7 @@ impl Decoder {
         self.decode(value)
     }
 
-    fn decode<T: Incoming>(&self, value: Option<&[u8]>) -> Decoded<T> {
+    fn decode<'de, T: Incoming<'de>>(&self, value: Option<&'de [u8]>) -> Decoded<T> {
         let Some(value) = value else {
             return Decoded::Tombstone;
         };
@@ -50,7 +55,7 @@ impl Decoder {
         }
     }
 
-    fn read<T: Incoming>(&self, value: &[u8]) -> Result<Read<T>, Reject> {
+    fn read<'de, T: Incoming<'de>>(&self, value: &'de [u8]) -> Result<Read<T>, Reject> {
         if value.len() > self.max_bytes {
             let (len, max) = (value.len(), self.max_bytes);
             return Err(Reject::new(
@@ -67,7 +72,7 @@ impl Decoder {
         }
     }
 
-    fn read_confluent<T: Incoming>(&self, frame: &[u8]) -> Result<Read<T>, Reject> {
+    fn read_confluent<'de, T: Incoming<'de>>(&self, frame: &'de [u8]) -> Result<Read<T>, Reject> {
         let Some((id, payload)) = frame.split_first_chunk() else {
             return Err(unreadable("a registry frame of less than 5 bytes"));
         };
@@ -83,7 +88,7 @@ impl Decoder {
         .map(Read::Event)
     }
 
-    fn read_single_object<T: Incoming>(&self, frame: &[u8]) -> Result<T, Reject> {
+    fn read_single_object<'de, T: Incoming<'de>>(&self, frame: &'de [u8]) -> Result<T, Reject> {
         let Some((fingerprint, payload)) = frame.split_first_chunk() else {
             return Err(unreadable("an Avro single object of less than 10 bytes"));
         };
@@ -107,10 +112,10 @@ enum Read<T> {
     Unresolved { schema_id: u32 },
 }
 
-fn read_json<T: Incoming>(bytes: &[u8]) -> Result<T, Reject> {
+fn read_json<'de, T: Incoming<'de>>(bytes: &'de [u8]) -> Result<T, Reject> {
     let text = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
     let mut event: T = match text.first() {
-        Some(b'{') => json::read(text)?,
+        Some(b'{') => json::read::<T, T::Owned>(text)?,
         None => return Err(Reject::new(Reason::EmptyValue, "no bytes but white space")),
         Some(b'[') => {
             let detail = "a JSON array; one object is expected";
@@ -125,7 +130,7 @@ fn read_json<T: Incoming>(bytes: &[u8]) -> Result<T, Reject> {
     Ok(event)
 }
 
-fn read_avro<T: Incoming>(layout: &Layout, bytes: &[u8]) -> Result<T, Reject> {
+fn read_avro<'de, T: Incoming<'de>>(layout: &Layout, bytes: &'de [u8]) -> Result<T, Reject> {
     let name = T::KIND.as_str();
     if layout.record() != Some(name) {
         let found = layout.record().unwrap_or("not a record");

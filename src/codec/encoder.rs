@@ -3,11 +3,11 @@
 
 use serde::Serialize;
 
-use super::avro::WriteAvro;
+use super::avro::{self, WriteAvro};
 use super::schemas::RecordKind;
-use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC};
+use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json_write};
 use crate::model::invalidation::CacheAlert;
-use crate::model::{AiAnswer, AuditRecord, CacheMetric};
+use crate::model::{AiAnswer, AuditRecord, Body, CacheMetric};
 
 /// How a topic's values are framed: its format, with what that format needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,13 +57,28 @@ impl Encoder {
         }
     }
 
-    /// Replaces what is in `out`, as all of these do.
-    pub fn encode_answer(&self, answer: &AiAnswer<'_>, out: &mut Vec<u8>) {
-        encode(self.answers, answer, out);
+    /// Replaces what is in `out`, as all of these do. Where there is a body it is written as the
+    /// answer's data, whatever stands there.
+    pub fn encode_answer(&self, answer: &AiAnswer<'_>, body: Option<&Body>, out: &mut Vec<u8>) {
+        self.answers.begin(out);
+        match self.answers {
+            Header::Json => {
+                let data = body.map(Body::escaped);
+                json_write::answer(answer, data.as_deref(), out);
+            }
+            Header::SingleObject(_) | Header::Confluent(_) => {
+                let data = body.map(Body::plain);
+                avro::write_answer(answer, data.as_deref().or(answer.data.as_deref()), out);
+            }
+        }
     }
 
     pub fn encode_metric(&self, metric: &CacheMetric<'_>, out: &mut Vec<u8>) {
-        encode(self.metrics, metric, out);
+        self.metrics.begin(out);
+        match self.metrics {
+            Header::Json => json_write::metric(metric, out),
+            Header::SingleObject(_) | Header::Confluent(_) => metric.write_avro(out),
+        }
     }
 
     pub fn encode_alert(&self, alert: &CacheAlert, out: &mut Vec<u8>) {
@@ -76,6 +91,16 @@ impl Encoder {
 }
 
 impl Header {
+    /// Leaves nothing in `out` but what stands before the record.
+    fn begin(&self, out: &mut Vec<u8>) {
+        out.clear();
+        match self {
+            Self::Json => {}
+            Self::SingleObject(header) => out.extend_from_slice(header),
+            Self::Confluent(header) => out.extend_from_slice(header),
+        }
+    }
+
     fn new(kind: RecordKind, framing: Framing) -> Self {
         match framing {
             Framing::Json => Self::Json,
@@ -95,16 +120,9 @@ impl Header {
 }
 
 fn encode<R: Serialize + WriteAvro>(header: Header, record: &R, out: &mut Vec<u8>) {
-    out.clear();
+    header.begin(out);
     match header {
         Header::Json => super::log::write_json(record, out),
-        Header::SingleObject(header) => {
-            out.extend_from_slice(&header);
-            record.write_avro(out);
-        }
-        Header::Confluent(header) => {
-            out.extend_from_slice(&header);
-            record.write_avro(out);
-        }
+        Header::SingleObject(_) | Header::Confluent(_) => record.write_avro(out),
     }
 }

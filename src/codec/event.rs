@@ -1,30 +1,38 @@
 //! What a decoded event must hold beyond its types: ids and names that are really there.
 
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 
 use super::reject::{Reason, Reject};
 use super::schemas::RecordKind;
 use crate::model::event::Location;
-use crate::model::{AiQuery, VendorChange, WeddingUpdate};
+use crate::model::{AiQuery, Text, VendorChange, WeddingUpdate};
 
 /// An event that comes in.
-pub(super) trait Incoming: DeserializeOwned {
+pub(super) trait Incoming<'de>: Deserialize<'de> {
     const KIND: RecordKind;
+    /// The same event with text of its own.
+    type Owned: DeserializeOwned;
 
     /// Refuses required text that is blank, and takes optional text that is blank as left out:
     /// a blank wedding id must never be an id that couples share.
     fn settle(&mut self) -> Result<(), Reject>;
 }
 
-impl Incoming for AiQuery {
+/// A query's text: owned, or borrowed from its record.
+pub(super) trait QueryText<'de>: Deserialize<'de> + AsRef<str> + From<&'static str> {}
+impl QueryText<'_> for String {}
+impl<'de> QueryText<'de> for Text<'de> {}
+
+impl<'de, S: QueryText<'de>> Incoming<'de> for AiQuery<S> {
     const KIND: RecordKind = RecordKind::AiQuery;
+    type Owned = AiQuery;
 
     fn settle(&mut self) -> Result<(), Reject> {
         let context = &mut self.wedding_context;
         required(&[
-            ("queryId", &self.query_id),
-            ("query.type", &self.query.cache_type),
-            ("query.content", &self.query.content),
+            ("queryId", self.query_id.as_ref()),
+            ("query.type", self.query.cache_type.as_ref()),
+            ("query.content", self.query.content.as_ref()),
         ])?;
         place("weddingContext.location", &context.location)?;
         for text in [
@@ -39,14 +47,15 @@ impl Incoming for AiQuery {
             &mut self.query.vendor_ids,
             &mut context.vendor_preferences,
         ] {
-            texts.retain(|text| !is_blank(text));
+            texts.retain(|text| !is_blank(text.as_ref()));
         }
         Ok(())
     }
 }
 
-impl Incoming for VendorChange {
+impl Incoming<'_> for VendorChange {
     const KIND: RecordKind = RecordKind::VendorChange;
+    type Owned = Self;
 
     fn settle(&mut self) -> Result<(), Reject> {
         required(&[
@@ -63,8 +72,9 @@ impl Incoming for VendorChange {
     }
 }
 
-impl Incoming for WeddingUpdate {
+impl Incoming<'_> for WeddingUpdate {
     const KIND: RecordKind = RecordKind::WeddingUpdate;
+    type Owned = Self;
 
     fn settle(&mut self) -> Result<(), Reject> {
         required(&[
@@ -96,11 +106,11 @@ fn required(fields: &[(&str, &str)]) -> Result<(), Reject> {
     }
 }
 
-fn place(path: &str, location: &Location) -> Result<(), Reject> {
-    if is_blank(&location.city) {
+fn place<S: AsRef<str>>(path: &str, location: &Location<S>) -> Result<(), Reject> {
+    if is_blank(location.city.as_ref()) {
         return Err(blank(&format!("{path}.city")));
     }
-    if is_blank(&location.state) {
+    if is_blank(location.state.as_ref()) {
         return Err(blank(&format!("{path}.state")));
     }
     Ok(())
@@ -114,8 +124,8 @@ fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-fn drop_blank(text: &mut Option<String>) {
-    if text.as_deref().is_some_and(is_blank) {
+fn drop_blank<S: AsRef<str>>(text: &mut Option<S>) {
+    if text.as_ref().is_some_and(|text| is_blank(text.as_ref())) {
         *text = None;
     }
 }

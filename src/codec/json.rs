@@ -2,8 +2,8 @@
 //! field is wrong.
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
-    Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess,
+    SeqAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
@@ -11,9 +11,19 @@ use serde_json::Value;
 use super::fault::{Fault, FaultKind};
 use super::reject::{Reason, Reject};
 
-/// Reads `bytes`, from which white space and a byte order mark have been taken.
-pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reject> {
-    serde_json::from_slice(bytes).map_err(|error| diagnose::<T>(bytes, &error))
+/// Reads `bytes`, from which white space and a byte order mark have been taken. `Owned` is the
+/// same event with text of its own; faults are looked for in it.
+pub(super) fn read<'de, T, Owned>(bytes: &'de [u8]) -> Result<T, Reject>
+where
+    T: Deserialize<'de>,
+    Owned: DeserializeOwned,
+{
+    // Checked for UTF-8 as a whole, not text by text.
+    let read = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    read.map_err(|error| diagnose::<Owned>(bytes, &error))
 }
 
 #[cold]

@@ -18,6 +18,7 @@ mod encoder;
 mod event;
 mod fault;
 mod json;
+mod json_write;
 pub mod log;
 mod registry;
 mod reject;

@@ -20,7 +20,7 @@ use crate::invalidation::{ChangeOffsets, RulesProgress, TagTable, TagTableOption
 use crate::kafka::ReaderEvent;
 use crate::kafka::reader::Follow as _;
 use crate::metrics::Metrics;
-use crate::model::{CacheMetric, Position, TraceParent};
+use crate::model::{CacheMetric, Form, Position, TraceParent};
 use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::lag::{LagClock, Measured};
 use crate::pipeline::query::{AnswerWriter, QueryReader};
@@ -180,7 +180,11 @@ impl Instance {
 fn layers(world: &World, life: &Life) -> Layers {
     let memory = world.topology.layers.memory.map(|memory| {
         let max_bytes = memory.size.0.min(MemoryOptions::default().max_bytes);
-        Memory::new(&MemoryOptions { max_bytes })
+        Memory::new(&MemoryOptions {
+            max_bytes,
+            // As the answers are written here: JSON.
+            form: Form::Json,
+        })
     });
     let mounted = |store: &Arc<Store>| {
         Arc::new(Mounted {

@@ -37,8 +37,8 @@ use crate::invalidation::rule::Source;
 use crate::metrics::Metrics;
 use crate::model::record::RecordId;
 use crate::model::{
-    AiQuery, CacheMetric, Cause, Coordinates, LayerName, Operation, Position, Progress, Tag,
-    TagInvalidation, Timestamp, VendorChange, WeddingUpdate,
+    AiQuery, CacheMetric, Cause, Coordinates, KeyMemo, LayerName, Operation, Position, Progress,
+    Tag, TagInvalidation, Timestamp, VendorChange, WeddingUpdate,
 };
 use crate::pipeline::change::{ChangeJudge, ChangeRecord, Fate};
 use crate::pipeline::query::Taken;
@@ -64,6 +64,7 @@ pub struct Driver {
     /// How often the log was made anew.
     logs: u32,
     judge: ChangeJudge,
+    memo: KeyMemo,
     /// Changes that stand on their topic unjudged.
     changes: VecDeque<Change>,
     /// The next offset of each input topic.
@@ -136,6 +137,7 @@ impl Driver {
             log,
             logs: 0,
             judge,
+            memo: KeyMemo::default(),
             changes: VecDeque::new(),
             ends: Ends::default(),
             instance,
@@ -307,12 +309,13 @@ impl Driver {
             offset: next(&mut self.ends.queries),
             timestamp: self.now(),
         };
-        match self
-            .instance
-            .reader
-            .take(value.as_deref(), || place.answer_id(), None)
-        {
-            Taken::Ask(ask) => self.ask(*ask),
+        match self.instance.reader.take(
+            value.as_deref(),
+            || place.answer_id(),
+            None,
+            &mut self.memo,
+        ) {
+            Taken::Ask(ask) => self.ask(ask.to_owned()),
             Taken::Null => {}
             Taken::Dead(reject) => self.bury(key, value, reject),
             Taken::Unresolved { schema_id } => {
@@ -343,7 +346,7 @@ impl Driver {
         if ask.came_late() {
             return tell(&ask, &Outcome::Expired);
         }
-        if let Some(hit) = resolver.hit(&ask) {
+        if let Some(hit) = resolver.hit(&ask, ask.arrived_at) {
             return tell(&ask, &Outcome::Hit(hit));
         }
         tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! The assigned partitions and what is in flight on them, shared by the poll thread, the rebalance
 //! callback and whoever finishes tickets.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ pub(super) struct Lane {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     pub(super) generation: u64,
+    /// Of this process alone; receipts name the lane by it.
+    number: u32,
+    /// No offset below it is taken in.
+    first_offset: i64,
     /// Paused in librdkafka, by the poll thread; it survives an unassign there.
     pub(super) paused: AtomicBool,
     /// The partition's end as the last statistics told it; -1 while unknown.
@@ -64,10 +68,13 @@ impl Lane {
         tracker: Tracker,
         totals: Arc<Totals>,
     ) -> Self {
+        static NUMBERS: AtomicU32 = AtomicU32::new(0);
         Self {
             topic,
             partition,
             generation,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            first_offset: tracker.next_intake(),
             paused: AtomicBool::new(false),
             end_offset: AtomicI64::new(-1),
             state: Mutex::new(LaneState {
@@ -94,31 +101,56 @@ impl Lane {
         begin
     }
 
-    /// A ticket is gone: finished, or dropped.
-    pub(super) fn settle(&self, offset: i64, bytes: u32, finished: bool) {
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn first_offset(&self) -> i64 {
+        self.first_offset
+    }
+
+    /// Whether no ticket of it is out nor will be.
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.fenced && state.in_flight == 0
+    }
+
+    /// These records are finished, and their tickets gone.
+    pub(super) fn finish_all(&self, offsets: &[i64]) {
         let mut state = self.lock();
-        state.in_flight = state.in_flight.saturating_sub(1);
-        let outcome = match (finished, state.fenced) {
-            (true, true) => &self.totals.finished_late,
-            (true, false) => {
-                state.tracker.finish(offset);
-                &self.totals.finished
+        let (bytes, outcome) = if state.fenced {
+            let bytes = offsets.iter().map(|offset| state.tracker.bytes_of(*offset));
+            (bytes.sum(), &self.totals.finished_late)
+        } else {
+            let before = state.tracker.unfinished_bytes();
+            for offset in offsets {
+                state.tracker.finish(*offset);
             }
-            (false, _) => {
-                state.abandoned += 1;
-                &self.totals.abandoned
-            }
+            let bytes = before - state.tracker.unfinished_bytes();
+            (bytes, &self.totals.finished)
         };
+        outcome.fetch_add(offsets.len() as u64, Ordering::Relaxed);
+        self.gone(state, offsets.len(), bytes);
+    }
+
+    /// A ticket was dropped: its record stays unfinished.
+    pub(super) fn abandon(&self, offset: i64) {
+        let mut state = self.lock();
+        state.abandoned += 1;
+        let bytes = state.tracker.bytes_of(offset);
+        self.totals.abandoned.fetch_add(1, Ordering::Relaxed);
+        self.gone(state, 1, bytes);
+    }
+
+    fn gone(&self, mut state: MutexGuard<'_, LaneState>, tickets: usize, bytes: u64) {
+        state.in_flight = state.in_flight.saturating_sub(tickets);
         let empty = state.in_flight == 0;
         drop(state);
-        outcome.fetch_add(1, Ordering::Relaxed);
         if empty {
             self.drained.notify_all();
         }
-        self.totals
-            .bytes
-            .fetch_sub(u64::from(bytes), Ordering::Relaxed);
-        if self.totals.records.fetch_sub(1, Ordering::AcqRel) == 1 {
+        self.totals.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if self.totals.records.fetch_sub(tickets, Ordering::AcqRel) == tickets {
             self.totals.empty.notify_waiters();
         }
     }
@@ -199,7 +231,7 @@ mod tests {
 
     fn take(lane: &Arc<Lane>, offset: i64) -> Ticket {
         assert_eq!(lane.begin(offset, 10, Instant::now()), Begin::New);
-        Ticket::new(lane, offset, 10)
+        Ticket::new(lane, offset)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Reading order: [`offsets`] (pure: which offsets of a partition are finished) · [`ticket`] (one
 //! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
 //! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
-//! metrics, appends) · [`reader`] (one partition from its start, without a group) · [`admin`]
+//! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition from its start, without a group) · [`admin`]
 //! (topics) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) ·
 //! [`bare`] (a loop without wedcache, which the benchmark compares with).
 
@@ -21,6 +21,7 @@ mod poll;
 pub mod producer;
 pub mod reader;
 pub mod rebalance;
+mod receipts;
 pub mod record;
 pub mod replicas;
 pub mod stats;

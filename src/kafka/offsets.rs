@@ -128,7 +128,7 @@ impl Tracker {
 
     /// Marks a record as finished; `false` when it is not an unfinished one.
     pub fn finish(&mut self, offset: i64) -> bool {
-        let Ok(index) = self.slots.binary_search_by_key(&offset, |slot| slot.offset) else {
+        let Some(index) = self.slot_of(offset) else {
             return false;
         };
         let slot = &mut self.slots[index];
@@ -147,6 +147,25 @@ impl Tracker {
             self.slots.retain(|slot| !slot.finished);
         }
         true
+    }
+
+    /// The bytes of an unfinished record; 0 where it is none.
+    pub fn bytes_of(&self, offset: i64) -> u64 {
+        self.slot_of(offset)
+            .map(|index| &self.slots[index])
+            .filter(|slot| !slot.finished)
+            .map_or(0, |slot| u64::from(slot.bytes))
+    }
+
+    fn slot_of(&self, offset: i64) -> Option<usize> {
+        // Most records are finished in the order in which they came.
+        match self.slots.front() {
+            Some(slot) if slot.offset == offset => Some(0),
+            _ => self
+                .slots
+                .binary_search_by_key(&offset, |slot| slot.offset)
+                .ok(),
+        }
     }
 
     /// What to commit, once for every change; `None` when nothing changed since the last call.

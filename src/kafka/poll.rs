@@ -293,7 +293,7 @@ impl<'a, H: Handler> Rest<'a, H> {
         match lane.begin(record.offset(), bytes, Instant::now()) {
             Begin::New => {
                 self.handler
-                    .record(&record, Ticket::new(lane, record.offset(), bytes));
+                    .record(&record, Ticket::new(lane, record.offset()));
                 Intake::Taken
             }
             Begin::AlreadyFinished => {
@@ -322,7 +322,7 @@ impl<'a, H: Handler> Rest<'a, H> {
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
         lane.begin(record.offset(), bytes, Instant::now());
         self.handler
-            .record(record, Ticket::new(&lane, record.offset(), bytes));
+            .record(record, Ticket::new(&lane, record.offset()));
         Intake::LanesChanged
     }
 

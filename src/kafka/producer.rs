@@ -1,25 +1,30 @@
 //! Producing: idempotent, bounded, with a delivery that finishes the input's ticket.
 
-use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions, Throttle};
+use super::receipts::{LastLane, Receipt, Receipts};
 use super::ticket::Ticket;
 use crate::model::Timestamp;
 use crate::model::record::TraceParent;
 
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the delivery thread polls before it passes on what it has gathered: while reports come,
+/// and while none do (the first one after a rest is passed on at once).
+const BUSY_POLL: Duration = Duration::from_millis(5);
+const IDLE_POLL: Duration = Duration::from_millis(100);
 /// How long a wait for room in the queue polls before it looks again.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
 
@@ -140,14 +145,10 @@ impl<'a> OutRecord<'a> {
         }
         let mut headers = OwnedHeaders::new_with_capacity(count);
         if let Some(trace) = self.trace {
-            let mut text = [0_u8; 55];
-            if write!(&mut text[..], "{trace}").is_ok() {
-                let value = Some(&text[..]);
-                headers = headers.insert(Header {
-                    key: TraceParent::HEADER,
-                    value,
-                });
-            }
+            headers = headers.insert(Header {
+                key: TraceParent::HEADER,
+                value: Some(&trace.text()),
+            });
         }
         for &(key, value) in self.headers {
             headers = headers.insert(Header { key, value });
@@ -164,8 +165,6 @@ pub enum Delivery {
     /// Finishes the input once the output has arrived. If it never will, the input stays
     /// unfinished: the watchdog speaks.
     Finish(Ticket),
-    /// Finishes the input also when the output is lost for good.
-    FinishAnyway(Ticket),
     /// Tells a waiter.
     Report(oneshot::Sender<Result<Appended, DeliveryFailed>>),
 }
@@ -222,7 +221,8 @@ pub struct OutputCounters {
 /// A producer; clones share it.
 #[derive(Clone)]
 pub struct Output {
-    producer: Arc<ThreadedProducer<OutputContext>>,
+    producer: Arc<Polled>,
+    last_lane: LastLane,
     counters: Arc<OutputCounters>,
     dropped_log: Arc<Throttle>,
 }
@@ -235,12 +235,14 @@ impl Output {
         let context = OutputContext {
             log: ClientLog::new(&options.client.client_id),
             counters: Arc::clone(&counters),
+            receipts: Receipts::default(),
             throttle: Throttle::new(LOG_INTERVAL),
         };
-        let producer = ThreadedProducer::from_config_and_context(&config, context)
+        let producer = BaseProducer::from_config_and_context(&config, context)
             .map_err(|source| options.client.refused(source))?;
         Ok(Self {
-            producer: Arc::new(producer),
+            producer: Arc::new(Polled::start(producer, &options.client.client_id)?),
+            last_lane: LastLane::default(),
             counters,
             dropped_log: Arc::new(Throttle::new(LOG_INTERVAL)),
         })
@@ -248,6 +250,7 @@ impl Output {
 
     /// Puts a record into the queue; never waits. Key and value are copied.
     pub fn send(&self, record: &OutRecord<'_>, delivery: Delivery) -> Result<(), Refused> {
+        let receipts = &self.producer.context().receipts;
         let base = BaseRecord {
             topic: record.topic,
             partition: record.partition,
@@ -255,16 +258,16 @@ impl Output {
             key: record.key,
             timestamp: record.timestamp.map(|at| at.0),
             headers: record.owned_headers(),
-            delivery_opaque: Box::new(delivery),
+            delivery_opaque: receipts.write(delivery, &self.last_lane).to_opaque(),
         };
-        match self.producer.send(base) {
+        match self.producer.inner.send(base) {
             Ok(()) => {
                 self.counters.taken.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
             Err((error, base)) => Err(Refused {
                 reason: self.refusal(&error),
-                delivery: *base.delivery_opaque,
+                delivery: receipts.take_back(Receipt::of_opaque(base.delivery_opaque)),
             }),
         }
     }
@@ -331,20 +334,24 @@ impl Output {
     /// came first. Cancelled, it goes on in the background without effect.
     pub async fn flush(&self, timeout: Duration) -> bool {
         let producer = Arc::clone(&self.producer);
-        let flush = tokio::task::spawn_blocking(move || producer.flush(timeout).is_ok());
+        let flush = tokio::task::spawn_blocking(move || {
+            let delivered = producer.inner.flush(timeout).is_ok();
+            producer.context().receipts.pass_on();
+            delivered
+        });
         flush.await.unwrap_or(false)
     }
 
     /// The producer broke its promise of order and once-only, or was shut out; it takes nothing
     /// any more. The text says why.
     pub fn fatal(&self) -> Option<String> {
-        let (code, text) = self.producer.client().fatal_error()?;
+        let (code, text) = self.producer.inner.client().fatal_error()?;
         Some(format!("{code}: {text}"))
     }
 
     /// Records that were taken and are not yet delivered.
     pub fn in_flight(&self) -> usize {
-        usize::try_from(self.producer.in_flight_count()).unwrap_or(0)
+        usize::try_from(self.producer.inner.in_flight_count()).unwrap_or(0)
     }
 
     pub fn counters(&self) -> &OutputCounters {
@@ -368,6 +375,7 @@ impl Output {
 struct OutputContext {
     log: ClientLog,
     counters: Arc<OutputCounters>,
+    receipts: Receipts,
     throttle: Throttle,
 }
 
@@ -395,34 +403,85 @@ impl ClientContext for OutputContext {
 }
 
 impl ProducerContext for OutputContext {
-    type DeliveryOpaque = Box<Delivery>;
+    /// A [`Receipt`].
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
-        let outcome = match result {
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let receipt = Receipt::of_opaque(opaque);
+        match result {
             Ok(message) => {
                 self.counters.delivered.fetch_add(1, Ordering::Relaxed);
-                Ok(Appended {
+                self.receipts.delivered(receipt, || Appended {
                     partition: message.partition(),
                     offset: message.offset(),
-                })
+                });
             }
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                Err(self.failed(message.topic(), code))
+                let failed = self.failed(message.topic(), code);
+                self.receipts.failed(receipt, failed);
             }
-        };
-        match (*delivery, outcome) {
-            (Delivery::Finish(ticket), Ok(_)) | (Delivery::FinishAnyway(ticket), _) => {
-                ticket.finish();
-            }
-            (Delivery::Report(waiter), outcome) => {
-                // The waiter may have been cancelled; the record is where it is all the same.
-                if waiter.send(outcome).is_err() {
-                    tracing::debug!("nobody waits for a delivery report any more");
-                }
-            }
-            // Dropping the ticket leaves its record unfinished, and counts it.
-            (Delivery::Finish(_), Err(_)) | (Delivery::Forget, _) => {}
+        }
+    }
+}
+
+/// A producer and the thread that serves its delivery reports: rdkafka's `ThreadedProducer`, but
+/// with a moment after each poll at which gathered finishes are passed on.
+struct Polled {
+    inner: Arc<BaseProducer<OutputContext>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Polled {
+    fn start(producer: BaseProducer<OutputContext>, client_id: &str) -> Result<Self, KafkaError> {
+        let (inner, stop) = (Arc::new(producer), Arc::<AtomicBool>::default());
+        let (polled, told) = (Arc::clone(&inner), Arc::clone(&stop));
+        let name = format!("deliver {client_id}");
+        let thread = std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || serve(&polled, &told))
+            .map_err(|source| KafkaError::Thread { name, source })?;
+        Ok(Self {
+            inner,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    fn context(&self) -> &OutputContext {
+        self.inner.client().context()
+    }
+
+    fn poll(&self, wait: Duration) {
+        self.inner.poll(wait);
+        self.context().receipts.pass_on();
+    }
+}
+
+fn serve(producer: &BaseProducer<OutputContext>, stop: &AtomicBool) {
+    let context = Arc::clone(producer.client().context());
+    let delivered = || context.counters.delivered.load(Ordering::Relaxed);
+    let (mut before, mut wait) = (0, IDLE_POLL);
+    while !stop.load(Ordering::Relaxed) {
+        // It goes on for the whole time, whatever comes.
+        producer.poll(wait);
+        context.receipts.pass_on();
+        let now = delivered();
+        wait = if now == before { IDLE_POLL } else { BUSY_POLL };
+        before = now;
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::error!("the thread of a producer's delivery reports panicked");
         }
     }
 }

@@ -9,7 +9,6 @@ use super::*;
 struct Echo {
     output: Output,
     topic: &'static str,
-    finish: fn(Ticket) -> Delivery,
 }
 
 impl Handler for Echo {
@@ -20,7 +19,7 @@ impl Handler for Echo {
         };
         let sent = self
             .output
-            .send_or_wait(&answer, (self.finish)(ticket), PATIENCE);
+            .send_or_wait(&answer, Delivery::Finish(ticket), PATIENCE);
         if let Err(refused) = sent {
             assert_eq!(refused.reason, Refusal::TooLarge);
         }
@@ -38,7 +37,6 @@ async fn a_delivered_answer_finishes_its_query() {
     let echo = Echo {
         output: cluster.output(),
         topic: "out",
-        finish: Delivery::Finish,
     };
     let options = IntakeOptions::new(cluster.client("a"), "g", vec!["in".to_owned()]);
     let handle = Intake::spawn(&options, echo).unwrap();
@@ -54,31 +52,27 @@ async fn a_delivered_answer_finishes_its_query() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_is_lost_for_good_leaves_its_query_unfinished_unless_told_otherwise() {
-    type Finish = fn(Ticket) -> Delivery;
-    for (finish, next_offset) in [(Delivery::Finish as Finish, 0), (Delivery::FinishAnyway, 3)] {
-        let cluster = Cluster::new(&[("in", 1)]).await;
-        cluster.fill("in", 0, 3).await;
-        let mut options = OutputOptions::new(cluster.client("out"));
-        options.delivery_timeout = Some(Duration::from_millis(300));
-        let output = Output::new(&options).unwrap();
-        let echo = Echo {
-            output: output.clone(),
-            topic: "missing",
-            finish,
-        };
-        let options = IntakeOptions::new(cluster.client("a"), "g", vec!["in".to_owned()]);
-        let handle = Intake::spawn(&options, echo).unwrap();
-        let failed = || output.counters().failed.load(Ordering::Relaxed);
-        eventually("failed deliveries", || failed() == 3);
-        eventually("no ticket is out", || handle.stats().in_flight_records == 0);
-        let stats = handle.stats();
-        assert_eq!(stats.partitions[0].next_offset, next_offset);
-        assert_eq!(stats.counters.abandoned + stats.counters.finished, 3);
-        // The watchdog sees an unfinished record although nobody holds its ticket.
-        assert_eq!(stats.oldest_unfinished.is_some(), next_offset == 0);
-        assert!(handle.shutdown(deadline()).await);
-    }
+async fn an_answer_that_is_lost_for_good_leaves_its_query_unfinished() {
+    let cluster = Cluster::new(&[("in", 1)]).await;
+    cluster.fill("in", 0, 3).await;
+    let mut options = OutputOptions::new(cluster.client("out"));
+    options.delivery_timeout = Some(Duration::from_millis(300));
+    let output = Output::new(&options).unwrap();
+    let echo = Echo {
+        output: output.clone(),
+        topic: "missing",
+    };
+    let options = IntakeOptions::new(cluster.client("a"), "g", vec!["in".to_owned()]);
+    let handle = Intake::spawn(&options, echo).unwrap();
+    let failed = || output.counters().failed.load(Ordering::Relaxed);
+    eventually("failed deliveries", || failed() == 3);
+    eventually("no ticket is out", || handle.stats().in_flight_records == 0);
+    let stats = handle.stats();
+    assert_eq!(stats.partitions[0].next_offset, 0);
+    assert_eq!(stats.counters.abandoned, 3);
+    // The watchdog sees an unfinished record although nobody holds its ticket.
+    assert!(stats.oldest_unfinished.is_some());
+    assert!(handle.shutdown(deadline()).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

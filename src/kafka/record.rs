@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 
 use crate::model::Timestamp;
-use crate::model::record::{Coordinates, TraceParent};
+use crate::model::record::{Coordinates, RecordId, TraceParent};
 
 /// A record, valid until the handler returns.
 pub struct InRecord<'a> {
@@ -43,6 +43,16 @@ impl<'a> InRecord<'a> {
     /// The value; `None` is Kafka's null, a legal record.
     pub fn value(&self) -> Option<&'a [u8]> {
         self.message.payload()
+    }
+
+    /// What [`Coordinates::answer_id`] says of its place.
+    pub fn answer_id(&self) -> RecordId {
+        RecordId::of_place(
+            self.topic,
+            self.partition(),
+            self.offset(),
+            self.timestamp(),
+        )
     }
 
     pub fn coordinates(&self) -> Coordinates {

@@ -12,33 +12,48 @@ use super::lanes::Lane;
 /// again, and the drop is counted. After its partition was revoked, finishing is a counted no-op.
 #[must_use = "a dropped ticket leaves its record unfinished"]
 pub struct Ticket {
-    lane: Arc<Lane>,
+    /// None once it is finished, or a receipt stands for it.
+    lane: Option<Arc<Lane>>,
     offset: i64,
-    bytes: u32,
-    finished: bool,
 }
 
+/// Only what consumes a ticket takes its lane.
+const WHOLE: &str = "a ticket has its lane for as long as anybody holds it";
+
 impl Ticket {
-    pub(super) fn new(lane: &Arc<Lane>, offset: i64, bytes: u32) -> Self {
+    pub(super) fn new(lane: &Arc<Lane>, offset: i64) -> Self {
+        Self::resume(Arc::clone(lane), offset)
+    }
+
+    /// The ticket that was taken apart by [`Ticket::into_lane`].
+    pub(super) fn resume(lane: Arc<Lane>, offset: i64) -> Self {
         Self {
-            lane: Arc::clone(lane),
+            lane: Some(lane),
             offset,
-            bytes,
-            finished: false,
         }
     }
 
+    /// Whoever takes the lane owes it the finish of this offset.
+    pub(super) fn into_lane(mut self) -> Arc<Lane> {
+        self.lane.take().expect(WHOLE)
+    }
+
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        self.lane.as_ref().expect(WHOLE)
+    }
+
     /// The record's work is done: its answer is with Kafka, or it needed none.
-    pub fn finish(mut self) {
-        self.finished = true;
+    pub fn finish(self) {
+        let offset = self.offset;
+        self.into_lane().finish_all(&[offset]);
     }
 
     pub fn topic(&self) -> &Arc<str> {
-        &self.lane.topic
+        &self.lane().topic
     }
 
     pub fn partition(&self) -> i32 {
-        self.lane.partition
+        self.lane().partition
     }
 
     pub fn offset(&self) -> i64 {
@@ -47,18 +62,20 @@ impl Ticket {
 
     /// Which assignment took the record in; grows with every rebalance of this process.
     pub fn generation(&self) -> u64 {
-        self.lane.generation
+        self.lane().generation
     }
 
     /// Whether the partition was taken away since: finishing would be a no-op.
     pub fn is_fenced(&self) -> bool {
-        self.lane.is_fenced()
+        self.lane().is_fenced()
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.lane.settle(self.offset, self.bytes, self.finished);
+        if let Some(lane) = self.lane.take() {
+            lane.abandon(self.offset);
+        }
     }
 }
 
@@ -67,7 +84,9 @@ impl fmt::Debug for Ticket {
         write!(
             f,
             "Ticket({}[{}]@{})",
-            self.lane.topic, self.lane.partition, self.offset
+            self.topic(),
+            self.partition(),
+            self.offset
         )
     }
 }

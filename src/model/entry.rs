@@ -21,6 +21,7 @@
 
 use std::sync::Arc;
 
+use super::body::{Body, Form};
 use super::invalidation::{LogId, Position};
 use super::key::CacheKey;
 use super::tag::{Tag, TagHash};
@@ -45,7 +46,7 @@ pub struct Entry {
     pub tags: Arc<[Tag]>,
     pub model: Arc<str>,
     /// The model's answer.
-    pub data: Arc<str>,
+    pub data: Body,
 }
 
 /// What an entry is judged by.
@@ -91,12 +92,29 @@ impl Entry {
     /// What it takes in memory, in bytes, near enough for a bound.
     pub fn weight(&self) -> usize {
         let tags: usize = self.tags.iter().map(|tag| tag.as_str().len() + 40).sum();
-        size_of::<Self>() + self.key.as_str().len() + self.data.len() + self.model.len() + tags + 96
+        size_of::<Self>()
+            + self.key.as_str().len()
+            + self.data.weight()
+            + self.model.len()
+            + tags
+            + 96
+    }
+
+    /// The same entry with its answer's text in the form.
+    pub fn in_form(self: &Arc<Self>, form: Form) -> Arc<Self> {
+        match self.data.in_form(form) {
+            None => Arc::clone(self),
+            Some(data) => Arc::new(Self {
+                data,
+                ..Self::clone(self)
+            }),
+        }
     }
 
     /// The binary form.
     pub fn encode(&self) -> Vec<u8> {
-        let raw = self.data.as_bytes();
+        let plain = self.data.plain();
+        let raw = plain.as_bytes();
         let packed = lz4_flex::block::compress(raw);
         let (payload, compressed) = if packed.len() < raw.len() {
             (&packed[..], COMPRESSED)

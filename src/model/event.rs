@@ -1,4 +1,7 @@
 //! What comes in: AI queries, vendor changes and wedding updates, as `CONTRACT`'s field lists say.
+//!
+//! A query's text is of the type `S`: [`String`], or on the hit path [`super::text::Text`], which
+//! borrows from the record.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +13,14 @@ use super::time::{Date, Timestamp};
 
 /// A question to an AI model in a couple's context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AiQuery {
-    pub query_id: String,
-    pub query: Question,
-    pub wedding_context: WeddingContext,
+#[serde(
+    rename_all = "camelCase",
+    bound(deserialize = "S: Deserialize<'de> + From<&'static str>")
+)]
+pub struct AiQuery<S = String> {
+    pub query_id: S,
+    pub query: Question<S>,
+    pub wedding_context: WeddingContext<S>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub options: QueryOptions,
     #[serde(default)]
@@ -22,50 +28,96 @@ pub struct AiQuery {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Question {
+#[serde(rename_all = "camelCase", bound(deserialize = "S: Deserialize<'de>"))]
+pub struct Question<S = String> {
     /// The name of one of the topology's cache types.
     #[serde(rename = "type")]
-    pub cache_type: String,
-    pub content: String,
+    pub cache_type: S,
+    pub content: S,
     #[serde(default, deserialize_with = "null_as_default")]
-    pub vendor_types: Vec<String>,
+    pub vendor_types: Vec<S>,
     /// Vendors that the question is about.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub vendor_ids: Vec<String>,
+    pub vendor_ids: Vec<S>,
     #[serde(default)]
-    pub user_id: Option<String>,
+    pub user_id: Option<S>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WeddingContext {
+#[serde(
+    rename_all = "camelCase",
+    bound(deserialize = "S: Deserialize<'de> + From<&'static str>")
+)]
+pub struct WeddingContext<S = String> {
     #[serde(default)]
-    pub wedding_id: Option<String>,
-    pub location: Location,
+    pub wedding_id: Option<S>,
+    pub location: Location<S>,
     #[serde(default)]
     pub wedding_date: Option<Date>,
     #[serde(default)]
     pub budget_range: Option<BudgetRange>,
     #[serde(default)]
-    pub wedding_style: Option<String>,
+    pub wedding_style: Option<S>,
     #[serde(default)]
     pub guest_count: Option<u32>,
     #[serde(default, deserialize_with = "null_as_default")]
-    pub vendor_preferences: Vec<String>,
+    pub vendor_preferences: Vec<S>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Location {
-    pub city: String,
-    pub state: String,
+#[serde(
+    rename_all = "camelCase",
+    bound(deserialize = "S: Deserialize<'de> + From<&'static str>")
+)]
+pub struct Location<S = String> {
+    pub city: S,
+    pub state: S,
     #[serde(default = "default_country", deserialize_with = "null_as_country")]
-    pub country: String,
+    pub country: S,
 }
 
-fn default_country() -> String {
-    "US".to_owned()
+impl<S> AiQuery<S> {
+    /// The same query, each of its texts as `to` makes it.
+    pub fn map<T>(self, to: impl Fn(S) -> T) -> AiQuery<T> {
+        let Question {
+            cache_type,
+            content,
+            vendor_types,
+            vendor_ids,
+            user_id,
+        } = self.query;
+        let wedding = self.wedding_context;
+        let all = |texts: Vec<S>| texts.into_iter().map(&to).collect();
+        AiQuery {
+            query_id: to(self.query_id),
+            query: Question {
+                cache_type: to(cache_type),
+                content: to(content),
+                vendor_types: all(vendor_types),
+                vendor_ids: all(vendor_ids),
+                user_id: user_id.map(&to),
+            },
+            wedding_context: WeddingContext {
+                wedding_id: wedding.wedding_id.map(&to),
+                location: Location {
+                    city: to(wedding.location.city),
+                    state: to(wedding.location.state),
+                    country: to(wedding.location.country),
+                },
+                wedding_date: wedding.wedding_date,
+                budget_range: wedding.budget_range,
+                wedding_style: wedding.wedding_style.map(&to),
+                guest_count: wedding.guest_count,
+                vendor_preferences: all(wedding.vendor_preferences),
+            },
+            options: self.options,
+            asked_at: self.asked_at,
+        }
+    }
+}
+
+fn default_country<S: From<&'static str>>() -> S {
+    "US".into()
 }
 
 /// A field that may be left out may be null as well: many writers have but one of the two.
@@ -77,7 +129,11 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-fn null_as_country<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn null_as_country<'de, S, D>(deserializer: D) -> Result<S, D::Error>
+where
+    S: Deserialize<'de> + From<&'static str>,
+    D: Deserializer<'de>,
+{
     Option::deserialize(deserializer).map(|country| country.unwrap_or_else(default_country))
 }
 

@@ -1,7 +1,9 @@
 //! The cache key: `type:location:season:budget:hash(content)` and the type's further dimensions
 //! as `:name=value`. There is one key format, and it is this one.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::catalog::{CacheType, Catalog, Dimension};
@@ -12,8 +14,16 @@ use super::text::{key_value, normalise};
 pub const ANY: &str = "any";
 
 /// The address of an entry in every layer: BLAKE3 of the whole key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash(pub [u8; 32]);
+
+/// For tables in memory eight of its bytes are as good as all.
+impl Hash for KeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let head = self.0.first_chunk().expect("it has 32 bytes");
+        state.write_u64(u64::from_le_bytes(*head));
+    }
+}
 
 impl KeyHash {
     pub fn of(text: &str) -> Self {
@@ -46,7 +56,12 @@ impl CacheKey {
     }
 
     /// The key of a query of `cache_type`; `place` as [`super::place::Places::place`] gives it.
-    pub fn of(catalog: &Catalog, cache_type: &CacheType, query: &AiQuery, place: &str) -> Self {
+    pub fn of<S: AsRef<str>>(
+        catalog: &Catalog,
+        cache_type: &CacheType,
+        query: &AiQuery<S>,
+        place: &str,
+    ) -> Self {
         let mut text = String::with_capacity(160);
         text.push_str(&cache_type.name);
         for part in [place, season(catalog, query), budget(query)] {
@@ -54,7 +69,7 @@ impl CacheKey {
             text.push_str(&key_value(part));
         }
         text.push(':');
-        push_content_hash(&mut text, &query.query.content);
+        push_content_hash(&mut text, query.query.content.as_ref());
         for &dimension in &cache_type.dimensions {
             text.push(':');
             text.push_str(dimension.as_str());
@@ -86,7 +101,7 @@ impl fmt::Debug for CacheKey {
 }
 
 /// The season of the wedding, [`ANY`] without a date.
-pub fn season<'a>(catalog: &'a Catalog, query: &AiQuery) -> &'a str {
+pub fn season<'a, S>(catalog: &'a Catalog, query: &AiQuery<S>) -> &'a str {
     query
         .wedding_context
         .wedding_date
@@ -94,7 +109,7 @@ pub fn season<'a>(catalog: &'a Catalog, query: &AiQuery) -> &'a str {
 }
 
 /// The budget range, [`ANY`] without one.
-pub fn budget(query: &AiQuery) -> &'static str {
+pub fn budget<S>(query: &AiQuery<S>) -> &'static str {
     query
         .wedding_context
         .budget_range
@@ -104,33 +119,28 @@ pub fn budget(query: &AiQuery) -> &'static str {
 /// 128 bits of BLAKE3 of the normalised content, as hexadecimal digits.
 fn push_content_hash(text: &mut String, content: &str) {
     let hash = blake3::hash(normalise(content).as_bytes());
-    for byte in &hash.as_bytes()[..16] {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-    }
+    text.push_str(&hash.to_hex()[..32]);
 }
 
-fn push_dimension(
+fn push_dimension<S: AsRef<str>>(
     text: &mut String,
     dimension: Dimension,
     catalog: &Catalog,
     cache_type: &CacheType,
-    query: &AiQuery,
+    query: &AiQuery<S>,
 ) {
     let context = &query.wedding_context;
     match dimension {
-        Dimension::Vendors => push_set(text, query.query.vendor_ids.clone()),
-        Dimension::VendorTypes => {
-            push_set(
-                text,
-                query
-                    .query
-                    .vendor_types
-                    .iter()
-                    .map(|name| normalise(name))
-                    .collect(),
-            );
+        Dimension::Vendors => {
+            let ids = query.query.vendor_ids.iter();
+            push_set(text, ids.map(|id| Cow::Borrowed(id.as_ref())).collect());
         }
-        Dimension::Style => match context.wedding_style.as_deref().map(normalise) {
+        Dimension::VendorTypes => {
+            let names = query.query.vendor_types.iter();
+            let names = names.map(|name| Cow::Owned(normalise(name.as_ref())));
+            push_set(text, names.collect());
+        }
+        Dimension::Style => match given(context.wedding_style.as_ref()).map(normalise) {
             Some(style) if !style.is_empty() => push_value(text, &style),
             _ => text.push_str(ANY),
         },
@@ -138,7 +148,7 @@ fn push_dimension(
             Some(guests) => text.push_str(&catalog.guest_band(guests)),
             None => text.push_str(ANY),
         },
-        Dimension::Wedding => match context.wedding_id.as_deref() {
+        Dimension::Wedding => match given(context.wedding_id.as_ref()) {
             Some(wedding_id) => push_value(text, wedding_id),
             None => text.push_str(ANY),
         },
@@ -148,8 +158,12 @@ fn push_dimension(
     }
 }
 
+fn given<S: AsRef<str>>(text: Option<&S>) -> Option<&str> {
+    text.map(AsRef::as_ref)
+}
+
 /// Sorted, without repetitions, joined by commas; [`ANY`] when empty.
-fn push_set(text: &mut String, mut values: Vec<String>) {
+fn push_set(text: &mut String, mut values: Vec<Cow<'_, str>>) {
     values.retain(|value| !value.is_empty());
     values.sort_unstable();
     values.dedup();

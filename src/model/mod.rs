@@ -4,11 +4,13 @@
 
 pub mod answer;
 pub mod audit;
+pub mod body;
 pub mod catalog;
 pub mod entry;
 pub mod event;
 pub mod invalidation;
 pub mod key;
+pub mod key_memo;
 pub mod metric;
 pub mod place;
 pub mod prepared;
@@ -19,13 +21,16 @@ pub mod time;
 
 pub use answer::{AiAnswer, AnswerError, Freshness, LayerName, Source, StaleReason, Status};
 pub use audit::AuditRecord;
+pub use body::{Body, Form};
 pub use catalog::{CacheType, Catalog, Dimension, Sharing};
 pub use entry::Entry;
 pub use event::{AiQuery, VendorChange, WeddingUpdate};
 pub use invalidation::{Cause, LogId, Mode, Position, Progress, TagInvalidation};
 pub use key::{CacheKey, KeyHash};
+pub use key_memo::KeyMemo;
 pub use metric::{CacheMetric, Operation};
-pub use prepared::{EntryTags, Prepared, UnknownCacheType};
+pub use prepared::{EntryTags, Keyed, Prepared, UnknownCacheType};
 pub use record::{Coordinates, TraceParent};
 pub use tag::{Tag, TagHash};
+pub use text::Text;
 pub use time::{Date, Timestamp};

@@ -40,15 +40,16 @@ impl Places {
 
     /// `City_ST` for a major market, `ST` for other places in the US, `CC-ST` elsewhere; not yet
     /// percent-encoded.
-    pub fn place(&self, location: &Location) -> String {
-        let country = country_code(&location.country);
+    pub fn place<S: AsRef<str>>(&self, location: &Location<S>) -> String {
+        let (city, state) = (location.city.as_ref(), location.state.as_ref());
+        let country = country_code(location.country.as_ref());
         if country != "US" {
-            return format!("{country}-{}", location.state.trim().to_uppercase());
+            return format!("{country}-{}", state.trim().to_uppercase());
         }
-        let state = state_code(&location.state);
+        let state = state_code(state);
         let market = self
             .markets
-            .get(&city_name(&location.city))
+            .get(&city_name(city))
             .and_then(|markets| markets.iter().find(|(of, _)| *of == state));
         match market {
             Some((_, place)) => place.clone(),
@@ -65,6 +66,9 @@ fn city_name(city: &str) -> String {
 }
 
 fn country_code(country: &str) -> Cow<'_, str> {
+    if country == "US" {
+        return Cow::Borrowed("US");
+    }
     match normalise(country).as_str() {
         "" | "us" | "usa" | "u.s." | "u.s.a." | "united states" | "united states of america" => {
             Cow::Borrowed("US")
@@ -166,7 +170,7 @@ mod tests {
             (("Perth", "WA", "AU"), "AU-WA"),
             (("Austin", "TX", "AU"), "AU-TX"),
         ] {
-            let location = Location {
+            let location: Location = Location {
                 city: city.into(),
                 state: state.into(),
                 country: country.into(),

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use super::catalog::{CacheType, Catalog, Sharing};
 use super::event::AiQuery;
 use super::key::{ANY, CacheKey};
+use super::key_memo::KeyMemo;
 use super::tag::Tag;
 use super::text::normalise;
 
@@ -15,18 +18,27 @@ pub const MAX_ANSWER_VENDORS: usize = 256;
 /// with more tags than that costs more than it saves.
 pub const MAX_QUERY_VENDORS: usize = 256;
 
+/// What the question is, whoever asks it: its type, place and key. Cheap to clone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keyed {
+    pub cache_type: Arc<CacheType>,
+    /// Not yet percent-encoded.
+    pub place: Arc<str>,
+    pub key: CacheKey,
+}
+
 /// A query made ready.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     pub cache_type: Arc<CacheType>,
     /// Not yet percent-encoded.
-    pub place: String,
+    pub place: Arc<str>,
     pub key: CacheKey,
     /// False for a private question without a wedding, whose answer belongs to nobody that a
     /// later query could name, and for more than [`MAX_QUERY_VENDORS`].
     pub storable: bool,
     /// What the asker's own changes hit: `T|wedding=…`, `T|user=…`.
-    pub asker: Vec<Tag>,
+    pub asker: ArrayVec<Tag, 2>,
 }
 
 /// The query's type is none of the topology's.
@@ -47,31 +59,80 @@ pub struct EntryTags {
     pub complete: bool,
 }
 
-impl Prepared {
-    pub fn of(catalog: &Catalog, query: &AiQuery) -> Result<Self, UnknownCacheType> {
-        let name = query.query.cache_type.as_str();
-        let cache_type = catalog.get(name).ok_or_else(|| UnknownCacheType {
+impl Keyed {
+    pub fn of<S: AsRef<str>>(
+        catalog: &Catalog,
+        query: &AiQuery<S>,
+    ) -> Result<Self, UnknownCacheType> {
+        let cache_type = Self::cache_type(catalog, query)?;
+        Ok(Self::of_type(catalog, cache_type, query))
+    }
+
+    pub(super) fn cache_type<'a, S: AsRef<str>>(
+        catalog: &'a Catalog,
+        query: &AiQuery<S>,
+    ) -> Result<&'a Arc<CacheType>, UnknownCacheType> {
+        let name = query.query.cache_type.as_ref();
+        catalog.get(name).ok_or_else(|| UnknownCacheType {
             name: name.to_owned(),
-        })?;
-        let place = catalog.places.place(&query.wedding_context.location);
-        let key = CacheKey::of(catalog, cache_type, query, &place);
-        let wedding = wedding_id(query).map(|id| Tag::wedding(name, id));
-        let user = given(query.query.user_id.as_deref()).map(|id| Tag::user(name, id));
-        let has_owner = cache_type.sharing == Sharing::Shared || wedding.is_some();
-        let named = query.query.vendor_ids.len() + query.query.vendor_types.len();
-        Ok(Self {
-            storable: has_owner && named <= MAX_QUERY_VENDORS,
-            cache_type: Arc::clone(cache_type),
-            place,
-            key,
-            asker: wedding.into_iter().chain(user).collect(),
         })
+    }
+
+    pub(super) fn of_type<S: AsRef<str>>(
+        catalog: &Catalog,
+        cache_type: &Arc<CacheType>,
+        query: &AiQuery<S>,
+    ) -> Self {
+        let place = catalog.places.place(&query.wedding_context.location);
+        Self {
+            cache_type: Arc::clone(cache_type),
+            key: CacheKey::of(catalog, cache_type, query, &place),
+            place: place.into(),
+        }
+    }
+}
+
+impl Prepared {
+    pub fn of<S: AsRef<str>>(
+        catalog: &Catalog,
+        query: &AiQuery<S>,
+    ) -> Result<Self, UnknownCacheType> {
+        Ok(Self::by(Keyed::of(catalog, query)?, query))
+    }
+
+    /// The same, by what the memo remembers of the question.
+    pub fn remembered<S: AsRef<str>>(
+        memo: &mut KeyMemo,
+        catalog: &Catalog,
+        query: &AiQuery<S>,
+    ) -> Result<Self, UnknownCacheType> {
+        Ok(Self::by(memo.keyed(catalog, query)?, query))
+    }
+
+    fn by<S: AsRef<str>>(keyed: Keyed, query: &AiQuery<S>) -> Self {
+        let name = &*keyed.cache_type.name;
+        let wedding = wedding_id(query).map(|id| Tag::wedding(name, id));
+        let user = given(query.query.user_id.as_ref()).map(|id| Tag::user(name, id));
+        let has_owner = keyed.cache_type.sharing == Sharing::Shared || wedding.is_some();
+        let named = query.query.vendor_ids.len() + query.query.vendor_types.len();
+        Self {
+            storable: has_owner && named <= MAX_QUERY_VENDORS,
+            asker: wedding.into_iter().chain(user).collect(),
+            cache_type: keyed.cache_type,
+            place: keyed.place,
+            key: keyed.key,
+        }
     }
 
     /// What an entry with this answer depends on: the type, the place, the vendor types it
     /// concerns, every vendor that the query names or the answer refers to, and for a private
     /// type the wedding.
-    pub fn entry_tags(&self, catalog: &Catalog, query: &AiQuery, answer: &str) -> EntryTags {
+    pub fn entry_tags<S: AsRef<str>>(
+        &self,
+        catalog: &Catalog,
+        query: &AiQuery<S>,
+        answer: &str,
+    ) -> EntryTags {
         let (found, complete) = vendors_in(catalog, answer);
         EntryTags {
             tags: self.tags(query, &found),
@@ -81,7 +142,7 @@ impl Prepared {
 
     /// What is known before there is an answer: the entry's tags and the asker's, the entry's
     /// first, each once.
-    pub fn known_tags(&self, query: &AiQuery) -> Vec<Tag> {
+    pub fn known_tags<S: AsRef<str>>(&self, query: &AiQuery<S>) -> Vec<Tag> {
         let mut tags = self.tags(query, &[]);
         for tag in &self.asker {
             if !tags.contains(tag) {
@@ -93,11 +154,12 @@ impl Prepared {
 
     /// The vendor types that the question concerns, normalised and sorted: those it names and
     /// those of its cache type.
-    pub fn vendor_types(&self, query: &AiQuery) -> Vec<String> {
-        let named = query.query.vendor_types.iter();
+    pub fn vendor_types<S: AsRef<str>>(&self, query: &AiQuery<S>) -> Vec<String> {
+        let named = query.query.vendor_types.iter().map(AsRef::as_ref);
+        let own = self.cache_type.vendor_types.iter().map(String::as_str);
         let mut types: Vec<_> = named
-            .chain(&self.cache_type.vendor_types)
-            .map(|name| normalise(name))
+            .chain(own)
+            .map(normalise)
             .filter(|name| !name.is_empty())
             .collect();
         types.sort_unstable();
@@ -105,10 +167,10 @@ impl Prepared {
         types
     }
 
-    fn tags(&self, query: &AiQuery, found: &[&str]) -> Vec<Tag> {
+    fn tags<S: AsRef<str>>(&self, query: &AiQuery<S>, found: &[&str]) -> Vec<Tag> {
         let name = &*self.cache_type.name;
         let mut tags = vec![Tag::global(name), Tag::location(name, &self.place)];
-        let named = query.query.vendor_ids.iter().map(String::as_str);
+        let named = query.query.vendor_ids.iter().map(AsRef::as_ref);
         tags.extend(
             named
                 .filter(|id| !id.is_empty())
@@ -134,12 +196,12 @@ impl Prepared {
 }
 
 /// The wedding that asks, where the query says; white space only says nothing.
-fn wedding_id(query: &AiQuery) -> Option<&str> {
-    given(query.wedding_context.wedding_id.as_deref())
+fn wedding_id<S: AsRef<str>>(query: &AiQuery<S>) -> Option<&str> {
+    given(query.wedding_context.wedding_id.as_ref())
 }
 
-fn given(id: Option<&str>) -> Option<&str> {
-    id.filter(|id| !id.trim().is_empty())
+fn given<S: AsRef<str>>(id: Option<&S>) -> Option<&str> {
+    id.map(AsRef::as_ref).filter(|id| !id.trim().is_empty())
 }
 
 /// The distinct vendor ids in an answer, up to the bound, and whether these are all.
@@ -299,7 +361,11 @@ mod tests {
         let entry = prepared.entry_tags(&catalog, &query, "v-1").tags;
         assert!(!entry.iter().any(|tag| prepared.asker.contains(tag)));
         let known = prepared.known_tags(&query);
-        assert_eq!(known[known.len() - 2..], prepared.asker, "entry's first");
+        assert_eq!(
+            known[known.len() - 2..],
+            prepared.asker[..],
+            "entry's first"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where a record stood in Kafka, what its ids are derived from, and the trace it belongs to.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::time::Timestamp;
 
@@ -25,12 +25,7 @@ impl fmt::Display for Coordinates {
 impl Coordinates {
     /// The answer id of the query at this place: the same for every redelivery.
     pub fn answer_id(&self) -> RecordId {
-        let mut hasher = blake3::Hasher::new_derive_key("wedcache 2026 answer id");
-        hasher.update(&self.partition.to_be_bytes());
-        hasher.update(&self.offset.to_be_bytes());
-        hasher.update(&self.timestamp.0.to_be_bytes());
-        hasher.update(self.topic.as_bytes());
-        RecordId::of(&hasher)
+        RecordId::of_place(&self.topic, self.partition, self.offset, self.timestamp)
     }
 }
 
@@ -38,29 +33,62 @@ impl Coordinates {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordId([u8; 32]);
 
-impl RecordId {
-    fn of(hasher: &blake3::Hasher) -> Self {
-        Self::from_bytes(&hasher.finalize().as_bytes()[..16])
-    }
+/// Keys that keep ids of the two kinds apart, derived once from what they are for.
+static ANSWER_KEY: LazyLock<[u8; 32]> =
+    LazyLock::new(|| blake3::derive_key("wedcache 2026 answer id", &[]));
+static DERIVED_KEY: LazyLock<[u8; 32]> =
+    LazyLock::new(|| blake3::derive_key("wedcache 2026 derived id", &[]));
+/// What an id is hashed from fits in here, unless its topic's name is longer than Kafka allows
+/// (249 bytes).
+const ID_BYTES: usize = 320;
 
-    fn from_bytes(bytes: &[u8]) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        Self(text)
+impl RecordId {
+    /// The answer id of a query record, as [`Coordinates::answer_id`].
+    pub fn of_place(topic: &str, partition: i32, offset: i64, timestamp: Timestamp) -> Self {
+        Self::hash(
+            &ANSWER_KEY,
+            [
+                &partition.to_be_bytes(),
+                &offset.to_be_bytes(),
+                &timestamp.0.to_be_bytes(),
+                topic.as_bytes(),
+            ],
+        )
     }
 
     /// The id of something that this id's owner caused, such as an answer's metric: the same
     /// inputs give the same id.
     pub fn derive(text: &str, what: &str) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("wedcache 2026 derived id");
-        hasher.update(text.as_bytes());
-        hasher.update(&[0]);
-        hasher.update(what.as_bytes());
-        Self::of(&hasher)
+        let parts = [text.as_bytes(), &[0], what.as_bytes()];
+        Self::hash(&DERIVED_KEY, parts)
+    }
+
+    fn hash<const N: usize>(key: &[u8; 32], parts: [&[u8]; N]) -> Self {
+        let mut buffer = [0; ID_BYTES];
+        let mut len = 0;
+        for part in parts {
+            let Some(place) = buffer.get_mut(len..len + part.len()) else {
+                return Self::hash_long(key, &parts);
+            };
+            place.copy_from_slice(part);
+            len += part.len();
+        }
+        Self::from_hash(&blake3::keyed_hash(key, &buffer[..len]))
+    }
+
+    #[cold]
+    fn hash_long(key: &[u8; 32], parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(key);
+        for part in parts {
+            hasher.update(part);
+        }
+        Self::from_hash(&hasher.finalize())
+    }
+
+    fn from_hash(hash: &blake3::Hash) -> Self {
+        let mut text = [0; 32];
+        put_hex(&mut text, &hash.as_bytes()[..16]);
+        Self(text)
     }
 
     pub fn as_str(&self) -> &str {
@@ -135,13 +163,29 @@ impl TraceParent {
     }
 }
 
+impl TraceParent {
+    /// The header's value, what [`fmt::Display`] shows.
+    pub fn text(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        put_hex(&mut text[3..35], &self.trace_id.to_be_bytes());
+        put_hex(&mut text[36..52], &self.span_id.to_be_bytes());
+        put_hex(&mut text[53..], &[self.flags]);
+        text
+    }
+}
+
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id, self.span_id, self.flags
-        )
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Two lower-case digits a byte; every output record has some fifty of them.
+fn put_hex(text: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 
@@ -168,6 +212,19 @@ mod tests {
             assert_ne!(id, other.answer_id());
         }
         assert_eq!(id.as_str().len(), 32);
+        let long = "t".repeat(ID_BYTES);
+        assert_ne!(
+            at(&long, 1, 7, 5).answer_id(),
+            at(&long[1..], 1, 7, 5).answer_id()
+        );
+    }
+
+    #[test]
+    fn an_id_of_a_long_name_is_hashed_the_same_way() {
+        let parts: [&[u8]; 2] = [b"ab", b"c"];
+        let short = RecordId::hash(&ANSWER_KEY, parts);
+        assert_eq!(RecordId::hash_long(&ANSWER_KEY, &parts), short);
+        assert_ne!(RecordId::hash(&DERIVED_KEY, parts), short);
     }
 
     #[test]

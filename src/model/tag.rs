@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
 use serde::{Deserialize, Serialize};
 
 use super::text::tag_value;
@@ -59,8 +60,16 @@ impl Tag {
         Self::pair(cache_type, "user", user_id)
     }
 
+    /// Every query of a known couple makes two of these: built where nothing is allocated but the
+    /// tag itself, if it fits.
     fn pair(cache_type: &str, name: &str, value: &str) -> Self {
-        Self(format!("{cache_type}|{name}={}", tag_value(value)).into())
+        let value = tag_value(value);
+        let parts = [cache_type, "|", name, "=", &value];
+        let mut text = ArrayString::<128>::new();
+        if parts.iter().all(|part| text.try_push_str(part).is_ok()) {
+            return Self::from_text(&text);
+        }
+        Self(parts.concat().into())
     }
 
     pub fn as_str(&self) -> &str {
@@ -111,6 +120,8 @@ mod tests {
             (Tag::wedding("m", "w-9"), "m|wedding=w-9"),
             (Tag::user("m", "u=5"), "m|user=u%3D5"),
         ];
+        let long = "v".repeat(200);
+        assert_eq!(Tag::vendor("m", &long).as_str(), format!("m|vendor={long}"));
         for (tag, want) in tags {
             assert_eq!(tag.as_str(), want);
         }

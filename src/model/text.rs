@@ -1,9 +1,79 @@
-//! How text enters keys and tags: normalised for sameness, percent-encoded for unambiguity.
+//! Text of records, and how it enters keys and tags: normalised for sameness, percent-encoded for
+//! unambiguity.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::{Serialize, Serializer};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+
+/// Text of a record: borrowed from its bytes, owned only where an escape had to be resolved.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    pub fn into_string(self) -> String {
+        self.0.into_owned()
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a, 'b: 'a> From<&'b str> for Text<'a> {
+    fn from(text: &'b str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Cow<'de, str>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // As the standard library's own text says it.
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+            fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor).map(Self)
+    }
+}
 
 /// What is percent-encoded in key values: `%`, `:`, `,`, `=` and control characters.
 const KEY: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b',').add(b'=');
@@ -14,6 +84,9 @@ const TAG: &AsciiSet = &CONTROLS.add(b'%').add(b'|').add(b'=');
 /// as one space, none at the ends.
 #[must_use]
 pub fn normalise(text: &str) -> String {
+    if text.is_ascii() {
+        return normalise_ascii(text);
+    }
     let mut out = String::with_capacity(text.len());
     let mut gap = false;
     let mut push = |c: char| {
@@ -31,11 +104,27 @@ pub fn normalise(text: &str) -> String {
             out.extend(c.to_lowercase());
         }
     };
-    if text.is_ascii() || is_nfkc_quick(text.chars()) == IsNormalized::Yes {
+    if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
         text.chars().for_each(&mut push);
     } else {
         text.nfkc().for_each(&mut push);
     }
+    out
+}
+
+/// The same for ASCII, nearly all that is ever asked: word by word.
+fn normalise_ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // `char::is_whitespace` counts the vertical tab (11) too, `u8::is_ascii_whitespace` does not.
+    for word in text.split(|c: char| matches!(c, ' ' | '\t'..='\r')) {
+        if !word.is_empty() {
+            if !out.is_empty() {
+                out.push(' ');
+            }
+            out.push_str(word);
+        }
+    }
+    out.make_ascii_lowercase();
     out
 }
 
@@ -65,6 +154,27 @@ mod tests {
         ] {
             assert_eq!(normalise(text), want, "{text:?}");
         }
+    }
+
+    #[test]
+    fn ascii_is_normalised_as_any_other_text() {
+        let ascii: String = (0..128_u8).map(char::from).collect();
+        // A character that is not ASCII, and gone after it, leads through the general case.
+        let of = |text: &str| {
+            let general = normalise(&format!("{text}\u{e9}"));
+            general.trim_end_matches('\u{e9}').to_owned()
+        };
+        for text in [&*ascii, " A\x0bB\x0c c ", "", "\r\n", "x  Y"] {
+            assert_eq!(normalise(text), of(text).trim_end(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_borrows_unless_an_escape_had_to_be_resolved() {
+        let plain: Text = serde_json::from_str(r#""plain""#).unwrap();
+        assert!(matches!(plain.0, Cow::Borrowed("plain")));
+        let escaped: Text = serde_json::from_str(r#""a\nb""#).unwrap();
+        assert_eq!(&*escaped, "a\nb");
     }
 
     #[test]

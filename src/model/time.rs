@@ -53,8 +53,70 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The length of its RFC 3339 text within the years 0000 to 9999.
+    const TEXT_LEN: usize = 24;
+    /// Of the years 0000 to 9999, the first millisecond and the one after the last.
+    const FOUR_DIGIT_YEARS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
+
+    /// `2026-11-22T10:00:00.000Z`, written digit by digit: every answer carries two of these.
+    /// `None` outside the years of four digits.
+    fn text(self) -> Option<[u8; Self::TEXT_LEN]> {
+        if !Self::FOUR_DIGIT_YEARS.contains(&self.0) {
+            return None;
+        }
+        let millis_of_day = self.0.rem_euclid(86_400_000);
+        let (year, month, day) = civil(self.0.div_euclid(86_400_000));
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, digits: usize, mut value: i64| {
+            for place in text[at..at + digits].iter_mut().rev() {
+                *place = b'0' + u8::try_from(value % 10).unwrap_or(0);
+                value /= 10;
+            }
+        };
+        put(0, 4, year);
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, millis_of_day / 3_600_000);
+        put(14, 2, millis_of_day / 60_000 % 60);
+        put(17, 2, millis_of_day / 1000 % 60);
+        put(20, 3, millis_of_day % 1000);
+        Some(text)
+    }
+
+    /// Appends the text that [`fmt::Display`] shows.
+    pub fn write_to(self, out: &mut Vec<u8>) {
+        match self.text() {
+            Some(text) => out.extend_from_slice(&text),
+            None => out.extend_from_slice(self.to_string().as_bytes()),
+        }
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01, by Howard Hinnant's `civil_from_days`
+/// (<https://howardhinnant.github.io/date_algorithms.html>): eras of 400 years that begin in March.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    (year, month, day)
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.text() {
+            return f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?);
+        }
         match DateTime::<Utc>::from_timestamp_millis(self.0) {
             Some(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true)),
             None => write!(f, "{}ms", self.0),
@@ -112,7 +174,27 @@ const EPOCH_DAYS_FROM_CE: i32 = 719_163;
 impl Date {
     /// Parses `YYYY-MM-DD`.
     pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
-        NaiveDate::parse_from_str(text, "%Y-%m-%d").map(Self)
+        match Self::parse_plain(text.as_bytes()) {
+            Some(date) => Ok(date),
+            // Signs, blanks and longer years are the calendar library's business.
+            None => NaiveDate::parse_from_str(text, "%Y-%m-%d").map(Self),
+        }
+    }
+
+    /// Ten characters of a date that exists, which nearly every query has.
+    fn parse_plain(text: &[u8]) -> Option<Self> {
+        let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *text.first_chunk::<10>()? else {
+            return None;
+        };
+        let number = |digits: &[u8]| {
+            digits.iter().try_fold(0, |number, digit| {
+                let digit = digit.wrapping_sub(b'0');
+                (digit < 10).then_some(number * 10 + u32::from(digit))
+            })
+        };
+        let year = i32::try_from(number(&[y1, y2, y3, y4])?).ok()?;
+        let date = NaiveDate::from_ymd_opt(year, number(&[m1, m2])?, number(&[d1, d2])?)?;
+        (text.len() == 10).then_some(Self(date))
     }
 
     /// The calendar month, 1 to 12.
@@ -194,6 +276,8 @@ impl<'de> Deserialize<'de> for Date {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     #[test]
@@ -209,6 +293,49 @@ mod tests {
             ("2027-06-12", 20_981)
         );
         assert_eq!(Date::from_epoch_days(20_981), Some(day));
+    }
+
+    #[test]
+    fn an_instant_reads_as_the_calendar_library_writes_it() {
+        let check = |millis: i64| {
+            let at = DateTime::<Utc>::from_timestamp_millis(millis).unwrap();
+            let want = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+            assert_eq!(Timestamp(millis).to_string(), want, "{millis}");
+            let mut written = Vec::new();
+            Timestamp(millis).write_to(&mut written);
+            assert_eq!(written, want.as_bytes());
+        };
+        let Range { start, end } = Timestamp::FOUR_DIGIT_YEARS;
+        for edge in [start, end, 0, 951_782_400_000, 1_709_164_799_999] {
+            (-2..=2).for_each(|by| check(edge + by));
+        }
+        let mut random = fastrand::Rng::with_seed(7);
+        (0..20_000).for_each(|_| check(random.i64(start..end)));
+        assert_eq!(Timestamp(i64::MAX).to_string(), format!("{}ms", i64::MAX));
+    }
+
+    #[test]
+    fn a_date_is_read_as_the_calendar_library_reads_it() {
+        for text in [
+            "2027-06-12",
+            "2024-02-29",
+            "2023-02-29",
+            "0000-01-01",
+            "9999-12-31",
+            "2027-6-1",
+            "2027-06-123",
+            " 2027-06-12",
+            "+2027-06-12",
+            "12027-06-12",
+            "2027/06/12",
+            "2027-0a-12",
+            "2027-00-12",
+            "2027-13-01",
+            "",
+        ] {
+            let want = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(Date);
+            assert_eq!(Date::parse(text).ok(), want, "{text:?}");
+        }
     }
 
     #[test]

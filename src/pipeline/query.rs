@@ -11,8 +11,8 @@ use crate::invalidation::TagTable;
 use crate::metrics::{Metrics, QueryDone};
 use crate::model::key;
 use crate::model::record::RecordId;
-use crate::model::{AiQuery, Catalog, Prepared, TraceParent};
-use crate::resolver::{Ask, AskerTags, MetricDimensions, Outcome};
+use crate::model::{AiQuery, Catalog, KeyMemo, Prepared, Tag, Text, TraceParent};
+use crate::resolver::{Ask, MetricDimensions, Outcome};
 
 /// Turns values into questions for the resolver.
 #[derive(Clone)]
@@ -25,8 +25,12 @@ pub struct QueryReader {
 
 /// What a query record's value turned out to be.
 #[derive(Debug)]
-pub enum Taken {
-    Ask(Box<Ask>),
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a question lives on the stack of the poll thread, which is what it is for"
+)]
+pub enum Taken<'v> {
+    Ask(Ask<Text<'v>>),
     /// A null value: counted and ignored.
     Null,
     /// For the dead-letter topic.
@@ -38,44 +42,45 @@ pub enum Taken {
 }
 
 impl QueryReader {
-    /// `answer_id` is made only where there is a query to answer.
-    pub fn take(
+    /// Reads a record's value; `answer_id` is made only where there is a query to answer. The
+    /// memo is the caller's own.
+    pub fn take<'v>(
         &self,
-        value: Option<&[u8]>,
+        value: Option<&'v [u8]>,
         answer_id: impl FnOnce() -> RecordId,
         trace: Option<TraceParent>,
-    ) -> Taken {
-        let query = match self.decoder.decode_query(value) {
+        memo: &mut KeyMemo,
+    ) -> Taken<'v> {
+        let query = match self.decoder.read_query(value) {
             Decoded::Event(query) => query,
             Decoded::Tombstone => return Taken::Null,
             Decoded::Rejected(reject) => return Taken::Dead(reject),
             Decoded::Unresolved { schema_id } => return Taken::Unresolved { schema_id },
         };
-        match self.ask(query, answer_id(), trace) {
-            Ok(ask) => Taken::Ask(Box::new(ask)),
-            Err(reject) => Taken::Dead(reject),
+        match Prepared::remembered(memo, &self.catalog, &query) {
+            Ok(prepared) => Taken::Ask(self.ask(query, prepared, answer_id(), trace)),
+            Err(unknown) => Taken::Dead(Reject::unknown_cache_type(&unknown.name)),
         }
     }
 
     /// A decoded query as a question that arrives now.
-    pub fn ask(
+    fn ask<S>(
         &self,
-        query: AiQuery,
+        query: AiQuery<S>,
+        prepared: Prepared,
         answer_id: RecordId,
         trace: Option<TraceParent>,
-    ) -> Result<Ask, Reject> {
-        let prepared = Prepared::of(&self.catalog, &query)
-            .map_err(|unknown| Reject::unknown_cache_type(&unknown.name))?;
-        Ok(Ask {
+    ) -> Ask<S> {
+        Ask {
             answer_id,
-            asker: AskerTags::of(&prepared),
+            asker: prepared.asker.iter().map(Tag::hash).collect(),
             query,
             prepared,
             trace: trace.map_or_else(TraceParent::fresh, TraceParent::child),
             arrived_at: self.clock.now(),
             arrived: Instant::now(),
             arrival: self.table.position(),
-        })
+        }
     }
 }
 
@@ -90,23 +95,23 @@ pub struct AnswerWriter {
 
 impl AnswerWriter {
     /// Encodes both into the buffers, replacing what is in them, and counts the query.
-    pub fn write(
+    pub fn write<S: AsRef<str>>(
         &self,
-        ask: &Ask,
+        ask: &Ask<S>,
         outcome: &Outcome,
         answer_value: &mut Vec<u8>,
         metric_value: &mut Vec<u8>,
     ) {
         let now = self.clock.now();
         let answer = outcome.answer(ask, now);
-        self.encoder.encode_answer(&answer, answer_value);
+        self.encoder
+            .encode_answer(&answer, outcome.body(), answer_value);
         let dimensions = MetricDimensions {
             location: &ask.prepared.place,
             season: key::season(&self.catalog, &ask.query),
             budget: key::budget(&ask.query),
         };
-        let size = answer.data.as_ref().map_or(0, |data| data.len());
-        let metric = outcome.metric(ask, &dimensions, size, now);
+        let metric = outcome.metric(ask, &dimensions, now);
         self.encoder.encode_metric(&metric, metric_value);
         self.metrics.query(
             &ask.prepared.cache_type.name,

@@ -13,7 +13,7 @@ use crate::backoff::{Backoff, Policy};
 use crate::codec::{Registry, Reject, Resolved};
 use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, Handler, InRecord, OutRecord, Ticket};
-use crate::model::{AnswerError, Coordinates, TraceParent};
+use crate::model::{AnswerError, Coordinates, KeyMemo, Text, TraceParent};
 use crate::resolver::{Ask, Outcome, Resolver};
 
 /// The input's name in metrics.
@@ -38,6 +38,7 @@ pub struct QueryParts {
 /// One poll thread's half.
 pub struct QueryStage {
     parts: QueryParts,
+    memo: KeyMemo,
     answer_value: Vec<u8>,
     metric_value: Vec<u8>,
 }
@@ -46,12 +47,19 @@ impl QueryStage {
     pub fn new(parts: QueryParts) -> Self {
         Self {
             parts,
+            memo: KeyMemo::default(),
             answer_value: Vec::with_capacity(4096),
             metric_value: Vec::with_capacity(512),
         }
     }
 
-    fn answer(&mut self, ask: &Ask, outcome: &Outcome, key: Option<&[u8]>, ticket: Ticket) {
+    fn answer(
+        &mut self,
+        ask: &Ask<Text<'_>>,
+        outcome: &Outcome,
+        key: Option<&[u8]>,
+        ticket: Ticket,
+    ) {
         let parts = &self.parts;
         parts
             .writer
@@ -72,7 +80,7 @@ impl QueryStage {
             let late = LateAnswer {
                 key: key.map(<[u8]>::to_vec),
                 value: self.answer_value.clone(),
-                ask: ask.clone(),
+                ask: ask.to_owned(),
             };
             let parts = parts.clone();
             self.spawn(async move { late.send_on(&parts, refused).await });
@@ -87,19 +95,21 @@ impl QueryStage {
 impl Handler for QueryStage {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         let parts = &self.parts;
-        let answer_id = || record.coordinates().answer_id();
+        let answer_id = || record.answer_id();
         let trace = record.trace_parent();
         let metrics = &parts.writer.metrics;
-        match parts.reader.take(record.value(), answer_id, trace) {
+        let memo = &mut self.memo;
+        match parts.reader.take(record.value(), answer_id, trace, memo) {
             Taken::Ask(ask) => {
-                metrics.record(INPUT, "event");
+                metrics.query_event();
                 if ask.came_late() {
                     return self.answer(&ask, &Outcome::Expired, record.key(), ticket);
                 }
-                if let Some(hit) = parts.resolver.hit(&ask) {
+                if let Some(hit) = parts.resolver.hit(&ask, ask.arrived_at) {
                     return self.answer(&ask, &Outcome::Hit(hit), record.key(), ticket);
                 }
                 let (parts, key) = (parts.clone(), record.key().map(<[u8]>::to_vec));
+                let ask = ask.to_owned();
                 self.spawn(async move { resolve(&parts, &ask, key, ticket).await });
             }
             Taken::Null => {
@@ -213,7 +223,7 @@ impl LateAnswer {
         parts
             .writer
             .encoder
-            .encode_answer(&outcome.answer(ask, now), &mut value);
+            .encode_answer(&outcome.answer(ask, now), None, &mut value);
         let record = OutRecord {
             trace: Some(ask.trace),
             ..OutRecord::to(
@@ -262,12 +272,12 @@ impl Parked {
             reject
         } else {
             let answer_id = || self.place.answer_id();
-            match parts
-                .reader
-                .take(self.value.as_deref(), answer_id, self.trace)
-            {
+            let value = self.value.as_deref();
+            let memo = &mut KeyMemo::none();
+            match parts.reader.take(value, answer_id, self.trace, memo) {
                 Taken::Ask(ask) => {
-                    parts.writer.metrics.record(INPUT, "event");
+                    parts.writer.metrics.query_event();
+                    let ask = ask.to_owned();
                     return resolve(parts, &ask, self.key, ticket).await;
                 }
                 Taken::Dead(reject) => reject,

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use tokio::time::Instant;
 
 use crate::model::prepared::Prepared;
 use crate::model::record::RecordId;
 use crate::model::{AiQuery, Position, TagHash, Timestamp, TraceParent};
 
+/// On the hit path the query borrows its text from the record.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct Ask<S = String> {
     pub answer_id: RecordId,
-    pub query: AiQuery,
+    pub query: AiQuery<S>,
     pub prepared: Prepared,
     /// The hashes of the asker's tags.
     pub asker: AskerTags,
@@ -23,31 +25,28 @@ pub struct Ask {
 }
 
 /// The hashes of a couple's at most two tags of its own, wedding and user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AskerTags {
-    hashes: [TagHash; 2],
-    len: usize,
-}
+pub type AskerTags = ArrayVec<TagHash, 2>;
 
-impl AskerTags {
-    pub fn of(prepared: &Prepared) -> Self {
-        let mut tags = Self {
-            hashes: [TagHash(0); 2],
-            len: 0,
-        };
-        for (hash, tag) in tags.hashes.iter_mut().zip(&prepared.asker) {
-            *hash = tag.hash();
-            tags.len += 1;
+impl<S: AsRef<str>> Ask<S> {
+    /// The same question with text of its own, for whatever outlives the record.
+    pub fn to_owned(&self) -> Ask
+    where
+        S: Clone,
+    {
+        Ask {
+            answer_id: self.answer_id,
+            query: self.query.clone().map(|text| text.as_ref().to_owned()),
+            prepared: self.prepared.clone(),
+            asker: self.asker.clone(),
+            trace: self.trace,
+            arrived_at: self.arrived_at,
+            arrived: self.arrived,
+            arrival: self.arrival,
         }
-        tags
-    }
-
-    pub fn as_slice(&self) -> &[TagHash] {
-        &self.hashes[..self.len]
     }
 }
 
-impl Ask {
+impl<S> Ask<S> {
     /// Whether an answer from the cache may serve it.
     pub fn reads(&self) -> bool {
         self.prepared.storable && !self.query.options.bypass_cache

@@ -34,7 +34,8 @@ use crate::clock::Clock;
 use crate::invalidation::{TagTable, Verdict};
 use crate::metrics::Metrics;
 use crate::model::{
-    AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, TraceParent,
+    AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, Timestamp,
+    TraceParent,
 };
 use flight::{Boarding, Doors, Flight, Pilot};
 use usable::{Use, usable};
@@ -135,30 +136,32 @@ impl Resolver {
         self.flying.wait().await;
     }
 
-    /// The answer from memory, where there is one: no waiting, no lock, no task.
+    /// The answer from memory at `now`, where there is one: no waiting, no lock, no task.
     #[inline]
-    pub fn hit(self: &Arc<Self>, ask: &Ask) -> Option<Hit> {
+    pub fn hit<S>(self: &Arc<Self>, ask: &Ask<S>, now: Timestamp) -> Option<Hit>
+    where
+        S: AsRef<str> + Clone,
+    {
         if !ask.reads() || ask.came_late() {
             return None;
         }
-        let hit = self.from_memory(ask);
+        let hit = self.from_memory(ask, now);
         if self.parts.layers.memory().is_some() {
             self.parts.metrics.memory_lookup(hit.is_some());
         }
         hit
     }
 
-    fn from_memory(self: &Arc<Self>, ask: &Ask) -> Option<Hit> {
+    fn from_memory<S>(self: &Arc<Self>, ask: &Ask<S>, now: Timestamp) -> Option<Hit>
+    where
+        S: AsRef<str> + Clone,
+    {
         let Parts {
-            layers,
-            table,
-            lag,
-            clock,
-            ..
+            layers, table, lag, ..
         } = &self.parts;
         let entry = layers.memory_hit(&ask.prepared.key)?;
         let view = table.position();
-        match usable(table, lag.get(), &entry.header, ask, clock.now()) {
+        match usable(table, lag.get(), &entry.header, ask, now) {
             Use::Fresh => Some(Hit {
                 entry,
                 layer: LayerName::Memory,
@@ -235,7 +238,7 @@ impl Resolver {
 
     /// Memory and the slower layers. The error is what could still serve if all else fails.
     async fn look_up(self: &Arc<Self>, ask: &Ask) -> Result<Hit, Option<LastResort>> {
-        if let Some(hit) = self.hit(ask) {
+        if let Some(hit) = self.hit(ask, self.parts.clock.now()) {
             return Ok(hit);
         }
         let Parts {
@@ -339,7 +342,7 @@ impl Resolver {
 
     /// What another flight has stored between the look-up and the boarding: without asking again
     /// a slow look-up would buy the answer twice.
-    fn landed_meanwhile(&self, ask: &Ask) -> Option<Hit> {
+    fn landed_meanwhile<S>(&self, ask: &Ask<S>) -> Option<Hit> {
         let Parts {
             layers,
             table,
@@ -366,7 +369,7 @@ impl Resolver {
     }
 
     /// A waiter joins only a flight that none of its known tags has overtaken.
-    fn good_for(&self, ask: &Ask, flight: &Flight<Landing>, known: &[TagHash]) -> bool {
+    fn good_for<S>(&self, ask: &Ask<S>, flight: &Flight<Landing>, known: &[TagHash]) -> bool {
         let table = &self.parts.table;
         ask.oldest_call()
             .is_none_or(|oldest| flight.called_at >= oldest)
@@ -381,19 +384,22 @@ impl Resolver {
             return true;
         }
         let mut tags = entry.header.tag_hashes.to_vec();
-        tags.extend(ask.asker.as_slice());
+        tags.extend(&ask.asker);
         self.parts
             .table
             .hit_between(&tags, flight.stamp.position(), ask.arrival)
     }
 
-    fn known_tags(ask: &Ask) -> Vec<TagHash> {
+    fn known_tags<S: AsRef<str>>(ask: &Ask<S>) -> Vec<TagHash> {
         let tags = ask.prepared.known_tags(&ask.query);
         tags.iter().map(crate::model::Tag::hash).collect()
     }
 
     /// Sends one flight for a refreshed entry, which is served meanwhile.
-    fn refill(self: &Arc<Self>, ask: &Ask, reason: StaleReason) {
+    fn refill<S>(self: &Arc<Self>, ask: &Ask<S>, reason: StaleReason)
+    where
+        S: AsRef<str> + Clone,
+    {
         if reason != StaleReason::Refreshed || !ask.stores() {
             return;
         }
@@ -406,7 +412,7 @@ impl Resolver {
             && self.landed_meanwhile(ask).is_none()
         {
             pilot.flight.until.extend(None);
-            self.take_off(pilot, ask.clone());
+            self.take_off(pilot, ask.to_owned());
         }
     }
 

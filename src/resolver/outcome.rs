@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::ask::Ask;
 use crate::model::record::RecordId;
 use crate::model::{
-    AiAnswer, AnswerError, CacheMetric, Entry, Freshness, LayerName, Operation, Position, Source,
-    StaleReason, Status, Tag, Timestamp,
+    AiAnswer, AnswerError, Body, CacheMetric, Entry, Freshness, LayerName, Operation, Position,
+    Source, StaleReason, Status, Tag, Timestamp,
 };
 
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub struct Called {
 
 impl Outcome {
     /// The one operation of the query's metric.
-    pub fn operation(&self, ask: &Ask) -> Operation {
+    pub fn operation<S>(&self, ask: &Ask<S>) -> Operation {
         match self {
             Self::Hit(hit) if hit.stale.is_some() => Operation::StaleHit,
             Self::Hit(_) => Operation::Hit,
@@ -58,8 +58,18 @@ impl Outcome {
         }
     }
 
-    /// The record for the answers' topic; it borrows the entry's text.
-    pub fn answer<'a>(&'a self, ask: &'a Ask, now: Timestamp) -> AiAnswer<'a> {
+    /// The answer's text, where there is one.
+    pub fn body(&self) -> Option<&Body> {
+        match self {
+            Self::Hit(hit) => Some(&hit.entry.data),
+            Self::Called(called) => Some(&called.entry.data),
+            Self::Failed(_) | Self::Expired => None,
+        }
+    }
+
+    /// The record for the answers' topic, without its data: that is [`Outcome::body`], whose form
+    /// only the encoder knows.
+    pub fn answer<'a, S: AsRef<str>>(&'a self, ask: &'a Ask<S>, now: Timestamp) -> AiAnswer<'a> {
         match self {
             Self::Hit(hit) => AiAnswer {
                 source: Source::Cache,
@@ -102,11 +112,10 @@ impl Outcome {
     }
 
     /// The record for the metrics' topic: of every query exactly one.
-    pub fn metric<'a>(
+    pub fn metric<'a, S>(
         &self,
-        ask: &'a Ask,
+        ask: &'a Ask<S>,
         dimensions: &'a MetricDimensions<'a>,
-        size_bytes: usize,
         now: Timestamp,
     ) -> CacheMetric<'a> {
         let answer_id = ask.answer_id.as_str();
@@ -128,7 +137,7 @@ impl Outcome {
             season: Some(Cow::Borrowed(dimensions.season)),
             budget: Some(Cow::Borrowed(dimensions.budget)),
             response_time_ms: Some(ask.arrived.elapsed().as_secs_f64() * 1000.0),
-            size_bytes: u64::try_from(size_bytes).ok(),
+            size_bytes: Some(self.body().map_or(0, |body| body.len() as u64)),
             cost_usd,
             saved_usd,
             at: now,
@@ -144,8 +153,8 @@ pub struct MetricDimensions<'a> {
     pub budget: &'a str,
 }
 
-fn answered<'a>(
-    ask: &'a Ask,
+fn answered<'a, S: AsRef<str>>(
+    ask: &'a Ask<S>,
     entry: &'a Entry,
     stale: Option<StaleReason>,
     now: Timestamp,
@@ -158,7 +167,6 @@ fn answered<'a>(
         .map(Tag::as_str);
     AiAnswer {
         status: Status::Answered,
-        data: Some(Cow::Borrowed(&entry.data)),
         freshness: Some(if stale.is_some() {
             Freshness::Stale
         } else {
@@ -190,10 +198,10 @@ fn distinct<'a>(tags: impl Iterator<Item = &'a str>) -> Vec<Cow<'a, str>> {
     distinct
 }
 
-fn empty(ask: &Ask, now: Timestamp) -> AiAnswer<'_> {
+fn empty<S: AsRef<str>>(ask: &Ask<S>, now: Timestamp) -> AiAnswer<'_> {
     AiAnswer {
         answer_id: Cow::Borrowed(ask.answer_id.as_str()),
-        query_id: Cow::Borrowed(&ask.query.query_id),
+        query_id: Cow::Borrowed(ask.query.query_id.as_ref()),
         status: Status::Failed,
         data: None,
         source: Source::None,

@@ -29,7 +29,13 @@ impl Use {
 
 /// Judges `header` for `ask`. The view of the judgement is a position read before the call.
 #[inline]
-pub fn usable(table: &TagTable, lag: LagState, header: &Header, ask: &Ask, now: Timestamp) -> Use {
+pub fn usable<S>(
+    table: &TagTable,
+    lag: LagState,
+    header: &Header,
+    ask: &Ask<S>,
+    now: Timestamp,
+) -> Use {
     if ask
         .oldest_call()
         .is_some_and(|oldest| header.called_at < oldest)
@@ -39,7 +45,7 @@ pub fn usable(table: &TagTable, lag: LagState, header: &Header, ask: &Ask, now: 
     let cache_type = &ask.prepared.cache_type;
     let expired = now >= header.expires_at;
     let on_error = || now < header.expires_at.plus(cache_type.stale_if_error);
-    match table.judge(header, ask.asker.as_slice()) {
+    match table.judge(header, &ask.asker) {
         Verdict::Void | Verdict::Purged => Use::Dead,
         Verdict::Valid if !expired => match lag {
             LagState::Current => Use::Fresh,

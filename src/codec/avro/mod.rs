@@ -10,7 +10,7 @@ mod write;
 pub(super) use layout::Layout;
 pub use layout::SchemaFault;
 pub(super) use read::read;
-pub(super) use write::WriteAvro;
+pub(super) use write::{WriteAvro, write_answer};
 
 #[cfg(test)]
 pub(super) use tests::minimal_query;

@@ -13,33 +13,33 @@ pub(in crate::codec) trait WriteAvro {
     fn write_avro(&self, out: &mut Vec<u8>);
 }
 
-impl WriteAvro for AiAnswer<'_> {
-    fn write_avro(&self, out: &mut Vec<u8>) {
-        text(out, &self.answer_id);
-        text(out, &self.query_id);
-        text(out, self.status.as_str());
-        optional(out, self.data.as_deref(), text);
-        text(out, self.source.as_str());
-        optional(out, self.layer.map(LayerName::as_str), text);
-        optional(out, self.freshness.map(Freshness::as_str), text);
-        optional(out, self.stale_reason.map(StaleReason::as_str), text);
-        boolean(out, self.coalesced);
-        optional(out, self.cached_at.map(|at| at.0), long);
-        optional(out, self.age_secs, double);
-        text(out, &self.cache_type);
-        text(out, &self.cache_key);
-        optional(out, self.stamp.map(|stamp| stamp.0), long);
-        optional(out, self.view.map(|view| view.0), long);
-        texts(out, &self.tags);
-        optional(out, self.model.as_deref(), text);
-        optional(out, self.prompt_tokens, count);
-        optional(out, self.completion_tokens, count);
-        optional(out, self.cost_usd, double);
-        optional(out, self.saved_usd, double);
-        boolean(out, self.simulated);
-        optional(out, self.error.as_ref(), answer_error);
-        long(out, self.answered_at.0);
-    }
+/// `data` stands for the answer's own, which may be kept elsewhere.
+pub(in crate::codec) fn write_answer(answer: &AiAnswer<'_>, data: Option<&str>, out: &mut Vec<u8>) {
+    out.reserve(data.map_or(0, str::len) + 1024);
+    text(out, &answer.answer_id);
+    text(out, &answer.query_id);
+    text(out, answer.status.as_str());
+    optional(out, data, text);
+    text(out, answer.source.as_str());
+    optional(out, answer.layer.map(LayerName::as_str), text);
+    optional(out, answer.freshness.map(Freshness::as_str), text);
+    optional(out, answer.stale_reason.map(StaleReason::as_str), text);
+    boolean(out, answer.coalesced);
+    optional(out, answer.cached_at.map(|at| at.0), long);
+    optional(out, answer.age_secs, double);
+    text(out, &answer.cache_type);
+    text(out, &answer.cache_key);
+    optional(out, answer.stamp.map(|stamp| stamp.0), long);
+    optional(out, answer.view.map(|view| view.0), long);
+    texts(out, &answer.tags);
+    optional(out, answer.model.as_deref(), text);
+    optional(out, answer.prompt_tokens, count);
+    optional(out, answer.completion_tokens, count);
+    optional(out, answer.cost_usd, double);
+    optional(out, answer.saved_usd, double);
+    boolean(out, answer.simulated);
+    optional(out, answer.error.as_ref(), answer_error);
+    long(out, answer.answered_at.0);
 }
 
 fn answer_error(out: &mut Vec<u8>, error: &AnswerError) {

@@ -257,7 +257,7 @@ async fn ids_for_output_are_looked_up_and_else_registered() {
         ..Framings::default()
     });
     let mut out = b"earlier".to_vec();
-    encoder.encode_answer(&crate::codec::tests::answer(), &mut out);
+    encoder.encode_answer(&crate::codec::tests::answer(), None, &mut out);
     assert!(out.starts_with(&[0, 0, 0, 0, 3]));
 }
 

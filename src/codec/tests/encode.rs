@@ -68,7 +68,7 @@ fn metric() -> CacheMetric<'static> {
 #[test]
 fn answers_say_in_json_what_the_contract_says() {
     let mut out = b"what was there".to_vec();
-    Encoder::new(Framings::default()).encode_answer(&failure(), &mut out);
+    Encoder::new(Framings::default()).encode_answer(&failure(), None, &mut out);
     let value: Value = serde_json::from_slice(&out).unwrap();
     let want = json!({"answerId": "a-1", "queryId": "q-81", "status": "failed", "data": null,
         "source": "none", "layer": null, "freshness": null, "staleReason": null,
@@ -115,7 +115,7 @@ fn what_goes_out_is_the_same_in_all_formats() {
     for answer in [answer(), failure()] {
         same_in_avro(
             RecordKind::AiAnswer,
-            |encoder, out| encoder.encode_answer(&answer, out),
+            |encoder, out| encoder.encode_answer(&answer, None, out),
             &["cachedAt", "answeredAt"],
         );
     }
