@@ -110,7 +110,8 @@ def run(proof, options):
     topology = proof.topology()
     proof.apply_topics(topology)
     instance = proof.instance("a", topology, redis=False, failpoints=True)
-    exact, at_large = rounds * len(POINTS), 40 * 150
+    # New questions for as long as the kills take, lest there be no calls left to hit.
+    exact, at_large = rounds * len(POINTS), kills * 250
     asked = [question(f"v-{n % 40}", "vendor_matching", f"A question of its own, number {n}?") for n in range(exact + at_large)]
     load = Load(proof, asked)
     at_each_point(proof, load, instance, 0, rounds)
