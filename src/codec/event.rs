@@ -5,9 +5,9 @@ use serde::de::{Deserialize, DeserializeOwned};
 use super::reject::{Reason, Reject};
 use super::schemas::RecordKind;
 use crate::model::event::Location;
-use crate::model::{AiQuery, Text, VendorChange, WeddingUpdate};
+use crate::model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 
-/// An event that comes in.
+/// A record that is read.
 pub(super) trait Incoming<'de>: Deserialize<'de> {
     const KIND: RecordKind;
     /// The same event with text of its own.
@@ -49,6 +49,16 @@ impl<'de, S: QueryText<'de>> Incoming<'de> for AiQuery<S> {
         ] {
             texts.retain(|text| !is_blank(text.as_ref()));
         }
+        Ok(())
+    }
+}
+
+/// What we sent ourselves, read again by those who check it: its fields are taken as they are.
+impl Incoming<'_> for AiAnswer<'static> {
+    const KIND: RecordKind = RecordKind::AiAnswer;
+    type Owned = Self;
+
+    fn settle(&mut self) -> Result<(), Reject> {
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::lanes::Lane;
 use super::producer::{Appended, Delivery, DeliveryFailed};
 use super::ticket::Ticket;
+use crate::failpoint::failpoint;
 
 /// Two bits of kind, 22 of a lane's number, 40 of an offset's distance.
 const KIND_SHIFT: u32 = 62;
@@ -130,6 +131,7 @@ impl Receipts {
     /// A record has arrived.
     pub(super) fn delivered(&self, receipt: Receipt, appended: impl FnOnce() -> Appended) {
         if receipt.0 >> KIND_SHIFT == FINISH {
+            failpoint!("answered");
             return self.gather(receipt);
         }
         match self.read(receipt) {
