@@ -12,26 +12,19 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 
 import yaml
 
 import mixed_load
+from child import Child, check_variables, derive, free_port, metric
 from registry import Registry
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-VARIABLE = re.compile(r"\$\{(\w+)(:-[^}]*)?\}")
-START_DEADLINE_SECS = 60
-STOP_DEADLINE_SECS = 30
-
 # What this run wants otherwise than the production topology has it: text to text. Text that the
 # file does not have is an error, so that this table cannot rot.
 OVERRIDES = {
@@ -41,100 +34,10 @@ OVERRIDES = {
 }
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Child:
-    """A process of this run with its log; ended by its own id."""
-
-    def __init__(self, name, command, folder, env=None):
-        self.name, self.log = name, folder / f"{name}.log"
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
-                                            env={**os.environ, **(env or {})})
-
-    def wait_for(self, url):
-        """Polls until the URL answers 200."""
-        began = time.monotonic()
-        last = "no answer"
-        while time.monotonic() - began < START_DEADLINE_SECS:
-            if self.process.poll() is not None:
-                raise SystemExit(f"run: {self.name} ended with {self.process.returncode}:\n{self.tail()}")
-            try:
-                with urllib.request.urlopen(url, timeout=2) as reply:
-                    reply.read()
-                return time.monotonic() - began
-            except urllib.error.HTTPError as error:
-                last = f"{error.code} {error.read()[:200]!r}"
-            except OSError as error:
-                last = str(error)
-            time.sleep(0.05)
-        raise SystemExit(f"run: {url} is not ready after {START_DEADLINE_SECS} s ({last}):\n{self.tail()}")
-
-    def tail(self, lines=40):
-        text = self.log.read_text(errors="replace").splitlines()[-lines:]
-        return "\n".join(f"    {line}" for line in text)
-
-    def stop(self):
-        """SIGTERM, then SIGKILL; returns the exit code and how long it took."""
-        began = time.monotonic()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_DEADLINE_SECS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        return self.process.returncode, time.monotonic() - began
-
-
-def derive(topology, folder):
-    """A copy of the topology with OVERRIDES in it."""
-    text = topology.read_text()
-    for given, wanted in OVERRIDES.items():
-        if text.count(given) != 1:
-            raise SystemExit(f"run: {topology} does not have `{given}` exactly once")
-        text = text.replace(given, wanted)
-    derived = folder / "topology.yaml"
-    derived.write_text(text)
-    return derived
-
-
-def variables(topology, folder, registry, provider_port, listen):
-    """The environment of the run; variables and topology must name each other."""
-    out = {
-        "WEDCACHE_KAFKA": os.environ["WEDCACHE_TEST_KAFKA"],
-        "WEDCACHE_REDIS": os.environ["WEDCACHE_TEST_REDIS"],
-        "WEDCACHE_REGISTRY": registry.url,
-        "WEDCACHE_AI_URL": f"http://127.0.0.1:{provider_port}/v1",
-        "WEDCACHE_AI_KEY": "no-secret",
-        "WEDCACHE_DATA": str(folder / "data"),
-        "WEDCACHE_LISTEN": listen,
-    }
-    text = re.sub(r"^\s*#.*$", "", topology.read_text(), flags=re.M)
-    named = {name: bool(default) for name, default in VARIABLE.findall(text)}
-    unset = [name for name, has_default in named.items() if not has_default and name not in out]
-    unread = [name for name in out if name not in named]
-    if unset or unread:
-        raise SystemExit(f"run: {topology}: no value here for {unset}, no use there for {unread}")
-    return out
-
-
 def types_of(topology):
     """The topology's cache types, and which of them are private."""
     types = yaml.safe_load(topology.read_text())["cache_types"]
     return list(types), [name for name, one in types.items() if one.get("sharing") == "private"]
-
-
-def metric(url, pattern):
-    """The sum of all samples whose name matches, or None where there is no such metric."""
-    with urllib.request.urlopen(url, timeout=5) as reply:
-        text = reply.read().decode()
-    values = re.findall(rf"^{pattern}(?:\{{[^}}]*\}})? (\S+)$", text, re.M)
-    return sum(map(float, values)) if values else None
 
 
 def run(options, folder, stack):
@@ -147,8 +50,17 @@ def run(options, folder, stack):
     stack.callback(provider.stop)
     print(f"llmock is up in {provider.wait_for(f'http://127.0.0.1:{port}/_llmock/verdict'):.1f} s")
 
-    topology = derive(options.topology, folder)
-    env = variables(topology, folder, registry, port, listen)
+    topology = derive(options.topology, folder / "topology.yaml", OVERRIDES)
+    env = {
+        "WEDCACHE_KAFKA": os.environ["WEDCACHE_TEST_KAFKA"],
+        "WEDCACHE_REDIS": os.environ["WEDCACHE_TEST_REDIS"],
+        "WEDCACHE_REGISTRY": registry.url,
+        "WEDCACHE_AI_URL": f"http://127.0.0.1:{port}/v1",
+        "WEDCACHE_AI_KEY": "no-secret",
+        "WEDCACHE_DATA": str(folder / "data"),
+        "WEDCACHE_LISTEN": listen,
+    }
+    check_variables(topology, env)
     binary = options.binary.resolve()
     # The production topology wants three brokers.
     few = os.environ["WEDCACHE_TEST_KAFKA"].count(",") < 2
