@@ -1,8 +1,9 @@
 //! Judges answers afterwards, by what they say of themselves and by the invalidation log: counts
 //! the answers that the log had forbidden.
 //!
-//! It shares no code with the look-up: tags are compared as text, and every record of the log is
-//! looked at. What it needs is the log as it was written, before compaction took records away.
+//! It shares no code with the look-up: tags are compared as text, and the log's records are looked
+//! at themselves. Where compaction or retention took records away that could have forbidden an
+//! answer, it says so instead of passing it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +15,38 @@ use crate::model::{AiAnswer, Freshness, Mode, Position, StaleReason, Status, Tag
 pub struct Checker {
     /// By tag, in the order of the log.
     records: HashMap<String, Vec<(i64, Mode)>>,
+    /// Offsets that held no record when the log was read, as `[from, to)`, ascending.
+    gaps: Vec<(i64, i64)>,
+    /// Where the log began and ended; none where it is known as it was written.
+    span: Option<(Position, Position)>,
+}
+
+/// What can be said of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    Allowed,
+    Forbidden(Violation),
+    /// What the log still has does not forbid it, and it may have had what does.
+    Unknown(Blind),
+}
+
+/// Why an answer cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Blind {
+    #[error("its stamp {stamp} lies below the log's start {start}: retention has passed it")]
+    BelowStart { stamp: Position, start: Position },
+    #[error("its view {view} lies beyond the log's end {end}: it was judged by another log")]
+    BeyondEnd { view: Position, end: Position },
+    #[error(
+        "offset {missing} of [{stamp}, {view}) was compacted away, and record {later} may have \
+         replaced it"
+    )]
+    Compacted {
+        stamp: Position,
+        view: Position,
+        missing: i64,
+        later: Hit,
+    },
 }
 
 /// Why an answer should not have been given.
@@ -57,10 +90,32 @@ impl fmt::Display for Hit {
 }
 
 impl Checker {
+    /// A log that was read from `start` to `end`; what is missing in between is to be told by
+    /// [`Checker::gap`].
+    pub fn read(start: Position, end: Position) -> Self {
+        Self {
+            span: Some((start, end)),
+            ..Self::default()
+        }
+    }
+
     /// Takes a record of the log; in the log's order.
     pub fn record(&mut self, offset: i64, invalidation: &TagInvalidation) {
-        let records = self.records.entry(invalidation.tag.clone()).or_default();
-        records.push((offset, invalidation.mode));
+        self.hits(offset, invalidation.mode, &invalidation.tag);
+    }
+
+    /// The same for a record of which mode and tag are known.
+    pub fn hits(&mut self, offset: i64, mode: Mode, tag: &str) {
+        if let Some(records) = self.records.get_mut(tag) {
+            records.push((offset, mode));
+        } else {
+            self.records.insert(tag.to_owned(), vec![(offset, mode)]);
+        }
+    }
+
+    /// The offsets `[from, to)` hold no record; in the log's order.
+    pub fn gap(&mut self, from: i64, to: i64) {
+        self.gaps.push((from, to));
     }
 
     /// The first record in `[from, to)` that hits one of the tags and that `counts`.
@@ -72,11 +127,12 @@ impl Checker {
     ) -> Option<Hit> {
         tags.into_iter()
             .filter_map(|tag| {
-                let (offset, mode) = self
-                    .records
-                    .get(tag)?
+                let records = self.records.get(tag)?;
+                let begin = records.partition_point(|(offset, _)| *offset < from.0);
+                let (offset, mode) = records[begin..]
                     .iter()
-                    .find(|(offset, mode)| (from.0..to.0).contains(offset) && counts(*mode))?;
+                    .take_while(|(offset, _)| *offset < to.0)
+                    .find(|(_, mode)| counts(*mode))?;
                 Some(Hit {
                     offset: *offset,
                     mode: *mode,
@@ -84,6 +140,49 @@ impl Checker {
                 })
             })
             .min_by_key(|hit| hit.offset)
+    }
+
+    /// What the log says of an answer.
+    pub fn judge(&self, answer: &AiAnswer<'_>) -> Judgement {
+        match self.check(answer) {
+            Err(violation) => Judgement::Forbidden(violation),
+            Ok(()) => self
+                .blind(answer)
+                .map_or(Judgement::Allowed, Judgement::Unknown),
+        }
+    }
+
+    /// What could hide a record that forbids an answer.
+    fn blind(&self, answer: &AiAnswer<'_>) -> Option<Blind> {
+        let ((start, end), stamp, view) = (self.span?, answer.stamp?, answer.view?);
+        if answer.stale_reason == Some(StaleReason::Overtaken) {
+            return None;
+        }
+        if stamp < start {
+            return Some(Blind::BelowStart { stamp, start });
+        }
+        if view.max(stamp) > end {
+            let view = view.max(stamp);
+            return Some(Blind::BeyondEnd { view, end });
+        }
+        let (from, to) = *self
+            .gaps
+            .get(self.gaps.partition_point(|(_, to)| *to <= stamp.0))?;
+        if from >= view.0 || to <= stamp.0 {
+            return None;
+        }
+        // Compaction takes a record away only where a later one has its key.
+        let tags = answer.tags.iter().map(AsRef::as_ref);
+        let fresh = answer.freshness == Some(Freshness::Fresh);
+        let later = self.hit(tags, (view, Position(i64::MAX)), |mode| {
+            fresh || mode == Mode::Purge
+        })?;
+        Some(Blind::Compacted {
+            stamp,
+            view,
+            missing: from.max(stamp.0),
+            later,
+        })
     }
 
     /// Whether the answer may have been given.
@@ -118,3 +217,6 @@ impl Checker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

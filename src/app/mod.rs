@@ -26,6 +26,7 @@ pub use self::error::AppError;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
 pub use self::providers::{Providers, ai_options, models, prices, providers};
+pub use self::registry::client as registry;
 use crate::ai::install_crypto;
 use crate::api::{Served, Server};
 use crate::clock::Clock;

@@ -2,7 +2,6 @@
 
 mod letter;
 mod list;
-mod reading;
 mod replay;
 mod select;
 #[cfg(test)]
@@ -14,9 +13,10 @@ use std::io::{self, IsTerminal, Write as _};
 
 use self::letter::Letter;
 use self::list::{Show, list};
-use self::reading::{ReadError, Reading, Span};
 use self::replay::{Wanted, replay};
 use self::select::Filter;
+pub use self::select::Since;
+use super::reading::{ReadError, Reading, Span};
 use super::screen::Screen;
 use super::topics::{REACH, unreachable};
 use super::{TopologyArgs, load};
@@ -189,7 +189,8 @@ impl Letters<'_> {
 
     /// The next one that is meant, the limit aside.
     async fn next(&self, reading: &mut Reading) -> Result<Option<Letter>, ReadError> {
-        while let Some(letter) = reading.next().await? {
+        while let Some((partition, record)) = reading.next().await? {
+            let letter = Letter { partition, record };
             if self.filter.fits(&letter, self.now) {
                 return Ok(Some(letter));
             }

@@ -1,11 +1,13 @@
 //! The command line: one file a command, each a function from its arguments to an exit code.
 
 pub mod bench;
+pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod dlq;
 pub mod explain;
 pub mod graph;
+mod reading;
 pub mod run;
 pub mod schema;
 pub mod screen;
@@ -35,7 +37,8 @@ use crate::topology::{self, Topology, Variables};
   wedcache validate topologies/wedsync.yaml             # every mistake of a topology at once
   wedcache test topologies/wedsync.yaml                 # its test cases, in mocked time
   wedcache topics apply                                 # create the topics it names
-  wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka"
+  wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka
+  wedcache check                                        # was any answer one that a change forbids?"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -77,6 +80,7 @@ enum Command {
     Schema(schema::Args),
     Topics(topics::Args),
     Dlq(dlq::Args),
+    Check(check::Args),
     Bench(bench::Args),
     Completions(completions::Args),
 }
@@ -134,6 +138,10 @@ impl Cli {
             Command::Dlq(args) => {
                 telemetry::install(self.log.log_format, "error")?;
                 dlq::run(args, &mut screen)?
+            }
+            Command::Check(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                check::run(args, &mut screen)?
             }
             Command::Bench(args) => {
                 telemetry::install(self.log.log_format, "error")?;

@@ -9,7 +9,7 @@ use super::fault::{Fault, FaultKind};
 use super::reject::{Decoded, Reason, Reject};
 use super::schemas::{Registered, Schemas};
 use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json};
-use crate::model::{AiQuery, VendorChange, WeddingUpdate};
+use crate::model::{AiAnswer, AiQuery, VendorChange, WeddingUpdate};
 
 /// The byte order mark of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -36,6 +36,11 @@ impl Decoder {
     }
 
     pub fn decode_wedding_update(&self, value: Option<&[u8]>) -> Decoded<WeddingUpdate> {
+        self.decode(value)
+    }
+
+    /// An answer as it stands in its topic, for those who check answers.
+    pub fn decode_answer(&self, value: Option<&[u8]>) -> Decoded<AiAnswer<'static>> {
         self.decode(value)
     }
 

@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 use super::reject::{Reason, Reject};
 use super::schemas::RecordKind;
 use crate::model::event::Location;
-use crate::model::{AiQuery, VendorChange, WeddingUpdate};
+use crate::model::{AiAnswer, AiQuery, VendorChange, WeddingUpdate};
 
-/// An event that comes in.
+/// A record that is read.
 pub(super) trait Incoming: DeserializeOwned {
     const KIND: RecordKind;
 
@@ -41,6 +41,15 @@ impl Incoming for AiQuery {
         ] {
             texts.retain(|text| !is_blank(text));
         }
+        Ok(())
+    }
+}
+
+/// What we sent ourselves, read again by those who check it: its fields are taken as they are.
+impl Incoming for AiAnswer<'static> {
+    const KIND: RecordKind = RecordKind::AiAnswer;
+
+    fn settle(&mut self) -> Result<(), Reject> {
         Ok(())
     }
 }

@@ -74,20 +74,27 @@ impl FromStr for Since {
     }
 }
 
+impl Since {
+    pub fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Time(time) => time,
+            Self::Ago(span) => {
+                let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+                Timestamp(now.0.saturating_sub(millis))
+            }
+        }
+    }
+}
+
 impl Filter {
     /// Whether a letter is meant, but for the limit.
     pub fn fits(&self, letter: &Letter, now: Timestamp) -> bool {
         let one_of = |wanted: &[String], is: Option<&str>| {
             wanted.is_empty() || wanted.iter().any(|wanted| Some(wanted.as_str()) == is)
         };
-        let first = match self.since {
-            None => i64::MIN,
-            Some(Since::Time(time)) => time.0,
-            Some(Since::Ago(span)) => {
-                let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-                now.0.saturating_sub(millis)
-            }
-        };
+        let first = self
+            .since
+            .map_or(Timestamp(i64::MIN), |since| since.at(now));
         let at = At {
             partition: letter.partition,
             offset: letter.record.offset,
@@ -95,7 +102,7 @@ impl Filter {
         one_of(&self.reason, Some(&letter.reason()))
             && one_of(&self.topic, letter.source().as_deref())
             && (self.at.is_empty() || self.at.contains(&at))
-            && letter.record.timestamp.0 >= first
+            && letter.record.timestamp >= first
     }
 }
 

@@ -129,8 +129,8 @@ impl Cluster {
         let spans = Span::all(&admin.ends(topic).await.unwrap());
         let mut reading = Reading::new(client, topic, spans);
         let mut records = Vec::new();
-        while let Some(record) = reading.next().await.unwrap() {
-            records.push(record);
+        while let Some((partition, record)) = reading.next().await.unwrap() {
+            records.push(Letter { partition, record });
         }
         records
     }

@@ -110,3 +110,4 @@ def run(proof, options):
     judge.check_facts()
     judge.tell_delays("idle", calm)
     judge.tell_delays("under full load", busy)
+    proof.check_staleness(topology)

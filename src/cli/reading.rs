@@ -1,12 +1,12 @@
-//! The dead-letter topic from its start to the end that it had when reading began, without a
-//! group: nobody's offsets move.
+//! A topic from its start to the end that it had when reading began, without a group: nobody's
+//! offsets move.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::letter::Letter;
+use crate::kafka::reader::LogRecord;
 use crate::kafka::{ClientOptions, KafkaError, PartitionReader, ReaderEvent, ReaderOptions};
 
 /// How long a partition may go without progress.
@@ -80,8 +80,8 @@ impl Reading {
         }
     }
 
-    /// The next letter; `None` at the end of all spans. Not cancel safe.
-    pub async fn next(&mut self) -> Result<Option<Letter>, ReadError> {
+    /// The next record and its partition; `None` at the end of all spans. Not cancel safe.
+    pub async fn next(&mut self) -> Result<Option<(i32, LogRecord)>, ReadError> {
         loop {
             if self.current.is_none() {
                 let Some(span) = self.left.next() else {
@@ -92,8 +92,8 @@ impl Reading {
             let Some(partition) = &mut self.current else {
                 continue;
             };
-            if let Some(letter) = partition.next(&self.topic).await? {
-                return Ok(Some(letter));
+            if let Some(record) = partition.next(&self.topic).await? {
+                return Ok(Some((partition.span.partition, record)));
             }
             self.current = None;
         }
@@ -121,7 +121,7 @@ impl Reading {
 }
 
 impl Partition {
-    async fn next(&mut self, topic: &str) -> Result<Option<Letter>, ReadError> {
+    async fn next(&mut self, topic: &str) -> Result<Option<LogRecord>, ReadError> {
         let Span { partition, end, .. } = self.span;
         let gone = || ReadError::Gone {
             topic: topic.to_owned(),
@@ -139,7 +139,7 @@ impl Partition {
                 ReaderEvent::Record(record) if record.offset >= end => self.next = end,
                 ReaderEvent::Record(record) if record.offset >= self.next => {
                     self.next = record.offset + 1;
-                    return Ok(Some(Letter { partition, record }));
+                    return Ok(Some(record));
                 }
                 ReaderEvent::Position(at) | ReaderEvent::CaughtUp { position: at }
                     if at > self.next =>
