@@ -406,7 +406,7 @@ fn check(steps: &[Step]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn who_joins_and_who_is_given_what_is_as_the_definition_says(
