@@ -390,7 +390,9 @@ def run(proof, options):
     proof.stack.callback(lambda: proof.registry.stop())
     proof.leave_out = lambda what, why: print(f"!! LEFT OUT: {what}: {why}", flush=True)
     proof.producer = Producer({"bootstrap.servers": proof.services.kafka, "acks": "all", "enable.idempotence": True,
-                               "linger.ms": 2, "partitioner": "murmur2_random", "delivery.timeout.ms": 300_000})
+                               "linger.ms": 2, "partitioner": "murmur2_random", "delivery.timeout.ms": 300_000,
+                               # A broker that is away is what is wanted here.
+                               "log_level": 2})
     proof.apply_topics(proof.topology())
     for name in options.outages or OUTAGES:
         outage = OUTAGES[name]

@@ -1,15 +1,15 @@
 """Ten thousand calls in flight at once are held in bounded memory, and hits go on meanwhile."""
 
+import json
 import time
 
 from judge import Judge, quantile, stream
 from load import Load, question
-import json
 
 ROOM = {"    records: 4096": "    records: 40000", "concurrency: 64": "concurrency: 20000",
         "response_timeout: 20ms": "response_timeout: 2s"}
 # What a call may hold at the most, its connection's buffers included, and the process without any.
-BYTES_PER_CALL, BYTES_BASE = 64 << 10, 700 << 20
+BYTES_PER_CALL, BYTES_BASE = 64 << 10, 400 << 20
 
 
 def arguments(parser):
