@@ -7,7 +7,7 @@ from load import Load, questions
 from scenarios.pressure import memory
 
 # Caches, prefetch and queues have their bounds; how much waits in Kafka adds nothing.
-MAX_BYTES = 900 << 20
+MAX_BYTES = 400 << 20
 
 
 def arguments(parser):
@@ -36,4 +36,7 @@ def run(proof, options):
     proof.report.equal("no partition was taken away", log.count("partition revoked"), 0)
     proof.report.equal("no poll came too late", log.count("MAXPOLL"), 0)
     Judge(proof, load).check_answered()
+    calls = proof.provider.calls()
+    again = len(calls) - len({call["key"] for call in calls})
+    proof.report.check(f"no key is bought twice ({len(calls)} calls)", [f"{again} again"] if again else [])
     proof.report.check("it ends cleanly", [] if one.terminate()[0] == 0 else [one.child.tail()])
