@@ -11,11 +11,11 @@ MAX_BYTES = 400 << 20
 
 
 def arguments(parser):
-    parser.add_argument("--waiting", type=int, metavar="N", help="backlog: queries (default 1000000, quick 50000)")
+    parser.add_argument("--waiting", type=int, metavar="N", help="backlog: queries (default 1000000, quick 20000)")
 
 
 def run(proof, options):
-    waiting = options.waiting or (50_000 if options.quick else 1_000_000)
+    waiting = options.waiting or (20_000 if options.quick else 1_000_000)
     topology = proof.topology({"response_timeout: 20ms": "response_timeout: 2s"})
     proof.apply_topics(topology)
     load = Load(proof, questions(vendors=500, weddings=100, each=4))

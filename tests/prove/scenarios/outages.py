@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 
 from commits import committed
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from judge import stream
 from load import PLACE
@@ -40,7 +40,7 @@ WEDGED = SHORT | {"watchdog: 2m": "watchdog: 2s", "drain_deadline: 10s": "drain_
 
 def arguments(parser):
     parser.add_argument("--outages", nargs="*", choices=list(OUTAGES), metavar="NAME",
-                        help=f"outages: which of {', '.join(OUTAGES)} (default all)")
+                        help=f"outages: which of {', '.join(OUTAGES)} (default all, quick {', '.join(QUICK)})")
 
 
 class Asker:
@@ -371,6 +371,40 @@ def wedged(proof, one, asker):
     all_are(proof, "wedged: the next start answers it", asker.wait_for([number]), fresh)
 
 
+def foreign_commits(proof, one, asker):
+    """Another client has written into our group: an offset of the past, with metadata that is not ours."""
+    topic, partition, group = proof.topics.queries, 5, f"{proof.name}.queries"
+    numbers = []
+    for n in range(20):
+        asker.asked.append("before")
+        value = {"queryId": f"{asker.name}-{n}", "query": {"type": "vendor_matching", "content": f"Before {n}?"},
+                 "weddingContext": {"location": PLACE}}
+        asker.produce(topic, json.dumps(value).encode(), "k", partition)
+        numbers.append(n)
+    asker.wait_for(numbers)
+    proof.report.check("foreign-commits: all is committed", proof.wait_until_worked_off(60, [group]))
+    one.terminate()
+    end, calls = committed(proof.services.kafka, group, topic, [partition])[partition][0], proof.provider.stats()["calls"]
+    foreign = proof.broker.member_of(group)
+    foreign.commit(offsets=[TopicPartition(topic, partition, end - 10, metadata="flink:42")], asynchronous=False)
+    foreign.close()
+    proof.report.equal("foreign-commits: it stands there", committed(proof.services.kafka, group, topic, [partition])[partition],
+                       (end - 10, "flink:42"))
+    one.start()
+    until(proof, "foreign-commits: what it asks for anew is answered and committed", lambda: committed(
+        proof.services.kafka, group, topic, [partition])[partition] == (end, ""))
+    ids = {}
+    for message in stream(proof.broker, asker.begins):
+        answer = json.loads(message.value())
+        ids.setdefault(answer["queryId"], []).append(answer["answerId"])
+    twice = {query: of for query, of in ids.items() if len(of) > 1}
+    proof.report.equal("foreign-commits: ten answers came twice", len(twice), 10)
+    proof.report.check("foreign-commits: and say so by their answerId", [f"{q}: {of}" for q, of in twice.items() if len(set(of)) > 1])
+    bought = proof.provider.stats()["calls"] - calls
+    proof.report.check("foreign-commits: nothing is bought again", [f"{bought} calls"] if bought else [])
+    one.wait_for_log("commit metadata is ignored")
+
+
 OUTAGES = {
     "provider": provider,
     "registry": registry,
@@ -381,8 +415,10 @@ OUTAGES = {
     "wedged": wedged,
     "disk-gone": disk_gone,
     "disk-full": disk_full,
+    "foreign-commits": foreign_commits,
     "kafka": kafka,
 }
+QUICK = ["provider", "registry", "redis-slow", "dead-letters", "wedged", "disk-full", "kafka"]
 
 
 def run(proof, options):
@@ -394,7 +430,7 @@ def run(proof, options):
                                # A broker that is away is what is wanted here.
                                "log_level": 2})
     proof.apply_topics(proof.topology())
-    for name in options.outages or OUTAGES:
+    for name in options.outages or (QUICK if options.quick else OUTAGES):
         outage = OUTAGES[name]
         began = time.monotonic()
         print(f"   {name}: {outage.__doc__}", flush=True)

@@ -47,7 +47,7 @@ VARIANTS = {
 
 def arguments(parser):
     parser.add_argument("--misses", type=int, metavar="N", help="rebalances: in flight at once (default 1000, quick 250)")
-    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), help="rebalances: default all, quick the first and last")
+    parser.add_argument("--variants", nargs="*", choices=list(VARIANTS), help="rebalances: default all, quick the first")
 
 
 def finished_by(next_offset, metadata):
@@ -249,7 +249,7 @@ def tell_pauses(prefix, load, answered_ms, phases, hits):
 
 
 def run(proof, options):
-    names = options.variants or (["incremental", "short-drain"] if options.quick else list(VARIANTS))
+    names = options.variants or (["incremental"] if options.quick else list(VARIANTS))
     count = options.misses or (250 if options.quick else 1000)
     proof.apply_topics(proof.topology())
     load, played = Placed(proof, []), []
