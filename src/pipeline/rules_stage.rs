@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -116,8 +116,13 @@ impl RulesIntake {
     /// There is room for everything that back-pressure lets in; what does not fit is left
     /// unfinished, which is seen and never skipped.
     fn hand_over(&self, message: Message) {
-        if let Err(error) = self.sender.try_send(message) {
-            tracing::error!(%error, "a change could not be handed to the rules task");
+        match self.sender.try_send(message) {
+            Ok(()) => {}
+            // It judges nothing any more once the instance drains.
+            Err(TrySendError::Closed(_)) => tracing::debug!("the rules task has ended"),
+            Err(TrySendError::Full(_)) => {
+                tracing::error!("a change could not be handed to the rules task: no room");
+            }
         }
     }
 }
