@@ -232,8 +232,10 @@ def play(proof, load, prefix, variant, count):
                              ("second ends", b.terminate)):
             flood(proof, load, prefix, name.replace(" ", ""), count)
             phase(name, action)
-        behind = proof.wait_until_worked_off(90, [f"{proof.name}.queries"])
+        proof.wait_until_worked_off(90, [f"{proof.name}.queries"])
         phases.append(("end", float("inf")))
+    load.producer.flush(60)
+    behind = proof.wait_until_worked_off(90, [f"{proof.name}.queries"])
     proof.report.check(f"{prefix}: all is worked off and committed", behind)
     ended = {one.name: one.terminate()[0] for one in (a, c) if one.is_running()}
     proof.report.check(f"{prefix}: who is told to end ends cleanly", [f"{ended}"] if any(ended.values()) else [])
