@@ -24,6 +24,10 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&args.topology.topology, screen)? else {
         return Ok(1);
     };
+    #[cfg(feature = "failpoints")]
+    if let Some(text) = super::environment("FAILPOINT") {
+        crate::failpoint::armed::set_up(&text)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -12,6 +12,7 @@ use rdkafka::consumer::BaseConsumer;
 use super::lanes::Lane;
 use super::offsets::Commit;
 use super::rebalance::{GroupContext, Shared};
+use crate::failpoint::failpoint;
 
 pub(super) type Commits = Vec<(Arc<Lane>, Commit)>;
 
@@ -93,6 +94,7 @@ pub(super) const CLEAR_TIMEOUT: Duration = Duration::from_secs(5);
 /// The committing thread: sends what is left at the desk until it closes.
 pub(super) fn run(shared: &Shared, consumer: &BaseConsumer<GroupContext>) {
     while let Some(commits) = shared.desk.next() {
+        failpoint!("before-commit");
         shared.commit(consumer, &commits);
         shared.desk.done();
     }

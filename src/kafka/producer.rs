@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions, Throttle};
 use super::ticket::Ticket;
+use crate::failpoint::failpoint;
 use crate::model::Timestamp;
 use crate::model::record::TraceParent;
 
@@ -413,6 +414,7 @@ impl ProducerContext for OutputContext {
         };
         match (*delivery, outcome) {
             (Delivery::Finish(ticket), Ok(_)) | (Delivery::FinishAnyway(ticket), _) => {
+                failpoint!("answered");
                 ticket.finish();
             }
             (Delivery::Report(waiter), outcome) => {

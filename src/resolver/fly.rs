@@ -7,6 +7,7 @@ use super::flight::Pilot;
 use super::{Ask, FlightError, Landed, Landing, Model, Resolver};
 use crate::ai::prompt::{self, Instruction};
 use crate::ai::{Completion, PricedCall, Prompt};
+use crate::failpoint::failpoint;
 use crate::invalidation::Verdict;
 use crate::model::catalog::TtlInput;
 use crate::model::entry::Header;
@@ -19,11 +20,14 @@ use crate::model::{
 impl Resolver {
     /// Asks the provider and lands with what came of it. Runs to its end whoever still waits.
     pub(super) async fn fly(&self, pilot: Pilot<Landing>, ask: &Ask) {
+        failpoint!("before-call");
         let landing = match self.call(&pilot, ask).await {
             Ok(completion) => {
+                failpoint!("replied");
                 let landed = self.landed(&pilot, ask, &completion);
                 if ask.stores() && landed.tags_complete {
                     self.fill(ask, &landed.entry).await;
+                    failpoint!("fill-stored");
                 }
                 Ok(landed)
             }

@@ -10,5 +10,6 @@
 
 mod architecture;
 mod foreign_ai;
+mod guarantees;
 mod stream;
 mod support;

@@ -16,6 +16,7 @@ import time
 import urllib.request
 
 import yaml
+from confluent_kafka import KafkaException
 
 from child import Child, check_variables, derive, free_port, metric
 from mixed_load import Broker, wait_until
@@ -70,7 +71,7 @@ class Instance:
 
     def __init__(self, proof, name, topology, binary, env):
         self.proof, self.name, self.topology, self.binary, self.env = proof, name, topology, binary, env
-        self.child, self.starts = None, 0
+        self.child, self.starts, self.gone_ms = None, 0, None
 
     @property
     def url(self):
@@ -81,7 +82,7 @@ class Instance:
         return self.proof.folder / f"{self.name}.log"
 
     def start(self, wait=True, **env):
-        """`env` holds for this start alone, as FAILPOINTS does; `wait` is for /readyz."""
+        """`env` holds for this start alone, as FAILPOINT does; `wait` is for /readyz."""
         self.starts += 1
         # What this start logs begins here.
         self.log_begin = self.log.stat().st_size if self.log.exists() else 0
@@ -98,10 +99,12 @@ class Instance:
         return self.child is not None and self.child.process.poll() is None
 
     def kill9(self):
-        """SIGKILL; returns when it was sent, in Unix milliseconds."""
+        """SIGKILL; returns when it was sent, in Unix milliseconds. `gone_ms` is when it had ended:
+        on a busy machine it may have worked on for a while in between."""
         at = time.time() * 1000
         self.child.process.kill()
         self.child.process.wait()
+        self.gone_ms = time.time() * 1000
         return at
 
     def terminate(self):
@@ -204,6 +207,8 @@ class Proof:
             if instance.is_running():
                 instance.kill9()
         self.broker.reader.close()
+        # Its clients end before what they are connected to.
+        self.broker = None
         self.stack.close()
 
     def topology(self, overrides=None, base="wedsync.yaml", name="topology.yaml"):
@@ -250,6 +255,16 @@ class Proof:
         code, output = self.wedcache("topics", "apply", *few, topology=topology)
         if code:
             raise SystemExit(f"`topics apply` ended with {code}:\n{output}")
+        # A partition that is just made may not have its leader yet.
+        for topic in vars(self.topics).values():
+            wait_until("it has leaders", 30, lambda: self.has_no_leader(topic))
+
+    def has_no_leader(self, topic):
+        try:
+            self.broker.ends([topic])
+        except KafkaException as error:
+            return str(error)
+        return None
 
     def wait_until_worked_off(self, deadline_secs=120, groups=None):
         """Waits until the groups have committed what stands in their topics now; returns what is

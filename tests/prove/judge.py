@@ -64,7 +64,9 @@ class Judge:
         load = self.load
         count = len(load.at_ms)
         self.first, self.several, self.unknown = array.array("q", [0]) * count, set(), 0
-        self.kinds, self.copies, self.unusable, self.keys = collections.Counter(), 0, [], {}
+        self.kinds, self.copies, self.unusable = collections.Counter(), 0, []
+        # By the number of a question: its cache keys, and when it was first answered.
+        self.keys, self.answered_ms = collections.defaultdict(set), {}
         # Per subject and version told: the time of the last answer, of all and of those from a cache.
         self.last, self.last_cached = {}, {}
         self.old, self.lateness, self.labelled, self.untold = [], [], 0, []
@@ -86,8 +88,10 @@ class Judge:
                 self.first[number] = identity
                 self.kinds[" ".join(filter(None, (answer["status"], answer["source"], answer["layer"],
                                                   answer["freshness"], answer["staleReason"])))] += 1
-            self.keys.setdefault(load.question_of[number], set()).add(answer["cacheKey"])
+            asked = load.question_of[number]
+            self.keys[asked].add(answer["cacheKey"])
             if answer["status"] == "answered":
+                self.answered_ms[asked] = min(self.answered_ms.get(asked, float("inf")), message.timestamp()[1])
                 self.judge_facts(number, answer, message.timestamp()[1])
             else:
                 self.unusable.append(f"{answer['queryId']}: {answer['status']} {answer['error']}")

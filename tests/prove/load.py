@@ -38,6 +38,7 @@ class Question:
     """A query but for its id. Of one cache key, and of one record key: so of one partition."""
 
     subject: str
+    text: str
     key: bytes
     before: bytes
     after: bytes
@@ -53,7 +54,7 @@ def question(subject, cache_type, text, **options):
     query = {"type": cache_type, "content": text, "vendorIds": [subject] if subject.startswith("v-") else []}
     value = json.dumps({"queryId": "\0", "query": query, "weddingContext": context, "options": options}).encode()
     before, after = value.split(b"\\u0000")
-    return Question(subject, subject.encode(), before, after)
+    return Question(subject, text, subject.encode(), before, after)
 
 
 def questions(vendors=40, weddings=10, each=4):
@@ -87,10 +88,14 @@ class Load:
     # --- queries ---
 
     def ask(self, which=None):
-        """One more query, by the number of its question or about any; returns its number."""
+        """One more query; returns its number. `which` is the number of its question, a list of
+        them to choose from, or a function from the query's number to it; by default any."""
         with self.lock:
             number = len(self.at_ms)
-            which = self.random.randrange(len(self.asked)) if which is None else which
+            if which is None:
+                which = self.random.randrange(len(self.asked))
+            elif not isinstance(which, int):
+                which = which(number) if callable(which) else self.random.choice(which)
             self.at_ms.append(float("inf"))
             self.question_of.append(which)
         one = self.asked[which]

@@ -41,7 +41,7 @@ def prove(name, scenario, options, report):
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code == 143:
             raise
-        report.check(f"{name} comes to its end", ["".join(traceback.format_exception(error))[-3000:]])
+        report.check(f"{name} comes to its end", [repr(error)])
         traceback.print_exception(error)
     kept = report.failed > failed or options.keep
     if not kept:
@@ -71,6 +71,7 @@ def main():
         print("yes" if any(getattr(one, "FAILPOINTS", False) for one in chosen.values()) else "no")
         return 0
     options.binary = options.binary.resolve()
+    options.failpoints_binary = options.failpoints_binary and options.failpoints_binary.resolve()
     report = Report()
     for name, one in chosen.items():
         prove(name, one, options, report)

@@ -12,6 +12,8 @@ import time
 from judge import Judge
 from load import Load, questions
 
+SUBJECTS_UNDER_LOAD = 8
+
 
 def arguments(parser):
     parser.add_argument("--answers", type=int, metavar="N", help="soak: how many (default 1000000, quick 20000)")
@@ -22,8 +24,9 @@ def arguments(parser):
 class Changes:
     """Changes at a rate on a thread of their own, four purges to a refresh."""
 
-    def __init__(self, load, per_sec):
+    def __init__(self, load, per_sec, subjects=None):
         self.load, self.pause, self.ended = load, 1 / per_sec, threading.Event()
+        self.subjects = subjects or load.subjects()
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def __enter__(self):
@@ -34,7 +37,7 @@ class Changes:
         number = 0
         while not self.ended.wait(self.pause):
             number += 1
-            self.load.change(purges=number % 5 != 0)
+            self.load.change(self.subjects[number % len(self.subjects)], purges=number % 5 != 0)
 
     def __exit__(self, *_):
         self.ended.set()
@@ -54,10 +57,12 @@ def idle(load, count):
 
 
 def under_full_load(proof, load, count):
-    """As many queries as the producer can send, and changes until they are worked off."""
-    load.start(total=count)
+    """As many queries as the producer can send, about few subjects so that each is asked about all
+    the time, and changes of these until the queries are worked off."""
+    subjects = sorted({one.subject for one in load.asked})[:SUBJECTS_UNDER_LOAD]
+    load.start(total=count, which=[n for n, one in enumerate(load.asked) if one.subject in subjects])
     before = len(load.changes)
-    with Changes(load, per_sec=5):
+    with Changes(load, per_sec=10, subjects=subjects):
         load.thread.join()
         took = time.monotonic()
         behind = proof.wait_until_worked_off(300, [f"{proof.name}.queries"])
