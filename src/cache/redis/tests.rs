@@ -217,7 +217,7 @@ async fn a_flush_forgets_entries_and_scripts() {
 async fn a_burst_waits_for_its_turn_and_is_no_sign_of_a_slow_server() {
     let server = Server::start();
     let layer = connected(RedisOptions {
-        response_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_millis(400),
         max_wait: Duration::from_mins(1),
         ..options(server.url())
     })
