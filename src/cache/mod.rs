@@ -58,7 +58,7 @@ pub enum LayerError {
     BreakerOpen,
     #[error("no reply within {after:?}")]
     TimedOut { after: Duration },
-    #[error("the write queue is full ({capacity} waiting)")]
+    #[error("the queue is full: {capacity} calls at once, and others wait")]
     Overloaded { capacity: usize },
     #[error("the layer is shut down")]
     Closed,

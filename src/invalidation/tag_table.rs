@@ -195,6 +195,9 @@ impl TagTable {
             exact.recent.clear();
             exact.recent_from = stamp;
         }
+        // From here on records are kept, also where a log made anew has taken those before: it
+        // leaves open the flights of the old one, and on a busy instance some flight always is.
+        exact.recent_from = exact.recent_from.min(stamp);
         *exact.open.entry(stamp).or_insert(0) += 1;
         OpenStamp {
             table: Arc::clone(self),

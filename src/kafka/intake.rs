@@ -368,3 +368,7 @@ mod tests;
 #[cfg(test)]
 #[path = "churn_tests.rs"]
 mod churn;
+
+#[cfg(test)]
+#[path = "stuck_tests.rs"]
+mod stuck;

@@ -13,6 +13,9 @@ use super::metadata::{self, MAX_LEN, Run};
 const FULL_LEN: usize = MAX_LEN / 4 * 3;
 /// And goes on once they need no more than this.
 const EASY_LEN: usize = MAX_LEN / 2;
+/// With no more unfinished than these, intake goes on however long the metadata is: after a restart
+/// it is what an earlier assignment left, and shrinks by nothing but taking in what it passes.
+const FEW_UNFINISHED: usize = 64;
 /// More than one run can need: a gap and a length of up to 2^35 offsets each.
 const RUN_LEN_BOUND: usize = 14;
 /// Finished slots behind an unfinished one are cleared once they outnumber the rest by this.
@@ -203,12 +206,12 @@ impl Tracker {
 
     /// Whether the commit metadata has room for more finished offsets above the gap.
     pub fn intake_ok(&self) -> bool {
-        self.metadata_fits(FULL_LEN)
+        self.unfinished < FEW_UNFINISHED || self.metadata_fits(FULL_LEN)
     }
 
     /// Whether an intake that was stopped may go on (hysteresis to [`Tracker::intake_ok`]).
     pub fn intake_easy(&self) -> bool {
-        self.metadata_fits(EASY_LEN)
+        self.unfinished < FEW_UNFINISHED / 2 || self.metadata_fits(EASY_LEN)
     }
 
     pub fn unfinished(&self) -> usize {

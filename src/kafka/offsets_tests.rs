@@ -238,3 +238,47 @@ fn what_an_earlier_assignment_finished_survives_commits_before_it_is_reached() {
         .collect();
     assert_eq!((commit.next_offset, yes), (1, vec![4, 5, 6, 9]));
 }
+
+/// Holes too many for a bit an offset and too many for lengths: only a member with more in flight
+/// than the metadata can tell of comes here.
+#[test]
+fn what_does_not_fit_into_the_metadata_is_repeated_and_nothing_else() {
+    const RECORDS: i64 = 60_000;
+    let mut first = Tracker::new(0);
+    let now = Instant::now();
+    for offset in 0..RECORDS {
+        first.begin(offset, 1, now);
+    }
+    for offset in (1..RECORDS).step_by(2) {
+        first.finish(offset);
+    }
+    assert!(!first.intake_ok());
+    let commit = first.next_commit().unwrap();
+    assert!(commit.truncated && commit.next_offset == 0 && commit.metadata.len() <= MAX_LEN);
+
+    let (mut second, unreadable) = Tracker::restore(0, &commit.metadata);
+    assert_eq!(unreadable, None);
+    let mut known = Vec::new();
+    for offset in 0..RECORDS {
+        if second.begin(offset, 1, now) == Begin::AlreadyFinished {
+            known.push(offset);
+        }
+    }
+    let fitting: Vec<_> = (1..).step_by(2).take(known.len()).collect();
+    assert_eq!(
+        known, fitting,
+        "the lowest ones, and none that is unfinished"
+    );
+    assert!(known.len() > 2000, "{}", known.len());
+    // What was known is told on, however often that happens.
+    for offset in (0..RECORDS)
+        .filter(|offset| !known.contains(offset))
+        .skip(1)
+    {
+        second.finish(offset);
+    }
+    let commit = second.next_commit().unwrap();
+    assert_eq!((commit.next_offset, commit.truncated), (0, false));
+    let (third, _) = Tracker::restore(0, &commit.metadata);
+    assert!((1..RECORDS).all(|offset| third.already_finished(offset)));
+}

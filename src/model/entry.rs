@@ -37,6 +37,9 @@ const FIXED: usize = 112;
 const CHECKSUM: std::ops::Range<usize> = 104..112;
 /// The largest payload that is believed when its length is read back, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
+/// More bytes than LZ4 can make of one: what claims more is not decompressed, so that a few bytes
+/// cannot ask for megabytes.
+const MAX_EXPANSION: usize = 256;
 
 /// A cached answer. Cloning copies no text.
 #[derive(Debug, Clone, PartialEq)]
@@ -304,7 +307,8 @@ impl<'a> RawEntry<'a> {
             take(model_len)?,
             take(len(96))?,
         );
-        if !rest.is_empty() || raw_len > MAX_PAYLOAD_BYTES {
+        let plausible = raw_len <= MAX_PAYLOAD_BYTES.min(payload.len() * MAX_EXPANSION);
+        if !rest.is_empty() || !plausible {
             return Err(EntryError::Lengths);
         }
         Ok(Parts {

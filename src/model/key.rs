@@ -294,3 +294,6 @@ mod tests {
         assert_eq!(named.len(), 7);
     }
 }
+
+#[cfg(test)]
+mod model_tests;

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
+use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
 use crate::kafka::dead_letters::{self, DeadLetter, OwnedHeader};
 use crate::kafka::producer::{Refusal, Refused};
-use crate::kafka::{Delivery, OutRecord, Output};
+use crate::kafka::{Delivery, OutRecord, Output, Ticket};
 use crate::model::invalidation::CacheAlert;
 use crate::model::{CacheMetric, Coordinates, TraceParent};
 use crate::resolver::MetricSink;
@@ -42,6 +45,8 @@ pub struct Letter {
     headers: Vec<OwnedHeader>,
 }
 
+/// Between two tries at writing a dead letter that its topic does not take.
+const BURY_AGAIN: Policy = Policy::new(Duration::from_millis(500), Duration::from_secs(15));
 /// How long a task waits for room in a producer's queue before it says so and waits on.
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -74,8 +79,11 @@ pub struct Original<'a> {
 }
 
 impl Outputs {
-    /// Sends a dead letter, waiting for room as long as it takes.
-    pub async fn dead_letter(&self, letter: &Letter, delivery: Delivery) {
+    /// Writes a dead letter as often as it takes; `true` once it has arrived. Until then its
+    /// record stays unfinished and the partition's commits stop there, since skipping it would
+    /// lose it. `false` when the partition has gone to another member, which will write it, or
+    /// the producer is broken for good.
+    pub async fn bury(&self, letter: &Letter, ticket: &Ticket) -> bool {
         let headers: Vec<(&str, Option<&[u8]>)> = letter
             .headers
             .iter()
@@ -89,10 +97,25 @@ impl Outputs {
                 letter.value.as_deref(),
             )
         };
-        // A letter that cannot be sent leaves its record unfinished: the partition stops there
-        // and the watchdog speaks, since skipping it would lose it.
-        if let Err(refused) = send_patiently(&self.answers, &record, delivery).await {
-            tracing::error!(reason = %refused.reason, "a dead letter cannot be sent");
+        let mut backoff = Backoff::new(BURY_AGAIN);
+        loop {
+            let (sender, arrived) = oneshot::channel();
+            let sent = send_patiently(&self.answers, &record, Delivery::Report(sender)).await;
+            let why = match sent {
+                Err(refused) if refused.reason == Refusal::Fatal => return false,
+                Err(refused) => refused.reason.to_string(),
+                Ok(()) => match arrived.await {
+                    Ok(Ok(_)) => return true,
+                    Ok(Err(failed)) => failed.to_string(),
+                    Err(_) => return false,
+                },
+            };
+            let (partition, offset) = (ticket.partition(), ticket.offset());
+            tracing::error!(topic = %ticket.topic(), partition, offset, why, "a dead letter cannot be written; its record waits");
+            tokio::time::sleep(backoff.next_delay()).await;
+            if ticket.is_fenced() {
+                return false;
+            }
         }
     }
 

@@ -173,10 +173,9 @@ async fn bury(parts: &QueryParts, letter: &Letter, reject: &Reject, ticket: Tick
     let metrics = &parts.writer.metrics;
     metrics.record(INPUT, "dead_letter");
     metrics.dead_letter(INPUT, reject.reason.as_str());
-    parts
-        .outputs
-        .dead_letter(letter, Delivery::Finish(ticket))
-        .await;
+    if parts.outputs.bury(letter, &ticket).await {
+        ticket.finish();
+    }
 }
 
 /// An answer that the producer did not take at once.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,7 +26,7 @@ use crate::codec::{Registry, Reject};
 use crate::invalidation::RulesProgress;
 use crate::invalidation::rule::Source;
 use crate::kafka::rebalance::Assigned;
-use crate::kafka::{Delivery, Handler, InRecord, OutRecord, Ticket};
+use crate::kafka::{Handler, InRecord, OutRecord, Ticket};
 use crate::model::record::RecordId;
 use crate::model::{
     CacheMetric, Cause, Coordinates, Operation, Progress, Tag, TagInvalidation, TraceParent,
@@ -116,8 +116,13 @@ impl RulesIntake {
     /// There is room for everything that back-pressure lets in; what does not fit is left
     /// unfinished, which is seen and never skipped.
     fn hand_over(&self, message: Message) {
-        if let Err(error) = self.sender.try_send(message) {
-            tracing::error!(%error, "a change could not be handed to the rules task");
+        match self.sender.try_send(message) {
+            Ok(()) => {}
+            // It judges nothing any more once the instance drains.
+            Err(TrySendError::Closed(_)) => tracing::debug!("the rules task has ended"),
+            Err(TrySendError::Full(_)) => {
+                tracing::error!("a change could not be handed to the rules task: no room");
+            }
         }
     }
 }
@@ -258,13 +263,17 @@ impl RulesTask {
             Fate::Done => self.hold(item.ticket, judged.owed),
             Fate::Dead(reject) if judged.owed.is_empty() => {
                 let outputs = self.parts.outputs.clone();
-                tasks.spawn(async move { bury(&outputs, item, &reject).await });
+                tasks.spawn(async move {
+                    if let Some(ticket) = bury(&outputs, item, &reject).await {
+                        ticket.finish();
+                    }
+                });
             }
             Fate::Dead(reject) => {
                 let (outputs, graves) = (self.parts.outputs.clone(), self.graves.clone());
                 let owed = judged.owed;
                 tasks.spawn(async move {
-                    if let Some(ticket) = bury_and_keep(&outputs, item, &reject).await
+                    if let Some(ticket) = bury(&outputs, item, &reject).await
                         && graves.send((ticket, owed)).await.is_err()
                     {
                         tracing::debug!("the rules task ended; the change comes again");
@@ -469,19 +478,11 @@ impl RulesTask {
     }
 }
 
-/// Sends the letter and gives the ticket back once it has arrived; none where it cannot be sent.
-async fn bury_and_keep(outputs: &Outputs, item: Item, reject: &Reject) -> Option<Ticket> {
-    let (sender, arrived) = oneshot::channel();
+/// Writes the letter and gives the ticket back once it has arrived.
+async fn bury(outputs: &Outputs, item: Item, reject: &Reject) -> Option<Ticket> {
     let letter = letter(&item, reject);
-    outputs.dead_letter(&letter, Delivery::Report(sender)).await;
-    matches!(arrived.await, Ok(Ok(_))).then_some(item.ticket)
-}
-
-async fn bury(outputs: &Outputs, item: Item, reject: &Reject) {
-    let letter = letter(&item, reject);
-    outputs
-        .dead_letter(&letter, Delivery::Finish(item.ticket))
-        .await;
+    let arrived = outputs.bury(&letter, &item.ticket).await;
+    arrived.then_some(item.ticket)
 }
 
 fn letter(item: &Item, reject: &Reject) -> Letter {

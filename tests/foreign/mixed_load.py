@@ -102,8 +102,18 @@ class Broker:
         return [(topic, partition) for topic in topics for partition in known[topic].partitions]
 
     def ends(self, topics):
-        return {(topic, partition): self.reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
-                for topic, partition in self.partitions(topics)}
+        return {place: self.end(TopicPartition(*place)) for place in self.partitions(topics)}
+
+    def end(self, partition, deadline_secs=30):
+        """A topic that was made a moment ago, or whose broker has just left, has no leader yet."""
+        began = time.monotonic()
+        while True:
+            try:
+                return self.reader.get_watermark_offsets(partition, timeout=10)[1]
+            except KafkaException:
+                if time.monotonic() - began > deadline_secs:
+                    raise
+                time.sleep(0.1)
 
     def produce(self, records):
         """All records acknowledged, their places noted."""

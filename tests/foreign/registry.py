@@ -4,10 +4,12 @@ Run alone it serves until SIGTERM or Ctrl-C: registry.py --port 8081 --state /tm
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import re
 import signal
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -139,7 +141,22 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, port, store):
         super().__init__(("127.0.0.1", port), Handler)
-        self.store, self.requests = store, []
+        self.store, self.requests, self.connections = store, [], set()
+
+    def process_request(self, request, client_address):
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self):
+        """A registry that is away has no connections that are kept alive either."""
+        super().server_close()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class Registry:

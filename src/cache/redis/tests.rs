@@ -211,6 +211,29 @@ async fn a_flush_forgets_entries_and_scripts() {
     assert_eq!(layer.put(&entry).await.unwrap(), Put::KeptNewer);
 }
 
+/// More calls at once than Redis answers within one time-out: those of a new owner after a
+/// rebalance, whose answers have all been paid for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_waits_for_its_turn_and_is_no_sign_of_a_slow_server() {
+    let server = Server::start();
+    let layer = connected(RedisOptions {
+        response_timeout: Duration::from_millis(400),
+        max_wait: Duration::from_mins(1),
+        ..options(server.url())
+    })
+    .await;
+    let entry = naive::entry(1, 1, 0);
+    fill_again(&layer, &entry).await;
+    let lookups = (0..30_000).map(|_| layer.get(&entry.key));
+    let found = futures_util::future::join_all(lookups).await;
+    let unavailable = found
+        .iter()
+        .filter(|found| matches!(found, Lookup::Unavailable(_)))
+        .count();
+    assert_eq!((unavailable, layer.stats().timeouts), (0, 0));
+    assert_eq!(layer.stats().connects, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_server_is_left_alone_until_it_answers() {
     let server = Server::start();

@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod random;
 
 use apache_avro::Schema;
 use apache_avro::types::Value as AvroValue;

@@ -1,6 +1,7 @@
 //! What the promises of freshness and thrift come to, in one process and stopped time. Every
 //! answer of every test is checked against the log, besides what the test itself says.
 
+mod flight_model;
 mod flights;
 mod lag;
 mod options;

@@ -1,0 +1,467 @@
+//! The decoders that strangers' bytes reach, each with what must hold of what it makes of them.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wedcache::clock::Clock;
+use wedcache::codec::log::{encode_identity, encode_invalidation, encode_progress};
+use wedcache::codec::{Decoder, Encoder, Framing, Framings, LogRecord, MAX_DETAIL_BYTES, Reject};
+use wedcache::invalidation::rule::Source;
+use wedcache::invalidation::{TagTable, TagTableOptions};
+use wedcache::kafka::offsets::{Begin, Tracker};
+use wedcache::metrics::Metrics;
+use wedcache::model::entry::{Entry, Header};
+use wedcache::model::invalidation::LogIdentity;
+use wedcache::model::record::RecordId;
+use wedcache::model::{
+    CacheKey, Cause, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp, TraceParent,
+};
+use wedcache::pipeline::change::{ChangeJudge, ChangeRecord, Fate};
+use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
+use wedcache::resolver::Outcome;
+use wedcache::topology::{self, Topology, Variables};
+
+use super::seeds::{self, Avro};
+
+/// Whether the input was accepted; panics where what came out cannot be.
+pub type Run = Box<dyn FnMut(&[u8]) -> bool>;
+
+/// A decoder under fuzz.
+pub struct Target {
+    pub name: &'static str,
+    pub seeds: Vec<Vec<u8>>,
+    /// Pieces of its language.
+    pub dictionary: &'static [&'static str],
+    /// Repairs a checksum, so that a mutation reaches what lies behind it.
+    pub mend: fn(&mut [u8]),
+    /// How many inputs one of it costs.
+    pub weight: u32,
+    /// What it may allocate altogether: so much, and so much for each byte of the input.
+    pub allowance: usize,
+    pub per_byte: usize,
+    pub run: Run,
+}
+
+const JSON: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    "null",
+    "true",
+    "-1",
+    "1e999",
+    "0.1",
+    "\"",
+    "\\u0000",
+    "\\ud800",
+    ",",
+    ":",
+    "\"deadline\":",
+    "\"attributes\":",
+    "18446744073709551616",
+    "9999-12-31T23:59:60Z",
+];
+const YAML: &[&str] = &[
+    "\n",
+    "  ",
+    "- ",
+    ": ",
+    "&a ",
+    "*a",
+    "<<: *a",
+    "!!binary ",
+    "|\n",
+    "? ",
+    "[",
+    "{",
+    "${X:-",
+    "null",
+    "1e400",
+    "when: ",
+    "size(",
+    "duration('",
+    "matches('(a+)+$')",
+    "9999999999d",
+];
+const HEX: &[&str] = &["-", "00", "ff", "0", "f"];
+
+const MAX_VALUE_BYTES: usize = 1 << 20;
+/// A decoder's own: what it allocates for the shortest of inputs.
+const BASE: usize = 96 << 10;
+/// Parsed JSON that turns out to be wrong is parsed once more, into a tree.
+const PER_BYTE: usize = 400;
+
+fn no_mending(_: &mut [u8]) {}
+
+pub fn all() -> Vec<Target> {
+    let topology = Arc::new(production());
+    let decoder = Arc::new(Decoder::new(seeds::schemas(), MAX_VALUE_BYTES));
+    let value = |name, seeds, run| Target {
+        name,
+        seeds,
+        dictionary: JSON,
+        mend: no_mending,
+        weight: 1,
+        allowance: BASE,
+        per_byte: PER_BYTE,
+        run,
+    };
+    vec![
+        value(
+            "queries",
+            seeds::in_all_formats(seeds::QUERY, &Avro::Query),
+            queries(&topology, &decoder),
+        ),
+        value(
+            "vendor changes",
+            seeds::in_all_formats(seeds::VENDOR_CHANGE, &Avro::VendorChange),
+            changes(&topology, &decoder, Source::Vendor),
+        ),
+        value(
+            "wedding updates",
+            seeds::in_all_formats(seeds::WEDDING_UPDATE, &Avro::WeddingUpdate),
+            changes(&topology, &decoder, Source::Wedding),
+        ),
+        value("invalidation log", log_records(), Box::new(log_record)),
+        Target {
+            mend: mend_entry,
+            dictionary: &[],
+            // Its payload is compressed: it unpacks to 256 times its size at the most, is copied
+            // into the entry, and the check packs it again.
+            per_byte: 4 * 256,
+            ..value("entries", entries(), Box::new(entry))
+        },
+        Target {
+            dictionary: &["wc1r", "wc1b", "A", "_"],
+            ..value("commit metadata", metadata(), Box::new(commit_metadata))
+        },
+        Target {
+            dictionary: HEX,
+            ..value(
+                "traceparent",
+                vec![b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec()],
+                Box::new(trace_parent),
+            )
+        },
+        Target {
+            dictionary: YAML,
+            weight: 40,
+            // Each problem shows the lines around it.
+            allowance: 64 << 20,
+            per_byte: 4096,
+            ..value(
+                "topologies",
+                vec![include_bytes!("../../topologies/demo.yaml").to_vec()],
+                Box::new(topology_file),
+            )
+        },
+    ]
+}
+
+fn production() -> Topology {
+    let text = include_str!("../../topologies/wedsync.yaml");
+    topology::read("wedsync.yaml", text, Variables::Unresolved)
+        .unwrap()
+        .topology
+}
+
+fn metrics(topology: &Topology) -> Arc<Metrics> {
+    let types = topology.catalog.types().iter();
+    Arc::new(Metrics::new(types.map(|of| Arc::clone(&of.name))))
+}
+
+fn is_told(reject: &Reject) {
+    assert!(
+        !reject.detail.is_empty() && reject.detail.len() <= MAX_DETAIL_BYTES,
+        "{reject}"
+    );
+}
+
+/// The whole way of a query's bytes: decoded, keyed, tagged, and answered in every format.
+fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
+    let (catalog, clock) = (Arc::clone(&topology.catalog), Clock::System);
+    let reader = QueryReader {
+        decoder: Arc::clone(decoder),
+        catalog: Arc::clone(&catalog),
+        table: Arc::new(TagTable::new(TagTableOptions::default())),
+        clock: clock.clone(),
+    };
+    let metrics = metrics(topology);
+    let writers = [Framing::Json, Framing::SingleObject].map(|framing| AnswerWriter {
+        encoder: Arc::new(Encoder::new(Framings {
+            answers: framing,
+            metrics: framing,
+            ..Framings::default()
+        })),
+        catalog: Arc::clone(&catalog),
+        metrics: Arc::clone(&metrics),
+        clock: clock.clone(),
+    });
+    let id = || RecordId::derive("fuzz", "answer");
+    Box::new(move |input| match reader.take(Some(input), id, None) {
+        Taken::Ask(ask) => {
+            let known = ask.prepared.known_tags(&ask.query);
+            let entry = ask.prepared.entry_tags(&catalog, &ask.query, "v-1 and v-2");
+            assert!(
+                entry
+                    .tags
+                    .iter()
+                    .all(|tag| tag.as_str().starts_with(&ask.query.query.cache_type))
+            );
+            assert!(
+                known.len() >= 2
+                    && CacheKey::from_text(ask.prepared.key.as_str()) == ask.prepared.key
+            );
+            std::hint::black_box((ask.deadline(), ask.oldest_call(), ask.came_late()));
+            let (mut answer, mut metric) = (Vec::new(), Vec::new());
+            for writer in &writers {
+                writer.write(&ask, &Outcome::Expired, &mut answer, &mut metric);
+                assert!(!answer.is_empty() && !metric.is_empty());
+            }
+            true
+        }
+        Taken::Dead(reject) => {
+            is_told(&reject);
+            false
+        }
+        Taken::Unresolved { schema_id } => {
+            assert!(schema_id == 0 || schema_id > 5);
+            false
+        }
+        Taken::Null => panic!("a value that is there is not null"),
+    })
+}
+
+/// A change is judged; one that cannot be read forbids what its key names, at once.
+fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: Source) -> Run {
+    let judge = RefCell::new(ChangeJudge::new(
+        Arc::clone(decoder),
+        Arc::clone(&topology.rules),
+        Arc::clone(&topology.catalog),
+        metrics(topology),
+        Duration::from_mins(5),
+    ));
+    Box::new(move |input| {
+        let cause = Cause {
+            topic: "changes".to_owned(),
+            partition: 0,
+            offset: 1,
+            event_id: None,
+        };
+        let judged = judge.borrow_mut().judge(&ChangeRecord {
+            source,
+            key: Some(b"id-17"),
+            value: Some(input),
+            cause: &cause,
+            now: Timestamp(1_795_341_600_000),
+        });
+        for record in &judged.records {
+            let value = encode_invalidation(record);
+            let read = LogRecord::decode(Some(record.record_key().as_bytes()), Some(&value));
+            assert_eq!(read, LogRecord::Invalidation(record.clone()));
+        }
+        match judged.fate {
+            Fate::Done => true,
+            Fate::Dead(reject) => {
+                is_told(&reject);
+                assert!(
+                    judged.records.iter().any(|of| of.tag.ends_with("=id-17")),
+                    "not widened"
+                );
+                false
+            }
+            Fate::Parked { .. } => {
+                assert!(
+                    judged.records.iter().any(|of| of.tag.ends_with("=id-17")),
+                    "not widened"
+                );
+                false
+            }
+        }
+    })
+}
+
+/// Key and value of a record of the log in one input, a zero byte between them.
+fn log_records() -> Vec<Vec<u8>> {
+    let invalidation = TagInvalidation {
+        tag: "vendor_matching|vendor=v-17".to_owned(),
+        mode: Mode::Purge,
+        rule: "price-moved".to_owned(),
+        cause: Cause {
+            topic: "wedsync.vendor.changes".to_owned(),
+            partition: 2,
+            offset: 41,
+            event_id: Some("e-1".to_owned()),
+        },
+        part: 1,
+        parts: 2,
+        at: Timestamp(1_795_341_600_123),
+    };
+    let progress = Progress {
+        topic: "wedsync.vendor.changes".to_owned(),
+        partition: 2,
+        next: 42,
+        at: Timestamp(5),
+    };
+    let identity = LogIdentity {
+        created_at: Timestamp(1_795_341_600_123),
+        id: LogId([7; 16]),
+    };
+    [
+        (
+            invalidation.record_key(),
+            encode_invalidation(&invalidation),
+        ),
+        (progress.record_key(), encode_progress(&progress)),
+        (identity.record_key(), encode_identity(&identity)),
+    ]
+    .map(|(key, value)| [key.as_bytes(), b"\0", &value].concat())
+    .into()
+}
+
+fn log_record(input: &[u8]) -> bool {
+    let cut = input
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(input.len());
+    let (key, value) = (&input[..cut], input.get(cut + 1..).unwrap_or_default());
+    match LogRecord::decode(Some(key), Some(value)) {
+        LogRecord::Invalidation(_) | LogRecord::Identity(_) => true,
+        LogRecord::Progress(progress) => {
+            assert_eq!(
+                progress.record_key().as_bytes(),
+                key,
+                "the progress of another partition"
+            );
+            true
+        }
+        LogRecord::Foreign(reason) => {
+            assert!(!reason.to_string().is_empty());
+            false
+        }
+        LogRecord::Tombstone => panic!("a value that is there is no tombstone"),
+    }
+}
+
+fn entries() -> Vec<Vec<u8>> {
+    let at = Timestamp(1_795_341_600_000);
+    let sample = |tags: &[Tag], data: &str| Entry {
+        key: CacheKey::from_text("vendor_matching:Austin_TX:summer:moderate:00"),
+        header: Header {
+            log_id: LogId([7; 16]),
+            stamp: Position(42),
+            called_at: at,
+            cached_at: at,
+            expires_at: at.plus(Duration::from_hours(1)),
+            keep_until: at.plus(Duration::from_hours(2)),
+            prompt_tokens: 321,
+            completion_tokens: 123,
+            cost_usd: Some(0.0021),
+            simulated: false,
+            tag_hashes: tags.iter().map(Tag::hash).collect(),
+        },
+        tags: tags.into(),
+        model: "m-1".into(),
+        data: data.into(),
+    };
+    let tags = [
+        Tag::global("vendor_matching"),
+        Tag::vendor("vendor_matching", "v-17"),
+    ];
+    let long = "Peonies fit a barn wedding. ".repeat(40);
+    vec![
+        sample(&tags, &long).encode(),
+        sample(&tags, "short").encode(),
+        sample(&[], &long).encode(),
+    ]
+}
+
+/// Sets the checksum of what the rest now is.
+fn mend_entry(bytes: &mut [u8]) {
+    const CHECKSUM: std::ops::Range<usize> = 104..112;
+    if bytes.len() < CHECKSUM.end {
+        return;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes[..CHECKSUM.start]);
+    hasher.update(&bytes[CHECKSUM.end..]);
+    bytes[CHECKSUM].copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+}
+
+fn entry(input: &[u8]) -> bool {
+    let header = Header::decode(input);
+    match Entry::decode(input) {
+        Ok(entry) => {
+            assert_eq!(entry.tags.len(), entry.header.tag_hashes.len());
+            let again = Entry::decode(&entry.encode()).unwrap();
+            let same_text =
+                again.key == entry.key && again.tags == entry.tags && again.data == entry.data;
+            assert!(same_text && header.is_ok());
+            true
+        }
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            false
+        }
+    }
+}
+
+fn metadata() -> Vec<Vec<u8>> {
+    let now = std::time::Instant::now();
+    let mut tracker = Tracker::new(NEXT);
+    let mut seeds = vec![Vec::new()];
+    for step in [2, 3, 50] {
+        for offset in tracker.next_intake()..tracker.next_intake() + 200 {
+            tracker.begin(offset, 1, now);
+            if offset > NEXT && offset % step != 0 {
+                tracker.finish(offset);
+            }
+        }
+        seeds.push(tracker.next_commit().unwrap().metadata.into_bytes());
+    }
+    seeds
+}
+
+/// The committed offset of the seeds.
+const NEXT: i64 = 1000;
+
+/// What cannot be read claims nothing; what can be is taken up and told on.
+fn commit_metadata(input: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return false;
+    };
+    let (mut tracker, unreadable) = Tracker::restore(NEXT, text);
+    let now = std::time::Instant::now();
+    for offset in NEXT..NEXT + 300 {
+        let begin = tracker.begin(offset, 1, now);
+        assert_ne!(begin, Begin::Rewound);
+        if unreadable.is_some() {
+            assert_eq!(begin, Begin::New, "unreadable metadata claims {offset}");
+        }
+        tracker.finish(offset);
+    }
+    assert!(tracker.next_commit().unwrap().next_offset >= NEXT + 300);
+    unreadable.is_none()
+}
+
+fn trace_parent(input: &[u8]) -> bool {
+    let Some(parent) = TraceParent::parse(input) else {
+        return false;
+    };
+    let again = TraceParent::parse(parent.to_string().as_bytes()).unwrap();
+    assert_eq!(again, parent);
+    true
+}
+
+fn topology_file(input: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(input);
+    match topology::read("fuzz.yaml", &text, Variables::Unresolved) {
+        Ok(_) => true,
+        Err(problems) => {
+            assert!(problems.errors() > 0, "refused without a problem");
+            false
+        }
+    }
+}
