@@ -45,6 +45,11 @@ pub fn encoded_len(next: i64, runs: impl IntoIterator<Item = Run>) -> usize {
     HEAD_LEN + lengths.min(bits_len(next, at))
 }
 
+/// What [`encode`] needs at most, whatever is finished between `next` and `end`.
+pub fn bits_encoded_len(next: i64, end: i64) -> usize {
+    HEAD_LEN + bits_len(next, end)
+}
+
 /// The metadata for a commit of `next`, at most `max` characters: where more would be needed, the
 /// highest runs are left out (they will be repeated, never lost). The flag says so.
 pub fn encode(next: i64, runs: &[Run], max: usize) -> (String, bool) {
@@ -236,6 +241,8 @@ mod tests {
             let (text, cut) = encode(next, &runs, MAX_LEN);
             prop_assert!(!cut && text.is_ascii());
             prop_assert_eq!(text.len(), encoded_len(next, runs.iter().copied()));
+            let end = runs.last().map_or(next, |run| run.end);
+            prop_assert!(text.len() <= bits_encoded_len(next, end));
             prop_assert_eq!(decode(next, &text), Ok(runs));
         }
 

@@ -230,7 +230,13 @@ impl Tracker {
     }
 
     fn metadata_fits(&self, max: usize) -> bool {
+        let end = self
+            .restored
+            .back()
+            .map_or(self.next_intake, |run| run.end.max(self.next_intake));
+        // Two bounds that need no look at every slot: nearly always one of them settles it.
         (self.unfinished + self.restored.len() + 1) * RUN_LEN_BOUND <= max
+            || metadata::bits_encoded_len(self.next_offset(), end) <= max
             || metadata::encoded_len(self.next_offset(), self.finished_runs()) <= max
     }
 

@@ -15,7 +15,8 @@ use wedcache::model::entry::{Entry, Header};
 use wedcache::model::invalidation::LogIdentity;
 use wedcache::model::record::RecordId;
 use wedcache::model::{
-    CacheKey, Cause, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp, TraceParent,
+    CacheKey, Cause, KeyMemo, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp,
+    TraceParent,
 };
 use wedcache::pipeline::change::{ChangeJudge, ChangeRecord, Fate};
 use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
@@ -200,38 +201,41 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
         clock: clock.clone(),
     });
     let id = || RecordId::derive("fuzz", "answer");
-    Box::new(move |input| match reader.take(Some(input), id, None) {
-        Taken::Ask(ask) => {
-            let known = ask.prepared.known_tags(&ask.query);
-            let entry = ask.prepared.entry_tags(&catalog, &ask.query, "v-1 and v-2");
-            assert!(
-                entry
-                    .tags
-                    .iter()
-                    .all(|tag| tag.as_str().starts_with(&ask.query.query.cache_type))
-            );
-            assert!(
-                known.len() >= 2
-                    && CacheKey::from_text(ask.prepared.key.as_str()) == ask.prepared.key
-            );
-            std::hint::black_box((ask.deadline(), ask.oldest_call(), ask.came_late()));
-            let (mut answer, mut metric) = (Vec::new(), Vec::new());
-            for writer in &writers {
-                writer.write(&ask, &Outcome::Expired, &mut answer, &mut metric);
-                assert!(!answer.is_empty() && !metric.is_empty());
+    let mut memo = KeyMemo::default();
+    Box::new(
+        move |input| match reader.take(Some(input), id, None, &mut memo) {
+            Taken::Ask(ask) => {
+                let known = ask.prepared.known_tags(&ask.query);
+                let entry = ask.prepared.entry_tags(&catalog, &ask.query, "v-1 and v-2");
+                assert!(
+                    entry
+                        .tags
+                        .iter()
+                        .all(|tag| tag.as_str().starts_with(&*ask.query.query.cache_type))
+                );
+                assert!(
+                    known.len() >= 2
+                        && CacheKey::from_text(ask.prepared.key.as_str()) == ask.prepared.key
+                );
+                std::hint::black_box((ask.deadline(), ask.oldest_call(), ask.came_late()));
+                let (mut answer, mut metric) = (Vec::new(), Vec::new());
+                for writer in &writers {
+                    writer.write(&ask, &Outcome::Expired, &mut answer, &mut metric);
+                    assert!(!answer.is_empty() && !metric.is_empty());
+                }
+                true
             }
-            true
-        }
-        Taken::Dead(reject) => {
-            is_told(&reject);
-            false
-        }
-        Taken::Unresolved { schema_id } => {
-            assert!(schema_id == 0 || schema_id > 5);
-            false
-        }
-        Taken::Null => panic!("a value that is there is not null"),
-    })
+            Taken::Dead(reject) => {
+                is_told(&reject);
+                false
+            }
+            Taken::Unresolved { schema_id } => {
+                assert!(schema_id == 0 || schema_id > 5);
+                false
+            }
+            Taken::Null => panic!("a value that is there is not null"),
+        },
+    )
 }
 
 /// A change is judged; one that cannot be read forbids what its key names, at once.
