@@ -111,6 +111,8 @@ declare! {
         "Age of the oldest record taken and not yet finished.";
     INTAKE_LATE = Gauge "wedcache_intake_late_finishes" ["stage"]
         "Records finished after their partition had gone to another instance.";
+    INTAKE_REBALANCES = Gauge "wedcache_intake_rebalances" ["stage", "event"]
+        "Partitions that came and went since the start: assigned, revoked, lost (thrown out of the group).";
     OUTPUT_FAILURES = Gauge "wedcache_output_failures" ["output"]
         "Records that the producer gave up on.";
     OUTPUT_DROPPED = Gauge "wedcache_output_dropped" ["output"]
@@ -443,22 +445,29 @@ impl Metrics {
         );
     }
 
-    pub fn intake(&self, stage: &str, stats: &IntakeStats) {
-        let oldest = stats.oldest_unfinished.unwrap_or_default();
-        self.gauge(
-            INTAKE_RECORDS,
-            &[stage],
-            count(stats.in_flight_records as u64),
-        );
-        self.gauge(INTAKE_BYTES, &[stage], count(stats.in_flight_bytes));
-        self.gauge(INTAKE_PAUSED, &[stage], f64::from(u8::from(stats.paused)));
-        self.gauge(
-            INTAKE_PARTITIONS,
-            &[stage],
-            count(stats.partitions.len() as u64),
-        );
-        self.gauge(INTAKE_OLDEST, &[stage], oldest.as_secs_f64());
-        self.gauge(INTAKE_LATE, &[stage], count(stats.counters.finished_late));
+    /// Of one stage, all its poll threads together.
+    pub fn intakes(&self, stage: &str, stats: &[IntakeStats]) {
+        let sum = |of: fn(&IntakeStats) -> u64| count(stats.iter().map(of).sum());
+        let oldest = stats.iter().filter_map(|of| of.oldest_unfinished).max();
+        let paused = stats.iter().any(|of| of.paused);
+        let gauges = [
+            (INTAKE_RECORDS, sum(|of| of.in_flight_records as u64)),
+            (INTAKE_BYTES, sum(|of| of.in_flight_bytes)),
+            (INTAKE_PAUSED, f64::from(u8::from(paused))),
+            (INTAKE_PARTITIONS, sum(|of| of.partitions.len() as u64)),
+            (INTAKE_OLDEST, oldest.unwrap_or_default().as_secs_f64()),
+            (INTAKE_LATE, sum(|of| of.counters.finished_late)),
+        ];
+        for (declared, value) in gauges {
+            self.gauge(declared, &[stage], value);
+        }
+        for (event, partitions) in [
+            ("assigned", sum(|of| of.counters.assigned)),
+            ("revoked", sum(|of| of.counters.revoked)),
+            ("lost", sum(|of| of.counters.lost)),
+        ] {
+            self.gauge(INTAKE_REBALANCES, &[stage, event], partitions);
+        }
     }
 
     pub fn output(&self, name: &str, counters: &OutputCounters, in_flight: usize) {
@@ -470,18 +479,20 @@ impl Metrics {
 
     /// The sum over all labels of a counter: for summaries on a terminal.
     pub fn total(&self, name: &str, label: Option<(&str, &str)>) -> f64 {
+        self.total_of(name, label.as_slice())
+    }
+
+    /// The sum of a counter or gauge over all that carry these labels.
+    pub fn total_of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.registry
             .gather()
             .iter()
             .filter(|family| family.name() == name)
             .flat_map(|family| family.get_metric().to_vec())
             .filter(|metric| {
-                label.is_none_or(|(name, value)| {
-                    metric
-                        .get_label()
-                        .iter()
-                        .any(|l| l.name() == name && l.value() == value)
-                })
+                let of = metric.get_label();
+                let has = |name, value| of.iter().any(|l| l.name() == name && l.value() == value);
+                labels.iter().all(|&(name, value)| has(name, value))
             })
             .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
             .sum()
@@ -580,6 +591,31 @@ mod tests {
             assert!(known || name.starts_with("process_"), "{name}");
         }
         assert!(text.contains("wedcache_records_total{input=\"queries\",result=\"null\"} 1"));
+    }
+
+    #[test]
+    fn the_poll_threads_of_a_stage_are_counted_together() {
+        let metrics = Metrics::new([]);
+        let stats = |in_flight_records, paused, assigned| IntakeStats {
+            in_flight_records,
+            paused,
+            counters: crate::kafka::stats::IntakeCounters {
+                assigned,
+                ..Default::default()
+            },
+            ..IntakeStats::default()
+        };
+        metrics.intakes("queries", &[stats(7, true, 3), stats(5, false, 1)]);
+        metrics.intakes("rules", &[stats(1, false, 2)]);
+        let of_queries = |name| metrics.total_of(name, &[("stage", "queries")]);
+        for (name, wanted) in [
+            ("wedcache_intake_in_flight_records", 12.0),
+            ("wedcache_intake_paused", 1.0),
+            ("wedcache_intake_rebalances", 4.0),
+        ] {
+            let found = of_queries(name);
+            assert!((found - wanted).abs() < f64::EPSILON, "{name} is {found}");
+        }
     }
 
     #[test]

@@ -257,24 +257,25 @@ impl App {
 
     fn broken(&self) -> Option<AppError> {
         let mut oldest = Duration::ZERO;
-        let intakes = self.queries.iter().map(|intake| ("queries", intake));
-        for (stage, intake) in intakes.chain([("rules", &self.rules)]) {
-            let stats = intake.stats();
-            if let Some(why) = &stats.fatal {
-                return Some(AppError::Fatal {
-                    what: stage,
-                    why: why.clone(),
-                });
+        let stages = [
+            ("queries", self.queries.as_slice()),
+            ("rules", std::slice::from_ref(&self.rules)),
+        ];
+        for (stage, intakes) in stages {
+            let stats: Vec<_> = intakes.iter().map(IntakeHandle::stats).collect();
+            if let Some(why) = stats.iter().find_map(|of| of.fatal.clone()) {
+                return Some(AppError::Fatal { what: stage, why });
             }
-            if !intake.is_running() {
+            if !intakes.iter().all(IntakeHandle::is_running) {
                 let why = "its poll thread ended".to_owned();
                 return Some(AppError::Fatal { what: stage, why });
             }
             // What waits for the registry, or for its turn to refresh, is held on purpose.
             if self.held.count() == 0 {
-                oldest = oldest.max(stats.oldest_unfinished.unwrap_or_default());
+                let ages = stats.iter().filter_map(|of| of.oldest_unfinished);
+                oldest = ages.fold(oldest, Duration::max);
             }
-            probes::intake(&self.metrics, stage, &stats);
+            probes::intakes(&self.metrics, stage, &stats);
         }
         if self.rules_task.is_finished() {
             let why = "its task ended".to_owned();

@@ -36,8 +36,9 @@ pub fn register(
     });
 }
 
-pub fn intake(metrics: &Metrics, stage: &'static str, stats: &IntakeStats) {
-    metrics.intake(stage, stats);
+/// All poll threads of a stage.
+pub fn intakes(metrics: &Metrics, stage: &'static str, stats: &[IntakeStats]) {
+    metrics.intakes(stage, stats);
 }
 
 pub fn outputs(metrics: &Metrics, outputs: &Outputs) {

@@ -1,41 +1,76 @@
-//! `wedcache bench`: hits from Kafka to Kafka, beside a loop that only consumes and produces.
+//! `wedcache bench`: what the program can do, in figures that stand beside something.
 //!
-//! The queries stand in their topic before anybody reads them, each key's first ones foremost.
-//! Both contestants read the topic from its start in the same process, one after the other,
-//! several rounds; the answers' topic is what counts as delivered. Only a window is timed: it
-//! opens when every key has long been filled, so that what is measured are hits in memory, and
-//! closes when all answers stand in Kafka.
+//! One file a scenario: [`hits`] (from Kafka to Kafka, beside a loop that only consumes and
+//! produces), [`mixed`] (the same with misses among them), [`latency`] (at a fixed rate, beside
+//! the bare loop; and beside misses in flight), [`backlog`], [`disk`], [`redis_layer`], [`invalidate`].
+//! Contestants take turns in the same process, several rounds; the broker, and whoever asks at a
+//! fixed rate, are processes of their own ([`child`]).
+//!
+//! What they share: [`queries`] and [`entries`] (what is asked and stored), `stage` (topics in a
+//! cluster), `contestants`, `course` (a topic full of queries against the clock), `drive` (asking
+//! at a rate), [`process`] (time and memory used), [`figures`] and `table`.
 
-pub mod cpu;
+pub mod backlog;
+pub mod child;
+mod contestants;
+mod course;
+pub mod disk;
+pub mod drive;
+pub mod entries;
+pub mod figures;
+pub mod hits;
+pub mod invalidate;
+pub mod kafka;
+pub mod latency;
+pub mod mixed;
+pub mod process;
 pub mod queries;
-mod report;
-mod rounds;
-mod setup;
+pub mod redis_layer;
+mod stage;
+mod table;
 
-pub use report::{Contestant, Ratio, Report, Window};
-pub use rounds::run;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Builder;
 
 use crate::app::AppError;
 use crate::broker::BrokerError;
+use crate::cache::{DiskError, LayerError, RedisSetupError};
+use crate::clock::Clock;
 use crate::kafka::KafkaError;
 use crate::topology::settings::Format;
 
-/// What is measured.
+/// What every scenario is given.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// Queries of one round.
-    pub records: usize,
-    /// Different cache keys among them.
-    pub keys: usize,
-    /// Of wedcache; the bare loop has one.
-    pub poll_threads: usize,
-    /// Unfinished queries at which wedcache pauses its intake.
-    pub in_flight: usize,
-    /// Of queries, answers and metrics.
-    pub format: Format,
-    /// `None`: the embedded broker, in this process.
-    pub kafka: Option<String>,
-    pub rounds: usize,
+pub struct Bench {
+    /// This program, for the processes beside this one.
+    pub program: PathBuf,
+    pub clock: Clock,
+}
+
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Wire {
+    Json,
+    /// Single objects, which need no registry.
+    Avro,
+}
+
+impl Wire {
+    pub fn as_str(self) -> &'static str {
+        self.format().as_str()
+    }
+
+    /// As topologies call it.
+    pub fn format(self) -> Format {
+        match self {
+            Self::Json => Format::Json,
+            Self::Avro => Format::Avro,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +83,26 @@ pub enum BenchError {
     Broker(#[from] BrokerError),
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    #[error("cannot start threads: {0}")]
-    Threads(#[from] std::io::Error),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Redis(#[from] RedisSetupError),
+    #[error("a look-up or a fill failed: {0}")]
+    Layer(#[from] LayerError),
+    #[error("the machine refuses: {0}")]
+    Machine(#[from] std::io::Error),
+    #[error("{} does not start as a process beside this one: {source}", program.display())]
+    Program {
+        program: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("a process beside this one ended early; what it said stands above")]
+    ChildEnded,
+    #[error("a process beside this one said `{line}`: {source}")]
+    ChildSpoke {
+        line: String,
+        source: serde_json::Error,
+    },
     #[error("only {delivered} of {records} queries reached Kafka")]
     NotLoaded { delivered: u64, records: usize },
     #[error("{who} stands still: {delivered} answers of {wanted} after {idle_secs} s without one")]
@@ -67,4 +120,33 @@ pub enum BenchError {
         keys: usize,
         least: usize,
     },
+    #[error("{} has {free_mib} MiB free; this needs about {needed_mib} MiB", path.display())]
+    NoSpace {
+        path: PathBuf,
+        free_mib: u64,
+        needed_mib: u64,
+    },
+    #[error("{} exists; name a folder that is to be made", path.display())]
+    FolderExists { path: PathBuf },
+    #[error("Redis at {address} does not answer within {wait:?}")]
+    NoRedis { address: String, wait: Duration },
+    #[error("a change was not judged within {wait:?}")]
+    NotJudged { wait: Duration },
+}
+
+/// Runs a scenario on a runtime of its own; blocks until it is done.
+fn on_runtime<T>(work: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    done
+}
+
+/// For arguments: a count of at least one.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
 }

@@ -1,10 +1,15 @@
 //! The queries of the benchmark: of a few hundred bytes, over a set number of cache keys.
 
+use super::Wire;
 use crate::clock::Clock;
 use crate::codec::RecordKind;
 use crate::model::event::{BudgetRange, Location, QueryOptions, Question, WeddingContext};
 use crate::model::{AiQuery, Date};
-use crate::topology::settings::Format;
+
+/// The cache type of the questions whose answers are to be found.
+pub const HIT_TYPE: &str = "vendor_matching";
+/// The cache type of the questions that nobody has asked before.
+pub const MISS_TYPE: &str = "venue_recommendations";
 
 /// Far enough for no nearness of the wedding to shorten the answers' lives.
 const DAYS_AHEAD: i32 = 400;
@@ -17,34 +22,59 @@ const WEDDINGS: usize = 4999;
 pub struct Queries {
     /// How many different cache keys there are: query `n` has the key `n % keys`.
     pub keys: usize,
-    pub format: Format,
+    pub format: Wire,
+    /// Query `n` has a key of its own where `n` is a multiple of it.
+    miss_every: Option<usize>,
     date: Option<Date>,
 }
 
 impl Queries {
-    pub fn new(keys: usize, format: Format, clock: &Clock) -> Self {
+    pub fn new(keys: usize, format: Wire, clock: &Clock) -> Self {
         let date = Date::from_epoch_days(clock.now().date().epoch_days() + DAYS_AHEAD);
-        Self { keys, format, date }
+        Self {
+            keys,
+            format,
+            miss_every: None,
+            date,
+        }
+    }
+
+    /// The same with a miss as every so manieth query; 0 is none.
+    pub fn with_a_miss_in(self, every: usize) -> Self {
+        Self {
+            miss_every: (every > 0).then_some(every),
+            ..self
+        }
+    }
+
+    /// Whether query `number` asks what nobody has asked before.
+    pub fn is_miss(&self, number: usize) -> bool {
+        self.miss_every
+            .is_some_and(|every| number.is_multiple_of(every))
     }
 
     /// The key and the value of query record `number`.
     pub fn record(&self, number: usize) -> (String, Vec<u8>) {
         let query = self.query(number);
         let value = match self.format {
-            Format::Json => {
+            Wire::Json => {
                 serde_json::to_vec(&query).expect("a query has no map with keys that are not text")
             }
-            Format::Avro | Format::Confluent => avro(&query),
+            Wire::Avro => avro(&query),
         };
         (query.wedding_context.wedding_id.unwrap_or_default(), value)
     }
 
     pub fn query(&self, number: usize) -> AiQuery {
-        let key = number % self.keys.max(1);
+        let (cache_type, key) = if self.is_miss(number) {
+            (MISS_TYPE, number)
+        } else {
+            (HIT_TYPE, number % self.keys.max(1))
+        };
         AiQuery {
             query_id: format!("q-bench-{number:09}"),
             query: Question {
-                cache_type: "vendor_matching".to_owned(),
+                cache_type: cache_type.to_owned(),
                 content: format!(
                     "Which photographers fit an outdoor ceremony in a barn with about {key} fairy \
                      lights, who know how to work at dusk and have been at this place before?"
@@ -163,7 +193,7 @@ mod tests {
     #[test]
     fn both_formats_say_the_same_query() {
         let decoder = Decoder::new(Arc::new(Schemas::embedded()), usize::MAX);
-        for format in [Format::Json, Format::Avro] {
+        for format in [Wire::Json, Wire::Avro] {
             let queries = Queries::new(1000, format, &Clock::System);
             let (key, value) = queries.record(12_345);
             assert_eq!(key, "w-002347");
@@ -176,7 +206,17 @@ mod tests {
 
     #[test]
     fn a_json_query_is_of_the_size_that_is_told() {
-        let value = Queries::new(1000, Format::Json, &Clock::System).record(0).1;
+        let value = Queries::new(1000, Wire::Json, &Clock::System).record(0).1;
         assert!((500..700).contains(&value.len()), "{}", value.len());
+    }
+    #[test]
+    fn a_miss_shares_its_key_with_no_other_query() {
+        let queries = Queries::new(10, Wire::Json, &Clock::System).with_a_miss_in(4);
+        let asked = |number| queries.query(number).query;
+        let misses: Vec<usize> = (0..12).filter(|number| queries.is_miss(*number)).collect();
+        assert_eq!(misses, [0, 4, 8]);
+        assert_eq!(asked(4).cache_type, MISS_TYPE);
+        assert_ne!(asked(4).content, asked(8).content);
+        assert_eq!(asked(1).content, asked(11).content);
     }
 }

@@ -1,80 +1,95 @@
-//! `wedcache bench`: how fast hits are, and beside what.
+//! `wedcache bench`: what the program can do, in figures beside others.
+
+use std::fmt::Display;
+
+use serde::Serialize;
 
 use super::screen::Screen;
-use crate::bench::{self, Options};
+use crate::bench::{
+    Bench, BenchError, backlog, child, disk, hits, invalidate, latency, mixed, redis_layer,
+};
 use crate::clock::Clock;
-use crate::topology::settings::Format;
 
-/// Measure hits from Kafka to Kafka beside a bare consume-and-produce loop.
+/// Measure hits from Kafka to Kafka beside a bare consume-and-produce loop, or something else.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  wedcache bench                                  # on the embedded broker
-  wedcache bench --kafka localhost:9092           # better: the broker is another process
-  wedcache bench --kafka localhost:9092 --poll-threads 2 --format avro --json
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  wedcache bench                                  # hits, on the embedded broker
+  wedcache bench --kafka localhost:9092           # better: a real broker
+  wedcache bench --kafka localhost:9092 --poll-threads 1,2 --format json,avro --json
+  wedcache bench latency --kafka localhost:9092   # p50, p99, p99.9 at 5000 a second
+  wedcache bench disk --entries 10000000 --dir /data/bench
 
-On a Kafka of yours it makes topics named bench-<time>.…, keeps their records for an hour and
-leaves the topics behind.")]
+On a Kafka of yours it makes topics named bench-<time>-…, keeps their records for an hour and
+leaves the topics behind."
+)]
 pub struct Args {
-    /// Queries of a round.
-    #[arg(long, default_value_t = 200_000, value_name = "N")]
-    records: usize,
-    /// Different cache keys among them.
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = positive)]
-    keys: usize,
-    /// Poll threads of wedcache; the bare loop has one.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
-    poll_threads: usize,
-    /// Unfinished queries at which wedcache pauses its intake; by default as production does.
-    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
-    in_flight: usize,
-    /// Of queries, answers and metrics.
-    #[arg(long, default_value = "json", value_enum)]
-    format: Wire,
-    /// A Kafka to measure against, as host:port; by default the embedded broker.
-    #[arg(long, value_name = "ADDR")]
-    kafka: Option<String>,
-    /// How often both are measured, in turn.
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = positive)]
-    rounds: usize,
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
+    #[command(flatten)]
+    hits: hits::Options,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Wire {
-    Json,
-    /// Single objects, which need no registry.
-    Avro,
+#[derive(Debug, clap::Subcommand)]
+enum Scenario {
+    Hits(hits::Options),
+    Mixed(mixed::Options),
+    Latency(latency::Options),
+    LatencyMixed(latency::MixedOptions),
+    Backlog(backlog::Options),
+    Disk(disk::Options),
+    Redis(redis_layer::Options),
+    Invalidate(invalidate::Options),
+    /// A process beside the one that measures; its job comes on standard input.
+    #[command(hide = true)]
+    Worker,
 }
 
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
-    let options = Options {
-        records: args.records,
-        keys: args.keys,
-        poll_threads: args.poll_threads,
-        in_flight: args.in_flight,
-        format: match args.format {
-            Wire::Json => Format::Json,
-            Wire::Avro => Format::Avro,
-        },
-        kafka: args.kafka.clone(),
-        rounds: args.rounds,
+    let bench = Bench {
+        program: std::env::current_exe()?,
+        clock: Clock::System,
     };
-    let report = bench::run(&options, &Clock::System)?;
-    if args.json {
-        serde_json::to_writer_pretty(&mut *screen.out, &report)?;
-        writeln!(screen.out)?;
-    } else {
-        write!(screen.out, "{report}")?;
-    }
+    let mut show = Show {
+        screen,
+        json: args.json,
+    };
+    match &args.scenario {
+        None => show.report(hits::run(&args.hits, &bench)),
+        Some(Scenario::Hits(options)) => show.report(hits::run(options, &bench)),
+        Some(Scenario::Mixed(options)) => show.report(mixed::run(options, &bench)),
+        Some(Scenario::Latency(options)) => show.report(latency::run(options, &bench)),
+        Some(Scenario::LatencyMixed(options)) => show.report(latency::run_mixed(options, &bench)),
+        Some(Scenario::Backlog(options)) => show.report(backlog::run(options, &bench)),
+        Some(Scenario::Disk(options)) => show.report(disk::run(options, &bench)),
+        Some(Scenario::Redis(options)) => show.report(redis_layer::run(options, &bench)),
+        Some(Scenario::Invalidate(options)) => show.report(invalidate::run(options, &bench)),
+        Some(Scenario::Worker) => Ok(child::work()?),
+    }?;
     Ok(0)
 }
 
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
+struct Show<'a, 's> {
+    screen: &'a mut Screen<'s>,
+    json: bool,
+}
+
+impl Show<'_, '_> {
+    fn report(
+        &mut self,
+        report: Result<impl Display + Serialize, BenchError>,
+    ) -> anyhow::Result<()> {
+        let report = report?;
+        if self.json {
+            serde_json::to_writer_pretty(&mut *self.screen.out, &report)?;
+            writeln!(self.screen.out)?;
+        } else {
+            write!(self.screen.out, "{report}")?;
+        }
+        Ok(())
     }
 }

@@ -43,8 +43,8 @@ pub struct BareOutput {
 pub struct BareOptions {
     /// Its first topic is read, from its start and without joining the group.
     pub input: IntakeOptions,
-    /// How many partitions the topic has.
-    pub partitions: i32,
+    /// The partitions that are read.
+    pub partitions: Vec<i32>,
     pub outputs: [BareOutput; 2],
 }
 
@@ -57,9 +57,9 @@ pub struct BareLoop {
 
 impl BareLoop {
     pub fn spawn(options: BareOptions) -> Result<Self, KafkaError> {
-        let consumer = consumer(&options.input, |partition| {
-            (partition < options.partitions).then_some(Offset::Beginning)
-        })?;
+        let starts = options.partitions.iter();
+        let starts = starts.map(|partition| (*partition, Offset::Beginning));
+        let consumer = consumer(&options.input, starts)?;
         let [first, second] = options.outputs;
         let outputs = [Sender::new(first)?, Sender::new(second)?];
         let stop = Arc::<AtomicBool>::default();
@@ -89,6 +89,43 @@ impl BareLoop {
     }
 }
 
+/// Reads a topic without joining a group, and without an intake's bookkeeping.
+pub struct Reader {
+    consumer: BaseConsumer,
+}
+
+/// What a [`Reader`] read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+impl Reader {
+    /// Reads the input's first topic from the given offsets on, one a partition, counted from 0.
+    pub fn new(input: &IntakeOptions, from: &[i64]) -> Result<Self, KafkaError> {
+        let starts = (0..).zip(from.iter().map(|offset| Offset::Offset(*offset)));
+        Ok(Self {
+            consumer: consumer(input, starts)?,
+        })
+    }
+
+    /// The next record, unless none comes within `wait`. Missing keys and values are empty. Blocks.
+    pub fn next(&self, wait: Duration) -> Option<KeyValue> {
+        let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec).unwrap_or_default();
+        match self.consumer.poll(wait)? {
+            Ok(message) => Some(KeyValue {
+                key: bytes(message.key()),
+                value: bytes(message.payload()),
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "reading goes on");
+                None
+            }
+        }
+    }
+}
+
 /// The values of up to `count` records from the given offsets on, one offset a partition; fewer
 /// when the time is up. Blocks.
 pub fn sample(
@@ -97,30 +134,24 @@ pub fn sample(
     count: usize,
     patience: Duration,
 ) -> Result<Vec<Vec<u8>>, KafkaError> {
-    let consumer = consumer(input, |partition| {
-        let from = from.get(usize::try_from(partition).ok()?)?;
-        Some(Offset::Offset(*from))
-    })?;
+    let reader = Reader::new(input, from)?;
     let deadline = Instant::now() + patience;
     let mut values = Vec::with_capacity(count);
     while values.len() < count && Instant::now() < deadline {
-        if let Some(Ok(message)) = consumer.poll(POLL_WAIT) {
-            values.extend(message.payload().map(<[u8]>::to_vec));
-        }
+        values.extend(reader.next(POLL_WAIT).map(|record| record.value));
     }
     Ok(values)
 }
 
-/// A consumer of the partitions for which there is an offset, counted from 0.
 fn consumer(
     input: &IntakeOptions,
-    start: impl Fn(i32) -> Option<Offset>,
+    starts: impl Iterator<Item = (i32, Offset)>,
 ) -> Result<BaseConsumer, KafkaError> {
     let refused = |source| input.client.refused(source);
     let consumer = BaseConsumer::from_config(&input.config()?).map_err(refused)?;
     let mut list = TopicPartitionList::new();
     if let Some(topic) = input.topics.first() {
-        for (partition, offset) in (0..).map_while(|number| Some((number, start(number)?))) {
+        for (partition, offset) in starts {
             list.add_partition_offset(topic, partition, offset)
                 .map_err(refused)?;
         }

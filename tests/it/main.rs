@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod bench;
 mod foreign_ai;
 mod guarantees;
 mod stream;

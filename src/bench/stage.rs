@@ -1,33 +1,54 @@
-//! What a run works on: its topology, its topics, its queries.
+//! What a scenario works on: its topology, its topics, its queries.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::queries::Queries;
-use super::{BenchError, Options};
+use super::{Bench, BenchError, Wire};
 use crate::app::client;
 use crate::kafka::admin::{Admin, Apply, TopicSpec};
-use crate::kafka::{ClientOptions, Delivery, OutRecord, Output, OutputOptions};
+use crate::kafka::{ClientOptions, Delivery, IntakeOptions, OutRecord, Output, OutputOptions};
 use crate::topology::settings::{Provider, Role, Topic};
 use crate::topology::{self, ByteSize, Topology, Variables};
 
 const DEMO: &str = include_str!("../../topologies/demo.yaml");
 const IN_FLIGHT_BYTES: ByteSize = ByteSize(64 << 20);
-const MEMORY: ByteSize = ByteSize(256 << 20);
+/// The provider that takes its time, beside the one that answers at once.
+const SLOW: &str = "slow";
 /// The topics of a run stay in a cluster that is not ours; their records for an hour.
 const RETENTION_MS: &str = "3600000";
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 const ROOM_WAIT: Duration = Duration::from_secs(30);
 const FLUSH_WAIT: Duration = Duration::from_mins(1);
 
-/// The demo's topology with topics of this run's own, the memory layer alone, and a provider that
-/// answers at once.
-pub(super) fn topology(
-    options: &Options,
-    bootstrap: &str,
-    run: &str,
-) -> Result<Topology, BenchError> {
+/// How wedcache is set up in a scenario.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup {
+    /// Of queries, answers and metrics.
+    pub(super) format: Wire,
+    /// Unfinished queries at which the intake pauses, and as many calls at once.
+    pub(super) in_flight: usize,
+    pub(super) memory: ByteSize,
+    /// How long the provider of [`super::queries::MISS_TYPE`] takes for a call.
+    pub(super) miss_latency: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            format: Wire::Json,
+            in_flight: 4096,
+            memory: ByteSize(256 << 20),
+            miss_latency: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The demo's topology with topics of this run's own, the memory layer alone, a provider that
+/// answers at once, and a slow one for the questions that are to miss.
+pub(super) fn topology(setup: &Setup, bootstrap: &str, run: &str) -> Result<Topology, BenchError> {
     let variables = |name: &str| match name {
         "WEDCACHE_KAFKA" => Some(bootstrap.to_owned()),
         "WEDCACHE_LISTEN" => Some("127.0.0.1:0".to_owned()),
@@ -51,32 +72,52 @@ pub(super) fn topology(
         &mut topics.dead_letters,
     ] {
         topic.name = format!("{run}.{}", topic.name).into();
-        topic.format = topic.format.map(|_| options.format);
+        topic.format = topic.format.map(|_| setup.format.format());
     }
-    topology.kafka.poll_threads = options.poll_threads;
-    topology.kafka.max_in_flight_records = options.in_flight;
+    topology.kafka.max_in_flight_records = setup.in_flight;
     topology.kafka.max_in_flight_bytes = IN_FLIGHT_BYTES;
     topology.layers.disk = None;
     topology.layers.redis = None;
     if let Some(memory) = &mut topology.layers.memory {
-        memory.size = MEMORY;
+        memory.size = setup.memory;
     }
+    simulate(&mut topology, setup);
+    Ok(topology)
+}
+
+fn simulate(topology: &mut Topology, setup: &Setup) {
     for provider in topology.providers.values_mut() {
         if let Provider::Simulator(simulator) = provider {
             simulator.min_latency = Duration::ZERO;
             simulator.max_latency = Duration::ZERO;
             simulator.rate_limited = 0.0;
             simulator.server_error = 0.0;
+            simulator.concurrency = setup.in_flight;
         }
     }
-    Ok(topology)
+    let slow = topology.providers.values().find_map(|of| match of {
+        Provider::Simulator(simulator) => Some(simulator.clone()),
+        Provider::OpenAi(_) | Provider::Anthropic(_) => None,
+    });
+    let Some(mut slow) = slow else { return };
+    slow.min_latency = setup.miss_latency;
+    slow.max_latency = setup.miss_latency;
+    let name: Arc<str> = SLOW.into();
+    topology
+        .providers
+        .insert(Arc::clone(&name), Provider::Simulator(slow));
+    if let Some(generation) = topology.generation.get_mut(super::queries::MISS_TYPE) {
+        generation.provider = name;
+    }
 }
 
 /// The topics in a cluster.
 pub(super) struct Stage {
     pub(super) topology: Topology,
     pub(super) client: ClientOptions,
-    pub(super) admin: Admin,
+    pub(super) format: Wire,
+    admin: Admin,
+    groups: AtomicU32,
 }
 
 /// The outputs of the bare loop, beside wedcache's.
@@ -85,7 +126,15 @@ pub(super) fn bare_topic(topology: &Topology, role: Role) -> String {
 }
 
 impl Stage {
-    pub(super) async fn new(topology: Topology) -> Result<Self, BenchError> {
+    /// Makes the topics; `name` tells them from those of other stages of the same run.
+    pub(super) async fn new(
+        bench: &Bench,
+        bootstrap: &str,
+        setup: &Setup,
+        name: &str,
+    ) -> Result<Self, BenchError> {
+        let run = format!("bench-{}-{name}", bench.clock.now().0);
+        let topology = topology(setup, bootstrap, &run)?;
         let client = client(&topology.kafka);
         let admin = Admin::new(&client.named("admin"), ADMIN_TIMEOUT)?;
         let mut desired: Vec<_> = topology
@@ -101,12 +150,30 @@ impl Stage {
         Ok(Self {
             topology,
             client,
+            format: setup.format,
             admin,
+            groups: AtomicU32::new(0),
         })
     }
 
     pub(super) fn topic(&self, role: Role) -> &Arc<str> {
         &self.topology.topics.get(role).name
+    }
+
+    pub(super) fn partitions(&self, role: Role) -> i32 {
+        self.topology.topics.get(role).partitions.into()
+    }
+
+    /// A name that no group of this stage has had.
+    pub(super) fn fresh_group(&self) -> String {
+        let number = self.groups.fetch_add(1, Ordering::Relaxed);
+        format!("{}.{number}", self.topic(Role::Queries))
+    }
+
+    /// For reading a topic without joining a group.
+    pub(super) fn input(&self, topic: &str) -> IntakeOptions {
+        let client = self.client.named("bare");
+        IntakeOptions::new(client, format!("{topic}.bare"), vec![topic.to_owned()])
     }
 
     /// How many records a topic has ever taken, by partition.
@@ -160,20 +227,30 @@ mod tests {
 
     #[test]
     fn the_topology_has_topics_of_its_own_and_no_layer_but_memory() {
-        let options = Options {
-            records: 1,
-            keys: 1,
-            poll_threads: 2,
-            in_flight: 4096,
-            format: Format::Avro,
-            kafka: None,
-            rounds: 1,
+        let setup = Setup {
+            format: Wire::Avro,
+            ..Setup::default()
         };
-        let topology = topology(&options, "127.0.0.1:1", "r-1").unwrap();
+        let topology = topology(&setup, "127.0.0.1:1", "r-1").unwrap();
         assert!(topology.topics.iter().all(|of| of.name.starts_with("r-1.")));
         assert_eq!(topology.topics.answers.format, Some(Format::Avro));
-        assert_eq!(topology.kafka.poll_threads, 2);
         let layers = &topology.layers;
         assert!(layers.memory.is_some() && layers.disk.is_none() && layers.redis.is_none());
+    }
+
+    #[test]
+    fn only_the_questions_that_are_to_miss_go_to_the_slow_provider() {
+        let setup = Setup::default();
+        let topology = topology(&setup, "127.0.0.1:1", "r-1").unwrap();
+        for (cache_type, generation) in &topology.generation {
+            let Some(Provider::Simulator(of)) = topology.providers.get(&generation.provider) else {
+                panic!("no simulator answers {cache_type}");
+            };
+            let wanted = match &**cache_type {
+                super::super::queries::MISS_TYPE => setup.miss_latency,
+                _ => Duration::ZERO,
+            };
+            assert_eq!((of.min_latency, of.concurrency), (wanted, setup.in_flight));
+        }
     }
 }

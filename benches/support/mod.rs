@@ -1,0 +1,141 @@
+//! The hit path without Kafka, put together as an instance has it.
+
+use std::sync::Arc;
+
+use wedcache::bench::Wire;
+use wedcache::bench::entries::{self, Made};
+use wedcache::bench::queries::Queries;
+use wedcache::cache::{LayeredOptions, Layers, Memory, MemoryOptions};
+use wedcache::clock::Clock;
+use wedcache::codec::{Decoder, Encoder, Framing, Framings, Schemas};
+use wedcache::invalidation::{TagTable, TagTableOptions};
+use wedcache::metrics::Metrics;
+use wedcache::model::{
+    CacheMetric, Coordinates, Form, KeyMemo, LogId, Position, Text, Timestamp, TraceParent,
+};
+use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
+use wedcache::resolver::{Ask, Lag, MetricSink, Outcome, Parts, Resolver};
+use wedcache::topology::{self, Topology, Variables};
+
+pub const KEYS: usize = 1000;
+const ANSWER_BYTES: usize = 1500;
+const POSITION: Position = Position(1000);
+
+/// Hits make no records of calls and fills.
+struct NoSink;
+
+impl MetricSink for NoSink {
+    fn emit(&self, _: &CacheMetric<'_>, _: TraceParent) {}
+}
+
+/// A thousand keys in memory, and the queries that hit them.
+pub struct HitPath {
+    pub values: Vec<Vec<u8>>,
+    pub reader: QueryReader,
+    pub writer: AnswerWriter,
+    resolver: Arc<Resolver>,
+    place: Coordinates,
+}
+
+impl HitPath {
+    pub fn new(format: Wire, runtime: &tokio::runtime::Runtime) -> Self {
+        let (topology, clock) = (demo(), Clock::System);
+        let types = topology.catalog.types().iter();
+        let metrics = Arc::new(Metrics::new(types.map(|of| Arc::clone(&of.name))));
+        let table = Arc::new(TagTable::new(TagTableOptions::default()));
+        table.set_log_id(LogId([7; 16]));
+        table.apply(&[], POSITION);
+        let queries = Queries::new(KEYS, format, &clock);
+        let memory = Memory::new(&MemoryOptions {
+            form: match format {
+                Wire::Json => Form::Json,
+                Wire::Avro => Form::Plain,
+            },
+            ..MemoryOptions::default()
+        });
+        let made = Made {
+            log_id: LogId([7; 16]),
+            stamp: POSITION,
+            at: clock.now(),
+        };
+        for number in 0..KEYS {
+            let data = format!(
+                "Ask v-bloom. {}",
+                entries::text(number as u64, ANSWER_BYTES)
+            );
+            let query = queries.query(number);
+            let entry = entries::answering(&topology.catalog, &query, &data, made);
+            memory.put(&Arc::new(entry.expect("a type of the topology")));
+        }
+        let framing = match format {
+            Wire::Json => Framing::Json,
+            Wire::Avro => Framing::SingleObject,
+        };
+        let encoder = Arc::new(Encoder::new(Framings {
+            answers: framing,
+            metrics: framing,
+            ..Framings::default()
+        }));
+        let decoder = Arc::new(Decoder::new(Arc::new(Schemas::embedded()), usize::MAX));
+        let catalog = &topology.catalog;
+        Self {
+            values: (0..KEYS).map(|number| queries.record(number).1).collect(),
+            reader: QueryReader {
+                decoder,
+                catalog: Arc::clone(catalog),
+                table: Arc::clone(&table),
+                clock: clock.clone(),
+            },
+            writer: AnswerWriter {
+                encoder,
+                catalog: Arc::clone(catalog),
+                metrics: Arc::clone(&metrics),
+                clock: clock.clone(),
+            },
+            resolver: Arc::new(Resolver::new(Parts {
+                catalog: Arc::clone(catalog),
+                layers: Layers::new(Some(memory), None, None, LayeredOptions::default()),
+                table,
+                lag: Arc::new(Lag::default()),
+                models: std::collections::HashMap::new(),
+                clock,
+                sink: Arc::new(NoSink),
+                metrics,
+                runtime: runtime.handle().clone(),
+            })),
+            place: Coordinates {
+                topic: "wedsync.ai.queries".into(),
+                partition: 3,
+                offset: 4711,
+                timestamp: Timestamp(1_795_341_600_000),
+            },
+        }
+    }
+
+    pub fn take(&self, number: usize, memo: &mut KeyMemo) -> Ask<Text<'_>> {
+        let value = &self.values[number % KEYS];
+        match self
+            .reader
+            .take(Some(value), || self.place.answer_id(), None, memo)
+        {
+            Taken::Ask(ask) => ask,
+            other => panic!("not a query: {other:?}"),
+        }
+    }
+
+    /// Looks up and judges.
+    pub fn hit(&self, ask: &Ask<Text<'_>>) -> Outcome {
+        let hit = self.resolver.hit(ask, ask.arrived_at);
+        let hit = hit.expect("every key is in memory");
+        assert!(hit.stale.is_none(), "it is fresh");
+        Outcome::Hit(hit)
+    }
+}
+
+fn demo() -> Topology {
+    let text = include_str!("../../topologies/demo.yaml");
+    match topology::read("demo.yaml", text, Variables::From(&|_| None)) {
+        Ok(loaded) => loaded.topology,
+        Err(problems) => panic!("{problems}"),
+    }
+}

@@ -1,0 +1,370 @@
+//! The disk layer alone: how fast it fills and reads, what it takes, how soon it is back.
+//!
+//! It runs in processes beside this one, so that memory is the layer's alone, each start is a
+//! start, and one of them can be killed.
+
+mod space;
+pub mod worker;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::child::{self, Child};
+use super::figures::{Latencies, float, mebibytes, shown, shown_to};
+use super::table::Table;
+use super::{Bench, BenchError, positive};
+use crate::topology::ByteSize;
+
+pub use worker::{Checked, Filled, Read, Word};
+
+/// The most that the files take beside the entries themselves, for the look at free space first.
+const FILES_BY_ENTRIES: u64 = 5;
+/// What an entry takes beside its answer, in bytes.
+const BESIDE_ANSWER: u64 = 400;
+/// An answer is stored in about so much of its length.
+const COMPRESSED_PER_CENT: u64 = 75;
+/// How long the process that is to be killed writes.
+const WRITES_BEFORE_KILL: Duration = Duration::from_secs(2);
+const READ_FOR: Duration = Duration::from_secs(5);
+
+/// The disk layer alone: filling, reading, memory, time to ready after a stop and a crash.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Entries that are stored; 10 000 000 take some 15 minutes.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = positive)]
+    pub entries: usize,
+    /// The length of an answer.
+    #[arg(long, default_value_t = 1500, value_name = "BYTES", value_parser = positive)]
+    pub answer_bytes: usize,
+    /// sled's page cache, in MiB.
+    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    pub page_cache_mib: u64,
+    /// How often half of the entries are overwritten at the end.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub churn: u64,
+    /// The folder to work in; must not exist, and is removed. By default a new one in the
+    /// system's folder for temporary files.
+    #[arg(long, value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+}
+
+/// What a process does with the folder, once it has opened it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    pub path: PathBuf,
+    pub page_cache: ByteCount,
+    pub answer_bytes: usize,
+    pub steps: Vec<Step>,
+}
+
+/// In bytes.
+pub type ByteCount = u64;
+
+/// One thing that is done; each is told of when it is done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Step {
+    /// Stores the numbered entries as of this round; a later round replaces an earlier one.
+    Fill { numbers: Range<u64>, round: i64 },
+    /// Looks up entries at random, on so many threads.
+    Read {
+        numbers: Range<u64>,
+        threads: usize,
+        time: Duration,
+    },
+    /// Looks up a sample and compares rounds.
+    Check { numbers: Range<u64>, round: i64 },
+    /// Stores entries in order until the process is killed, and tells how far they are
+    /// acknowledged.
+    FillUntilKilled { numbers: Range<u64>, round: i64 },
+}
+
+/// A whole run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub entries: usize,
+    pub answer_bytes: usize,
+    pub page_cache_mib: u64,
+    pub filled: Filled,
+    /// On one thread, then on two.
+    pub read: Read,
+    pub read_by_two: Read,
+    /// The most resident memory of the process that filled and read.
+    pub resident_peak_bytes: Option<u64>,
+    /// From the start of the process until the layer was open.
+    pub ready_after_stop_secs: f64,
+    pub after_stop: Checked,
+    pub ready_after_kill_secs: f64,
+    /// Of the entries whose writes had been acknowledged before the kill.
+    pub after_kill: Checked,
+    pub acknowledged_before_kill: u64,
+    /// What the folder takes: after the fill, then after each overwriting of half of it.
+    pub folder_bytes: Vec<u64>,
+    pub ready_after_churn_secs: f64,
+    pub after_churn: Checked,
+}
+
+/// Runs the scenario; blocks until it is done.
+pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
+    let path = match &options.dir {
+        Some(path) => path.clone(),
+        None => std::env::temp_dir().join(format!("wedcache-bench-{}", std::process::id())),
+    };
+    if path.exists() {
+        return Err(BenchError::FolderExists { path });
+    }
+    std::fs::create_dir_all(&path)?;
+    let run = Run {
+        options,
+        bench,
+        folder: path.join("cache"),
+    };
+    let report = run.check_space(&path).and_then(|()| run.all());
+    std::fs::remove_dir_all(&path)?;
+    report
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    bench: &'a Bench,
+    folder: PathBuf,
+}
+
+impl Run<'_> {
+    fn check_space(&self, path: &Path) -> Result<(), BenchError> {
+        let answer = self.options.answer_bytes as u64 * COMPRESSED_PER_CENT / 100;
+        let stored = (answer + BESIDE_ANSWER) * self.options.entries as u64;
+        let needed = stored * FILES_BY_ENTRIES;
+        match space::free(path) {
+            Some(free) if free < needed => Err(BenchError::NoSpace {
+                path: path.to_owned(),
+                free_mib: free >> 20,
+                needed_mib: needed >> 20,
+            }),
+            Some(_) => Ok(()),
+            None => {
+                tracing::warn!("nobody knows how much space is free; going on");
+                Ok(())
+            }
+        }
+    }
+
+    fn all(&self) -> Result<Report, BenchError> {
+        let all = 0..self.options.entries as u64;
+        let read = |threads| Step::Read {
+            numbers: all.clone(),
+            threads,
+            time: READ_FOR,
+        };
+        let check = |numbers: &Range<u64>, round| Step::Check {
+            numbers: numbers.clone(),
+            round,
+        };
+        let fill = |numbers: &Range<u64>, round| Step::Fill {
+            numbers: numbers.clone(),
+            round,
+        };
+        let (mut first, _) = self.open(vec![fill(&all, 0), read(1), read(2)])?;
+        let filled = first.filled()?;
+        let (read, read_by_two) = (first.read()?, first.read()?);
+        let resident_peak_bytes = first.close()?;
+        let mut folder_bytes = vec![space::taken(&self.folder)?];
+
+        let until_killed = Step::FillUntilKilled {
+            numbers: all.clone(),
+            round: 1,
+        };
+        let (mut second, ready_after_stop) = self.open(vec![check(&all, 0), until_killed])?;
+        let after_stop = second.checked()?;
+        let acknowledged = second.acknowledged_when_killed()?;
+
+        let half = 0..all.end / 2;
+        let sure = 0..acknowledged;
+        let (mut third, ready_after_kill) = self.open(vec![check(&sure, 1)])?;
+        let after_kill = third.checked()?;
+        third.close()?;
+        for round in 0..self.options.churn {
+            let round = i64::try_from(round).unwrap_or(i64::MAX) + 2;
+            let (mut churn, _) = self.open(vec![fill(&half, round)])?;
+            churn.filled()?;
+            churn.close()?;
+            folder_bytes.push(space::taken(&self.folder)?);
+        }
+        let untouched = half.end.max(acknowledged)..all.end;
+        let (mut last, ready_after_churn) = self.open(vec![check(&untouched, 0)])?;
+        let after_churn = last.checked()?;
+        last.close()?;
+        Ok(Report {
+            entries: self.options.entries,
+            answer_bytes: self.options.answer_bytes,
+            page_cache_mib: self.options.page_cache_mib,
+            filled,
+            read,
+            read_by_two,
+            resident_peak_bytes,
+            ready_after_stop_secs: ready_after_stop.as_secs_f64(),
+            after_stop,
+            ready_after_kill_secs: ready_after_kill.as_secs_f64(),
+            after_kill,
+            acknowledged_before_kill: acknowledged,
+            folder_bytes,
+            ready_after_churn_secs: ready_after_churn.as_secs_f64(),
+            after_churn,
+        })
+    }
+
+    /// Starts a process on the folder; returns when the layer is open, and how long that took.
+    fn open(&self, steps: Vec<Step>) -> Result<(Worker, Duration), BenchError> {
+        let job = child::Job::Disk(Job {
+            path: self.folder.clone(),
+            page_cache: self.options.page_cache_mib << 20,
+            answer_bytes: self.options.answer_bytes,
+            steps,
+        });
+        let began = Instant::now();
+        let mut worker = Worker(Child::start(&self.bench.program, &job)?);
+        worker.expect(|word| matches!(word, Word::Ready).then_some(()))?;
+        Ok((worker, began.elapsed()))
+    }
+}
+
+/// A process that works on the folder.
+struct Worker(Child);
+
+impl Worker {
+    fn expect<T>(&mut self, of: impl Fn(Word) -> Option<T>) -> Result<T, BenchError> {
+        of(self.0.hear()?).ok_or(BenchError::ChildEnded)
+    }
+
+    fn filled(&mut self) -> Result<Filled, BenchError> {
+        self.expect(|word| match word {
+            Word::Filled(filled) => Some(filled),
+            _ => None,
+        })
+    }
+
+    fn read(&mut self) -> Result<Read, BenchError> {
+        self.expect(|word| match word {
+            Word::Read(read) => Some(read),
+            _ => None,
+        })
+    }
+
+    fn checked(&mut self) -> Result<Checked, BenchError> {
+        self.expect(|word| match word {
+            Word::Checked(checked) => Some(checked),
+            _ => None,
+        })
+    }
+
+    /// Lets it write for a while, then kills it; how many entries it had told of as acknowledged.
+    fn acknowledged_when_killed(mut self) -> Result<u64, BenchError> {
+        let until = Instant::now() + WRITES_BEFORE_KILL;
+        let mut acknowledged = 0;
+        while Instant::now() < until {
+            acknowledged = match self.0.hear()? {
+                Word::Acknowledged { entries } => entries,
+                _ => return Err(BenchError::ChildEnded),
+            };
+        }
+        self.0.kill()?;
+        Ok(acknowledged)
+    }
+
+    /// A stop in good order; the most resident memory of the process.
+    fn close(mut self) -> Result<Option<u64>, BenchError> {
+        let peak = self.expect(|word| match word {
+            Word::Closed { peak_bytes } => Some(peak_bytes),
+            _ => None,
+        })?;
+        self.0.finish()?;
+        Ok(peak)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cache = ByteSize(self.page_cache_mib << 20);
+        writeln!(
+            f,
+            "The disk layer alone: {} entries with answers of {} bytes, page cache {cache}\n\
+             stored {:.0} bytes an entry; filled at {:.0} entries/s in {:.1} s\n",
+            self.entries,
+            self.answer_bytes,
+            self.filled.mean_stored_bytes,
+            float(self.filled.entries) / self.filled.secs.max(f64::EPSILON),
+            self.filled.secs
+        )?;
+        let mut table = Table::new([
+            "look-ups at random",
+            "hits/s",
+            "p50 µs",
+            "p99 µs",
+            "not found",
+        ]);
+        for (name, read) in [("1 thread", &self.read), ("2 threads", &self.read_by_two)] {
+            let micros = |of: fn(&Latencies) -> f64| read.latencies.as_ref().map(|l| of(l) * 1e3);
+            table.row([
+                name.to_owned(),
+                format!("{:.0}", read.hits_per_sec),
+                shown_to(micros(|of| of.p50_ms), 1),
+                shown_to(micros(|of| of.p99_ms), 1),
+                read.not_found.to_string(),
+            ]);
+        }
+        writeln!(f, "{table}")?;
+        let mut ready = Table::new([
+            "a start",
+            "ready after s",
+            "looked at",
+            "as it was",
+            "older",
+            "gone",
+        ]);
+        for (name, secs, checked) in [
+            ("after a stop", self.ready_after_stop_secs, self.after_stop),
+            ("after kill -9", self.ready_after_kill_secs, self.after_kill),
+            (
+                "after the churn",
+                self.ready_after_churn_secs,
+                self.after_churn,
+            ),
+        ] {
+            ready.row([
+                name.to_owned(),
+                format!("{secs:.2}"),
+                checked.looked_at.to_string(),
+                checked.as_it_was.to_string(),
+                checked.older.to_string(),
+                checked.gone.to_string(),
+            ]);
+        }
+        writeln!(f, "{ready}")?;
+        let mut folder = Table::new(["the folder", "MiB", "bytes an entry"]);
+        for (round, bytes) in self.folder_bytes.iter().enumerate() {
+            let name = match round {
+                0 => "after the fill".to_owned(),
+                times => format!("half of it overwritten {times} ×"),
+            };
+            folder.row([
+                name,
+                format!("{:.0}", mebibytes(*bytes)),
+                format!("{:.0}", float(*bytes) / float(self.entries as u64).max(1.0)),
+            ]);
+        }
+        writeln!(
+            f,
+            "{folder}\nMost resident memory while filling and reading: {} MiB. After kill -9 the \
+             {} entries are\nlooked at whose writes had been acknowledged; a sample of 10 000 at \
+             most each time.",
+            shown(
+                self.resident_peak_bytes
+                    .map(|bytes| format!("{:.0}", mebibytes(bytes)))
+            ),
+            self.acknowledged_before_kill
+        )
+    }
+}

@@ -1,0 +1,280 @@
+//! Asks at a fixed rate and waits for the answers, in a process of its own.
+//!
+//! A query's latency counts from when it was due to be asked, by the rate, not from when this
+//! process got round to it, until its answer is read from the answers' topic; both by the clock of
+//! this process. So a pause anywhere shows in all queries that it holds up. Query and answer find
+//! each other by the record's key, which every contestant copies.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Builder;
+
+use super::figures::Latencies;
+use super::queries::Queries;
+use super::{BenchError, Wire, child};
+use crate::clock::Clock;
+use crate::kafka::bare::Reader;
+use crate::kafka::{ClientOptions, Delivery, IntakeOptions, OutRecord, Output, OutputOptions};
+
+/// The reader is on its feet before the first query is due.
+const SETTLE: Duration = Duration::from_millis(500);
+/// After the last query was due, how long its answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+const POLL_WAIT: Duration = Duration::from_millis(50);
+const ROOM_WAIT: Duration = Duration::from_secs(5);
+const FLUSH_WAIT: Duration = Duration::from_secs(10);
+/// Shorter than a producer's usual, so that the latencies are the contestant's and not ours.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// What to ask where, and how fast.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    pub bootstrap: String,
+    pub queries: String,
+    pub answers: String,
+    /// Of the answers' topic.
+    pub partitions: usize,
+    pub format: Wire,
+    pub keys: usize,
+    /// Queries a second that are hits once their keys are filled.
+    pub hits_per_sec: u32,
+    /// Queries a second that nobody has asked before, besides.
+    pub misses_per_sec: u32,
+    /// What is asked in this time fills the keys and is not measured.
+    pub warm_up: Duration,
+    pub measured: Duration,
+}
+
+/// What the process says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Word {
+    /// The first measured query is due.
+    Measuring,
+    /// The last measured query was asked.
+    Asked,
+    Done(Driven),
+}
+
+/// What came of the measured time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Driven {
+    pub asked: u64,
+    /// Not answered within 15 s.
+    pub unanswered: u64,
+    /// Of the hits; `None` where no answer came.
+    pub hits: Option<Latencies>,
+    pub misses: Option<Latencies>,
+    /// How late this process was with asking.
+    pub late: Option<Latencies>,
+}
+
+/// When each query is due, and of which kind it is.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    start: Instant,
+    per_sec: u32,
+    /// Every so manieth query is a miss; 0: none.
+    miss_every: usize,
+    first_measured: usize,
+    total: usize,
+}
+
+impl Schedule {
+    fn new(job: &Job, start: Instant) -> Self {
+        let per_sec = (job.hits_per_sec + job.misses_per_sec).max(1);
+        let within = |time: Duration| {
+            let count = time.as_millis() * u128::from(per_sec) / 1000;
+            usize::try_from(count).unwrap_or(usize::MAX)
+        };
+        let miss_every = per_sec.checked_div(job.misses_per_sec).unwrap_or(0);
+        Self {
+            start,
+            per_sec,
+            miss_every: miss_every as usize,
+            first_measured: within(job.warm_up),
+            total: within(job.warm_up + job.measured),
+        }
+    }
+
+    fn due(&self, number: usize) -> Instant {
+        let nanos = number as u64 * 1_000_000_000 / u64::from(self.per_sec);
+        self.start + Duration::from_nanos(nanos)
+    }
+}
+
+/// The child's side: asks, reads, and tells the parent. Blocks until it is done.
+pub fn run(job: &Job) -> Result<(), BenchError> {
+    let client = ClientOptions::new(&job.bootstrap, "bench-drive");
+    let input = IntakeOptions::new(client.clone(), "bench-drive", vec![job.answers.clone()]);
+    let reader = Reader::new(&input, &vec![0; job.partitions])?;
+    let output = Output::new(&OutputOptions {
+        linger: LINGER,
+        ..OutputOptions::new(client)
+    })?;
+    let schedule = Schedule::new(job, Instant::now() + SETTLE);
+    let queries = Queries::new(job.keys, job.format, &Clock::System);
+    let queries = queries.with_a_miss_in(schedule.miss_every);
+    let read = {
+        let queries = queries.clone();
+        std::thread::Builder::new()
+            .name("read".to_owned())
+            .spawn(move || Answers::new(schedule, queries).read(&reader))?
+    };
+    let late = ask(job, &schedule, &queries, &output)?;
+    child::say(&Word::Asked)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(output.flush(FLUSH_WAIT));
+    let answers = read
+        .join()
+        .map_err(|_| std::io::Error::other("the reading thread panicked"))?;
+    child::say(&Word::Done(answers.driven(late)))
+}
+
+/// Asks every query when it is due; returns how late it was with the measured ones, in
+/// nanoseconds.
+fn ask(
+    job: &Job,
+    schedule: &Schedule,
+    queries: &Queries,
+    output: &Output,
+) -> Result<Vec<u64>, BenchError> {
+    let mut late = Vec::with_capacity(schedule.total - schedule.first_measured);
+    for number in 0..schedule.total {
+        let (_, value) = queries.record(number);
+        let key = number.to_string();
+        let due = schedule.due(number);
+        let wait = due.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+        if number == schedule.first_measured {
+            child::say(&Word::Measuring)?;
+        }
+        let record = OutRecord::to(&job.queries, Some(key.as_bytes()), Some(&value));
+        if let Err(refused) = output.send_or_wait(&record, Delivery::Forget, ROOM_WAIT) {
+            tracing::error!(reason = %refused.reason, "a query was refused");
+        }
+        if number >= schedule.first_measured {
+            late.push(nanos_since(due));
+        }
+    }
+    Ok(late)
+}
+
+/// What has been answered so far.
+struct Answers {
+    schedule: Schedule,
+    queries: Queries,
+    seen: Vec<bool>,
+    missing: usize,
+    hits: Vec<u64>,
+    misses: Vec<u64>,
+}
+
+impl Answers {
+    fn new(schedule: Schedule, queries: Queries) -> Self {
+        Self {
+            seen: vec![false; schedule.total],
+            missing: schedule.total,
+            hits: Vec::with_capacity(schedule.total),
+            misses: Vec::new(),
+            schedule,
+            queries,
+        }
+    }
+
+    /// Reads until every query is answered, or patience is at its end.
+    fn read(mut self, reader: &Reader) -> Self {
+        let deadline = self.schedule.due(self.schedule.total) + PATIENCE;
+        while self.missing > 0 && Instant::now() < deadline {
+            if let Some(record) = reader.next(POLL_WAIT) {
+                self.take(&record.key);
+            }
+        }
+        self
+    }
+
+    fn take(&mut self, key: &[u8]) {
+        let number = std::str::from_utf8(key)
+            .ok()
+            .and_then(|key| key.parse().ok());
+        let Some(number) = number.filter(|number| *number < self.seen.len()) else {
+            return;
+        };
+        // An answer may come twice; the first is the one that somebody waited for.
+        if std::mem::replace(&mut self.seen[number], true) {
+            return;
+        }
+        self.missing -= 1;
+        if number < self.schedule.first_measured {
+            return;
+        }
+        let took = nanos_since(self.schedule.due(number));
+        if self.queries.is_miss(number) {
+            self.misses.push(took);
+        } else {
+            self.hits.push(took);
+        }
+    }
+
+    fn driven(self, late: Vec<u64>) -> Driven {
+        let asked = late.len() as u64;
+        let answered = (self.hits.len() + self.misses.len()) as u64;
+        Driven {
+            asked,
+            unanswered: asked.saturating_sub(answered),
+            hits: Latencies::of(self.hits),
+            misses: Latencies::of(self.misses),
+            late: Latencies::of(late),
+        }
+    }
+}
+
+fn nanos_since(due: Instant) -> u64 {
+    u64::try_from(due.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(misses_per_sec: u32) -> Job {
+        Job {
+            bootstrap: String::new(),
+            queries: String::new(),
+            answers: String::new(),
+            partitions: 1,
+            format: Wire::Json,
+            keys: 10,
+            hits_per_sec: 900,
+            misses_per_sec,
+            warm_up: Duration::from_secs(1),
+            measured: Duration::from_secs(2),
+        }
+    }
+
+    #[test]
+    fn queries_are_due_at_the_rate_and_misses_come_evenly() {
+        let start = Instant::now();
+        let schedule = Schedule::new(&job(100), start);
+        assert_eq!((schedule.first_measured, schedule.total), (1000, 3000));
+        assert_eq!(schedule.due(500), start + Duration::from_millis(500));
+        assert_eq!(schedule.miss_every, 10);
+        assert_eq!(Schedule::new(&job(0), start).miss_every, 0);
+    }
+
+    #[test]
+    fn each_query_counts_once_under_its_kind_and_the_warm_up_does_not() {
+        let schedule = Schedule::new(&job(100), Instant::now());
+        let queries = Queries::new(10, Wire::Json, &Clock::System);
+        let mut answers = Answers::new(schedule, queries.with_a_miss_in(schedule.miss_every));
+        for key in ["999", "1000", "1001", "1001", "3000", "x"] {
+            answers.take(key.as_bytes());
+        }
+        let driven = answers.driven(vec![0; 2000]);
+        assert_eq!(driven.hits.map(|of| of.count), Some(1));
+        assert_eq!(driven.misses.map(|of| of.count), Some(1));
+        assert_eq!((driven.asked, driven.unanswered), (2000, 1998));
+    }
+}

@@ -1,0 +1,244 @@
+//! Hits from Kafka to Kafka, beside a loop that only consumes and produces.
+//!
+//! The queries stand in their topic before anybody reads them, each key's first ones foremost.
+//! The window opens when every key has long been filled, so that what is measured are hits in
+//! memory, and closes when all answers stand in Kafka.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::contestants::{Samples, bare_name};
+use super::course::{Course, Line, Window, baseline, beside, wedcache_name};
+use super::figures::{shown, shown_to};
+use super::kafka::{Against, Kafka};
+use super::queries::Queries;
+use super::stage::{Setup, Stage};
+use super::table::Table;
+use super::{Bench, BenchError, Wire, on_runtime, positive};
+
+/// Hits from Kafka to Kafka, beside a bare consume-and-produce loop.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Queries of a round.
+    #[arg(long, default_value_t = 200_000, value_name = "N")]
+    pub records: usize,
+    /// Different cache keys among them.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = positive)]
+    pub keys: usize,
+    /// Poll threads of wedcache, several by commas; each is a contestant.
+    #[arg(long, default_value = "1", value_name = "N", value_delimiter = ',', value_parser = positive)]
+    pub poll_threads: Vec<usize>,
+    /// Unfinished queries at which wedcache pauses its intake; by default as production does.
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
+    pub in_flight: usize,
+    /// Of queries, answers and metrics; several by commas.
+    #[arg(long, default_value = "json", value_enum, value_delimiter = ',')]
+    pub format: Vec<Wire>,
+    /// How often each contestant runs, in turn.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = positive)]
+    pub rounds: usize,
+    #[command(flatten)]
+    pub against: Against,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub records: usize,
+    pub keys: usize,
+    pub in_flight: usize,
+    pub rounds: usize,
+    pub embedded_broker: bool,
+    pub formats: Vec<OfFormat>,
+}
+
+/// What was measured with one format.
+#[derive(Debug, Clone, Serialize)]
+pub struct OfFormat {
+    pub format: Wire,
+    /// Means of the values, in bytes.
+    pub query_bytes: u64,
+    pub answer_bytes: u64,
+    pub metric_bytes: u64,
+    /// The baseline is the bare loop with one poll thread.
+    pub contestants: Vec<Line>,
+}
+
+/// Runs the scenario; blocks until it is done.
+pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
+    let least = opens_at(options.records, options.keys) * 2;
+    if options.records < least {
+        return Err(BenchError::TooFew {
+            records: options.records,
+            keys: options.keys,
+            least,
+        });
+    }
+    on_runtime(async {
+        let kafka = Kafka::start(&options.against, bench)?;
+        let mut runs = Vec::new();
+        for format in &options.format {
+            runs.push(Run::new(options, *format, &kafka.bootstrap, bench).await?);
+        }
+        for _ in 0..options.rounds {
+            for run in &mut runs {
+                run.round(options).await?;
+            }
+        }
+        let formats = runs.into_iter().map(Run::report);
+        Ok(Report {
+            records: options.records,
+            keys: options.keys,
+            in_flight: options.in_flight,
+            rounds: options.rounds,
+            embedded_broker: kafka.is_embedded,
+            formats: formats.collect::<Result<_, _>>()?,
+        })
+    })
+}
+
+/// After so many answers every key was asked for several times, in every partition.
+pub(super) fn opens_at(records: usize, keys: usize) -> usize {
+    keys * 5 + records / 20
+}
+
+/// The rounds with one format.
+struct Run {
+    stage: Stage,
+    query_bytes: u64,
+    samples: Option<Samples>,
+    contestants: Vec<(String, Vec<Window>)>,
+}
+
+impl Run {
+    async fn new(
+        options: &Options,
+        format: Wire,
+        bootstrap: &str,
+        bench: &Bench,
+    ) -> Result<Self, BenchError> {
+        let setup = Setup {
+            format,
+            in_flight: options.in_flight,
+            ..Setup::default()
+        };
+        let stage = Stage::new(bench, bootstrap, &setup, format.as_str()).await?;
+        let queries = Queries::new(options.keys, format, &bench.clock);
+        let query_bytes = stage.load(&queries, options.records).await?;
+        let ours = options.poll_threads.iter().map(|n| wedcache_name(*n));
+        let names = ours.chain([bare_name(1), bare_name(2)]);
+        Ok(Self {
+            stage,
+            query_bytes,
+            samples: None,
+            contestants: names.map(|name| (name, Vec::new())).collect(),
+        })
+    }
+
+    async fn round(&mut self, options: &Options) -> Result<(), BenchError> {
+        let course = Course {
+            stage: &self.stage,
+            opens_at: opens_at(options.records, options.keys) as u64,
+            closes_at: options.records as u64,
+            records: options.records as u64,
+        };
+        let mut windows = Vec::new();
+        for threads in &options.poll_threads {
+            let (window, from) = course.wedcache(*threads).await?;
+            windows.push(window);
+            if self.samples.is_none() {
+                self.samples = Some(Samples::read(&self.stage, from).await?);
+            }
+        }
+        let samples = self.samples.as_ref().ok_or(BenchError::NoSamples)?;
+        for threads in [1, 2] {
+            windows.push(course.bare(samples, threads).await?);
+        }
+        for ((_, rounds), window) in self.contestants.iter_mut().zip(windows) {
+            rounds.push(window);
+        }
+        Ok(())
+    }
+
+    fn report(self) -> Result<OfFormat, BenchError> {
+        let samples = self.samples.ok_or(BenchError::NoSamples)?;
+        let [answer_bytes, metric_bytes] = samples.mean_bytes();
+        Ok(OfFormat {
+            format: self.stage.format,
+            query_bytes: self.query_bytes,
+            answer_bytes,
+            metric_bytes,
+            contestants: beside(&baseline(), self.contestants),
+        })
+    }
+}
+
+/// The table of contestants that scenarios on a course share.
+pub(super) fn table(lines: &[Line]) -> Table {
+    let head = ["", "hits/s", "rate ratio", "CPU s per million", "CPU ratio"];
+    let mut table = Table::new(head);
+    for line in lines {
+        table.row([
+            line.name.clone(),
+            shown_to(line.hits_per_sec.map(|of| of.median), 0),
+            shown(line.rate_ratio),
+            shown_to(line.cpu_secs_per_million.map(|of| of.median), 1),
+            shown(line.cpu_ratio),
+        ]);
+    }
+    table
+}
+
+/// What the windows of wedcache were not: hits, fresh, with all their metrics.
+pub(super) fn sums(lines: &[Line]) -> [u64; 3] {
+    let windows = || lines.iter().flat_map(|line| &line.rounds);
+    [
+        windows().map(|of| of.stale_hits).sum(),
+        windows().map(|of| of.not_hits).sum(),
+        windows().map(|of| of.metrics_lost).sum(),
+    ]
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Hits from Kafka to Kafka: {} queries over {} keys, at most {} in flight; medians of\n\
+             {} round(s) in turn, ratios to the bare loop with one poll thread (least–most)",
+            self.records, self.keys, self.in_flight, self.rounds
+        )?;
+        for of in &self.formats {
+            writeln!(
+                f,
+                "\n{}: mean bytes of a query {}, an answer {}, a metric {}",
+                of.format.as_str(),
+                of.query_bytes,
+                of.answer_bytes,
+                of.metric_bytes
+            )?;
+            write!(f, "{}", table(&of.contestants))?;
+            let [stale, others, lost] = sums(&of.contestants);
+            writeln!(
+                f,
+                "of wedcache's: {stale} hits labelled stale, {others} queries that were no hits, \
+                 {lost} metric records lost"
+            )?;
+        }
+        writeln!(
+            f,
+            "\nTimed from when all keys were filled until the last answer stood in Kafka. The bare\n\
+             loop reads the same queries and produces as many records, with values that wedcache\n\
+             made, the same kind of headers and the same librdkafka settings; it decodes, judges,\n\
+             tracks and commits nothing. With two poll threads it has the clients twice as well."
+        )?;
+        if self.embedded_broker {
+            writeln!(
+                f,
+                "The broker is the embedded one, in a process of its own and in memory: it takes\n\
+                 cores from all contestants, most from the fastest. Use --kafka for a real one."
+            )?;
+        }
+        Ok(())
+    }
+}
