@@ -59,7 +59,8 @@ pub struct RedisOptions {
     /// Calls on their way at once; more wait for their turn, and their time-out begins with it.
     /// Default 64: so few that a Redis that is well answers them all within 20 ms.
     pub max_in_flight: usize,
-    /// How long a call waits for its turn. Default 1 s.
+    /// How long a call waits for its turn. Default 10 s: while the queue moves, what it would find
+    /// has been paid for, and a model takes as long.
     pub max_wait: Duration,
     pub breaker: BreakerOptions,
 }
@@ -74,7 +75,7 @@ impl RedisOptions {
             response_timeout: Duration::from_millis(50),
             reconnect_after: (Duration::from_millis(50), Duration::from_secs(2)),
             max_in_flight: 64,
-            max_wait: Duration::from_secs(1),
+            max_wait: Duration::from_secs(10),
             breaker: BreakerOptions::default(),
         }
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::checker::Judgement;
-use crate::model::AiAnswer;
+use crate::model::{AiAnswer, Freshness, LayerName, StaleReason};
 
 /// How many are named of each kind; all are counted.
 const NAMED: usize = 100;
@@ -129,10 +129,10 @@ fn name(found: &mut Vec<Finding>, finding: impl FnOnce() -> Finding) {
 fn kind(answer: &AiAnswer<'_>) -> String {
     let parts = [
         Some(answer.status.as_str()),
-        answer.freshness.map(|freshness| freshness.as_str()),
-        answer.stale_reason.map(|reason| reason.as_str()),
+        answer.freshness.map(Freshness::as_str),
+        answer.stale_reason.map(StaleReason::as_str),
         answer.data.is_some().then(|| answer.source.as_str()),
-        answer.layer.map(|layer| layer.as_str()),
+        answer.layer.map(LayerName::as_str),
     ];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
     parts.join(" ")

@@ -33,8 +33,8 @@ class Variant:
     short_drain: bool = False
 
 
-# Two processes, Kafka and Redis share this machine's cores: a Redis that answers late is another proof's.
-ROOM = {"concurrency: 64": "concurrency: 4000", "response_timeout: 20ms": "response_timeout: 2s"}
+# Three processes, Kafka and Redis share this machine's cores: a Redis that answers late is another proof's.
+ROOM = {"concurrency: 64": "concurrency: 4000", "response_timeout: 20ms": "response_timeout: 30s"}
 EAGER = {"assignment: cooperative_sticky": "assignment: range"}
 SHORT = {"drain_deadline: 10s": "drain_deadline: 1s"}
 VARIANTS = {
@@ -238,6 +238,10 @@ def play(proof, load, prefix, variant, count):
     behind = proof.wait_until_worked_off(90, [f"{proof.name}.queries"])
     proof.report.check(f"{prefix}: all is worked off and committed", behind)
     ended = {one.name: one.terminate()[0] for one in (a, c) if one.is_running()}
+    # Where the machine stood still for longer than a fill waits: such an answer can be bought again.
+    unstored = sum(one.log.read_text().count("an answer is in memory only") for one in (a, b, c))
+    if unstored:
+        print(f"       {prefix}: {unstored} answers were given before a layer had stored them", flush=True)
     proof.report.check(f"{prefix}: who is told to end ends cleanly", [f"{ended}"] if any(ended.values()) else [])
     return kills, phases, hits
 
@@ -278,10 +282,12 @@ def check_kept(proof, load):
     topology = proof.topology(ROOM, name="afterwards.yaml")
     one = proof.instance("afterwards", topology).start()
     before = proof.provider.stats()["calls"]
-    for which in range(len(load.asked)):
-        load.ask(which)
-    load.finish()
-    behind = proof.wait_until_worked_off(90, [f"{proof.name}.queries"])
+    behind = []
+    for begin in range(0, len(load.asked), 500):
+        for which in range(begin, min(begin + 500, len(load.asked))):
+            load.ask(which)
+        load.finish()
+        behind += proof.wait_until_worked_off(90, [f"{proof.name}.queries"])
     again = proof.provider.stats()["calls"] - before
     proof.report.check(f"each of the {len(load.asked)} answers was kept: asked again, none is bought again",
                        behind + ([f"{again} calls"] if again else []))
