@@ -154,10 +154,11 @@ class Judge:
 
     def delays(self, changes, cached=True):
         """Milliseconds from each purge to the last fresh answer from before it; 0: there was none
-        after it."""
+        after it. A change after which nobody was answered about its subject measures nothing."""
         last, out = self.last_cached if cached else self.last, []
         for change in changes:
-            if change.purges and change.at_ms is not None:
+            answers = [(v, at) for (s, v), at in self.last.items() if s == change.subject]
+            if change.purges and change.at_ms is not None and any(at > change.at_ms for _, at in answers):
                 before = [at for (s, v), at in last.items() if s == change.subject and v < change.version]
                 out.append(max(0.0, max(before, default=0) - change.at_ms))
         return out
