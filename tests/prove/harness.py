@@ -290,6 +290,8 @@ class Proof:
 
     def check_staleness(self, topology, *arguments):
         """`wedcache check`: no answer that the log forbids."""
+        began = time.monotonic()
         code, output = self.wedcache("check", *arguments, topology=topology, timeout=600)
         print("\n".join(f"       {line}" for line in output.splitlines()), flush=True)
+        print(f"       (checked in {time.monotonic() - began:.1f} s)", flush=True)
         self.report.check("`wedcache check` finds no forbidden answer", [] if code == 0 else [output[-2000:]])

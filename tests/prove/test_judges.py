@@ -62,15 +62,15 @@ class BoughtTwice(unittest.TestCase):
 
     def test_a_second_call_needs_a_crash_that_explains_it(self):
         replied = {"begin": 1000, "end": 1100, "status": 200}
-        running = {"begin": 1000, "end": 9000, "status": 200}
-        crash = [(5000, 5001)]
-        self.assertTrue(self.judged(replied, 6000, []), "no crash at all")
-        self.assertFalse(self.judged(running, 6000, crash), "it was in flight")
-        self.assertTrue(self.judged(replied, 6000, crash), "it should have been stored long before")
-        self.assertFalse(self.judged({**replied, "end": 4990}, 6000, crash), "just answered, not yet stored")
-        self.assertTrue(self.judged({**replied, "end": 4990}, 6000, crash, answered=4995), "somebody had the answer")
+        running = {"begin": 1000, "end": 12000, "status": 200}
+        crash = [(8000, 8001)]
+        self.assertTrue(self.judged(replied, 9000, []), "no crash at all")
+        self.assertFalse(self.judged(running, 9000, crash), "it was in flight")
+        self.assertTrue(self.judged(replied, 9000, crash), "it should have been stored long before")
+        self.assertFalse(self.judged({**replied, "end": 7990}, 9000, crash), "just answered, not yet stored")
+        self.assertTrue(self.judged({**replied, "end": 7990}, 9000, crash, answered=7995), "somebody had the answer")
         self.assertTrue(self.judged(running, 4000, crash), "the crash came later")
-        self.assertTrue(self.judged(running, 6000, [(500, 501)]), "the crash came earlier")
+        self.assertTrue(self.judged(running, 9000, [(500, 501)]), "the crash came earlier")
 
 
 class Quantile(unittest.TestCase):
