@@ -1,6 +1,6 @@
 //! Cached answers as they are met in life: of tags, texts and lengths as real ones have.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::model::entry::Header;
@@ -15,7 +15,7 @@ const VENDORS: u64 = 50;
 
 /// The commoner words first: [`text`] draws them more often, so that it compresses about as well
 /// as English of the same length does.
-const WORDS: &str = "the a and of to for with in is at you your on it that are be or from this as \
+const PROSE: &str = "the a and of to for with in is at you your on it that are be or from this as \
     by will they can have not one two three all any per about between before after during until \
     photographer florist caterer venue garden barn ceremony reception guests dinner music flowers \
     roses peonies hydrangeas eucalyptus candles lanterns linen ivory sage blush copper rustic \
@@ -25,6 +25,8 @@ const WORDS: &str = "the a and of to for with in is at you your on it that are b
     sunset golden hour portrait candid documentary album gallery drone second shooter assistant \
     arrives leaves parking shuttle hotel block accessible ramp weather plan rain wind heat shade \
     insurance permit curfew amplifier generator lighting dimmer ask whether confirm early";
+
+static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| PROSE.split_ascii_whitespace().collect());
 
 /// When and from which state of the log an answer was made.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,7 @@ pub struct Made {
 
 /// Prose of so many bytes, another one for another number.
 pub fn text(number: u64, bytes: usize) -> String {
-    let words: Vec<&str> = WORDS.split_ascii_whitespace().collect();
+    let words = WORDS.as_slice();
     let mut rng = fastrand::Rng::with_seed(number);
     let mut text = String::with_capacity(bytes + 16);
     while text.len() < bytes {

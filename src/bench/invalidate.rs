@@ -50,10 +50,10 @@ pub struct Options {
     #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = positive)]
     pub answer_bytes: usize,
     /// Queries a second over these answers.
-    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = positive)]
-    pub rate: usize,
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
     /// How often the vendor changes, for each number of answers.
-    #[arg(long, default_value_t = 7, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = positive)]
     pub changes: usize,
     #[command(flatten)]
     pub against: Against,
@@ -63,7 +63,7 @@ pub struct Options {
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub answer_bytes: usize,
-    pub rate: usize,
+    pub rate: u32,
     pub embedded_broker: bool,
     pub runs: Vec<Run>,
     /// One record of the log applied to a tag table, in microseconds.

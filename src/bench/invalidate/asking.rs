@@ -15,7 +15,7 @@ use crate::topology::settings::Role;
 const POLL_WAIT: Duration = Duration::from_millis(20);
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_millis(1);
-/// Walks over all keys before it comes back to one: a prime that is no power of ten's neighbour.
+/// From one key to the next: a prime, so that all keys have their turn before one comes again.
 const STRIDE: usize = 7919;
 
 /// Two threads: one asks, one reads the answers.
@@ -39,11 +39,7 @@ pub(super) struct Heard {
 }
 
 impl Asking {
-    pub(super) fn start(
-        stage: &Stage,
-        queries: Queries,
-        per_sec: usize,
-    ) -> Result<Self, BenchError> {
+    pub(super) fn start(stage: &Stage, queries: Queries, per_sec: u32) -> Result<Self, BenchError> {
         let stop = Arc::<AtomicBool>::default();
         let ear = Arc::<Mutex<Ear>>::default();
         let answers = stage.topic(Role::Answers);
@@ -67,8 +63,7 @@ impl Asking {
             let start = Instant::now();
             let mut asked = 0_u32;
             while !told.load(Ordering::Relaxed) {
-                let due =
-                    start + Duration::from_secs(1) * asked / u32::try_from(per_sec).unwrap_or(1);
+                let due = start + Duration::from_secs(1) * asked / per_sec;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 let number = asked as usize * STRIDE % queries.keys;
                 let (key, value) = queries.record(number);
