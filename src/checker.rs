@@ -2,7 +2,7 @@
 //! the answers that the log had forbidden.
 //!
 //! It shares no code with the look-up: tags are compared as text, and every record of the log is
-//! looked at. What it needs is the log as it was written, before compaction took records away.
+//! kept. What it needs is the log as it was written, before compaction took records away.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -72,11 +72,12 @@ impl Checker {
     ) -> Option<Hit> {
         tags.into_iter()
             .filter_map(|tag| {
-                let (offset, mode) = self
-                    .records
-                    .get(tag)?
+                let records = self.records.get(tag)?;
+                let begin = records.partition_point(|(offset, _)| *offset < from.0);
+                let (offset, mode) = records[begin..]
                     .iter()
-                    .find(|(offset, mode)| (from.0..to.0).contains(offset) && counts(*mode))?;
+                    .take_while(|(offset, _)| *offset < to.0)
+                    .find(|(_, mode)| counts(*mode))?;
                 Some(Hit {
                     offset: *offset,
                     mode: *mode,
@@ -115,6 +116,57 @@ impl Checker {
                 }
             }
             _ => inconsistent("freshness", "and its reason do not fit"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Cause, Timestamp};
+
+    fn record(tag: u8, mode: Mode) -> TagInvalidation {
+        TagInvalidation {
+            tag: tag.to_string(),
+            mode,
+            rule: String::new(),
+            cause: Cause {
+                topic: String::new(),
+                partition: 0,
+                offset: 0,
+                event_id: None,
+            },
+            part: 1,
+            parts: 1,
+            at: Timestamp(0),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_hit_is_the_first_record_between_that_counts(
+            log in prop::collection::vec((0_u8..3, any::<bool>()), 0..30),
+            (from, to) in (0_i64..40, 0_i64..40),
+            tag in 0_u8..3,
+            purges_only in any::<bool>(),
+        ) {
+            let mut checker = Checker::default();
+            let mut first = None;
+            for (at, (of, purges)) in log.into_iter().enumerate() {
+                // With the gaps that other kinds of record leave.
+                let offset = i64::try_from(at).unwrap() * 2;
+                let mode = if purges { Mode::Purge } else { Mode::Refresh };
+                checker.record(offset, &record(of, mode));
+                let counts = of == tag && (purges || !purges_only);
+                if counts && (from..to).contains(&offset) {
+                    first = first.or(Some(offset));
+                }
+            }
+            let counts = |mode| mode == Mode::Purge || !purges_only;
+            let hit = checker.hit([&*tag.to_string()], (Position(from), Position(to)), counts);
+            prop_assert_eq!(hit.map(|hit| hit.offset), first);
         }
     }
 }

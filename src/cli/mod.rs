@@ -9,6 +9,7 @@ pub mod graph;
 pub mod run;
 pub mod schema;
 pub mod screen;
+pub mod simulate;
 pub mod test;
 pub mod topics;
 pub mod validate;
@@ -35,6 +36,7 @@ use crate::topology::{self, Topology, Variables};
   wedcache validate topologies/wedsync.yaml             # every mistake of a topology at once
   wedcache test topologies/wedsync.yaml                 # its test cases, in mocked time
   wedcache topics apply                                 # create the topics it names
+  wedcache simulate --quick                             # a wedding season in seconds
   wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka"
 )]
 pub struct Cli {
@@ -78,6 +80,7 @@ enum Command {
     Topics(topics::Args),
     Dlq(dlq::Args),
     Bench(bench::Args),
+    Simulate(simulate::Args),
     Completions(completions::Args),
 }
 
@@ -138,6 +141,10 @@ impl Cli {
             Command::Bench(args) => {
                 telemetry::install(self.log.log_format, "error")?;
                 bench::run(args, &mut screen)?
+            }
+            Command::Simulate(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                simulate::run(args, &mut screen)?
             }
             Command::Completions(args) => completions::run(args, &mut screen)?,
         };

@@ -1,7 +1,7 @@
 //! What one process of wedcache is made of, wired as the stream wires it, without Kafka.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;

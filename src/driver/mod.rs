@@ -323,9 +323,7 @@ impl Driver {
 
     /// Whether the durable layers are away from now on.
     pub fn set_durable_away(&self, away: bool) {
-        self.world
-            .stores()
-            .for_each(|store| store.set_away(away));
+        self.world.stores().for_each(|store| store.set_away(away));
     }
 
     /// The same for Redis alone.

@@ -1,0 +1,233 @@
+//! `wedcache simulate`: a wedding season in minutes.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{Days, Months, NaiveDate};
+use serde::Serialize;
+
+use super::screen::Screen;
+use crate::simulate::report::{self, Report};
+use crate::simulate::sensitivity::{self, Variation};
+use crate::simulate::{self, Assumptions, Figures, Options, Period};
+use crate::topology::{self, ByteSize, Topology, Variables};
+
+/// Simulate a year of WedSync on stopped time: couples who ask, vendors who change, a model that
+/// costs money. The real code in this process, no services; the same seed gives the same figures.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wedcache simulate --quick                       # some ten seconds
+  wedcache simulate --report season               # the year, with season.md and season.html
+  wedcache simulate --months 4-9 --seed 7 --json
+  wedcache simulate --memory 4MiB                 # little memory: what evictions do
+  wedcache simulate --sensitivity                 # what the results depend on
+
+What is assumed about couples, vendors and the model: docs/season.md.")]
+pub struct Args {
+    /// The topology file: its types, keys, rules, times of life and layers are what is simulated.
+    #[arg(
+        long,
+        env = "WEDCACHE_TOPOLOGY",
+        default_value = "topologies/wedsync.yaml",
+        value_name = "FILE"
+    )]
+    topology: PathBuf,
+    /// The season's dice.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// About how many queries [default: 1500000; with --quick 100000].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    queries: Option<u64>,
+    /// A short run.
+    #[arg(long)]
+    quick: bool,
+    /// The year to be simulated.
+    #[arg(long, default_value_t = 2027, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(1971..9999))]
+    year: i32,
+    /// Its months, as in `6` or `4-9`.
+    #[arg(long, default_value = "1-12", value_name = "MONTHS", value_parser = months)]
+    months: (u32, u32),
+    /// Simulate the couples of one in N cells of place, season and budget, which stand for a
+    /// platform N times as large: 1, 2, 4 … 256.
+    #[arg(long, default_value_t = Assumptions::default().sample, value_name = "N", value_parser = sample)]
+    sample: usize,
+    /// The bound of each instance's memory layer, as in `4MiB`, instead of the topology's.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<ByteSize>,
+    /// Also run with one assumption changed at a time.
+    #[arg(long)]
+    sensitivity: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Also write FILE: `.md` is Markdown, `.html` a page with plots; without an extension both.
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+}
+
+const QUERIES: u64 = 1_500_000;
+const QUICK_QUERIES: u64 = 100_000;
+
+/// 0 when no answer was forbidden; missed goals are told and are no failure.
+pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
+    let Some(topology) = load(&args.topology, screen)? else {
+        return Ok(1);
+    };
+    let (topology, options) = (Arc::new(topology), args.options());
+    let figures = simulate::run(&topology, &options, |month| {
+        progress(&format!("simulating month {month}"));
+    })?;
+    let sensitivity = if args.sensitivity {
+        sensitivity::study(&topology, &options, |what| {
+            progress(&format!("sensitivity: {what}"))
+        })?
+    } else {
+        Vec::new()
+    };
+    progress("");
+    let command = args.command();
+    let report = Report {
+        figures: &figures,
+        sensitivity: &sensitivity,
+        command: &command,
+    };
+    for path in &args.report {
+        write_report(path, &report)?;
+    }
+    if args.json {
+        let all = All {
+            command: &command,
+            figures: &figures,
+            sensitivity: &sensitivity,
+        };
+        serde_json::to_writer_pretty(&mut *screen.out, &all)?;
+        writeln!(screen.out)?;
+    } else {
+        write!(screen.out, "{}", report::text(&report))?;
+    }
+    let forbidden = sensitivity.iter().map(|of| of.forbidden).sum::<u64>() + figures.forbidden;
+    Ok(u8::from(forbidden > 0))
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct All<'a> {
+    command: &'a str,
+    figures: &'a Figures,
+    #[serde(skip_serializing_if = "<[Variation]>::is_empty")]
+    sensitivity: &'a [Variation],
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        let (first, last) = self.months;
+        let day = |month| NaiveDate::from_ymd_opt(self.year, month, 1).expect("years were checked");
+        let usual = if self.quick { QUICK_QUERIES } else { QUERIES };
+        Options {
+            seed: self.seed,
+            period: Period {
+                first_day: day(first),
+                last_day: day(last) + Months::new(1) - Days::new(1),
+            },
+            queries: self.queries.unwrap_or(usual),
+            memory_bytes: self.memory.map(|size| size.0),
+            assumptions: Assumptions {
+                sample: self.sample,
+                ..Assumptions::default()
+            },
+        }
+    }
+
+    /// What makes the same figures again.
+    fn command(&self) -> String {
+        let options = self.options();
+        let mut command = format!(
+            "wedcache simulate --topology {} --seed {} --queries {} --year {} --months {}-{} --sample {}",
+            self.topology.display(),
+            self.seed,
+            options.queries,
+            self.year,
+            self.months.0,
+            self.months.1,
+            self.sample
+        );
+        if let Some(memory) = self.memory {
+            command.push_str(&format!(" --memory {memory}"));
+        }
+        if self.sensitivity {
+            command.push_str(" --sensitivity");
+        }
+        command
+    }
+}
+
+/// The environment is not looked at, so that a season ends alike everywhere: all layers that the
+/// file names are simulated.
+fn load(path: &Path, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        anyhow::anyhow!("{file} cannot be read: {error}; name a topology with --topology FILE")
+    })?;
+    match topology::read(&file, &text, Variables::Unresolved) {
+        Ok(loaded) => Ok(Some(loaded.topology)),
+        Err(problems) => {
+            let shown = problems.render(screen.look, screen.width);
+            screen.out.write_all(shown.as_bytes())?;
+            Ok(None)
+        }
+    }
+}
+
+fn write_report(path: &Path, report: &Report<'_>) -> anyhow::Result<()> {
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text)
+            .map_err(|error| anyhow::anyhow!("{} cannot be written: {error}", path.display()))
+    };
+    match path.extension().and_then(|of| of.to_str()) {
+        Some("md") => write(path, report::markdown(report)),
+        Some("html") => write(path, report::html(report)),
+        None => {
+            write(&path.with_extension("md"), report::markdown(report))?;
+            write(&path.with_extension("html"), report::html(report))
+        }
+        Some(other) => anyhow::bail!(
+            "{}: a report is `.md` or `.html`, not `.{other}`; without an extension it is both",
+            path.display()
+        ),
+    }
+}
+
+/// A line on standard error that is replaced by the next, where somebody looks at it; empty
+/// text takes it away. It is nothing that a run could fail by.
+fn progress(text: &str) {
+    let mut err = std::io::stderr();
+    if err.is_terminal() {
+        write!(err, "\r\x1b[2K{text}")
+            .and_then(|()| err.flush())
+            .ok();
+    }
+}
+
+fn months(text: &str) -> Result<(u32, u32), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.trim().parse(), last.trim().parse()) {
+        (Ok(first), Ok(last)) if (1..=12).contains(&first) && (first..=12).contains(&last) => {
+            Ok((first, last))
+        }
+        _ => Err("expected a month from 1 to 12, or two as in 4-9".to_owned()),
+    }
+}
+
+fn sample(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(sample) if sample.is_power_of_two() && sample <= 256 => Ok(sample),
+        _ => Err("expected a power of two from 1 to 256".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    let size = ByteSize::parse(text).filter(|size| size.0 > 0);
+    size.ok_or_else(|| "expected a size with its unit, such as 64KiB, 512MiB".to_owned())
+}
