@@ -36,26 +36,27 @@ pub struct Args {
     /// The season's dice.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// About how many queries [default: 1500000; with --quick 100000].
+    /// About how many queries, instead of the platform's share; fewer make its cells thinner and
+    /// the hit rate lower.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     queries: Option<u64>,
-    /// A short run.
+    /// A short run: April to June, one in 64 cells.
     #[arg(long)]
     quick: bool,
     /// The year to be simulated.
     #[arg(long, default_value_t = 2027, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(1971..9999))]
     year: i32,
-    /// Its months, as in `6` or `4-9`.
-    #[arg(long, default_value = "1-12", value_name = "MONTHS", value_parser = months)]
-    months: (u32, u32),
+    /// Its months, as in `6` or `4-9` [default: all].
+    #[arg(long, value_name = "MONTHS", value_parser = months)]
+    months: Option<(u32, u32)>,
     /// Simulate the couples of one in N cells of place, season and budget, which stand for a
-    /// platform N times as large: 1, 2, 4 … 256.
-    #[arg(long, default_value_t = Assumptions::default().sample, value_name = "N", value_parser = sample)]
-    sample: usize,
+    /// platform N times as large: 1, 2, 4 … 256 [default: 16].
+    #[arg(long, value_name = "N", value_parser = sample)]
+    sample: Option<usize>,
     /// The bound of each instance's memory layer, as in `4MiB`, instead of the topology's.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<ByteSize>,
-    /// Also run with one assumption changed at a time.
+    /// Also short runs with one assumption changed at a time: some minutes more.
     #[arg(long)]
     sensitivity: bool,
     /// Print JSON.
@@ -66,22 +67,24 @@ pub struct Args {
     report: Vec<PathBuf>,
 }
 
-const QUERIES: u64 = 1_500_000;
-const QUICK_QUERIES: u64 = 100_000;
+/// Of a short run.
+const QUICK_MONTHS: (u32, u32) = (4, 6);
+const QUICK_SAMPLE: usize = 64;
 
 /// 0 when no answer was forbidden; missed goals are told and are no failure.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&args.topology, screen)? else {
         return Ok(1);
     };
-    let (topology, options) = (Arc::new(topology), args.options());
+    let topology = Arc::new(topology);
+    let options = args.options(args.quick, &topology);
     let figures = simulate::run(&topology, &options, |month| {
         progress(&format!("simulating month {month}"));
     })?;
     let sensitivity = if args.sensitivity {
-        sensitivity::study(&topology, &options, |what| {
-            progress(&format!("sensitivity: {what}"))
-        })?
+        let options = args.options(true, &topology);
+        let told = |what: &str| progress(&format!("sensitivity: {what}"));
+        sensitivity::study(&topology, &options, told)?
     } else {
         Vec::new()
     };
@@ -121,56 +124,82 @@ struct All<'a> {
 }
 
 impl Args {
-    fn options(&self) -> Options {
-        let (first, last) = self.months;
+    fn options(&self, is_quick: bool, topology: &Topology) -> Options {
+        let usual = if is_quick { QUICK_MONTHS } else { (1, 12) };
+        let (first, last) = self.months.unwrap_or(usual);
         let day = |month| NaiveDate::from_ymd_opt(self.year, month, 1).expect("years were checked");
-        let usual = if self.quick { QUICK_QUERIES } else { QUERIES };
+        let period = Period {
+            first_day: day(first),
+            last_day: day(last) + Months::new(1) - Days::new(1),
+        };
+        let defaults = Assumptions::default();
+        let usual = if is_quick {
+            QUICK_SAMPLE
+        } else {
+            defaults.sample
+        };
+        let assumptions = Assumptions {
+            sample: self.sample.unwrap_or(usual),
+            ..defaults
+        };
+        let share = || period.queries(topology, &assumptions);
         Options {
             seed: self.seed,
-            period: Period {
-                first_day: day(first),
-                last_day: day(last) + Months::new(1) - Days::new(1),
-            },
-            queries: self.queries.unwrap_or(usual),
+            period,
+            queries: self.queries.unwrap_or_else(share),
             memory_bytes: self.memory.map(|size| size.0),
-            assumptions: Assumptions {
-                sample: self.sample,
-                ..Assumptions::default()
-            },
+            assumptions,
         }
     }
 
     /// What makes the same figures again.
     fn command(&self) -> String {
-        let options = self.options();
         let mut command = format!(
-            "wedcache simulate --topology {} --seed {} --queries {} --year {} --months {}-{} --sample {}",
+            "wedcache simulate --topology {} --seed {} --year {}",
             self.topology.display(),
             self.seed,
-            options.queries,
-            self.year,
-            self.months.0,
-            self.months.1,
-            self.sample
+            self.year
         );
+        let mut add = |text: String| {
+            command.push(' ');
+            command.push_str(&text);
+        };
+        if self.quick {
+            add("--quick".to_owned());
+        }
+        if let Some((first, last)) = self.months {
+            add(format!("--months {first}-{last}"));
+        }
+        if let Some(sample) = self.sample {
+            add(format!("--sample {sample}"));
+        }
+        if let Some(queries) = self.queries {
+            add(format!("--queries {queries}"));
+        }
         if let Some(memory) = self.memory {
-            command.push_str(&format!(" --memory {memory}"));
+            add(format!("--memory {memory}"));
         }
         if self.sensitivity {
-            command.push_str(" --sensitivity");
+            add("--sensitivity".to_owned());
         }
         command
     }
 }
 
-/// The environment is not looked at, so that a season ends alike everywhere: all layers that the
-/// file names are simulated.
+/// The environment is not looked at, so that a season ends alike everywhere. A Redis whose address
+/// it would give is simulated as if it were given.
 fn load(path: &Path, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         anyhow::anyhow!("{file} cannot be read: {error}; name a topology with --topology FILE")
     })?;
-    match topology::read(&file, &text, Variables::Unresolved) {
+    let redis = |name: &str| {
+        name.contains("REDIS")
+            .then(|| "redis://simulated".to_owned())
+    };
+    let given = topology::read(&file, &text, Variables::From(&redis));
+    // Where other variables must be set, they are left as they are written.
+    match given.or_else(|_| topology::read(&file, &text, Variables::Unresolved)) {
         Ok(loaded) => Ok(Some(loaded.topology)),
         Err(problems) => {
             let shown = problems.render(screen.look, screen.width);

@@ -223,8 +223,8 @@ pub struct Setup {
     pub first_day: Date,
     pub last_day: Date,
     pub couples: usize,
-    /// Those in whose place the simulated stand: couples × the sample's factor.
-    pub couples_of_the_platform: usize,
+    /// Of the platform's couples those that are simulated, 0 to 1.
+    pub sample_share: f64,
     pub instances: usize,
     /// Of each instance's memory layer; none without a limit of its own.
     pub memory_bytes: Option<u64>,

@@ -220,7 +220,11 @@ impl Season {
             first_day: Date(options.period.first_day),
             last_day: Date(options.period.last_day),
             couples,
-            couples_of_the_platform: couples * options.assumptions.sample,
+            sample_share: couples::sample_share(
+                &self.topology.catalog,
+                &self.topology.capacity_factors,
+                options.assumptions.sample,
+            ),
             instances: assumptions::INSTANCES,
             memory_bytes: options.memory_bytes,
             prices_as_of: self.topology.prices.date,

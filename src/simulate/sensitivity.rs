@@ -1,4 +1,4 @@
-//! What the results depend on: the same season with one assumption changed at a time.
+//! What the results depend on: a season with one assumption changed at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -28,17 +28,16 @@ pub struct Variation {
 }
 
 /// What is changed; the first changes nothing.
-pub fn variations(base: &Assumptions) -> Vec<(String, Assumptions)> {
-    let platform = |factor: f64| format!("platform ×{factor}");
-    let sampled = |sample: usize| Assumptions { sample, ..*base };
+pub fn variations(base: &Options) -> Vec<(String, Options)> {
     let with = |change: &dyn Fn(&mut Assumptions)| {
-        let mut changed = *base;
-        change(&mut changed);
+        let mut changed = base.clone();
+        change(&mut changed.assumptions);
         changed
     };
-    let mut all = vec![("as assumed".to_owned(), *base)];
+    let mut all = vec![("as assumed".to_owned(), base.clone())];
     for zipf in [0.7, 1.1] {
-        all.push((format!("Zipf exponent {zipf}"), with(&|of| of.zipf = zipf)));
+        let changed = with(&|of| of.zipf = zipf);
+        all.push((format!("Zipf exponent {zipf}"), changed));
     }
     for count in [20, 200] {
         let changed = with(&|of| of.questions_per_type = count);
@@ -46,23 +45,24 @@ pub fn variations(base: &Assumptions) -> Vec<(String, Assumptions)> {
     }
     for share in [0.0, 0.2] {
         let changed = with(&|of| of.free_text = share);
-        all.push((format!("{:.0} % typed by couples", share * 100.0), changed));
+        all.push((format!("{:.0} % typed freely", share * 100.0), changed));
+    }
+    for share in [0.2, 0.5] {
+        let changed = with(&|of| of.asked_again = share);
+        all.push((format!("{:.0} % asked again", share * 100.0), changed));
     }
     for rate in [0.25, 4.0] {
         let changed = with(&|of| of.change_rate = rate);
         all.push((format!("changes ×{rate}"), changed));
     }
-    if base.sample >= 16 {
-        all.push((platform(1.0 / 16.0), sampled(base.sample / 16)));
-    }
-    if base.sample >= 4 {
-        all.push((platform(0.25), sampled(base.sample / 4)));
-    }
-    if base.sample <= 64 {
-        all.push((platform(4.0), sampled(base.sample * 4)));
-    }
-    if base.sample <= 16 {
-        all.push((platform(16.0), sampled(base.sample * 16)));
+    // More couples in the same cells are a larger platform.
+    for (name, up, down) in [("1/4", 1, 4), ("4", 4, 1), ("16", 16, 1)] {
+        let queries = (base.queries * up / down).max(1);
+        let changed = Options {
+            queries,
+            ..base.clone()
+        };
+        all.push((format!("platform ×{name}"), changed));
     }
     all
 }
@@ -73,14 +73,10 @@ pub fn study(
     options: &Options,
     mut on_run: impl FnMut(&str),
 ) -> io::Result<Vec<Variation>> {
-    variations(&options.assumptions)
+    variations(options)
         .into_iter()
-        .map(|(what, assumptions)| {
+        .map(|(what, options)| {
             on_run(&what);
-            let options = Options {
-                assumptions,
-                ..options.clone()
-            };
             let figures = run(topology, &options, |_| {})?;
             Ok(variation(what, topology, &figures))
         })

@@ -155,7 +155,8 @@ impl State {
                     _ if called.coalesced => cell.coalesced += 1,
                     _ => cell.misses[reason as usize] += 1,
                 }
-                if ask.stores() {
+                // Those who joined may be told before the one who paid, whose reason is older.
+                if ask.stores() && !called.coalesced {
                     self.know(&called.entry);
                 }
             }

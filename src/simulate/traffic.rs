@@ -5,7 +5,7 @@ use chrono::{Datelike as _, NaiveDate};
 use fastrand::Rng;
 
 use super::assumptions::{self as assume, Assumptions};
-use super::couples::{Census, Couple, Phase, population};
+use super::couples::{Census, Couple, Phase, population, sample_share};
 use super::places::PLACES;
 use super::questions::{Question, Questions, TYPES};
 use super::vendors::{Change, Directory};
@@ -69,6 +69,24 @@ pub struct Period {
 }
 
 impl Period {
+    /// How many queries the platform has in it, by the topology's load factors, from those couples
+    /// that are simulated.
+    pub fn queries(&self, topology: &Topology, assumptions: &Assumptions) -> u64 {
+        let factors = &topology.capacity_factors;
+        let load: f64 = self.days().map(|day| factors[day.month0() as usize]).sum();
+        let of_a_year = 365.0 * factors.iter().sum::<f64>() / 12.0;
+        let share = sample_share(&topology.catalog, factors, assumptions.sample);
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let all = assume::PLATFORM_QUERIES_A_YEAR as f64 * share;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of the platform's queries"
+        )]
+        let queries = (all * load / of_a_year).ceil() as u64;
+        queries.max(1)
+    }
+
     pub fn days(&self) -> impl Iterator<Item = NaiveDate> {
         let last = self.last_day;
         self.first_day
@@ -107,13 +125,15 @@ impl Traffic {
         let mean = factors.iter().sum::<f64>() / 12.0;
         #[expect(clippy::cast_precision_loss, reason = "queries of a simulation")]
         let base_load = queries as f64 / load;
+        let share = sample_share(&topology.catalog, &factors, assumptions.sample);
+        let simulated = base_load * mean * 365.0 / (active_days() * queries_a_day());
         let census = Census {
             catalog: &topology.catalog,
             factors: &factors,
             assumptions: &assumptions,
             first_day: period.first_day,
             last_day: period.last_day,
-            weddings_a_year: base_load * mean * 365.0 / (active_days() * queries_a_day()),
+            weddings_a_year: simulated / share,
         };
         let couples = population(&mut rng, &census);
         let directory = Directory::new(&mut rng);
@@ -145,8 +165,9 @@ impl Traffic {
         let mut all = std::mem::take(&mut self.carried);
         self.visits(today, midnight, &mut all);
         self.updates(today, midnight, &mut all);
-        let rate = self.assumptions.change_rate;
-        let changes = self.directory.changes(&mut self.rng, midnight, rate);
+        let changes = self
+            .directory
+            .changes(&mut self.rng, midnight, &self.assumptions);
         all.extend(changes.into_iter().map(|change| Happening {
             at: change.at,
             what: What::Vendor(change),
@@ -192,7 +213,7 @@ impl Traffic {
         for _ in 0..geometric(rng, assume::MORE_QUESTIONS) {
             let couple = &mut self.couples[at];
             let remembered = couple.remembered.len();
-            let question = if remembered > 0 && chance(rng, assume::ASKED_AGAIN) {
+            let question = if remembered > 0 && chance(rng, self.assumptions.asked_again) {
                 let back = geometric(rng, 0.8) as usize - 1;
                 couple.remembered[back.min(remembered - 1)]
             } else {

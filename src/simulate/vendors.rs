@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::assumptions as assume;
 pub use super::assumptions::VENDOR_KINDS as KINDS;
+use super::assumptions::{self as assume, Assumptions};
+use super::couples::has_couples;
 use super::places::{PLACES, Place};
 use super::zipf::{Zipf, chance, normal, poisson};
 use crate::model::Timestamp;
@@ -51,6 +52,7 @@ impl Vendor {
 }
 
 impl Directory {
+    /// Of all places.
     pub fn new(rng: &mut Rng) -> Self {
         let integrations = Zipf::new(assume::INTEGRATIONS, 1.0);
         let mut vendors = Vec::new();
@@ -79,10 +81,13 @@ impl Directory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What changes on the day that begins at `day`.
-    pub fn changes(&self, rng: &mut Rng, day: Timestamp, rate: f64) -> Vec<Change> {
+    /// What changes on the day that begins at `day`, in the places where anybody is simulated:
+    /// elsewhere no answer depends on it.
+    pub fn changes(&self, rng: &mut Rng, day: Timestamp, assumptions: &Assumptions) -> Vec<Change> {
+        let rate = assumptions.change_rate;
+        let is_met = |vendor: &&mut Vendor| has_couples(vendor.place, assumptions.sample);
         let mut changes = Vec::new();
-        for vendor in self.vendors().iter_mut() {
+        for vendor in self.vendors().iter_mut().filter(is_met) {
             let kind = &KINDS[vendor.kind];
             let yearly = [
                 ("availability_changed", kind.availability),
@@ -162,11 +167,15 @@ mod tests {
     use super::*;
     use crate::codec::{Decoded, Decoder, Schemas};
 
-    fn year(rate: f64) -> Vec<Change> {
+    fn year(change_rate: f64) -> Vec<Change> {
+        let assumptions = Assumptions {
+            change_rate,
+            ..Assumptions::default()
+        };
         let mut rng = Rng::with_seed(4);
         let directory = Directory::new(&mut rng);
         let days = (0..365).map(|day| Timestamp(1_798_761_600_000 + day * DAY_MS));
-        days.flat_map(|day| directory.changes(&mut rng, day, rate))
+        days.flat_map(|day| directory.changes(&mut rng, day, &assumptions))
             .collect()
     }
 

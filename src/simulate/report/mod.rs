@@ -184,6 +184,7 @@ impl Report<'_> {
         let rows = self.sensitivity.iter().map(|of| {
             vec![
                 of.what.clone(),
+                number(of.queries),
                 format!("{:.1}", of.hit_rate),
                 format!("{:.1}", of.shared_hit_rate),
                 format!("{:.1}", of.private_hit_rate),
@@ -194,6 +195,7 @@ impl Report<'_> {
         });
         let head = [
             "",
+            "queries",
             "hits %",
             "shared %",
             "private %",
@@ -202,12 +204,13 @@ impl Report<'_> {
             "forbidden",
         ];
         let mut table = table("Sensitivity: one assumption changed at a time", &head, rows);
-        let queries = self.sensitivity.first().map_or(0, |of| of.queries);
-        table.note = Some(format!(
-            "Each row is a run of its own of about {} queries; the first has the assumptions as \
-             they are. Repeats: of the same couple within a day.",
-            number(queries)
-        ));
+        table.note = Some(
+            "Each row is a run of its own; the first has the assumptions as they are. It is \
+             shorter than the season above, so its figures differ a little. Shared and private: \
+             the types that couples share and those of one couple. Repeats: of the same couple \
+             within a day."
+                .to_owned(),
+        );
         table
     }
 
@@ -229,11 +232,12 @@ impl Report<'_> {
                 setup.instances,
             ),
             format!(
-                "{} couples, one in {} cells of place, season and budget: the density of a \
-                 platform of {}.",
+                "{} couples: those of one in {} cells of place, season and budget, {:.1} % of a \
+                 platform's {}.",
                 number(setup.couples as u64),
                 setup.assumptions.sample,
-                number(setup.couples_of_the_platform as u64),
+                100.0 * setup.sample_share,
+                number(whole(as_f64(setup.couples) / setup.sample_share)),
             ),
         ];
         if self.figures.unpriced_calls > 0 {
@@ -307,4 +311,15 @@ fn readable(name: &str) -> String {
 #[expect(clippy::cast_precision_loss, reason = "numbers of rows and months")]
 fn as_f64(count: usize) -> f64 {
     count as f64
+}
+
+/// To three digits: no more is known of a whole that a part stands for.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number of couples"
+)]
+fn whole(value: f64) -> u64 {
+    let unit = 10_f64.powf((value.max(1.0).log10() - 2.0).floor().max(0.0));
+    ((value / unit).round() * unit) as u64
 }
