@@ -56,6 +56,9 @@ pub struct Args {
     /// The bound of each instance's memory layer, as in `4MiB`, instead of the topology's.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<ByteSize>,
+    /// Multiply all times to live: what would changes alone forbid?
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = factor)]
+    ttl_factor: f64,
     /// Also short runs with one assumption changed at a time: some minutes more.
     #[arg(long)]
     sensitivity: bool,
@@ -148,6 +151,7 @@ impl Args {
             period,
             queries: self.queries.unwrap_or_else(share),
             memory_bytes: self.memory.map(|size| size.0),
+            ttl_factor: self.ttl_factor,
             assumptions,
         }
     }
@@ -178,6 +182,9 @@ impl Args {
         }
         if let Some(memory) = self.memory {
             add(format!("--memory {memory}"));
+        }
+        if (self.ttl_factor - 1.0).abs() > f64::EPSILON {
+            add(format!("--ttl-factor {}", self.ttl_factor));
         }
         if self.sensitivity {
             add("--sensitivity".to_owned());
@@ -253,6 +260,13 @@ fn sample(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(sample) if sample.is_power_of_two() && sample <= 256 => Ok(sample),
         _ => Err("expected a power of two from 1 to 256".to_owned()),
+    }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if (0.01..=100.0).contains(&factor) => Ok(factor),
+        _ => Err("expected a number from 0.01 to 100".to_owned()),
     }
 }
 

@@ -228,6 +228,8 @@ pub struct Setup {
     pub instances: usize,
     /// Of each instance's memory layer; none without a limit of its own.
     pub memory_bytes: Option<u64>,
+    /// What the topology's times to live were multiplied by.
+    pub ttl_factor: f64,
     pub prices_as_of: Option<Date>,
     pub assumptions: Assumptions,
 }

@@ -46,7 +46,7 @@ use self::tally::Tally;
 use self::traffic::{DAY_MS, Traffic, What, midnight};
 use crate::clock::Clock;
 use crate::driver::{Driver, Fleet, Idle, stopped};
-use crate::model::{Date, Timestamp};
+use crate::model::{Catalog, Date, Timestamp, catalog};
 use crate::topology::Topology;
 use crate::topology::cases::{InputRole, RawRecord};
 
@@ -59,6 +59,8 @@ pub struct Options {
     pub queries: u64,
     /// Of each memory layer, in bytes, where it is not the topology's.
     pub memory_bytes: Option<u64>,
+    /// What all of the topology's times to live are multiplied by; 1 leaves them as they are.
+    pub ttl_factor: f64,
     pub assumptions: Assumptions,
 }
 
@@ -70,8 +72,11 @@ pub fn run(
 ) -> io::Result<Figures> {
     // Jitter of TTLs and of retries is drawn from the thread's own dice.
     fastrand::seed(options.seed);
+    let mut topology = Topology::clone(topology);
+    stretch(Arc::make_mut(&mut topology.catalog), options.ttl_factor);
+    let topology = Arc::new(topology);
     stopped::run(async |idle: Idle| {
-        let mut season = Season::new(topology, options, idle);
+        let mut season = Season::new(&topology, options, idle);
         for day in options.period.days() {
             if day.day() == 1 || day == options.period.first_day {
                 on_month(day.month());
@@ -80,6 +85,16 @@ pub fn run(
         }
         season.end(options).await
     })
+}
+
+/// Every time to live is multiplied by its wedding's season's factor: that is where it is done.
+fn stretch(catalog: &mut Catalog, factor: f64) {
+    for season in &mut catalog.seasons {
+        *season = Arc::new(catalog::Season {
+            name: Arc::clone(&season.name),
+            ttl_factor: season.ttl_factor * factor,
+        });
+    }
 }
 
 /// A driver with the world around it.
@@ -103,6 +118,7 @@ impl Season {
             queries,
             memory_bytes,
             assumptions,
+            ..
         } = *options;
         let start = midnight(period.first_day);
         let traffic = Traffic::new(seed, topology, assumptions, period, queries);
@@ -227,6 +243,7 @@ impl Season {
             ),
             instances: assumptions::INSTANCES,
             memory_bytes: options.memory_bytes,
+            ttl_factor: options.ttl_factor,
             prices_as_of: self.topology.prices.date,
             assumptions: options.assumptions,
         };

@@ -40,7 +40,7 @@ impl Model {
         directory: Directory,
         period: Period,
     ) -> Self {
-        let mut rng = Rng::with_seed(seed ^ 0x5eed_a1);
+        let mut rng = Rng::with_seed(seed ^ 0x005e_eda1);
         let places = PLACES.iter().map(|place| {
             catalog.places.place(&Location {
                 city: place.cities[0].to_owned(),

@@ -55,6 +55,13 @@ pub fn variations(base: &Options) -> Vec<(String, Options)> {
         let changed = with(&|of| of.change_rate = rate);
         all.push((format!("changes ×{rate}"), changed));
     }
+    for ttl_factor in [3.0, 7.0] {
+        let changed = Options {
+            ttl_factor: base.ttl_factor * ttl_factor,
+            ..base.clone()
+        };
+        all.push((format!("times to live ×{ttl_factor}"), changed));
+    }
     // More couples in the same cells are a larger platform.
     for (name, up, down) in [("1/4", 1, 4), ("4", 4, 1), ("16", 16, 1)] {
         let queries = (base.queries * up / down).max(1);

@@ -28,6 +28,7 @@ fn options(queries: u64) -> Options {
         },
         queries,
         memory_bytes: None,
+        ttl_factor: 1.0,
         assumptions: Assumptions {
             sample: 64,
             ..Assumptions::default()
@@ -95,6 +96,19 @@ fn what_memory_has_no_room_for_comes_from_the_layers_below() {
         roomy.total
     );
     assert_eq!((roomy.log.evictions, tight.forbidden), (0, 0));
+}
+
+#[test]
+fn longer_times_to_live_expire_less() {
+    let expired = |ttl_factor| {
+        let figures = simulate(&Options {
+            ttl_factor,
+            ..options(1500)
+        });
+        assert_eq!(figures.forbidden, 0);
+        figures.total.misses[1]
+    };
+    assert!(3 * expired(20.0) < expired(1.0));
 }
 
 #[test]

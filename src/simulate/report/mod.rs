@@ -240,6 +240,9 @@ impl Report<'_> {
                 number(whole(as_f64(setup.couples) / setup.sample_share)),
             ),
         ];
+        if (setup.ttl_factor - 1.0).abs() > f64::EPSILON {
+            lines.push(format!("All times to live ×{}.", setup.ttl_factor));
+        }
         if self.figures.unpriced_calls > 0 {
             lines.push(format!(
                 "{} calls of models without a price are counted as free.",
