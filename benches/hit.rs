@@ -52,7 +52,11 @@ fn hits(criterion: &mut Criterion) {
             let mut memo = KeyMemo::default();
             b.iter(|| {
                 let query = black_box(&ask.query);
-                black_box(Prepared::remembered(&mut memo, &bench.reader.catalog, query))
+                black_box(Prepared::remembered(
+                    &mut memo,
+                    &bench.reader.catalog,
+                    query,
+                ))
             });
         });
         group.bench_function("judge", |b| {

@@ -21,6 +21,7 @@
 //!    for `demo` and tests.
 //! 7. [`pipeline`]: the stages between Kafka and Kafka. [`app`]: all of it put together.
 //! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside.
+//! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
 //!
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
 //!
@@ -62,6 +63,7 @@ pub mod model;
 pub mod pipeline;
 pub mod resolver;
 pub mod shutdown;
+pub mod simulate;
 pub mod telemetry;
 pub mod topics;
 pub mod topology;

@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub poll_threads: usize,
     /// Unfinished queries at which wedcache pauses its intake.
-    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = 32_768, value_name = "N", value_parser = positive)]
     pub in_flight: usize,
     /// Of queries, answers and metrics.
     #[arg(long, default_value = "json", value_enum)]

@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(long, default_value = "1", value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub poll_threads: Vec<usize>,
     /// Unfinished queries at which wedcache pauses its intake; by default as production does.
-    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = positive)]
+    #[arg(long, default_value_t = 32_768, value_name = "N", value_parser = positive)]
     pub in_flight: usize,
     /// Of queries, answers and metrics; several by commas.
     #[arg(long, default_value = "json", value_enum, value_delimiter = ',')]

@@ -39,7 +39,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             format: Wire::Json,
-            in_flight: 4096,
+            in_flight: 32_768,
             memory: ByteSize(256 << 20),
             miss_latency: Duration::from_secs(2),
         }

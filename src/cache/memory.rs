@@ -1,11 +1,12 @@
 //! The memory layer: bounded by bytes, read synchronously on the hit path.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
-use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
+use quick_cache::{Lifecycle, Weighter};
 
 use super::{Layer, LayerError, Lookup, Put};
 use crate::model::entry::Header;
@@ -44,7 +45,7 @@ pub struct MemoryStats {
 /// Entries by key hash.
 #[derive(Debug)]
 pub struct Memory {
-    cache: Cache<KeyHash, Arc<Entry>, ByWeight, DefaultHashBuilder, CountEvictions>,
+    cache: Cache<KeyHash, Arc<Entry>, ByWeight, Seeded, CountEvictions>,
     max_bytes: AtomicU64,
     form: Form,
     evictions: Arc<AtomicU64>,
@@ -70,6 +71,44 @@ impl Lifecycle<KeyHash, Arc<Entry>> for CountEvictions {
     }
 }
 
+/// Hashes keys, which are hashes already, with a seed that nobody who chooses questions knows. The
+/// seed is this thread's dice's, so that a simulation evicts the same entries every time.
+#[derive(Debug, Clone, Copy)]
+struct Seeded(u64);
+
+#[derive(Debug)]
+struct KeyHasher(u64);
+
+impl BuildHasher for Seeded {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(self.0)
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, _) = bytes.as_chunks::<8>();
+        for word in words {
+            // A folded multiplication: each bit of the product's halves depends on all of both.
+            let mixed = u128::from(self.0 ^ u64::from_le_bytes(*word)) * u128::from(FACTOR);
+            let (low, high) = (mixed & u128::from(u64::MAX), mixed >> 64);
+            self.0 = u64::try_from(low ^ high).expect("both halves have 64 bits");
+        }
+    }
+
+    /// The length of an array, which is the same for all keys.
+    fn write_usize(&mut self, _: usize) {}
+}
+
+/// Odd, with its bits well mixed: 2^64 divided by the golden ratio.
+const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+
 impl Memory {
     pub fn new(options: &MemoryOptions) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
@@ -79,7 +118,7 @@ impl Memory {
                 usize::try_from(items).expect("clamped to 2^20"),
                 options.max_bytes,
                 ByWeight,
-                DefaultHashBuilder::default(),
+                Seeded(fastrand::u64(..)),
                 CountEvictions(Arc::clone(&evictions)),
             ),
             max_bytes: AtomicU64::new(options.max_bytes),
@@ -234,6 +273,25 @@ mod tests {
             memory.put(&naive::entry_of_bytes(key, 3, 4 << 10));
         });
         assert!(memory.stats().bytes > 256 << 10);
+    }
+
+    #[test]
+    fn keys_spread_evenly_and_by_the_seed() {
+        let mut buckets = [0_u32; 256];
+        let hash = |seed, number| Seeded(seed).hash_one(naive::key(number).hash());
+        for number in 0..25_600 {
+            let hash = hash(7, number);
+            assert_eq!(hash, Seeded(7).hash_one(naive::key(number).hash()));
+            // quick_cache takes its shards from the upper bits and its slots from the lower ones.
+            buckets[usize::try_from(hash >> 56).unwrap()] += 1;
+            buckets[usize::try_from(hash & 0xff).unwrap()] += 1;
+        }
+        assert!(
+            buckets.iter().all(|count| (130..280).contains(count)),
+            "{buckets:?}"
+        );
+        let same = (0..1000).filter(|number| hash(7, *number) == hash(8, *number));
+        assert_eq!(same.count(), 0);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 use std::borrow::Cow;
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::model::{Source, Timestamp};
+use crate::model::{Cause, Source, Timestamp};
 
 const TAG: &str = "venue|vendor=v-1";
 
@@ -163,5 +165,48 @@ fn a_compacted_record_hides_behind_a_later_one_of_its_key_alone() {
     // Nothing is missing between stamp and view.
     for (stamp, view) in [(13, 40), (5, 12), (50, 90)] {
         forbidden_by(&compacted(&[(95, Mode::Purge)]), &answer(stamp, view), None);
+    }
+}
+
+fn numbered(tag: u8, mode: Mode) -> TagInvalidation {
+    TagInvalidation {
+        tag: tag.to_string(),
+        mode,
+        rule: String::new(),
+        cause: Cause {
+            topic: String::new(),
+            partition: 0,
+            offset: 0,
+            event_id: None,
+        },
+        part: 1,
+        parts: 1,
+        at: Timestamp(0),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_hit_is_the_first_record_between_that_counts(
+        log in prop::collection::vec((0_u8..3, any::<bool>()), 0..30),
+        (from, to) in (0_i64..40, 0_i64..40),
+        tag in 0_u8..3,
+        purges_only in any::<bool>(),
+    ) {
+        let mut checker = Checker::default();
+        let mut first = None;
+        for (at, (of, purges)) in log.into_iter().enumerate() {
+            // With the gaps that other kinds of record leave.
+            let offset = i64::try_from(at).unwrap() * 2;
+            let mode = if purges { Mode::Purge } else { Mode::Refresh };
+            checker.record(offset, &numbered(of, mode));
+            let counts = of == tag && (purges || !purges_only);
+            if counts && (from..to).contains(&offset) {
+                first = first.or(Some(offset));
+            }
+        }
+        let counts = |mode| mode == Mode::Purge || !purges_only;
+        let hit = checker.hit([&*tag.to_string()], (Position(from), Position(to)), counts);
+        prop_assert_eq!(hit.map(|hit| hit.offset), first);
     }
 }

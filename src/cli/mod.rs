@@ -11,6 +11,7 @@ mod reading;
 pub mod run;
 pub mod schema;
 pub mod screen;
+pub mod simulate;
 pub mod test;
 pub mod topics;
 pub mod validate;
@@ -37,6 +38,7 @@ use crate::topology::{self, Topology, Variables};
   wedcache validate topologies/wedsync.yaml             # every mistake of a topology at once
   wedcache test topologies/wedsync.yaml                 # its test cases, in mocked time
   wedcache topics apply                                 # create the topics it names
+  wedcache simulate --quick                             # a wedding season in seconds
   wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka
   wedcache check                                        # was any answer one that a change forbids?"
 )]
@@ -82,6 +84,7 @@ enum Command {
     Dlq(dlq::Args),
     Check(check::Args),
     Bench(bench::Args),
+    Simulate(simulate::Args),
     Completions(completions::Args),
 }
 
@@ -146,6 +149,10 @@ impl Cli {
             Command::Bench(args) => {
                 telemetry::install(self.log.log_format, "error")?;
                 bench::run(args, &mut screen)?
+            }
+            Command::Simulate(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                simulate::run(args, &mut screen)?
             }
             Command::Completions(args) => completions::run(args, &mut screen)?,
         };

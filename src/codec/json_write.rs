@@ -27,23 +27,29 @@ pub(super) fn answer(answer: &AiAnswer<'_>, data: Option<&str>, out: &mut Vec<u8
     optional(out, ",\"staleReason\":", reason, name);
     boolean(out, ",\"coalesced\":", answer.coalesced);
     optional(out, ",\"cachedAt\":", answer.cached_at, instant);
-    value(out, ",\"ageSecs\":", answer.age_secs);
+    optional(out, ",\"ageSecs\":", answer.age_secs, double);
     text(out, ",\"cacheType\":", &answer.cache_type);
     text(out, ",\"cacheKey\":", &answer.cache_key);
-    value(out, ",\"stamp\":", answer.stamp.map(|stamp| stamp.0));
-    value(out, ",\"view\":", answer.view.map(|view| view.0));
+    let (stamp, view) = (answer.stamp.map(|of| of.0), answer.view.map(|of| of.0));
+    optional(out, ",\"stamp\":", stamp, integer);
+    optional(out, ",\"view\":", view, integer);
     put(out, ",\"tags\":[");
     for (at, tag) in answer.tags.iter().enumerate() {
         text(out, if at == 0 { "" } else { "," }, tag);
     }
     put(out, "]");
     optional(out, ",\"model\":", answer.model.as_deref(), text);
-    value(out, ",\"promptTokens\":", answer.prompt_tokens);
-    value(out, ",\"completionTokens\":", answer.completion_tokens);
-    value(out, ",\"costUsd\":", answer.cost_usd);
-    value(out, ",\"savedUsd\":", answer.saved_usd);
+    optional(out, ",\"promptTokens\":", answer.prompt_tokens, integer);
+    optional(
+        out,
+        ",\"completionTokens\":",
+        answer.completion_tokens,
+        integer,
+    );
+    optional(out, ",\"costUsd\":", answer.cost_usd, double);
+    optional(out, ",\"savedUsd\":", answer.saved_usd, double);
     boolean(out, ",\"simulated\":", answer.simulated);
-    value(out, ",\"error\":", answer.error.as_ref());
+    optional(out, ",\"error\":", answer.error.as_ref(), value);
     instant(out, ",\"answeredAt\":", answer.answered_at);
     put(out, "}");
 }
@@ -60,10 +66,10 @@ pub(super) fn metric(metric: &CacheMetric<'_>, out: &mut Vec<u8>) {
     optional(out, ",\"location\":", metric.location.as_deref(), text);
     optional(out, ",\"season\":", metric.season.as_deref(), text);
     optional(out, ",\"budget\":", metric.budget.as_deref(), text);
-    value(out, ",\"responseTimeMs\":", metric.response_time_ms);
-    value(out, ",\"sizeBytes\":", metric.size_bytes);
-    value(out, ",\"costUsd\":", metric.cost_usd);
-    value(out, ",\"savedUsd\":", metric.saved_usd);
+    optional(out, ",\"responseTimeMs\":", metric.response_time_ms, double);
+    optional(out, ",\"sizeBytes\":", metric.size_bytes, integer);
+    optional(out, ",\"costUsd\":", metric.cost_usd, double);
+    optional(out, ",\"savedUsd\":", metric.saved_usd, double);
     instant(out, ",\"at\":", metric.at);
     put(out, "}");
 }
@@ -125,7 +131,22 @@ fn instant(out: &mut Vec<u8>, label: &str, at: Timestamp) {
     out.push(b'"');
 }
 
-/// Numbers and what is rare, as `serde_json` writes them.
+fn integer(out: &mut Vec<u8>, label: &str, number: impl itoa::Integer) {
+    put(out, label);
+    put(out, itoa::Buffer::new().format(number));
+}
+
+fn double(out: &mut Vec<u8>, label: &str, number: f64) {
+    // What a hit costs, and by far the most frequent.
+    if number.to_bits() == 0 {
+        put(out, label);
+        put(out, "0.0");
+    } else {
+        value(out, label, number);
+    }
+}
+
+/// As `serde_json` writes it.
 fn value(out: &mut Vec<u8>, label: &str, value: impl Serialize) {
     put(out, label);
     super::log::write_json(&value, out);

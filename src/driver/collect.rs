@@ -1,11 +1,42 @@
-//! What comes out: kept until it is taken.
+//! What comes out, and who sees it: kept until it is taken, or told to an observer at once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::provider::Call;
 use crate::codec::Reject;
+use crate::codec::{Encoder, Framings};
 use crate::model::invalidation::CacheAlert;
-use crate::model::{AiAnswer, CacheMetric, Position, TagInvalidation};
+use crate::model::{AiAnswer, CacheMetric, Position, TagInvalidation, Timestamp};
+use crate::resolver::{Ask, Outcome};
+
+/// Sees what comes out at the moment it does. [`Driver::take`] is fed by one that keeps it all;
+/// a long run has one that counts.
+///
+/// [`Driver::take`]: super::Driver::take
+pub trait Observer: Send + Sync {
+    /// An answer, with its metric.
+    fn answer(&self, told: &Told<'_>);
+    /// Any other metric: of calls, fills and the log.
+    fn metric(&self, metric: &CacheMetric<'_>);
+    /// A record of the log, at its offset there.
+    fn invalidation(&self, offset: i64, record: &TagInvalidation);
+    fn call(&self, call: &Call);
+    fn dead_letter(&self, letter: DeadLetter);
+    fn alert(&self, alert: CacheAlert);
+}
+
+/// An answer as it goes out.
+pub struct Told<'a> {
+    pub ask: &'a Ask,
+    pub outcome: &'a Outcome,
+    pub at: Timestamp,
+    /// See [`Answered::log`].
+    pub log: u32,
+    /// The value of the answer's record, JSON.
+    pub answer: &'a [u8],
+    /// That of its metric's.
+    pub metric: &'a [u8],
+}
 
 /// Everything that came out since it was last taken, each kind in its order.
 #[derive(Debug, Default)]
@@ -40,19 +71,43 @@ pub struct DeadLetter {
 /// What was encoded a moment ago reads back.
 const READS_BACK: &str = "our own JSON reads back";
 
-impl Collected {
-    pub(super) fn answer(&mut self, value: &[u8], arrival: Position, log: u32) {
-        let answer = serde_json::from_slice(value).expect(READS_BACK);
-        self.answers.push(Answered {
-            answer,
-            arrival,
-            log,
-        });
+/// Keeps all of it.
+pub(super) type Collector = Mutex<Collected>;
+
+impl Observer for Collector {
+    fn answer(&self, told: &Told<'_>) {
+        let answered = Answered {
+            answer: serde_json::from_slice(told.answer).expect(READS_BACK),
+            arrival: told.ask.arrival,
+            log: told.log,
+        };
+        let metric = serde_json::from_slice(told.metric).expect(READS_BACK);
+        let mut collected = lock(self);
+        collected.answers.push(answered);
+        collected.metrics.push(metric);
     }
 
-    pub(super) fn metric(&mut self, value: &[u8]) {
-        self.metrics
-            .push(serde_json::from_slice(value).expect(READS_BACK));
+    fn metric(&self, metric: &CacheMetric<'_>) {
+        let mut value = Vec::new();
+        Encoder::new(Framings::default()).encode_metric(metric, &mut value);
+        let metric = serde_json::from_slice(&value).expect(READS_BACK);
+        lock(self).metrics.push(metric);
+    }
+
+    fn invalidation(&self, offset: i64, record: &TagInvalidation) {
+        lock(self).invalidations.push((offset, record.clone()));
+    }
+
+    fn call(&self, call: &Call) {
+        lock(self).calls.push(call.clone());
+    }
+
+    fn dead_letter(&self, letter: DeadLetter) {
+        lock(self).dead_letters.push(letter);
+    }
+
+    fn alert(&self, alert: CacheAlert) {
+        lock(self).alerts.push(alert);
     }
 }
 

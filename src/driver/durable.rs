@@ -10,9 +10,9 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use super::instance::Life;
 use crate::cache::{Layer, LayerError, Lookup, Put};
 use crate::model::entry::Header;
-use crate::model::{CacheKey, Entry, KeyHash, LayerName};
+use crate::model::{CacheKey, Entry, KeyHash, LayerName, Timestamp};
 
-/// What stays when the process goes. Bounded by the few entries that a case makes.
+/// What stays when the process goes. Bounded by what is swept from it.
 #[derive(Debug)]
 pub(super) struct Store {
     name: LayerName,
@@ -34,6 +34,12 @@ impl Store {
     /// How long a look-up takes from now on.
     pub(super) fn set_latency(&self, latency: Duration) {
         *lock(&self.latency) = latency;
+    }
+
+    /// Drops what is of no use any more.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        let useful = |bytes: &[u8]| Header::decode(bytes).is_ok_and(|of| now < of.keep_until);
+        lock(&self.entries).retain(|_, bytes| useful(bytes));
     }
 
     pub(super) fn set_away(&self, away: bool) {

@@ -1,13 +1,13 @@
 //! What one process of wedcache is made of, wired as the stream wires it, without Kafka.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::collect::Collected;
+use super::collect::Observer;
 use super::durable::{Mounted, Store};
 use super::log::Log;
 use super::provider::{Mocked, Script};
@@ -53,8 +53,19 @@ pub(super) struct World {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) script: Arc<Script>,
-    pub(super) stores: Vec<Arc<Store>>,
-    pub(super) collected: Arc<Mutex<Collected>>,
+    /// One for each instance, or none at all.
+    pub(super) disks: Vec<Arc<Store>>,
+    /// Shared by all.
+    pub(super) redis: Option<Arc<Store>>,
+    /// Of each memory layer; none as the topology has it.
+    pub(super) memory_bytes: Option<u64>,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+impl World {
+    pub(super) fn stores(&self) -> impl Iterator<Item = &Arc<Store>> {
+        self.disks.iter().chain(&self.redis)
+    }
 }
 
 pub(super) struct Instance {
@@ -73,8 +84,9 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Starts: reads the log to its end, then is ready for queries.
-    pub(super) fn start(world: &World, log: &Log) -> Self {
+    /// Starts the instance of this number, from 0: reads the log to its end, then is ready for
+    /// queries.
+    pub(super) fn start(world: &World, number: usize, log: &Log) -> Self {
         let life = Life::begin();
         let options = TagTableOptions {
             keep: world.topology.catalog.longest_life(),
@@ -90,14 +102,14 @@ impl Instance {
         let catalog = Arc::clone(&world.topology.catalog);
         let resolver = Arc::new(Resolver::new(Parts {
             catalog: Arc::clone(&catalog),
-            layers: layers(world, &life),
+            layers: layers(world, number, &life),
             table: Arc::clone(&table),
             lag: Arc::clone(&lag),
             models: app::models(&world.topology, &providers(world)),
             clock: world.clock.clone(),
             sink: Arc::new(Sink {
                 life: life.clone(),
-                to: Arc::clone(&world.collected),
+                to: Arc::clone(&world.observer),
             }),
             metrics: Arc::clone(&world.metrics),
             runtime: Handle::current(),
@@ -177,11 +189,11 @@ impl Instance {
     }
 }
 
-fn layers(world: &World, life: &Life) -> Layers {
+fn layers(world: &World, number: usize, life: &Life) -> Layers {
     let memory = world.topology.layers.memory.map(|memory| {
-        let max_bytes = memory.size.0.min(MemoryOptions::default().max_bytes);
+        let usual = memory.size.0.min(MemoryOptions::default().max_bytes);
         Memory::new(&MemoryOptions {
-            max_bytes,
+            max_bytes: world.memory_bytes.unwrap_or(usual),
             // As the answers are written here: JSON.
             form: Form::Json,
         })
@@ -192,7 +204,8 @@ fn layers(world: &World, life: &Life) -> Layers {
             life: life.clone(),
         }) as _
     };
-    let durable = world.stores.iter().map(mounted).collect();
+    let stores = world.disks.get(number).into_iter().chain(&world.redis);
+    let durable = stores.map(mounted).collect();
     Layers::of(memory, durable, LayeredOptions::default())
 }
 
@@ -215,15 +228,13 @@ fn providers(world: &World) -> Providers {
 /// Takes the metric records of calls and fills.
 struct Sink {
     life: Life,
-    to: Arc<Mutex<Collected>>,
+    to: Arc<dyn Observer>,
 }
 
 impl MetricSink for Sink {
     fn emit(&self, metric: &CacheMetric<'_>, _: TraceParent) {
         if self.life.goes_on() {
-            let mut value = Vec::new();
-            Encoder::new(crate::codec::Framings::default()).encode_metric(metric, &mut value);
-            super::collect::lock(&self.to).metric(&value);
+            self.to.metric(metric);
         }
     }
 }

@@ -46,19 +46,21 @@ use crate::resolver::{Ask, Outcome};
 use crate::topology::Topology;
 use crate::topology::cases::{InputRole, RawRecord};
 
-pub use self::collect::{Answered, Collected, DeadLetter};
+pub use self::collect::{Answered, Collected, DeadLetter, Observer, Told};
 pub use self::provider::{Call, Responder, Scripted};
 pub use self::stopped::Idle;
 
-use self::collect::lock;
+use self::collect::{Collector, lock};
 use self::durable::Store;
 use self::instance::{Instance, World};
 use self::log::Log;
 use self::provider::Script;
 
-/// One instance, what goes into it and what came out. Lives inside of [`stopped::run`].
+/// Instances of one fleet, what goes into them and what came out. Lives inside of
+/// [`stopped::run`].
 pub struct Driver {
     world: World,
+    collected: Arc<Collector>,
     idle: Idle,
     log: Log,
     /// How often the log was made anew.
@@ -69,8 +71,20 @@ pub struct Driver {
     changes: VecDeque<Change>,
     /// The next offset of each input topic.
     ends: Ends,
-    instance: Instance,
+    instances: Vec<Instance>,
     held: Held,
+}
+
+/// What is run, where it is more than one instance as test cases have it.
+#[derive(Default)]
+pub struct Fleet {
+    /// How many instances share the log and Redis, each with a memory and a disk of its own;
+    /// queries go to them by the hash of their record key. At least 1.
+    pub instances: usize,
+    /// The bound of each memory layer, in bytes, where it is not the topology's.
+    pub memory_bytes: Option<u64>,
+    /// Who sees what comes out, in place of [`Driver::take`].
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +111,17 @@ impl Driver {
     /// Starts at `now` with an empty log and empty layers: the topology's, with stand-ins for
     /// disk and Redis.
     pub fn new(topology: Arc<Topology>, now: Timestamp, respond: Responder, idle: Idle) -> Self {
+        Self::of_fleet(Fleet::default(), topology, now, respond, idle)
+    }
+
+    /// The same for several instances.
+    pub fn of_fleet(
+        fleet: Fleet,
+        topology: Arc<Topology>,
+        now: Timestamp,
+        respond: Responder,
+        idle: Idle,
+    ) -> Self {
         let names = topology
             .catalog
             .types()
@@ -114,25 +139,33 @@ impl Driver {
             Arc::clone(&metrics),
             topology.freshness.widen_refresh_interval,
         );
-        let disk = topology.layers.disk.is_some().then_some(LayerName::Disk);
-        let redis = topology.layers.redis.is_some().then_some(LayerName::Redis);
+        let store = |name| Arc::new(Store::new(name));
+        let (count, collected) = (fleet.instances.max(1), Arc::<Collector>::default());
+        let observer = fleet
+            .observer
+            .unwrap_or_else(|| Arc::clone(&collected) as Arc<dyn Observer>);
+        let redis = topology.layers.redis.as_ref();
         let world = World {
-            stores: disk
-                .into_iter()
-                .chain(redis)
-                .map(|name| Arc::new(Store::new(name)))
-                .collect(),
+            disks: match topology.layers.disk {
+                Some(_) => (0..count).map(|_| store(LayerName::Disk)).collect(),
+                None => Vec::new(),
+            },
+            redis: redis.map(|_| store(LayerName::Redis)),
+            memory_bytes: fleet.memory_bytes,
             topology,
             decoder,
             metrics,
             clock: Clock::with_timers(now),
-            script: Arc::new(Script::new(respond)),
-            collected: Arc::default(),
+            script: Arc::new(Script::new(respond, Arc::clone(&observer))),
+            observer,
         };
         let log = Log::new(now);
-        let instance = Instance::start(&world, &log);
+        let instances = (0..count)
+            .map(|number| Instance::start(&world, number, &log))
+            .collect();
         Self {
             world,
+            collected,
             idle,
             log,
             logs: 0,
@@ -140,7 +173,7 @@ impl Driver {
             memo: KeyMemo::default(),
             changes: VecDeque::new(),
             ends: Ends::default(),
-            instance,
+            instances,
             held: Held::default(),
         }
     }
@@ -149,9 +182,9 @@ impl Driver {
         self.world.clock.now()
     }
 
-    /// How far the log is applied.
+    /// How far the first instance has applied the log.
     pub fn view(&self) -> Position {
-        self.instance.view()
+        self.instances[0].view()
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -163,7 +196,7 @@ impl Driver {
         self.world.script.set(respond);
     }
 
-    /// A query comes in; it is answered as far as that takes no time once [`Driver::settle`]
+    /// A query comes in without a record key; it is answered as far as that takes no time once [`Driver::settle`]
     /// returns.
     pub fn query(&mut self, query: &AiQuery) {
         let value = serde_json::to_vec(query).expect("a query is writable as JSON");
@@ -225,9 +258,7 @@ impl Driver {
 
     /// What came out since it was last taken.
     pub fn take(&mut self) -> Collected {
-        let mut collected = std::mem::take(&mut *lock(&self.world.collected));
-        collected.calls = self.world.script.take_calls();
-        collected
+        std::mem::take(&mut *lock(&self.collected))
     }
 }
 
@@ -236,10 +267,15 @@ impl Driver {
     /// The process is killed and starts anew: memory and flights are gone, what is durable stays.
     /// Where changes are held back, its start barrier ends without them.
     pub fn restart(&mut self) {
-        self.instance.end();
-        self.instance = Instance::start(&self.world, &self.log);
+        (0..self.instances.len()).for_each(|number| self.restart_one(number));
+    }
+
+    /// The same for one instance of the fleet, while the others go on.
+    pub fn restart_one(&mut self, number: usize) {
+        self.instances[number].end();
+        self.instances[number] = Instance::start(&self.world, number, &self.log);
         if !self.changes.is_empty() {
-            self.instance.rules_unknown();
+            self.instances[number].rules_unknown();
         }
         self.measure();
     }
@@ -275,47 +311,69 @@ impl Driver {
     pub fn recreate_log(&mut self) {
         self.log = Log::new(self.now());
         self.logs += 1;
-        self.instance.log_recreated(&self.log);
+        for instance in &mut self.instances {
+            instance.log_recreated(&self.log);
+        }
     }
 
     /// How long the durable layers take for a look-up from now on.
     pub fn set_durable_latency(&self, latency: Duration) {
         self.world
-            .stores
-            .iter()
+            .stores()
             .for_each(|store| store.set_latency(latency));
     }
 
     /// Whether the durable layers are away from now on.
     pub fn set_durable_away(&self, away: bool) {
-        self.world
-            .stores
-            .iter()
-            .for_each(|store| store.set_away(away));
+        self.world.stores().for_each(|store| store.set_away(away));
     }
 
-    /// How many calls to the provider are on their way, from this instance.
+    /// The same for Redis alone.
+    pub fn set_redis_latency(&self, latency: Duration) {
+        if let Some(redis) = &self.world.redis {
+            redis.set_latency(latency);
+        }
+    }
+
+    /// The durable layers drop what is past its time, as the disk's sweep and Redis's TTL do.
+    pub fn sweep_durable(&self) {
+        let now = self.now();
+        self.world.stores().for_each(|store| store.sweep(now));
+    }
+
+    /// How many calls to the provider are on their way.
     pub fn flights(&self) -> usize {
-        self.instance.resolver.open_flights()
+        let open = |of: &Instance| of.resolver.open_flights();
+        self.instances.iter().map(open).sum()
+    }
+
+    /// Entries that the memory layers had no room for, since the instances' last starts.
+    pub fn evictions(&self) -> u64 {
+        let layers = self.instances.iter().map(|of| &of.resolver.parts().layers);
+        layers
+            .filter_map(|layers| Some(layers.memory()?.stats().evictions))
+            .sum()
     }
 }
 
 impl Driver {
-    fn query_record(&mut self, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+    /// A query comes in as a record.
+    pub fn query_record(&mut self, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
         self.measure();
+        let number = self.instance_of(key.as_deref());
         let place = Coordinates {
             topic: Arc::clone(&self.world.topology.topics.queries.name),
             partition: 0,
             offset: next(&mut self.ends.queries),
             timestamp: self.now(),
         };
-        match self.instance.reader.take(
+        match self.instances[number].reader.take(
             value.as_deref(),
             || place.answer_id(),
             None,
             &mut self.memo,
         ) {
-            Taken::Ask(ask) => self.ask(ask.to_owned()),
+            Taken::Ask(ask) => self.ask(number, ask.to_owned()),
             Taken::Null => {}
             Taken::Dead(reject) => self.bury(key, value, reject),
             Taken::Unresolved { schema_id } => {
@@ -324,23 +382,29 @@ impl Driver {
         }
     }
 
-    fn ask(&self, ask: Ask) {
-        let (resolver, writer) = (
-            Arc::clone(&self.instance.resolver),
-            self.instance.writer.clone(),
-        );
-        let (life, to, log) = (
-            self.instance.life.clone(),
-            Arc::clone(&self.world.collected),
-            self.logs,
-        );
+    /// Whose partition a record is on. One without a key is on the first's.
+    fn instance_of(&self, key: Option<&[u8]>) -> usize {
+        let hash = key.map_or(0, |key| u64::from(crc32c::crc32c(key)));
+        usize::try_from(hash % self.instances.len() as u64).expect("below the number of instances")
+    }
+
+    fn ask(&self, number: usize, ask: Ask) {
+        let instance = &self.instances[number];
+        let (resolver, writer) = (Arc::clone(&instance.resolver), instance.writer.clone());
+        let (life, observer) = (instance.life.clone(), Arc::clone(&self.world.observer));
+        let log = self.logs;
         let tell = move |ask: &Ask, outcome: &Outcome| {
             if life.goes_on() {
                 let (mut answer, mut metric) = (Vec::new(), Vec::new());
                 writer.write(ask, outcome, &mut answer, &mut metric);
-                let mut collected = lock(&to);
-                collected.answer(&answer, ask.arrival, log);
-                collected.metric(&metric);
+                observer.answer(&Told {
+                    ask,
+                    outcome,
+                    at: writer.clock.now(),
+                    log,
+                    answer: &answer,
+                    metric: &metric,
+                });
             }
         };
         if ask.came_late() {
@@ -384,7 +448,9 @@ impl Driver {
                 now,
             });
             self.append(&judged.records);
-            lock(&self.world.collected).alerts.extend(judged.alerts);
+            for alert in judged.alerts {
+                self.world.observer.alert(alert);
+            }
             self.log.append_progress(&Progress {
                 topic: cause.topic,
                 partition: cause.partition,
@@ -418,16 +484,17 @@ impl Driver {
     }
 
     fn append(&mut self, records: &[TagInvalidation]) {
-        let mut collected = lock(&self.world.collected);
         for record in records {
             let offset = self.log.append(record);
-            collected.invalidations.push((offset, record.clone()));
-            collected.metrics.push(invalidation_metric(record));
+            self.world.observer.invalidation(offset, record);
+            self.world.observer.metric(&invalidation_metric(record));
         }
     }
 
     fn apply_log(&mut self) {
-        self.instance.read(&self.log);
+        for instance in &mut self.instances {
+            instance.read(&self.log);
+        }
         self.measure();
     }
 
@@ -444,7 +511,9 @@ impl Driver {
             ),
         ]
         .into();
-        self.instance.measure(&self.log, &ends);
+        for instance in &mut self.instances {
+            instance.measure(&self.log, &ends);
+        }
     }
 
     fn cause(&self, source: Source, offset: i64) -> Cause {
@@ -462,9 +531,8 @@ impl Driver {
     }
 
     fn bury(&self, key: Option<Vec<u8>>, value: Option<Vec<u8>>, reject: Reject) {
-        lock(&self.world.collected)
-            .dead_letters
-            .push(DeadLetter { key, value, reject });
+        let letter = DeadLetter { key, value, reject };
+        self.world.observer.dead_letter(letter);
     }
 }
 

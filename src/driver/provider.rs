@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::time::Instant;
 
+use super::collect::Observer;
 use crate::ai::error::Phase;
 use crate::ai::{Attempt, PriceTable, PricedCall, Prompt, Provider, ProviderError, bare_status};
 use crate::topology::cases::{Outcome, Reply};
@@ -54,32 +55,24 @@ pub type Responder = Box<dyn FnMut(&Call) -> Scripted + Send>;
 /// What all mocked providers of a driver share.
 pub(super) struct Script {
     state: Mutex<State>,
+    observer: Arc<dyn Observer>,
 }
 
 struct State {
     respond: Responder,
     calls: u32,
-    /// Since they were last taken.
-    recent: Vec<Call>,
 }
 
 impl Script {
-    pub(super) fn new(respond: Responder) -> Self {
+    pub(super) fn new(respond: Responder, observer: Arc<dyn Observer>) -> Self {
         Self {
-            state: Mutex::new(State {
-                respond,
-                calls: 0,
-                recent: Vec::new(),
-            }),
+            state: Mutex::new(State { respond, calls: 0 }),
+            observer,
         }
     }
 
     pub(super) fn set(&self, respond: Responder) {
         self.state().respond = respond;
-    }
-
-    pub(super) fn take_calls(&self) -> Vec<Call> {
-        std::mem::take(&mut self.state().recent)
     }
 
     fn begin(&self, prompt: &Prompt) -> Scripted {
@@ -90,7 +83,8 @@ impl Script {
             prompt: prompt.clone(),
         };
         let scripted = (state.respond)(&call);
-        state.recent.push(call);
+        drop(state);
+        self.observer.call(&call);
         scripted
     }
 

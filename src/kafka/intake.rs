@@ -130,7 +130,7 @@ impl IntakeOptions {
             restore_timeout: Duration::from_secs(10),
             limits: Limits {
                 commit_interval: Duration::from_millis(500),
-                in_flight_records: 4096,
+                in_flight_records: 32_768,
                 in_flight_bytes: 64 << 20,
             },
             prefetch: Prefetch {

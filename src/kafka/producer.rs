@@ -41,6 +41,9 @@ pub struct OutputOptions {
     pub delivery_timeout: Option<Duration>,
     /// The largest record; its topic must allow it too.
     pub max_record_bytes: u32,
+    /// Whether only failures are reported: for records that nobody waits for, whose deliveries
+    /// then cost nothing and are not counted.
+    pub reports_failures_only: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,11 +72,12 @@ impl OutputOptions {
         Self {
             client,
             compression: Compression::default(),
-            linger: Duration::from_millis(2),
+            linger: Duration::from_millis(5),
             queue_records: 100_000,
             queue_kbytes: 128 << 10,
             delivery_timeout: None,
             max_record_bytes: 1_000_000,
+            reports_failures_only: false,
         }
     }
 
@@ -83,6 +87,7 @@ impl OutputOptions {
             linger: Duration::from_millis(50),
             queue_kbytes: 16 << 10,
             delivery_timeout: Some(Duration::from_secs(30)),
+            reports_failures_only: true,
             ..Self::new(client)
         }
     }
@@ -97,6 +102,7 @@ impl OutputOptions {
             self.queue_kbytes.to_string(),
         );
         let max_bytes = self.max_record_bytes.to_string();
+        let failures_only = self.reports_failures_only.to_string();
         self.client.config(&[
             ("enable.idempotence", "true"),
             ("acks", "all"),
@@ -107,6 +113,7 @@ impl OutputOptions {
             ("queue.buffering.max.kbytes", &kbytes),
             ("message.timeout.ms", &timeout),
             ("message.max.bytes", &max_bytes),
+            ("delivery.report.only.error", &failures_only),
         ])
     }
 }

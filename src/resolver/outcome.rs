@@ -160,11 +160,6 @@ fn answered<'a, S: AsRef<str>>(
     now: Timestamp,
 ) -> AiAnswer<'a> {
     let header = &entry.header;
-    let tags = entry
-        .tags
-        .iter()
-        .chain(&ask.prepared.asker)
-        .map(Tag::as_str);
     AiAnswer {
         status: Status::Answered,
         freshness: Some(if stale.is_some() {
@@ -176,7 +171,7 @@ fn answered<'a, S: AsRef<str>>(
         cached_at: Some(header.cached_at),
         age_secs: Some(now.since(header.called_at).as_secs_f64()),
         stamp: Some(header.stamp),
-        tags: distinct(tags),
+        tags: tags_of(entry, &ask.prepared.asker),
         model: Some(Cow::Borrowed(&entry.model)),
         prompt_tokens: Some(0),
         completion_tokens: Some(0),
@@ -187,15 +182,16 @@ fn answered<'a, S: AsRef<str>>(
     }
 }
 
-/// A private entry carries its wedding's tag, and so does the asker.
-fn distinct<'a>(tags: impl Iterator<Item = &'a str>) -> Vec<Cow<'a, str>> {
-    let mut distinct: Vec<Cow<'a, str>> = Vec::with_capacity(8);
-    for tag in tags {
-        if !distinct.iter().any(|known| known == tag) {
-            distinct.push(Cow::Borrowed(tag));
+/// What the answer was judged by: a private entry carries its wedding's tag, and so does the asker.
+fn tags_of<'a>(entry: &'a Entry, asker: &'a [Tag]) -> Vec<Cow<'a, str>> {
+    let mut tags = Vec::with_capacity(entry.tags.len() + asker.len());
+    tags.extend(entry.tags.iter().map(|tag| Cow::Borrowed(tag.as_str())));
+    for tag in asker {
+        if !entry.tags.contains(tag) {
+            tags.push(Cow::Borrowed(tag.as_str()));
         }
     }
-    distinct
+    tags
 }
 
 fn empty<S: AsRef<str>>(ask: &Ask<S>, now: Timestamp) -> AiAnswer<'_> {

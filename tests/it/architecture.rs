@@ -19,6 +19,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["codec", "invalidation", "kafka", "metrics", "resolver"],
     ),
     ("api", &["health", "metrics"]),
+    (
+        "simulate",
+        &["ai", "checker", "driver", "resolver", "topology"],
+    ),
 ];
 
 /// Outside crates and the only places that may name them.

@@ -93,7 +93,7 @@ pub(in crate::topology) struct InFlightShape {
 impl Default for InFlightShape {
     fn default() -> Self {
         Self {
-            records: at(4096),
+            records: at(32_768),
             bytes: ByteSize::mib(64),
         }
     }

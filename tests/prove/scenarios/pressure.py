@@ -6,7 +6,7 @@ import time
 from judge import Judge, quantile, stream
 from load import Load, question
 
-ROOM = {"    records: 4096": "    records: 40000", "concurrency: 64": "concurrency: 20000",
+ROOM = {"    records: 32768": "    records: 40000", "concurrency: 64": "concurrency: 20000",
         "response_timeout: 20ms": "response_timeout: 2s"}
 # What a call may hold at the most, its connection's buffers included, and the process without any.
 BYTES_PER_CALL, BYTES_BASE = 64 << 10, 400 << 20

@@ -1,0 +1,252 @@
+//! A simulated year of WedSync: couples, vendors and a model on stopped time, through the code
+//! that runs in production, without services. The same seed gives the same figures.
+//!
+//! ```text
+//! couples, vendors ─▶ a day's traffic ─▶ driver (instances, log, layers) ─▶ tally ─▶ figures
+//!  (assumptions)                             ▲ simulated model               │ checker
+//! ```
+//!
+//! What is assumed about the world stands in [`assumptions`], each number with its reason; what
+//! the cache does about it is the topology's. Real are decoding, keys, rules, the tag tables,
+//! flights, the memory layer, the provider's client with retries and breaker; mocked are Kafka,
+//! the storage of disk and Redis, the model and the clock ([`crate::driver`]). Processor time
+//! takes no simulated time, so latencies are those of the model and of Redis's round trip alone.
+//!
+//! Reading order: [`assumptions`] · [`couples`], [`questions`], [`vendors`] · [`traffic`] ·
+//! [`provider`] · [`tally`], [`figures`] · [`sensitivity`] · [`report`].
+
+pub mod assumptions;
+pub mod couples;
+pub mod figures;
+mod places;
+pub mod provider;
+pub mod questions;
+pub mod report;
+pub mod sensitivity;
+pub mod tally;
+#[cfg(test)]
+mod tests;
+pub mod traffic;
+pub mod vendors;
+pub mod zipf;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{Datelike as _, NaiveDate};
+
+pub use self::assumptions::Assumptions;
+pub use self::figures::Figures;
+pub use self::traffic::Period;
+
+use self::figures::Setup;
+use self::provider::Model;
+use self::tally::Tally;
+use self::traffic::{DAY_MS, Traffic, What, midnight};
+use crate::clock::Clock;
+use crate::driver::{Driver, Fleet, Idle, stopped};
+use crate::model::{Catalog, Date, Timestamp, catalog};
+use crate::topology::Topology;
+use crate::topology::cases::{InputRole, RawRecord};
+
+/// What to simulate.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub seed: u64,
+    pub period: Period,
+    /// About how many; the months have their shares by the topology's load factors.
+    pub queries: u64,
+    /// Of each memory layer, in bytes, where it is not the topology's.
+    pub memory_bytes: Option<u64>,
+    /// What all of the topology's times to live are multiplied by; 1 leaves them as they are.
+    pub ttl_factor: f64,
+    pub assumptions: Assumptions,
+}
+
+/// Plays the period on this thread. `on_month` is told each month as it begins, 1 to 12.
+pub fn run(
+    topology: &Arc<Topology>,
+    options: &Options,
+    mut on_month: impl FnMut(u32),
+) -> io::Result<Figures> {
+    // Jitter of TTLs and of retries is drawn from the thread's own dice.
+    fastrand::seed(options.seed);
+    let mut topology = Topology::clone(topology);
+    stretch(Arc::make_mut(&mut topology.catalog), options.ttl_factor);
+    let topology = Arc::new(topology);
+    stopped::run(async |idle: Idle| {
+        let mut season = Season::new(&topology, options, idle);
+        for day in options.period.days() {
+            if day.day() == 1 || day == options.period.first_day {
+                on_month(day.month());
+            }
+            season.play(day).await;
+        }
+        season.end(options).await
+    })
+}
+
+/// Every time to live is multiplied by its wedding's season's factor: that is where it is done.
+fn stretch(catalog: &mut Catalog, factor: f64) {
+    for season in &mut catalog.seasons {
+        *season = Arc::new(catalog::Season {
+            name: Arc::clone(&season.name),
+            ttl_factor: season.ttl_factor * factor,
+        });
+    }
+}
+
+/// A driver with the world around it.
+struct Season {
+    topology: Arc<Topology>,
+    driver: Driver,
+    tally: Arc<Tally>,
+    traffic: Traffic,
+    days: u32,
+    evictions: u64,
+}
+
+/// How long the last calls may take; none waits longer for its retries.
+const REST: Duration = Duration::from_mins(15);
+
+impl Season {
+    fn new(topology: &Arc<Topology>, options: &Options, idle: Idle) -> Self {
+        let Options {
+            seed,
+            period,
+            queries,
+            memory_bytes,
+            assumptions,
+            ..
+        } = *options;
+        let start = midnight(period.first_day);
+        let traffic = Traffic::new(seed, topology, assumptions, period, queries);
+        let model = Model::new(
+            seed,
+            Clock::with_timers(start),
+            Arc::clone(&topology.catalog),
+            traffic.directory().clone(),
+            period,
+        );
+        let tally = Arc::new(Tally::default());
+        let fleet = Fleet {
+            instances: assumptions::INSTANCES,
+            memory_bytes,
+            observer: Some(Arc::clone(&tally) as _),
+        };
+        let topology = Arc::clone(topology);
+        let driver = Driver::of_fleet(
+            fleet,
+            Arc::clone(&topology),
+            start,
+            model.into_responder(),
+            idle,
+        );
+        driver.set_redis_latency(Duration::from_millis(assumptions::REDIS_MILLIS));
+        Self {
+            topology,
+            driver,
+            tally,
+            traffic,
+            days: 0,
+            evictions: 0,
+        }
+    }
+
+    async fn play(&mut self, day: NaiveDate) {
+        for happening in self.traffic.day(day) {
+            self.until(happening.at).await;
+            match &happening.what {
+                What::Ask { .. } => self.ask(&happening),
+                What::Update { couple, change } => {
+                    let update = self.traffic.update(*couple, change, happening.at);
+                    if let Some(update) = update {
+                        self.tally.state().log.wedding_updates += 1;
+                        self.change(InputRole::WeddingUpdates, update);
+                    }
+                }
+                What::Vendor(change) => {
+                    self.tally.state().log.vendor_changes += 1;
+                    self.change(InputRole::VendorChanges, change.clone());
+                }
+            }
+        }
+        self.until(Timestamp(midnight(day).0 + DAY_MS)).await;
+        self.keep_house().await;
+    }
+
+    fn ask(&mut self, happening: &traffic::Happening) {
+        let Some(query) = self.traffic.query(happening) else {
+            return;
+        };
+        let value = serde_json::to_vec(&query).expect("a query is writable as JSON");
+        // As its services key it: all of a couple's queries are on one partition.
+        let key = query.wedding_context.wedding_id.map(String::into_bytes);
+        self.driver.query_record(key, Some(value));
+    }
+
+    fn change(&mut self, topic: InputRole, change: vendors::Change) {
+        self.driver.record(RawRecord {
+            topic,
+            key: change.key.map(String::into_bytes),
+            value: Some(change.value),
+        });
+    }
+
+    async fn until(&mut self, at: Timestamp) {
+        let wait = at.since(self.driver.now());
+        if !wait.is_zero() {
+            self.driver.advance(wait).await;
+        }
+    }
+
+    /// What production does by itself: layers drop what is past its time, the broker compacts the
+    /// log; and from week to week a release restarts the instances, one after the other.
+    async fn keep_house(&mut self) {
+        self.days += 1;
+        let now = self.driver.now();
+        self.driver.sweep_durable();
+        self.tally.sweep(now);
+        if self.days.is_multiple_of(assumptions::RELEASE_EVERY_DAYS) {
+            self.drain().await;
+            self.driver.compact_log();
+            self.evictions += self.driver.evictions();
+            (0..assumptions::INSTANCES).for_each(|number| self.driver.restart_one(number));
+            self.tally.state().log.restarts += assumptions::INSTANCES as u64;
+        }
+    }
+
+    /// As on SIGTERM: what is under way is answered before the process goes.
+    async fn drain(&mut self) {
+        let deadline = self.driver.now().plus(REST);
+        while self.driver.flights() > 0 && self.driver.now() < deadline {
+            self.driver.advance(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn end(mut self, options: &Options) -> Figures {
+        self.driver.advance(REST).await;
+        let mut state = self.tally.state();
+        state.log.evictions = self.evictions + self.driver.evictions();
+        let couples = self.traffic.couples();
+        let setup = Setup {
+            topology: self.topology.name.clone(),
+            seed: options.seed,
+            first_day: Date(options.period.first_day),
+            last_day: Date(options.period.last_day),
+            couples,
+            sample_share: couples::sample_share(
+                &self.topology.catalog,
+                &self.topology.capacity_factors,
+                options.assumptions.sample,
+            ),
+            instances: assumptions::INSTANCES,
+            memory_bytes: options.memory_bytes,
+            ttl_factor: options.ttl_factor,
+            prices_as_of: self.topology.prices.date,
+            assumptions: options.assumptions,
+        };
+        Figures::of(setup, &state, &self.topology.capacity_factors)
+    }
+}

@@ -1,0 +1,55 @@
+//! Plain text, for a terminal.
+
+use std::fmt::Write as _;
+
+use super::{Report, Table};
+
+/// The whole report.
+pub fn text(report: &Report<'_>) -> String {
+    let mut out = String::new();
+    for line in report.setup() {
+        push(&mut out, &line);
+    }
+    for table in report.tables() {
+        out.push('\n');
+        push_table(&mut out, &table);
+    }
+    for violation in &report.figures.violations {
+        push(&mut out, &format!("forbidden: {violation}"));
+    }
+    out
+}
+
+fn push(out: &mut String, line: &str) {
+    out.push_str(line.trim_end());
+    out.push('\n');
+}
+
+fn push_table(out: &mut String, table: &Table) {
+    push(out, table.title);
+    let widths: Vec<usize> = (0..table.head.len())
+        .map(|column| {
+            let cells = std::iter::once(&table.head).chain(&table.rows);
+            let width = |row: &Vec<String>| row[column].chars().count();
+            cells.map(width).max().unwrap_or(0)
+        })
+        .collect();
+    let has_head = table.head.iter().any(|name| !name.is_empty());
+    let rows = has_head
+        .then_some(&table.head)
+        .into_iter()
+        .chain(&table.rows);
+    for row in rows {
+        let mut line = String::from("  ");
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let gap = width - cell.chars().count();
+            let written = if column == 0 {
+                write!(line, "{cell}{:gap$}", "")
+            } else {
+                write!(line, "  {:gap$}{cell}", "")
+            };
+            written.expect("writing to a string cannot fail");
+        }
+        push(out, &line);
+    }
+}
