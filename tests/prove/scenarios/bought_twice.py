@@ -15,8 +15,9 @@ from load import Load, question
 FAILPOINTS = True
 # The point at which the process stops and is killed, and how many calls its key may have in all.
 POINTS = {"before-call": 1, "during the call": 2, "replied": 2, "fill-stored": 1, "answered": 1, "before-commit": 1}
-# A reply that is older than this at a crash must have been stored by then, also where the machine
-# has much else to do; one that was used for an answer must have been stored in any case.
+# A reply that is older than this at a crash must have been stored by then: a fill waits two seconds
+# for the disk, and on a busy machine a flush can take long. One that was used for an answer must
+# have been stored in any case.
 STORED_WITHIN_MS = 3000
 # A question is asked about this often, by neighbouring queries.
 ASKED = 3
