@@ -22,7 +22,7 @@
 //! 7. [`pipeline`]: the stages between Kafka and Kafka. [`app`]: all of it put together.
 //! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside.
 //!
-//! [`failpoint`](../src/failpoint.rs) is where proofs stop a process in order to kill it.
+//! `failpoint` names the points at which proofs stop a process in order to kill it.
 //!
 //! `model` is imported by everything and imports nothing; `cache`, `ai` and `kafka` never import
 //! each other; only `app` and `cli` see everything. `tests/it/architecture.rs` holds that.

@@ -154,18 +154,21 @@ class Judge:
 
     def delays(self, changes, cached=True):
         """Milliseconds from each purge to the last fresh answer from before it; 0: there was none
-        after it."""
+        after it. A change after which nobody was answered about its subject measures nothing."""
         last, out = self.last_cached if cached else self.last, []
         for change in changes:
-            if change.purges and change.at_ms is not None:
+            answers = [(v, at) for (s, v), at in self.last.items() if s == change.subject]
+            if change.purges and change.at_ms is not None and any(at > change.at_ms for _, at in answers):
                 before = [at for (s, v), at in last.items() if s == change.subject and v < change.version]
                 out.append(max(0.0, max(before, default=0) - change.at_ms))
         return out
 
     def tell_delays(self, what, changes):
-        for cached, name in ((True, "from a cache"), (False, "of any source")):
-            found = self.delays(changes, cached)
-            if found:
-                print(f"       {what}: from a change to the last fresh answer {name} from before it: p50 "
-                      f"{quantile(found, 0.5):.0f} ms, p99 {quantile(found, 0.99):.0f} ms, most {max(found):.0f} ms "
-                      f"({len(found)} changes)", flush=True)
+        """The whole delay, and how much of it passes until the change stands in the log."""
+        judged = [self.judged_ms[c.subject, c.version] - c.at_ms for c in changes if (c.subject, c.version) in self.judged_ms]
+        for name, found in (("to its record in the log", judged),
+                            ("to the last fresh answer from a cache from before it", self.delays(changes)),
+                            ("to the last fresh answer of any source from before it", self.delays(changes, cached=False))):
+            shown = ", ".join(f"{label} {quantile(found, share):.0f}" for label, share in
+                              (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("most", 1.0))) if found else "not measured"
+            print(f"       {what}, ms from a change {name}: {shown} ({len(found)} changes)", flush=True)
