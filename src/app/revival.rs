@@ -49,7 +49,10 @@ impl App {
         let members = self.queries.len() + 1;
         for (number, intake) in self.queries.iter_mut().enumerate() {
             if intake.is_fenced() && self.revival.may_go_on(members) {
-                tracing::warn!(number, "a member of the query group was fenced; it joins anew");
+                tracing::warn!(
+                    number,
+                    "a member of the query group was fenced; it joins anew"
+                );
                 let stage = QueryStage::new(self.revival.query_parts.clone());
                 *intake = Intake::spawn(&clients::queries(&self.topology, number), stage)?;
             }
