@@ -11,6 +11,7 @@ mod layers;
 mod probes;
 mod providers;
 mod registry;
+mod revival;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
 pub use self::providers::{Providers, ai_options, models, prices, providers};
 pub use self::registry::client as registry;
+use self::revival::Revival;
 use crate::ai::install_crypto;
 use crate::api::{Served, Server};
 use crate::clock::Clock;
@@ -76,6 +78,7 @@ pub struct App {
     letters: TaskTracker,
     port: Port,
     held: Arc<Held>,
+    revival: Revival,
 }
 
 /// The HTTP port, and what ends it and the other background tasks.
@@ -158,7 +161,7 @@ impl App {
         let (rules_stop, letters) = (CancellationToken::new(), TaskTracker::new());
         let (intake, task) =
             rules_stage(shared.rules_parts(), topology.kafka.max_in_flight_records);
-        let rules = Intake::spawn(&clients::rules(&topology), intake)?;
+        let rules = Intake::spawn(&clients::rules(&topology), intake.clone())?;
         let rules_task = tokio::spawn(task.run(rules_stop.clone(), letters.clone()));
         let judged = shared.judged(&ends).await;
 
@@ -210,6 +213,7 @@ impl App {
             letters,
             port,
             held: shared.held,
+            revival: Revival::new(parts, intake),
         })
     }
 
@@ -231,7 +235,7 @@ impl App {
     }
 
     /// Runs until `stop`, then drains; or until something broke that only a new start can mend.
-    pub async fn run(self, stop: &CancellationToken) -> Result<(), AppError> {
+    pub async fn run(mut self, stop: &CancellationToken) -> Result<(), AppError> {
         let broken = self.until_broken(stop).await;
         let drained = self.drain().await;
         match broken {
@@ -242,14 +246,14 @@ impl App {
     }
 
     /// The watchdog: nothing while all is well, an error when the instance cannot go on.
-    async fn until_broken(&self, stop: &CancellationToken) -> Option<AppError> {
+    async fn until_broken(&mut self, stop: &CancellationToken) -> Option<AppError> {
         let mut ticks = tokio::time::interval(WATCHDOG_EVERY);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
                 _ = ticks.tick() => {}
             }
-            if let Some(error) = self.broken() {
+            if let Some(error) = self.revive_fenced().err().or_else(|| self.broken()) {
                 return Some(error);
             }
         }

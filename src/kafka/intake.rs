@@ -288,6 +288,13 @@ impl IntakeHandle {
         *self.phases.borrow() != Phase::Closed && self.phases.has_changed().is_ok()
     }
 
+    /// Whether it has ended because Kafka takes another member for this one's successor. Where no
+    /// other process has its instance id that was its own return, after its coordinator had died;
+    /// a new member then goes on from what is committed.
+    pub fn is_fenced(&self) -> bool {
+        self.shared.fenced.load(Ordering::Relaxed)
+    }
+
     pub fn stats(&self) -> IntakeStats {
         let now = Instant::now();
         let partitions: Vec<_> = self

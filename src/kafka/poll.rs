@@ -351,6 +351,8 @@ impl<'a, H: Handler> Rest<'a, H> {
     fn see_error(&self, error: &LibraryError) {
         if let LibraryError::MessageConsumptionFatal(code) = error {
             tracing::error!(%code, "the Kafka client cannot go on");
+            let fenced = *code == RDKafkaErrorCode::FencedInstanceId;
+            self.shared.fenced.store(fenced, Ordering::Relaxed);
             if let Ok(mut fatal) = self.shared.fatal.lock() {
                 *fatal = Some(code.to_string());
             }

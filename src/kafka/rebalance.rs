@@ -72,6 +72,8 @@ pub(super) struct Shared {
     pub(super) paused: AtomicBool,
     pub(super) desk: CommitDesk,
     pub(super) fatal: Mutex<Option<String>>,
+    /// The client cannot go on because Kafka has given its static membership to another.
+    pub(super) fenced: AtomicBool,
     pub(super) log: ClientLog,
 }
 
@@ -88,6 +90,7 @@ impl Shared {
             paused: AtomicBool::new(false),
             desk: CommitDesk::default(),
             fatal: Mutex::default(),
+            fenced: AtomicBool::new(false),
             log,
         }
     }

@@ -75,7 +75,9 @@ enum Message {
     Assigned(Vec<Assigned>),
 }
 
-/// The poll thread's half: hands changes over, never waits.
+/// The poll thread's half: hands changes over, never waits. A clone is for a member that takes
+/// this one's place.
+#[derive(Clone)]
 pub struct RulesIntake {
     topics: ChangeTopics,
     sender: mpsc::Sender<Message>,

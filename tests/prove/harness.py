@@ -5,6 +5,7 @@ A scenario is a module in scenarios/ with a function `run(proof, options)`; see 
 """
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -71,7 +72,7 @@ class Instance:
 
     def __init__(self, proof, name, topology, binary, env):
         self.proof, self.name, self.topology, self.binary, self.env = proof, name, topology, binary, env
-        self.child, self.starts, self.gone_ms = None, 0, None
+        self.child, self.starts = None, 0
 
     @property
     def url(self):
@@ -99,12 +100,11 @@ class Instance:
         return self.child is not None and self.child.process.poll() is None
 
     def kill9(self):
-        """SIGKILL; returns when it was sent, in Unix milliseconds. `gone_ms` is when it had ended:
-        on a busy machine it may have worked on for a while in between."""
+        """SIGKILL; returns when it was sent, in Unix milliseconds; on a busy machine the process may
+        have worked on for a while after that."""
         at = time.time() * 1000
         self.child.process.kill()
         self.child.process.wait()
-        self.gone_ms = time.time() * 1000
         return at
 
     def terminate(self):
@@ -123,6 +123,11 @@ class Instance:
         with open(self.log, "rb") as log:
             log.seek(self.log_begin)
             return log.read().decode(errors="replace")
+
+    def logged_times(self, text):
+        """When it logged lines with this text, over all its starts, in Unix milliseconds."""
+        lines = [json.loads(line) for line in self.log.read_text(errors="replace").splitlines() if text in line]
+        return [datetime.datetime.fromisoformat(line["timestamp"].replace("Z", "+00:00")).timestamp() * 1000 for line in lines]
 
     def wait_for_log(self, pattern, deadline_secs=30):
         """Waits for a line that matches, and returns the match."""

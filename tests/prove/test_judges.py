@@ -9,7 +9,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "foreign")]
 
 from judge import Judge, quantile  # noqa: E402
 from load import Change, question  # noqa: E402
-from scenarios.bought_twice import unjustified  # noqa: E402
+from scenarios.bought_twice import reaches, unjustified  # noqa: E402
 
 
 class Facts(unittest.TestCase):
@@ -63,14 +63,15 @@ class BoughtTwice(unittest.TestCase):
     def test_a_second_call_needs_a_crash_that_explains_it(self):
         replied = {"begin": 1000, "end": 1100, "status": 200}
         running = {"begin": 1000, "end": 12000, "status": 200}
-        crash = [(8000, 8001)]
+        crash = reaches([8000], [100, 8500])
         self.assertTrue(self.judged(replied, 9000, []), "no crash at all")
         self.assertFalse(self.judged(running, 9000, crash), "it was in flight")
         self.assertTrue(self.judged(replied, 9000, crash), "it should have been stored long before")
         self.assertFalse(self.judged({**replied, "end": 7990}, 9000, crash), "just answered, not yet stored")
         self.assertTrue(self.judged({**replied, "end": 7990}, 9000, crash, answered=7995), "somebody had the answer")
         self.assertTrue(self.judged(running, 4000, crash), "the crash came later")
-        self.assertTrue(self.judged(running, 9000, [(500, 501)]), "the crash came earlier")
+        self.assertTrue(self.judged(running, 9000, reaches([500], [700])), "the crash came earlier")
+        self.assertFalse(self.judged(running, 9000, reaches([990], [1500])), "its request was still on the way")
 
 
 class Quantile(unittest.TestCase):

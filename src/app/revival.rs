@@ -1,0 +1,71 @@
+//! Members of the groups that Kafka has fenced begin anew, without a new start of the process.
+//!
+//! A static member whose coordinator dies can be fenced by its own return: it joins again, and a
+//! request of before, which still carries its old member id, reaches the new coordinator. The
+//! client cannot go on after that; the process can.
+
+use std::time::{Duration, Instant};
+
+use super::{App, AppError, clients};
+use crate::kafka::{Intake, KafkaError};
+use crate::pipeline::query_stage::{QueryParts, QueryStage};
+use crate::pipeline::rules_stage::RulesIntake;
+
+/// Two processes with one instance id would fence each other for ever: past so many revivals of
+/// each member in so long the process ends, as it should.
+const REVIVALS_PER_MEMBER: usize = 2;
+const WINDOW: Duration = Duration::from_mins(5);
+
+/// What a new member needs, and when there were some.
+pub(super) struct Revival {
+    query_parts: QueryParts,
+    rules_intake: RulesIntake,
+    times: Vec<Instant>,
+}
+
+impl Revival {
+    pub(super) fn new(query_parts: QueryParts, rules_intake: RulesIntake) -> Self {
+        Self {
+            query_parts,
+            rules_intake,
+            times: Vec::new(),
+        }
+    }
+
+    fn may_go_on(&mut self, members: usize) -> bool {
+        self.times.retain(|at| at.elapsed() < WINDOW);
+        let may = self.times.len() < REVIVALS_PER_MEMBER * members;
+        if may {
+            self.times.push(Instant::now());
+        }
+        may
+    }
+}
+
+impl App {
+    /// Puts new members in the place of fenced ones. Those that were fenced too often stay as
+    /// they are, for the watchdog.
+    pub(super) fn revive_fenced(&mut self) -> Result<(), AppError> {
+        let members = self.queries.len() + 1;
+        for (number, intake) in self.queries.iter_mut().enumerate() {
+            if intake.is_fenced() && self.revival.may_go_on(members) {
+                tracing::warn!(
+                    number,
+                    "a member of the query group was fenced; it joins anew"
+                );
+                let stage = QueryStage::new(self.revival.query_parts.clone());
+                *intake = Intake::spawn(&clients::queries(&self.topology, number), stage)?;
+            }
+        }
+        if self.rules.is_fenced() && self.revival.may_go_on(members) {
+            tracing::warn!("the member of the rules group was fenced; it joins anew");
+            self.rules = self.new_rules_member()?;
+        }
+        Ok(())
+    }
+
+    fn new_rules_member(&self) -> Result<crate::kafka::IntakeHandle, KafkaError> {
+        let intake = self.revival.rules_intake.clone();
+        Intake::spawn(&clients::rules(&self.topology), intake)
+    }
+}
