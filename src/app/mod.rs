@@ -8,6 +8,7 @@ mod clients;
 mod error;
 mod lag_watch;
 mod layers;
+mod patience;
 mod probes;
 mod providers;
 mod registry;
@@ -26,6 +27,7 @@ pub use self::clients::client;
 pub use self::error::AppError;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
+pub use self::patience::patiently;
 pub use self::providers::{Providers, ai_options, models, prices, providers};
 pub use self::registry::client as registry;
 use self::revival::Revival;
@@ -448,7 +450,7 @@ impl Shared {
     async fn change_ends(&self) -> Result<lag_watch::ChangeEnds, AppError> {
         let topics = [Role::VendorChanges, Role::WeddingUpdates]
             .map(|role| Arc::clone(&self.topology.topics.get(role).name));
-        Ok(lag_watch::change_ends(&self.admin, &topics).await?)
+        Ok(patiently(async || lag_watch::change_ends(&self.admin, &topics).await).await?)
     }
 
     /// Waits, bounded, until what stood in the change topics at the start is judged.
@@ -519,20 +521,7 @@ impl Shared {
 
 /// Waits for Kafka as long as it takes; topics that are missing there are an error at once.
 async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppError> {
-    let mut warned: Option<Instant> = None;
-    let found = loop {
-        match admin.topics().await {
-            Ok(found) => break found,
-            Err(error) => {
-                if warned.is_none_or(|at| at.elapsed() >= Duration::from_secs(5)) {
-                    warned = Some(Instant::now());
-                    let servers = &topology.kafka.bootstrap_servers;
-                    tracing::warn!(%servers, %error, "Kafka is not reachable; trying on");
-                }
-                tokio::time::sleep(CONNECT_EVERY).await;
-            }
-        }
-    };
+    let found = patiently(async || admin.topics().await).await?;
     let missing: Vec<String> = topology
         .topics
         .iter()

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use self::asking::Asking;
-use super::contestants::{Wedcache, blocking};
+use super::contestants::Wedcache;
 use super::entries::{self, Made};
 use super::figures::{Spread, float, mebibytes, shown, shown_to};
 use super::kafka::{Against, Kafka};
@@ -148,7 +148,7 @@ async fn of_many(
         changes.push(scene.change(number, &headers, asking).await?);
     }
     if let Some(asking) = asking {
-        blocking(move || asking.stop()).await??;
+        asking.stop().await?;
     }
     instance.stop().await?;
     let millis = |of: Duration| of.as_secs_f64() * 1e3;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::queries::Queries;
 use super::{Bench, BenchError, Wire};
-use crate::app::client;
+use crate::app::{client, patiently};
 use crate::kafka::admin::{Admin, Apply, TopicSpec};
 use crate::kafka::{ClientOptions, Delivery, IntakeOptions, OutRecord, Output, OutputOptions};
 use crate::topology::settings::{Provider, Role, Topic};
@@ -176,9 +176,10 @@ impl Stage {
         IntakeOptions::new(client, format!("{topic}.bare"), vec![topic.to_owned()])
     }
 
-    /// How many records a topic has ever taken, by partition.
+    /// How many records a topic has ever taken, by partition. One that was just made may have no
+    /// leader yet, which is waited for.
     pub(super) async fn ends(&self, topic: &str) -> Result<Vec<i64>, BenchError> {
-        let ends = self.admin.ends(topic).await?;
+        let ends = patiently(async || self.admin.ends(topic).await).await?;
         Ok(ends.into_iter().map(|(_, end)| end).collect())
     }
 

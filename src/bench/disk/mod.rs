@@ -18,8 +18,10 @@ use super::{Bench, BenchError, positive};
 pub use report::Report;
 pub use worker::{Checked, Filled, Read, Word};
 
-/// The most that the files take beside the entries themselves, for the look at free space first.
-const FILES_BY_ENTRIES: u64 = 5;
+/// For the look at free space first: the files take so many times what the entries take (twice,
+/// measured with 100 000; more after larger fills), and once more for each half that is overwritten
+/// (0.6 times, measured).
+const FILES_BY_ENTRIES: u64 = 3;
 /// What an entry takes beside its answer, in bytes.
 const BESIDE_ANSWER: u64 = 400;
 /// An answer is stored in about so much of its length.
@@ -109,7 +111,7 @@ impl Run<'_> {
     fn check_space(&self, path: &Path) -> Result<(), BenchError> {
         let answer = self.options.answer_bytes as u64 * COMPRESSED_PER_CENT / 100;
         let stored = (answer + BESIDE_ANSWER) * self.options.entries as u64;
-        let needed = stored * FILES_BY_ENTRIES;
+        let needed = stored * (FILES_BY_ENTRIES + self.options.churn);
         match space::free(path) {
             Some(free) if free < needed => Err(BenchError::NoSpace {
                 path: path.to_owned(),

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::bench::BenchError;
+use crate::bench::contestants::blocking;
 use crate::bench::queries::Queries;
 use crate::bench::stage::Stage;
 use crate::kafka::bare::Reader;
@@ -14,6 +15,7 @@ use crate::topology::settings::Role;
 
 const POLL_WAIT: Duration = Duration::from_millis(20);
 const ROOM_WAIT: Duration = Duration::from_secs(1);
+const FLUSH_WAIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_millis(1);
 /// From one key to the next: a prime, so that all keys have their turn before one comes again.
 const STRIDE: usize = 7919;
@@ -22,6 +24,7 @@ const STRIDE: usize = 7919;
 pub(super) struct Asking {
     stop: Arc<AtomicBool>,
     ear: Arc<Mutex<Ear>>,
+    output: Output,
     threads: [JoinHandle<()>; 2],
 }
 
@@ -59,6 +62,7 @@ impl Asking {
             }
         };
         let told = Arc::clone(&stop);
+        let queue = output.clone();
         let ask = move || {
             let start = Instant::now();
             let mut asked = 0_u32;
@@ -68,7 +72,7 @@ impl Asking {
                 let number = asked as usize * STRIDE % queries.keys;
                 let (key, value) = queries.record(number);
                 let record = OutRecord::to(&topic, Some(key.as_bytes()), Some(&value));
-                if let Err(refused) = output.send_or_wait(&record, Delivery::Forget, ROOM_WAIT) {
+                if let Err(refused) = queue.send_or_wait(&record, Delivery::Forget, ROOM_WAIT) {
                     tracing::warn!(reason = %refused.reason, "a query was refused");
                 }
                 asked += 1;
@@ -85,6 +89,7 @@ impl Asking {
             ],
             stop,
             ear,
+            output,
         })
     }
 
@@ -100,13 +105,14 @@ impl Asking {
         lock(&self.ear).heard
     }
 
-    /// Ends both threads. Blocks.
-    pub(super) fn stop(self) -> Result<(), BenchError> {
+    /// Ends both threads, once all that was asked has arrived.
+    pub(super) async fn stop(self) -> Result<(), BenchError> {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread
-                .join()
-                .map_err(|_| std::io::Error::other("a thread that asks or reads panicked"))?;
+        let threads = self.threads;
+        let ended = blocking(move || threads.map(JoinHandle::join)).await?;
+        self.output.flush(FLUSH_WAIT).await;
+        if ended.iter().any(Result::is_err) {
+            return Err(std::io::Error::other("a thread that asks or reads panicked").into());
         }
         Ok(())
     }

@@ -1,0 +1,71 @@
+//! Asking Kafka as long as it takes: at a start, what fails now may be well in a moment.
+
+use std::time::{Duration, Instant};
+
+use crate::kafka::KafkaError;
+
+/// Between two tries.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+const WARN_EVERY: Duration = Duration::from_secs(5);
+
+/// Asks until there is an answer, or an error that asking again does not heal. A cluster that is
+/// away or whose leaders are moving is waited for, with a warning now and then. Cancel safe if
+/// what is asked is.
+pub async fn patiently<T>(ask: impl AsyncFn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let mut warned: Option<Instant> = None;
+    loop {
+        match ask().await {
+            Err(error) if error.retry() => {
+                if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(%error, "Kafka does not answer; trying on");
+                }
+                tokio::time::sleep(TRY_EVERY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io;
+
+    use super::*;
+
+    fn away() -> KafkaError {
+        KafkaError::Thread {
+            name: "ask".to_owned(),
+            source: io::Error::other("not yet"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_well_in_a_moment_is_asked_again() {
+        let asked = Cell::new(0);
+        let answer = patiently(async || {
+            asked.set(asked.get() + 1);
+            if asked.get() < 4 {
+                Err(away())
+            } else {
+                Ok("there")
+            }
+        });
+        assert_eq!(answer.await.unwrap(), "there");
+        assert_eq!(asked.get(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_will_mend_is_an_error_at_once() {
+        let asked = Cell::new(0);
+        let answer = patiently(async || {
+            asked.set(asked.get() + 1);
+            Err::<(), _>(KafkaError::Reserved {
+                property: "acks".to_owned(),
+            })
+        });
+        assert!(answer.await.is_err());
+        assert_eq!(asked.get(), 1);
+    }
+}
