@@ -186,7 +186,7 @@ fn source_counts(counts: &Counts) -> [u64; 7] {
 
 /// Where answers come from, a bar for each type.
 fn sources(report: &Report<'_>) -> String {
-    const LEFT: f64 = 150.0;
+    const LEFT: f64 = 166.0;
     const ROW: f64 = 26.0;
     let figures = report.figures;
     let rows: Vec<(String, &Counts)> = std::iter::once(("all types".to_owned(), &figures.total))
@@ -336,7 +336,7 @@ fn sensitivity(report: &Report<'_>) -> String {
 
 /// A bar from 0 to 100 % for each row: its name, its share and more words.
 fn shares(id: &str, title: &str, rows: &[(String, f64, String)]) -> String {
-    const LEFT: f64 = 150.0;
+    const LEFT: f64 = 166.0;
     const RIGHT: f64 = 52.0;
     const ROW: f64 = 24.0;
     let width = 480.0;
