@@ -9,11 +9,12 @@ const STYLE: &str = include_str!("page.css");
 
 /// The whole report.
 pub fn html(report: &Report<'_>) -> String {
-    let setup: String = report
+    let setup = report
         .setup()
         .iter()
         .map(|line| format!("{} ", escape(line)))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let tables: String = report.tables().iter().map(table).collect();
     format!(
         r#"<!doctype html>
@@ -221,10 +222,11 @@ fn sources(report: &Report<'_>) -> String {
         told.join(", ")
     );
     let svg = drawing.finish("sources", "Where answers come from", &description);
-    let legend: String = SOURCES
+    let legend = SOURCES
         .iter()
         .map(|(name, class)| format!("<li><i class=\"{class}\"></i>{name}</li>"))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let body = format!("<ul class=\"legend\">{legend}</ul>\n<div class=\"plot\">{svg}</div>");
     let reasons = MISS_REASONS.join(", ");
     let note =
@@ -366,11 +368,12 @@ fn shares(id: &str, title: &str, rows: &[(String, f64, String)]) -> String {
 
 fn table(table: &Table) -> String {
     let cell = |tag: &str, cell: &String| format!("<{tag}>{}</{tag}>", escape(cell));
-    let head: String = table
+    let head = table
         .head
         .iter()
         .map(|name| format!("<th scope=\"col\">{}</th>", escape(name)))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let row = |row: &Vec<String>| {
         let name = row
             .first()
