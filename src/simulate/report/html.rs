@@ -9,11 +9,12 @@ const STYLE: &str = include_str!("page.css");
 
 /// The whole report.
 pub fn html(report: &Report<'_>) -> String {
-    let setup: String = report
+    let setup = report
         .setup()
         .iter()
         .map(|line| format!("{} ", escape(line)))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let tables: String = report.tables().iter().map(table).collect();
     format!(
         r#"<!doctype html>
@@ -186,7 +187,7 @@ fn source_counts(counts: &Counts) -> [u64; 7] {
 
 /// Where answers come from, a bar for each type.
 fn sources(report: &Report<'_>) -> String {
-    const LEFT: f64 = 150.0;
+    const LEFT: f64 = 166.0;
     const ROW: f64 = 26.0;
     let figures = report.figures;
     let rows: Vec<(String, &Counts)> = std::iter::once(("all types".to_owned(), &figures.total))
@@ -221,10 +222,11 @@ fn sources(report: &Report<'_>) -> String {
         told.join(", ")
     );
     let svg = drawing.finish("sources", "Where answers come from", &description);
-    let legend: String = SOURCES
+    let legend = SOURCES
         .iter()
         .map(|(name, class)| format!("<li><i class=\"{class}\"></i>{name}</li>"))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let body = format!("<ul class=\"legend\">{legend}</ul>\n<div class=\"plot\">{svg}</div>");
     let reasons = MISS_REASONS.join(", ");
     let note =
@@ -336,7 +338,7 @@ fn sensitivity(report: &Report<'_>) -> String {
 
 /// A bar from 0 to 100 % for each row: its name, its share and more words.
 fn shares(id: &str, title: &str, rows: &[(String, f64, String)]) -> String {
-    const LEFT: f64 = 150.0;
+    const LEFT: f64 = 166.0;
     const RIGHT: f64 = 52.0;
     const ROW: f64 = 24.0;
     let width = 480.0;
@@ -366,11 +368,12 @@ fn shares(id: &str, title: &str, rows: &[(String, f64, String)]) -> String {
 
 fn table(table: &Table) -> String {
     let cell = |tag: &str, cell: &String| format!("<{tag}>{}</{tag}>", escape(cell));
-    let head: String = table
+    let head = table
         .head
         .iter()
         .map(|name| format!("<th scope=\"col\">{}</th>", escape(name)))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let row = |row: &Vec<String>| {
         let name = row
             .first()
