@@ -11,6 +11,7 @@ invalidation log forbids.
 
 import argparse
 import collections
+import contextlib
 import json
 import re
 import sys
@@ -114,6 +115,9 @@ class Broker:
                 if time.monotonic() - began > deadline_secs:
                     raise
                 time.sleep(0.1)
+                # By itself the client asks again only after minutes.
+                with contextlib.suppress(KafkaException):
+                    self.reader.list_topics(partition.topic, timeout=5)
 
     def produce(self, records):
         """All records acknowledged, their places noted."""
