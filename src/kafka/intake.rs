@@ -97,6 +97,12 @@ impl Limits {
             || shared.totals.bytes.load(Ordering::Relaxed) >= self.in_flight_bytes
     }
 
+    /// Within an eighth of the limit.
+    pub(super) fn crowded(&self, shared: &Shared) -> bool {
+        shared.totals.records.load(Ordering::Relaxed) > self.in_flight_records / 8 * 7
+            || shared.totals.bytes.load(Ordering::Relaxed) > self.in_flight_bytes / 8 * 7
+    }
+
     pub(super) fn relaxed(&self, shared: &Shared) -> bool {
         shared.totals.records.load(Ordering::Relaxed) <= self.in_flight_records / 2
             && shared.totals.bytes.load(Ordering::Relaxed) <= self.in_flight_bytes / 2

@@ -47,6 +47,40 @@ pub(super) struct Totals {
     pub(super) abandoned: AtomicU64,
     /// Told when `records` falls to zero.
     pub(super) empty: tokio::sync::Notify,
+    relief: Relief,
+}
+
+/// Where the poll thread waits for work in flight to be finished.
+#[derive(Debug, Default)]
+struct Relief {
+    waits: AtomicBool,
+    lock: Mutex<()>,
+    finished: Condvar,
+}
+
+impl Totals {
+    /// Waits for as long as `crowded` says so, at most for `patience`.
+    pub(super) fn wait_while(&self, crowded: impl Fn() -> bool, patience: Duration) {
+        let Relief {
+            waits,
+            lock,
+            finished,
+        } = &self.relief;
+        waits.store(true, Ordering::SeqCst);
+        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = finished.wait_timeout_while(guard, patience, |()| crowded());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        waits.store(false, Ordering::SeqCst);
+    }
+
+    fn relieve(&self) {
+        if self.relief.waits.load(Ordering::SeqCst) {
+            // Under the lock: between the waiter's look and its sleep nothing is missed.
+            let lock = self.relief.lock.lock();
+            self.relief.finished.notify_all();
+            drop(lock);
+        }
+    }
 }
 
 /// What the watchdog and the statistics want to know of a lane.
@@ -153,6 +187,7 @@ impl Lane {
         if self.totals.records.fetch_sub(tickets, Ordering::AcqRel) == tickets {
             self.totals.empty.notify_waiters();
         }
+        self.totals.relieve();
     }
 
     /// Waits until no ticket is out, or until the deadline; says which.
@@ -256,6 +291,20 @@ mod tests {
         assert!(commit.next_offset == 0 && !commit.metadata.is_empty());
         assert_eq!(lane.view(Instant::now()).abandoned, 1);
         assert_eq!(lane.totals.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_wait_for_room_ends_with_the_finish_that_makes_it_or_with_its_patience() {
+        let lane = lane();
+        let totals = Arc::clone(&lane.totals);
+        let crowded = || totals.records.load(Ordering::Acquire) > 1;
+        let tickets: Vec<_> = (0..3).map(|offset| take(&lane, offset)).collect();
+        totals.wait_while(crowded, Duration::from_millis(5));
+        assert!(crowded(), "nothing was finished meanwhile");
+        let worker = std::thread::spawn(move || tickets.into_iter().for_each(Ticket::finish));
+        totals.wait_while(crowded, Duration::from_secs(10));
+        assert!(!crowded());
+        worker.join().unwrap();
     }
 
     #[test]

@@ -24,6 +24,10 @@ use super::ticket::Ticket;
 const POLL_WAIT: Duration = Duration::from_millis(50);
 /// The same while back-pressure holds the intake: nothing but its end is waited for.
 const PAUSED_WAIT: Duration = Duration::from_millis(2);
+/// How long a full intake waits before it pauses its partitions. Hits in flight are answered within
+/// it; a pause makes librdkafka throw away what it has fetched and fetch it once more, so it is for
+/// what takes longer. Rebalances wait that long as well.
+const BEFORE_PAUSE: Duration = Duration::from_millis(50);
 /// So many records are taken in before limits, commits and commands are looked at.
 const BATCH_RECORDS: usize = 256;
 
@@ -157,7 +161,7 @@ impl<H: Handler> PollThread<H> {
         let hold = if was_held {
             !self.limits.relaxed(&self.shared)
         } else {
-            self.limits.reached(&self.shared)
+            self.limits.reached(&self.shared) && self.stays_full()
         };
         if hold != was_held {
             self.shared.paused.store(hold, Ordering::Relaxed);
@@ -193,6 +197,13 @@ impl<H: Handler> PollThread<H> {
                 first
             });
         }
+    }
+
+    /// Waits a moment for some room; whether there is still none.
+    fn stays_full(&self) -> bool {
+        let crowded = || self.limits.crowded(&self.shared);
+        self.shared.totals.wait_while(crowded, BEFORE_PAUSE);
+        self.limits.reached(&self.shared)
     }
 
     fn pause(&self, lanes: &[&Arc<Lane>]) {

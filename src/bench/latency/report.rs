@@ -116,7 +116,7 @@ impl fmt::Display for Report {
             f,
             "\nA latency counts from when a query was due until its answer was read, in a process \
              that\nasks and reads besides; it holds that process's linger of 1 ms and the \
-             contestant's of 2 ms."
+             contestant's of 5 ms."
         )?;
         if self.embedded_broker {
             writeln!(
