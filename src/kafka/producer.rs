@@ -230,6 +230,7 @@ pub struct OutputCounters {
 pub struct Output {
     producer: Arc<Polled>,
     last_lane: LastLane,
+    reports_failures_only: bool,
     counters: Arc<OutputCounters>,
     dropped_log: Arc<Throttle>,
 }
@@ -250,6 +251,7 @@ impl Output {
         Ok(Self {
             producer: Arc::new(Polled::start(producer, &options.client.client_id)?),
             last_lane: LastLane::default(),
+            reports_failures_only: options.reports_failures_only,
             counters,
             dropped_log: Arc::new(Throttle::new(LOG_INTERVAL)),
         })
@@ -257,6 +259,10 @@ impl Output {
 
     /// Puts a record into the queue; never waits. Key and value are copied.
     pub fn send(&self, record: &OutRecord<'_>, delivery: Delivery) -> Result<(), Refused> {
+        debug_assert!(
+            !self.reports_failures_only || matches!(delivery, Delivery::Forget),
+            "nobody would tell {delivery:?} that the record has arrived"
+        );
         let receipts = &self.producer.context().receipts;
         let base = BaseRecord {
             topic: record.topic,
