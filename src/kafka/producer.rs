@@ -216,6 +216,7 @@ pub struct Refused {
 #[derive(Debug, Default)]
 pub struct OutputCounters {
     pub taken: AtomicU64,
+    /// Not counted where only failures are reported.
     pub delivered: AtomicU64,
     /// Taken, but lost for good.
     pub failed: AtomicU64,
