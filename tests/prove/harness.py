@@ -271,6 +271,22 @@ class Proof:
             return str(error)
         return None
 
+    def wait_until_balanced(self, members, deadline_secs=60):
+        """Waits until so many members share the queries' partitions: every poll thread is one, they
+        join one after the other, and each that comes moves partitions of those that were there."""
+        group, partitions = f"{self.name}.queries", len(self.broker.partitions([self.topics.queries]))
+
+        def late():
+            found = self.broker.admin.describe_consumer_groups([group])[group].result(10)
+            owned = sorted(len(member.assignment.topic_partitions) for member in found.members)
+            # `stable` is also what it is between the two rounds of a cooperative rebalance.
+            if len(owned) == members and sum(owned) == partitions and owned[0] >= partitions // members:
+                return None
+            return f"{found.state.name}, partitions by member: {owned}"
+
+        if behind := wait_until(f"{group} is balanced", deadline_secs, late):
+            raise SystemExit(behind[0])
+
     def wait_until_worked_off(self, deadline_secs=120, groups=None):
         """Waits until the groups have committed what stands in their topics now; returns what is
         behind."""

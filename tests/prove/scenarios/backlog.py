@@ -1,5 +1,6 @@
 """A million queries wait at the start: memory stays bounded, no member is evicted, and they are worked off."""
 
+import re
 import time
 
 from judge import Judge
@@ -33,7 +34,8 @@ def run(proof, options):
     print(f"       {waiting / took:.0f} a second, {took:.1f} s; most memory at any time {most >> 20} MB", flush=True)
     proof.report.check(f"memory stays below {MAX_BYTES >> 20} MB", [] if most < MAX_BYTES else [f"{most >> 20} MB"])
     log = one.logged()
-    proof.report.equal("no partition was taken away", log.count("partition revoked"), 0)
+    # That a second poll thread joins, and takes its half of the first one's, is no eviction.
+    proof.report.equal("no partition was lost", len(re.findall(r'"partition revoked".*"lost":true', log)), 0)
     proof.report.equal("no poll came too late", log.count("MAXPOLL"), 0)
     Judge(proof, load).check_answered()
     calls = proof.provider.calls()

@@ -8,6 +8,8 @@ from load import Load, question
 
 ROOM = {"    records: 32768": "    records: 40000", "concurrency: 64": "concurrency: 20000",
         "response_timeout: 20ms": "response_timeout: 2s"}
+# Of one instance of topologies/wedsync.yaml.
+POLL_THREADS = 2
 # What a call may hold at the most, its connection's buffers included, and the process without any.
 BYTES_PER_CALL, BYTES_BASE = 64 << 10, 400 << 20
 
@@ -44,6 +46,8 @@ def run(proof, options):
         load.ask(which)
     load.finish()
     proof.report.check("what is to be hit is cached", proof.wait_until_worked_off(60))
+    # A partition that moves is drained first, and these calls hang.
+    proof.wait_until_balanced(POLL_THREADS)
     before = memory(one)
     proof.provider.control(hang=True)
     for which in range(len(hot), len(hot) + calls):
