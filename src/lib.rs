@@ -33,7 +33,8 @@
 //!    prompts of shared types from the key and the question alone).
 //! 2. No lookup serves an answer that an invalidation older than the lookup's view forbids:
 //!    [`invalidation::TagTable::judge`] on every read from every layer.
-//! 3. A paid answer is not bought twice: one flight a key, durable before it is published.
+//! 3. A paid answer is not bought twice: one flight a key in a process, one lease a key between
+//!    processes ([`cache::lease`]), durable before it is published.
 //! 4. No input is lost, none blocks the others: [`kafka::offsets`], dead letters, widening.
 //! 5. A broken layer degrades the lookup, never the query.
 //!

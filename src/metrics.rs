@@ -26,7 +26,7 @@ use declared::{
     ATTEMPTS, COALESCED, CONDITION_FAILURES, COST, DEAD_LETTERS, FILLS, FILLS_OVERTAKEN, FLIGHTS,
     INFO, INTAKE_BYTES, INTAKE_LATE, INTAKE_OLDEST, INTAKE_PARTITIONS, INTAKE_PAUSED,
     INTAKE_REBALANCES, INTAKE_RECORDS, INVALIDATIONS, LAG_STATE, LAYER_BYTES, LAYER_ENTRIES,
-    LAYER_STATE, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES,
+    LAYER_STATE, LEASES, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES,
     OUTPUT_QUEUE, PROVIDER_CALLS, PROVIDER_STATE, QUERIES, QUERY_SECONDS, READY, RECORDS, REQUESTS,
     RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
 };
@@ -234,6 +234,10 @@ impl Metrics {
         }
     }
 
+    pub fn lease(&self, result: &'static str) {
+        self.count(LEASES, &[result], 1);
+    }
+
     pub fn fills(&self, filled: &FillOutcome) {
         let pending = filled.pending.iter().map(|layer| (*layer, "pending"));
         let stored = filled.stored_in.iter().map(|layer| (*layer, "stored"));
@@ -372,6 +376,7 @@ impl Metrics {
         for (event, partitions) in [
             ("assigned", sum(|of| of.counters.assigned)),
             ("revoked", sum(|of| of.counters.revoked)),
+            ("handed_over", sum(|of| of.counters.handed_over)),
             ("lost", sum(|of| of.counters.lost)),
         ] {
             self.gauge(INTAKE_REBALANCES, &[stage, event], partitions);

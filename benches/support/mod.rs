@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wedcache::bench::Wire;
 use wedcache::bench::entries::{self, Made};
 use wedcache::bench::queries::Queries;
-use wedcache::cache::{LayeredOptions, Layers, Memory, MemoryOptions};
+use wedcache::cache::{Holder, LayeredOptions, Layers, Memory, MemoryOptions};
 use wedcache::clock::Clock;
 use wedcache::codec::{Decoder, Encoder, Framing, Framings, Schemas};
 use wedcache::invalidation::{TagTable, TagTableOptions};
@@ -97,6 +97,7 @@ impl HitPath {
                 layers: Layers::new(Some(memory), None, None, LayeredOptions::default()),
                 table,
                 lag: Arc::new(Lag::default()),
+                holder: Holder::new(None),
                 models: std::collections::HashMap::new(),
                 clock,
                 sink: Arc::new(NoSink),

@@ -41,7 +41,7 @@ impl Until {
     }
 
     /// Resolves when nobody waits any more; never where somebody waits for ever. Cancel safe.
-    pub(super) async fn passed(&self) {
+    pub async fn passed(&self) {
         loop {
             match self.get() {
                 // "For ever" does not become sooner.

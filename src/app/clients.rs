@@ -1,10 +1,13 @@
 //! From a topology's Kafka section to the options of each client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kafka::HandOver;
 use crate::kafka::intake::{Assignor, IntakeOptions, Limits};
 use crate::kafka::producer::OutputOptions;
 use crate::kafka::{ClientOptions, KafkaError, Output};
+use crate::resolver::Resolver;
 use crate::topics;
 use crate::topology::Topology;
 use crate::topology::settings::{Assignment, Kafka, Role};
@@ -16,8 +19,9 @@ pub fn client(kafka: &Kafka) -> ClientOptions {
     client
 }
 
-/// Poll thread `number` of the query group.
-pub fn queries(topology: &Topology, number: usize) -> IntakeOptions {
+/// Poll thread `number` of the query group. Calls that the other instances know of do not hold up
+/// a partition that goes to one of them.
+pub fn queries(topology: &Topology, number: usize, resolver: &Arc<Resolver>) -> IntakeOptions {
     let kafka = &topology.kafka;
     let threads = kafka.poll_threads.max(1);
     let mut options = group(
@@ -26,6 +30,8 @@ pub fn queries(topology: &Topology, number: usize) -> IntakeOptions {
         &kafka.queries_group,
         vec![topology.topics.get(Role::Queries).name.to_string()],
     );
+    let resolver = Arc::clone(resolver);
+    options.hand_over = HandOver::when(move || resolver.may_hand_over());
     options.limits.in_flight_records = (kafka.max_in_flight_records / threads).max(1);
     options.limits.in_flight_bytes = (kafka.max_in_flight_bytes.0 / threads as u64).max(1);
     options

@@ -71,6 +71,7 @@ fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
             failures: settings.breaker.failures,
             open_for: settings.breaker.open_for,
         },
+        lease_term: settings.lease_term,
         ..RedisOptions::new(first)
     };
     match Redis::start(options, clock.clone()) {

@@ -5,6 +5,7 @@
 //! stood unjudged at the start is judged (or the lag labels it) before the first answer.
 
 mod clients;
+mod drain;
 mod error;
 mod lag_watch;
 mod layers;
@@ -33,6 +34,7 @@ pub use self::registry::client as registry;
 use self::revival::Revival;
 use crate::ai::install_crypto;
 use crate::api::{Served, Server};
+use crate::cache::Holder;
 use crate::clock::Clock;
 use crate::codec::log::encode_identity;
 use crate::codec::{Decoder, Encoder, Registry, Schemas};
@@ -80,6 +82,7 @@ pub struct App {
     letters: TaskTracker,
     port: Port,
     held: Arc<Held>,
+    admin: Admin,
     revival: Revival,
 }
 
@@ -176,6 +179,7 @@ impl App {
             layers,
             table: Arc::clone(&shared.table),
             lag,
+            holder: Holder::new(topology.kafka.instance_id.as_deref()),
             models: models(&topology, &providers),
             clock: shared.clock.clone(),
             sink: Arc::new(shared.outputs.clone()),
@@ -187,7 +191,7 @@ impl App {
         let queries = (0..topology.kafka.poll_threads.max(1))
             .map(|number| {
                 Intake::spawn(
-                    &clients::queries(&topology, number),
+                    &clients::queries(&topology, number, &resolver),
                     QueryStage::new(parts.clone()),
                 )
             })
@@ -215,6 +219,7 @@ impl App {
             letters,
             port,
             held: shared.held,
+            admin: shared.admin,
             revival: Revival::new(parts, intake),
         })
     }
@@ -304,54 +309,6 @@ impl App {
         probes::log(&self.metrics, &self.log_status.borrow());
         self.health.oldest_unfinished(oldest);
         (!self.health.is_live()).then_some(AppError::Stuck { oldest })
-    }
-
-    /// Takes nothing in any more, finishes what was taken, commits, flushes; all within the drain
-    /// deadline. Whether all of it was finished.
-    async fn drain(self) -> bool {
-        self.health.enter(Phase::Draining);
-        let deadline = Instant::now() + self.topology.kafka.drain_deadline;
-        for intake in self.queries.iter().chain([&self.rules]) {
-            intake.stop_intake();
-        }
-        let mut whole = true;
-        for intake in &self.queries {
-            whole &= intake.drained(deadline).await;
-        }
-        self.query_tasks.close();
-        // The answers of calls under way are kept, also where nobody waits for them any more.
-        whole &= tokio::time::timeout_at(deadline.into(), self.resolver.drained())
-            .await
-            .is_ok();
-        self.rules_stop.cancel();
-        let rules = tokio::time::timeout_at(deadline.into(), self.rules_task);
-        whole &= matches!(rules.await, Ok(Ok(())));
-        self.letters.close();
-        whole &= tokio::time::timeout_at(deadline.into(), self.letters.wait())
-            .await
-            .is_ok();
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .max(Duration::from_secs(1));
-        whole &= self.outputs.flush(left).await;
-        let commit_by = Instant::now() + Duration::from_secs(2);
-        for intake in self.queries {
-            whole &= intake.shutdown(commit_by).await;
-        }
-        whole &= self.rules.shutdown(commit_by).await;
-        whole &= self.reader.shutdown(commit_by).await;
-        let close = self.resolver.parts().layers.close();
-        whole &= tokio::time::timeout(Duration::from_secs(2), close)
-            .await
-            .is_ok();
-        self.port.background.cancel();
-        if let Ok(Ok(Err(error))) =
-            tokio::time::timeout(Duration::from_secs(1), self.port.server).await
-        {
-            tracing::warn!(%error, "the HTTP server did not end well");
-        }
-        tracing::info!(whole, "drained");
-        whole
     }
 }
 

@@ -54,7 +54,8 @@ impl App {
                     "a member of the query group was fenced; it joins anew"
                 );
                 let stage = QueryStage::new(self.revival.query_parts.clone());
-                *intake = Intake::spawn(&clients::queries(&self.topology, number), stage)?;
+                let options = clients::queries(&self.topology, number, &self.resolver);
+                *intake = Intake::spawn(&options, stage)?;
             }
         }
         if self.rules.is_fenced() && self.revival.may_go_on(members) {

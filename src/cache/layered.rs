@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::disk::{Disk, DiskStats};
 use super::memory::{Memory, MemoryStats};
 use super::redis::{Redis, RedisStats};
-use super::{Layer, LayerError, Lookup, Put};
+use super::{Layer, LayerError, Leases, Lookup, Put};
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, LayerName};
 
@@ -47,6 +47,7 @@ pub struct Layers {
     redis: Option<Arc<Redis>>,
     /// Disk and Redis, as far as there are any, in look-up order.
     durable: Vec<Arc<dyn Layer>>,
+    leases: Option<Arc<dyn Leases>>,
     options: LayeredOptions,
     writes: Arc<Semaphore>,
     counters: Arc<Counters>,
@@ -127,17 +128,19 @@ impl Layers {
         if let Some(redis) = &redis {
             durable.push(Arc::clone(redis) as _);
         }
+        let leases = redis.as_ref().map(|redis| Arc::clone(redis) as _);
         Self {
             disk,
             redis,
-            ..Self::of(memory, durable, options)
+            ..Self::of(memory, durable, leases, options)
         }
     }
 
-    /// With any durable layers, in look-up order.
+    /// With any durable layers, in look-up order, and leases where they are shared.
     pub fn of(
         memory: Option<Memory>,
         durable: Vec<Arc<dyn Layer>>,
+        leases: Option<Arc<dyn Leases>>,
         options: LayeredOptions,
     ) -> Self {
         Self {
@@ -145,6 +148,7 @@ impl Layers {
             disk: None,
             redis: None,
             durable,
+            leases,
             writes: Arc::new(Semaphore::new(options.max_writes.max(1) as usize)),
             options,
             counters: Arc::default(),
@@ -160,6 +164,12 @@ impl Layers {
     /// The memory layer, for resizing it.
     pub fn memory(&self) -> Option<&Memory> {
         self.memory.as_ref()
+    }
+
+    /// Where it is known who of several instances calls the provider; `None` where there is no
+    /// layer that they share.
+    pub fn leases(&self) -> Option<&dyn Leases> {
+        self.leases.as_deref()
     }
 
     /// Whether a layer is configured that survives a crash.

@@ -6,11 +6,12 @@
 //! away or slow answers [`Lookup::Unavailable`] within its time-outs and costs only its hits.
 //!
 //! Reading order: [`sealed`] (bytes ⇄ entries), [`breaker`], [`memory`], [`disk`], [`redis`],
-//! [`layered`].
+//! [`layered`]; [`lease`] is who of several instances calls the provider.
 
 pub mod breaker;
 pub mod disk;
 pub mod layered;
+pub mod lease;
 pub mod memory;
 pub mod redis;
 mod sealed;
@@ -29,6 +30,7 @@ pub use disk::{Disk, DiskError, DiskOptions, DiskStats};
 pub use layered::{
     FillOutcome, LayerHit, LayeredOptions, LayeredStats, Layers, LookupOutcome, SlowLookup,
 };
+pub use lease::{Claim, Claimed, Holder, Leases};
 pub use memory::{Memory, MemoryOptions, MemoryStats};
 pub use redis::{Redis, RedisOptions, RedisSetupError, RedisStats};
 

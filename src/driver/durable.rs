@@ -1,4 +1,5 @@
-//! A layer in memory that stands in for one that survives a restart: it keeps entries as bytes.
+//! A layer in memory that stands in for one that survives a restart: it keeps entries as bytes,
+//! and leases where it stands in for Redis.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +9,22 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 
 use super::instance::Life;
-use crate::cache::{Layer, LayerError, Lookup, Put};
+use tokio::time::Instant;
+
+use crate::cache::{Claim, Claimed, Layer, LayerError, Leases, Lookup, Put};
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, KeyHash, LayerName, Timestamp};
+
+/// The topologies' default.
+const LEASE_TERM: Duration = Duration::from_secs(6);
 
 /// What stays when the process goes. Bounded by what is swept from it.
 #[derive(Debug)]
 pub(super) struct Store {
     name: LayerName,
     entries: Mutex<HashMap<KeyHash, Vec<u8>>>,
+    /// Each with the end of its term.
+    claims: Mutex<HashMap<KeyHash, (Claim, Instant)>>,
     latency: Mutex<Duration>,
     away: AtomicBool,
 }
@@ -26,6 +34,7 @@ impl Store {
         Self {
             name,
             entries: Mutex::default(),
+            claims: Mutex::default(),
             latency: Mutex::default(),
             away: AtomicBool::new(false),
         }
@@ -40,6 +49,15 @@ impl Store {
     pub(super) fn sweep(&self, now: Timestamp) {
         let useful = |bytes: &[u8]| Header::decode(bytes).is_ok_and(|of| now < of.keep_until);
         lock(&self.entries).retain(|_, bytes| useful(bytes));
+    }
+
+    /// Whose claim stands under the key.
+    #[cfg(test)]
+    pub(super) fn claim_of(&self, key: &str) -> Option<Claim> {
+        let hash = CacheKey::from_text(key).hash();
+        let claims = lock(&self.claims);
+        let (claim, until) = claims.get(&hash)?;
+        (*until > Instant::now()).then_some(*claim)
     }
 
     pub(super) fn set_away(&self, away: bool) {
@@ -91,6 +109,37 @@ impl Mounted {
         Ok(Put::Stored)
     }
 
+    fn let_stand(
+        &self,
+        key: &CacheKey,
+        claim: &Claim,
+        instead_of: Option<&Claim>,
+    ) -> Result<Claimed, LayerError> {
+        self.available()?;
+        let (mut claims, now) = (lock(&self.store.claims), Instant::now());
+        match claims.get(&key.hash()) {
+            Some((held, until)) if *until > now && held != claim && Some(held) != instead_of => {
+                Ok(Claimed::HeldBy(*held))
+            }
+            _ => {
+                claims.insert(key.hash(), (*claim, now + LEASE_TERM));
+                Ok(Claimed::Ours)
+            }
+        }
+    }
+
+    fn take_away(&self, key: &CacheKey, claim: &Claim) -> Result<(), LayerError> {
+        self.available()?;
+        let mut claims = lock(&self.store.claims);
+        if claims
+            .get(&key.hash())
+            .is_some_and(|(held, _)| held == claim)
+        {
+            claims.remove(&key.hash());
+        }
+        Ok(())
+    }
+
     fn drop_entry(&self, key: &CacheKey, not_newer_than: &Header) -> Result<(), LayerError> {
         self.available()?;
         let mut entries = lock(&self.store.entries);
@@ -132,6 +181,33 @@ impl Layer for Mounted {
         not_newer_than: &'a Header,
     ) -> BoxFuture<'a, Result<(), LayerError>> {
         async move { self.drop_entry(key, not_newer_than) }.boxed()
+    }
+}
+
+impl Leases for Mounted {
+    fn claim<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        claim: &'a Claim,
+        instead_of: Option<&'a Claim>,
+    ) -> BoxFuture<'a, Result<Claimed, LayerError>> {
+        async move { self.let_stand(key, claim, instead_of) }.boxed()
+    }
+
+    fn release<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        claim: &'a Claim,
+    ) -> BoxFuture<'a, Result<(), LayerError>> {
+        async move { self.take_away(key, claim) }.boxed()
+    }
+
+    fn term(&self) -> Duration {
+        LEASE_TERM
+    }
+
+    fn available(&self) -> bool {
+        Self::available(self).is_ok()
     }
 }
 

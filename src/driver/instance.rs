@@ -13,7 +13,7 @@ use super::log::Log;
 use super::provider::{Mocked, Script};
 use crate::ai::Ai;
 use crate::app::{self, Providers};
-use crate::cache::{LayeredOptions, Layers, Memory, MemoryOptions};
+use crate::cache::{Holder, LayeredOptions, Layers, Leases, Memory, MemoryOptions};
 use crate::clock::Clock;
 use crate::codec::{Decoder, Encoder};
 use crate::invalidation::{ChangeOffsets, RulesProgress, TagTable, TagTableOptions};
@@ -105,6 +105,7 @@ impl Instance {
             layers: layers(world, number, &life),
             table: Arc::clone(&table),
             lag: Arc::clone(&lag),
+            holder: Holder::new(Some(&format!("instance {number}"))),
             models: app::models(&world.topology, &providers(world)),
             clock: world.clock.clone(),
             sink: Arc::new(Sink {
@@ -202,11 +203,13 @@ fn layers(world: &World, number: usize, life: &Life) -> Layers {
         Arc::new(Mounted {
             store: Arc::clone(store),
             life: life.clone(),
-        }) as _
+        })
     };
     let stores = world.disks.get(number).into_iter().chain(&world.redis);
-    let durable = stores.map(mounted).collect();
-    Layers::of(memory, durable, LayeredOptions::default())
+    let durable = stores.map(|store| mounted(store) as _).collect();
+    let leases = world.redis.as_ref().map(mounted);
+    let leases = leases.map(|leases| leases as Arc<dyn Leases>);
+    Layers::of(memory, durable, leases, LayeredOptions::default())
 }
 
 fn providers(world: &World) -> Providers {

@@ -199,8 +199,13 @@ impl Driver {
     /// A query comes in without a record key; it is answered as far as that takes no time once [`Driver::settle`]
     /// returns.
     pub fn query(&mut self, query: &AiQuery) {
+        self.query_at(0, query);
+    }
+
+    /// The same on a partition of the instance of this number.
+    pub fn query_at(&mut self, number: usize, query: &AiQuery) {
         let value = serde_json::to_vec(query).expect("a query is writable as JSON");
-        self.query_record(None, Some(value));
+        self.record_at(number, None, Some(value));
     }
 
     /// A vendor change comes in, under its vendor's id.
@@ -359,8 +364,11 @@ impl Driver {
 impl Driver {
     /// A query comes in as a record.
     pub fn query_record(&mut self, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+        self.record_at(self.instance_of(key.as_deref()), key, value);
+    }
+
+    fn record_at(&mut self, number: usize, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
         self.measure();
-        let number = self.instance_of(key.as_deref());
         let place = Coordinates {
             topic: Arc::clone(&self.world.topology.topics.queries.name),
             partition: 0,

@@ -173,6 +173,22 @@ impl Admin {
         .await
     }
 
+    /// How many members a group has; 0 where there is no such group.
+    pub async fn members(&self, group: &str) -> Result<usize, KafkaError> {
+        const WHAT: &str = "list a group's members";
+        let (this, group) = (self.clone(), group.to_owned());
+        blocking(WHAT, move || {
+            let groups = this
+                .client
+                .inner()
+                .fetch_group_list(Some(&group), this.timeout)
+                .map_err(|source| request(WHAT, source))?;
+            let found = groups.groups().iter().find(|found| found.name() == group);
+            Ok(found.map_or(0, |found| found.members().len()))
+        })
+        .await
+    }
+
     /// Those of the named topics that exist, with their configs.
     pub async fn describe(
         &self,

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions};
 use super::poll::{Phase, PollThread};
-use super::rebalance::{Assigned, GroupContext, RebalanceTimes, Revoked, Shared};
+use super::rebalance::{Assigned, GroupContext, HandOver, RebalanceRules, Revoked, Shared};
 use super::record::InRecord;
 use super::stats::{IntakeStats, PartitionStats};
 use super::ticket::Ticket;
@@ -33,7 +33,7 @@ pub trait Handler: Send {
     /// Partitions came; called before the first of their records.
     fn assigned(&mut self, _partitions: &[Assigned]) {}
 
-    /// Partitions went: drained, committed and fenced already.
+    /// Partitions went: drained or handed over, committed and fenced already.
     fn revoked(&mut self, _partitions: &[Revoked]) {}
 
     /// A poll brought nothing; at least every 50 ms while there is no input.
@@ -75,6 +75,8 @@ pub struct IntakeOptions {
     pub max_poll_interval: Duration,
     /// How long a revocation waits for work in flight.
     pub drain_timeout: Duration,
+    /// When it does not. Default never.
+    pub hand_over: HandOver,
     /// How long an assignment waits for the committed offsets.
     pub restore_timeout: Duration,
     pub limits: Limits,
@@ -122,6 +124,9 @@ pub struct Prefetch {
     pub fetch_wait: Duration,
 }
 
+/// Within a session: every half a second of the default one.
+const HEARTBEATS: u32 = 12;
+
 impl IntakeOptions {
     pub fn new(client: ClientOptions, group: impl Into<String>, topics: Vec<String>) -> Self {
         Self {
@@ -133,6 +138,7 @@ impl IntakeOptions {
             session_timeout: Duration::from_secs(6),
             max_poll_interval: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
+            hand_over: HandOver::never(),
             restore_timeout: Duration::from_secs(10),
             limits: Limits {
                 commit_interval: Duration::from_millis(500),
@@ -151,7 +157,9 @@ impl IntakeOptions {
     pub(super) fn config(&self) -> Result<ClientConfig, KafkaError> {
         let millis = |duration: Duration| duration.as_millis().to_string();
         let session = millis(self.session_timeout);
-        let heartbeat = millis(self.session_timeout / 4);
+        // Members learn of a rebalance by their heartbeats: until the last one has, the partitions
+        // that move are nobody's.
+        let heartbeat = millis(self.session_timeout / HEARTBEATS);
         let max_poll = millis(self.max_poll_interval.max(self.session_timeout));
         let wait = millis(self.prefetch.fetch_wait);
         let (min_records, max_kbytes) = (
@@ -196,11 +204,12 @@ impl Intake {
     ) -> Result<IntakeHandle, KafkaError> {
         let log = ClientLog::new(&options.client.client_id);
         let shared = Arc::new(Shared::new(log));
-        let times = RebalanceTimes {
+        let rules = RebalanceRules {
             drain: options.drain_timeout,
             restore: options.restore_timeout,
+            hand_over: options.hand_over.clone(),
         };
-        let context = GroupContext::new(Arc::clone(&shared), times);
+        let context = GroupContext::new(Arc::clone(&shared), rules);
         let consumer = BaseConsumer::from_config_and_context(&options.config()?, context)
             .map_err(|source| options.client.refused(source))?;
         let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();

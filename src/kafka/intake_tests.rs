@@ -1,6 +1,8 @@
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::super::Admin;
 use super::super::testing::{Cluster, PATIENCE, eventually};
 use super::*;
 
@@ -228,6 +230,41 @@ async fn a_revocation_waits_for_work_in_flight_and_commits_it() {
         next, 2,
         "the new owner starts after what was finished during the drain"
     );
+    first.end().await;
+    second.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_may_be_handed_over_holds_up_no_partition_and_is_the_new_owners() {
+    let cluster = Cluster::new(&[(TOPIC, 2)]).await;
+    for partition in [0, 1] {
+        cluster.fill(TOPIC, partition, 2).await;
+    }
+    let may = Arc::new(AtomicBool::new(false));
+    let first = Member::start(&cluster, "a", |o| {
+        let may = Arc::clone(&may);
+        o.drain_timeout = PATIENCE;
+        o.hand_over = HandOver::when(move || may.load(Ordering::Relaxed));
+    });
+    let mut open = first.take(4);
+    let second = Member::start(&cluster, "b", |_| {});
+    eventually("a drain", || first.handle.stats().partitions.len() == 1);
+    // One of the moving partition's two is finished before it goes.
+    let kept = first.handle.stats().partitions[0].partition;
+    let at = open.iter().position(|of| of.partition() != kept).unwrap();
+    open.remove(at).finish();
+    may.store(true, Ordering::Relaxed);
+    let repeated = second.take(1).remove(0);
+    assert_ne!(repeated.partition(), kept);
+    let admin = Admin::new(&cluster.client("admin"), PATIENCE).unwrap();
+    assert_eq!(admin.members("g").await.unwrap(), 2);
+    assert_eq!(admin.members("of nobody").await.unwrap(), 0);
+    let counters = first.handle.stats().counters;
+    assert_eq!((counters.handed_over, counters.drain_timeouts), (1, 0));
+    let late: Vec<_> = open.iter().filter(|of| of.is_fenced()).collect();
+    assert_eq!(late.len(), 1);
+    open.into_iter().for_each(Ticket::finish);
+    repeated.finish();
     first.end().await;
     second.end().await;
 }

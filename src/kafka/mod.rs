@@ -34,6 +34,7 @@ pub use client::ClientOptions;
 pub use intake::{Handler, Intake, IntakeHandle, IntakeOptions};
 pub use producer::{Delivery, OutRecord, Output, OutputOptions};
 pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};
+pub use rebalance::HandOver;
 pub use record::InRecord;
 pub use stats::IntakeStats;
 pub use ticket::Ticket;

@@ -48,12 +48,40 @@ pub(super) enum Rebalance {
     Revoked(Vec<Revoked>),
 }
 
-/// How long the callbacks may take. Both together must stay below `max.poll.interval.ms`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RebalanceTimes {
+/// How long the callbacks may take. Both times together must stay below `max.poll.interval.ms`.
+#[derive(Debug, Clone)]
+pub(super) struct RebalanceRules {
     pub(super) drain: Duration,
     pub(super) restore: Duration,
+    pub(super) hand_over: HandOver,
 }
+
+/// Whether a partition may go with work in flight on it, because its next owner takes that over at
+/// no cost. Asked now and then while a revocation waits; must not block.
+#[derive(Clone)]
+pub struct HandOver(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl HandOver {
+    pub fn when(may: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(may))
+    }
+
+    /// Everything in flight is waited for.
+    pub fn never() -> Self {
+        Self::when(|| false)
+    }
+}
+
+impl std::fmt::Debug for HandOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HandOver({})", (self.0)())
+    }
+}
+
+/// What is finished within so long is finished before a partition is handed over.
+const BEFORE_HAND_OVER: Duration = Duration::from_millis(100);
+/// So often it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// One try at reading committed offsets.
 const RESTORE_TRY: Duration = Duration::from_secs(3);
@@ -147,15 +175,15 @@ impl Shared {
 /// librdkafka's view of the intake.
 pub(super) struct GroupContext {
     shared: Arc<Shared>,
-    times: RebalanceTimes,
+    rules: RebalanceRules,
     pending: Mutex<Vec<Rebalance>>,
 }
 
 impl GroupContext {
-    pub(super) fn new(shared: Arc<Shared>, times: RebalanceTimes) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, rules: RebalanceRules) -> Self {
         Self {
             shared,
-            times,
+            rules,
             pending: Mutex::default(),
         }
     }
@@ -216,7 +244,7 @@ impl GroupContext {
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Vec<Start> {
-        let deadline = Instant::now() + self.times.restore;
+        let deadline = Instant::now() + self.rules.restore;
         let committed = loop {
             let mut wanted = TopicPartitionList::with_capacity(partitions.count());
             for element in partitions.elements() {
@@ -324,24 +352,31 @@ impl GroupContext {
         self.tell(Rebalance::Revoked(revoked));
     }
 
-    /// Waits for the work in flight on lanes that leave; one deadline for all of them.
+    /// Waits for the work in flight on lanes that leave, or until it may be handed over; one
+    /// deadline for all of them.
     fn drain(&self, leaving: &[Arc<Lane>]) {
         // At the end of a shutdown the drain is already behind us.
-        let closing = self.shared.close.load(Ordering::Relaxed);
-        let wait = if closing {
-            Duration::ZERO
-        } else {
-            self.times.drain
-        };
-        let deadline = Instant::now() + wait;
-        let undrained = leaving
-            .iter()
-            .filter(|lane| !lane.wait_drained(deadline))
-            .count();
-        if undrained > 0 {
+        let closing = || self.shared.close.load(Ordering::Relaxed);
+        let RebalanceRules {
+            drain, hand_over, ..
+        } = &self.rules;
+        let begin = Instant::now();
+        let deadline = begin + *drain;
+        let drained = |by: Instant| leaving.iter().all(|lane| lane.wait_drained(by));
+        let mut done = closing() || drained(deadline.min(begin + BEFORE_HAND_OVER));
+        while !done && Instant::now() < deadline {
+            if (hand_over.0)() {
+                tracing::info!("partitions go with work in flight; their next owner takes it over");
+                self.shared.count(|c| c.handed_over += leaving.len() as u64);
+                return;
+            }
+            done = closing() || drained(deadline.min(Instant::now() + ASK_AGAIN));
+        }
+        if !done {
+            let undrained = leaving.iter().filter(|lane| !lane.wait_drained(deadline));
             self.shared.count(|c| c.drain_timeouts += 1);
             tracing::warn!(
-                undrained,
+                undrained = undrained.count(),
                 "partitions were given back with work in flight; it will be repeated"
             );
         }

@@ -64,6 +64,8 @@ pub struct IntakeCounters {
     pub restore_failures: u64,
     pub assigned: u64,
     pub revoked: u64,
+    /// Of those revoked, the ones that went with work in flight for their next owner.
+    pub handed_over: u64,
     /// Taken away without warning: nothing could be committed.
     pub lost: u64,
     /// Revocations whose work in flight did not end in time.

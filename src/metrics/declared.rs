@@ -39,6 +39,8 @@ declare! {
         "Lookups by layer: hit, miss, refused (found, but forbidden or too old; in memory a miss), unavailable.";
     FILLS = Counter "wedcache_layer_fills_total" ["layer", "result"]
         "Fills by layer: stored, kept_newer, unavailable, pending (not acknowledged in time).";
+    LEASES = Counter "wedcache_leases_total" ["result"]
+        "Calls that asked the other instances first: held (this instance calls), not_needed (another's answer came), unavailable (called without a lease).";
     FILLS_OVERTAKEN = Counter "wedcache_fills_overtaken_total" []
         "Answers not stored because a purge had overtaken them.";
     ATTEMPTS = Counter "wedcache_provider_attempts_total" ["provider", "result"]
@@ -91,7 +93,7 @@ declare! {
     INTAKE_LATE = Gauge "wedcache_intake_late_finishes" ["stage"]
         "Records finished after their partition had gone to another instance.";
     INTAKE_REBALANCES = Gauge "wedcache_intake_rebalances" ["stage", "event"]
-        "Partitions that came and went since the start: assigned, revoked, lost (thrown out of the group).";
+        "Partitions that came and went since the start: assigned, revoked (of them handed_over with calls under way), lost (thrown out of the group).";
     OUTPUT_FAILURES = Gauge "wedcache_output_failures" ["output"]
         "Records that the producer gave up on.";
     OUTPUT_DROPPED = Gauge "wedcache_output_dropped" ["output"]

@@ -139,6 +139,11 @@ impl Handler for QueryStage {
 
 async fn resolve(parts: &QueryParts, ask: &Ask, key: Option<Vec<u8>>, ticket: Ticket) {
     let outcome = parts.resolver.resolve(ask).await;
+    if ticket.is_fenced() {
+        // Its partition has another owner by now, who answers it: by what was stored here.
+        ticket.finish();
+        return;
+    }
     answer_later(parts, ask, &outcome, key, ticket).await;
 }
 

@@ -1,8 +1,9 @@
-//! A flight: the prompt, the call, the fill, the landing.
+//! A flight: the clearance, the prompt, the call, the fill, the landing.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::clearance::Clearance;
 use super::flight::Pilot;
 use super::{Ask, FlightError, Landed, Landing, Model, Resolver};
 use crate::ai::prompt::{self, Instruction};
@@ -18,15 +19,37 @@ use crate::model::{
 };
 
 impl Resolver {
-    /// Asks the provider and lands with what came of it. Runs to its end whoever still waits.
+    /// Asks the provider, unless another instance does, and lands with what came of it. Runs to its
+    /// end whoever still waits.
     pub(super) async fn fly(&self, pilot: Pilot<Landing>, ask: &Ask) {
+        let flight = Arc::clone(&pilot.flight);
+        match self.clear(&flight, ask).await {
+            // Without its pilot the flight is lost, and those aboard look up what was stored.
+            Clearance::NotNeeded => drop(pilot),
+            Clearance::Unseen => {
+                let _unseen = self.traffic.begin_unseen();
+                self.call_and_land(pilot, ask).await;
+            }
+            Clearance::Leased(lease) => {
+                let settled = lease.kept_while(self.call_and_land(pilot, ask)).await;
+                // Else whoever claims next might not find the answer that is on its way.
+                if settled {
+                    lease.end().await;
+                }
+            }
+        }
+    }
+
+    /// Whether no write of the answer is still on its way.
+    async fn call_and_land(&self, pilot: Pilot<Landing>, ask: &Ask) -> bool {
         failpoint!("before-call");
+        let mut settled = true;
         let landing = match self.call(&pilot, ask).await {
             Ok(completion) => {
                 failpoint!("replied");
                 let landed = self.landed(&pilot, ask, &completion);
                 if ask.stores() && landed.tags_complete {
-                    self.fill(ask, &landed.entry).await;
+                    settled = self.fill(ask, &landed.entry).await;
                     failpoint!("fill-stored");
                 }
                 Ok(landed)
@@ -34,6 +57,7 @@ impl Resolver {
             Err(failure) => Err(Arc::new(failure)),
         };
         pilot.land(landing);
+        settled
     }
 
     async fn call(&self, pilot: &Pilot<Landing>, ask: &Ask) -> Result<Completion, FlightError> {
@@ -110,15 +134,16 @@ impl Resolver {
     }
 
     /// Stores the answer; returns once it is durable, or once no layer will make it so. One that
-    /// a purge has overtaken would never be served: it is not stored.
-    async fn fill(&self, ask: &Ask, entry: &Arc<Entry>) {
+    /// a purge has overtaken would never be served: it is not stored. Whether all layers have said
+    /// what became of it.
+    async fn fill(&self, ask: &Ask, entry: &Arc<Entry>) -> bool {
         let parts = &self.parts;
         if matches!(
             parts.table.judge(&entry.header, &[]),
             Verdict::Purged | Verdict::Void
         ) {
             parts.metrics.fill_overtaken();
-            return;
+            return true;
         }
         let filled = parts.layers.fill(Arc::clone(entry)).await;
         parts.metrics.fills(&filled);
@@ -126,6 +151,7 @@ impl Resolver {
             tracing::warn!(cache_type = %ask.prepared.cache_type.name, "an answer is in memory only");
         }
         self.tell_fill(ask, entry);
+        filled.pending.is_empty()
     }
 
     fn tell_call(&self, ask: &Ask, called_at: Timestamp, number: usize, call: &PricedCall) {

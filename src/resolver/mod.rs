@@ -1,7 +1,7 @@
 //! The way of a query: memory, then the slower layers, then one call that many may wait for.
 //!
 //! ```text
-//! Ask ─▶ hit (memory, in place) ─▶ look_up (disk, redis) ─▶ board a flight ─▶ fly: prompt ▸ call ▸ fill
+//! Ask ─▶ hit (memory, in place) ─▶ look_up (disk, redis) ─▶ board a flight ─▶ fly: clear ▸ call ▸ fill
 //!              └──────── judged by the tag table at every step ────────┘          └▶ land: all aboard
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! answer of a flight that the change has overtaken.
 
 pub mod ask;
+mod clearance;
 pub mod flight;
 mod fly;
 pub mod lag;
@@ -29,7 +30,7 @@ pub use lag::{Lag, LagState};
 pub use outcome::{Called, Hit, MetricDimensions, Outcome};
 
 use crate::ai::Ai;
-use crate::cache::{LayerHit, Layers};
+use crate::cache::{Holder, LayerHit, Layers};
 use crate::clock::Clock;
 use crate::invalidation::{TagTable, Verdict};
 use crate::metrics::Metrics;
@@ -37,6 +38,7 @@ use crate::model::{
     AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, Timestamp,
     TraceParent,
 };
+use clearance::Traffic;
 use flight::{Boarding, Doors, Flight, Pilot};
 use usable::{Use, usable};
 
@@ -52,6 +54,8 @@ pub struct Parts {
     pub layers: Layers,
     pub table: Arc<TagTable>,
     pub lag: Arc<Lag>,
+    /// Who this instance is to the others that share its leases.
+    pub holder: Holder,
     /// Who is asked, by the name of the cache type.
     pub models: HashMap<Arc<str>, Model>,
     pub clock: Clock,
@@ -73,6 +77,7 @@ pub struct Resolver {
     parts: Parts,
     flights: Flights<Landing>,
     flying: TaskTracker,
+    traffic: Traffic,
 }
 
 /// What a flight lands with: the answer as an entry, stored or not, or why there is none.
@@ -119,6 +124,7 @@ impl Resolver {
             parts,
             flights: Flights::default(),
             flying: TaskTracker::new(),
+            traffic: Traffic::default(),
         }
     }
 
@@ -205,21 +211,25 @@ impl Resolver {
     }
 
     async fn resolve_in_time(self: &Arc<Self>, ask: &Ask) -> Outcome {
-        let mut last_resort = None;
-        for boarding in 0.. {
+        let (mut last_resort, mut overtaken) = (None, 0);
+        loop {
             if ask.reads() {
                 match self.look_up(ask).await {
                     Ok(hit) => return Outcome::Hit(hit),
                     Err(found) => last_resort = found,
                 }
             }
-            let (flight, coalesced) = match self.board(ask, boarding < MAX_REBOARDINGS) {
+            let (flight, coalesced) = match self.board(ask, overtaken < MAX_REBOARDINGS) {
                 Seat::Aboard { flight, coalesced } => (flight, coalesced),
                 Seat::NotNeeded(hit) => return Outcome::Hit(hit),
             };
             match flight.landing().await {
-                Some(Ok(landed)) if coalesced && !landed.tags_complete => {}
-                Some(Ok(landed)) if self.overtaken(ask, &flight, &landed.entry) => {}
+                Some(Ok(landed))
+                    if (coalesced && !landed.tags_complete)
+                        || self.overtaken(ask, &flight, &landed.entry) =>
+                {
+                    overtaken += 1;
+                }
                 Some(Ok(landed)) => {
                     return Outcome::Called(Called {
                         entry: landed.entry,
@@ -228,12 +238,11 @@ impl Resolver {
                     });
                 }
                 Some(Err(failure)) => return self.without_answer(ask, &failure, last_resort),
-                // Its leader found that it was not needed, or its task was ended with the
-                // runtime, which then ends this one too.
+                // It was not needed: the answer has been stored meanwhile. Or its task was ended
+                // with the runtime, which then ends this one too.
                 None => tokio::task::yield_now().await,
             }
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// Memory and the slower layers. The error is what could still serve if all else fails.
@@ -355,11 +364,14 @@ impl Resolver {
         }
         let entry = layers.memory_hit(&ask.prepared.key)?;
         let view = table.position();
-        let stale = match usable(table, lag.get(), &entry.header, ask, clock.now()) {
-            Use::Fresh => None,
-            Use::Stale(reason) if reason != StaleReason::Refreshed => Some(reason),
-            _ => return None,
+        let use_of = usable(table, lag.get(), &entry.header, ask, clock.now());
+        let stale = match use_of {
+            Use::Stale(reason) => Some(reason),
+            _ => None,
         };
+        if !use_of.needs_no_call() {
+            return None;
+        }
         Some(Hit {
             entry,
             layer: LayerName::Memory,

@@ -25,6 +25,11 @@ impl Use {
     pub fn serves(self) -> bool {
         matches!(self, Self::Fresh | Self::Stale(_))
     }
+
+    /// Whether it is served and no call refills it.
+    pub fn needs_no_call(self) -> bool {
+        self.serves() && self != Self::Stale(StaleReason::Refreshed)
+    }
 }
 
 /// Judges `header` for `ask`. The view of the judgement is a position read before the call.

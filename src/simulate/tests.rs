@@ -77,7 +77,7 @@ fn every_query_has_one_end_the_parts_add_up_and_no_answer_was_forbidden() {
     assert!(repeats.within_an_hour.queries > 0);
     assert!(repeats.within_an_hour.queries <= repeats.within_a_day.queries);
     assert!(repeats.within_a_day.queries <= repeats.ever.queries);
-    assert!(figures.log.purges > 0 && figures.log.refreshes > 0 && total.stale > 0);
+    assert!(figures.log.purges > 0 && figures.log.refreshes > 0);
     assert_eq!(figures.forbidden, 0, "{:?}", figures.violations);
 }
 

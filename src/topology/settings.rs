@@ -189,6 +189,8 @@ pub struct Redis {
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
     pub breaker: Breaker,
+    /// How long a claim to call for a key stands that is not renewed.
+    pub lease_term: Duration,
     pub key_prefix: String,
 }
 

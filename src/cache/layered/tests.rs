@@ -88,6 +88,7 @@ fn layers() -> (Layers, Arc<Fake>, Arc<Fake>) {
     let layers = Layers::of(
         Some(Memory::new(&MemoryOptions::default())),
         vec![Arc::clone(&disk) as _, Arc::clone(&redis) as _],
+        None,
         LayeredOptions::default(),
     );
     (layers, disk, redis)
@@ -238,7 +239,7 @@ async fn writes_on_their_way_are_bounded() {
         ..LayeredOptions::default()
     };
     let durable: Vec<Arc<dyn Layer>> = vec![Arc::clone(&disk) as _, Arc::clone(&redis) as _];
-    let layers = Layers::of(None, durable, options);
+    let layers = Layers::of(None, durable, None, options);
     disk.slow(Duration::from_mins(1));
     redis.put(&naive::entry(9, 1, 0)).await.unwrap();
     // Each leaves its write to the disk on its way.

@@ -12,12 +12,15 @@
 //! | 25 | 8 | call began (ms), in the same form |
 //! | 33 | | the sealed entry |
 //!
+//! Beside an entry a [`lease`] stands under `<prefix>lease:<hash>` while an instance asks for it.
+//!
 //! A call that is cancelled or runs out of time leaves nothing behind for the next caller: the
 //! client's driver task keeps a queue of the requests in flight, each with its own channel, and
 //! takes every reply off the wire for the request at the queue's front, whether or not somebody
 //! still waits for it (redis 1.8.1, `aio/multiplexed_connection.rs`: `send_result`). The key that
 //! is compared on every read is the second guard.
 
+mod lease;
 mod link;
 mod script;
 
@@ -38,6 +41,7 @@ use crate::clock::Clock;
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, LayerName};
 
+use lease::LeaseScripts;
 pub use link::RedisSetupError;
 use link::{Connection, Link};
 use script::Scripts;
@@ -63,6 +67,9 @@ pub struct RedisOptions {
     /// has been paid for, and a model takes as long.
     pub max_wait: Duration,
     pub breaker: BreakerOptions,
+    /// How long a lease stands that is not renewed. Default 6 s, as long as Kafka takes to miss
+    /// its holder.
+    pub lease_term: Duration,
 }
 
 impl RedisOptions {
@@ -77,6 +84,7 @@ impl RedisOptions {
             max_in_flight: 64,
             max_wait: Duration::from_secs(10),
             breaker: BreakerOptions::default(),
+            lease_term: Duration::from_secs(6),
         }
     }
 }
@@ -102,6 +110,7 @@ pub struct Redis {
     link: Link,
     turns: Semaphore,
     scripts: Scripts,
+    leases: LeaseScripts,
     timeouts: AtomicU64,
     unreadable: AtomicU64,
 }
@@ -118,6 +127,7 @@ impl Redis {
             clock,
             breaker,
             scripts: Scripts::new(),
+            leases: LeaseScripts::new(),
             timeouts: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
         })
@@ -227,14 +237,17 @@ impl Redis {
     }
 
     fn server_key(&self, key: &CacheKey) -> String {
-        let prefix = &self.options.key_prefix;
-        let mut name = String::with_capacity(prefix.len() + 64);
-        name.push_str(prefix);
-        for byte in key.hash().0 {
-            write!(name, "{byte:02x}").expect("writing to a string cannot fail");
-        }
-        name
+        server_key(&self.options.key_prefix, key)
     }
+}
+
+fn server_key(prefix: &str, key: &CacheKey) -> String {
+    let mut name = String::with_capacity(prefix.len() + 64);
+    name.push_str(prefix);
+    for byte in key.hash().0 {
+        write!(name, "{byte:02x}").expect("writing to a string cannot fail");
+    }
+    name
 }
 
 impl Layer for Redis {

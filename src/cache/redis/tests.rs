@@ -6,9 +6,11 @@ use std::time::Instant;
 use proptest::prelude::*;
 use redis::Value;
 
+use super::super::lease::{Claim, Claimed, Holder, Leases};
 use super::super::naive::{self, Step};
 use super::server::Server;
 use super::*;
+use crate::model::{LogId, Position};
 
 /// Generous, because the machine may be busy; the tests of time-outs set their own.
 fn options(url: String) -> RedisOptions {
@@ -105,6 +107,74 @@ async fn of_fills_racing_from_two_instances_the_newest_stays() {
     }
     let held = hit(instances[0].get(&naive::key(1)).await).unwrap();
     assert_eq!(held.header.stamp.0, 199);
+}
+
+fn claim(number: u64) -> Claim {
+    Claim {
+        holder: Holder::new(None),
+        log_id: LogId([1; 16]),
+        stamp: Position(7),
+        called_at: naive::NOW,
+        number,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_claims_racing_from_two_instances_one_stands_and_the_others_see_it() {
+    let server = Server::start();
+    let instances = [
+        connected(options(server.url())).await,
+        connected(options(server.url())).await,
+    ];
+    let (key, claims): (_, Vec<_>) = (naive::key(1), (0..100).map(claim).collect());
+    let racing = claims
+        .iter()
+        .enumerate()
+        .map(|(index, claim)| instances[index % 2].claim(&key, claim, None));
+    let claimed: Vec<_> = futures_util::future::join_all(racing)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let ours: Vec<_> = (0..100)
+        .filter(|at| claimed[*at] == Claimed::Ours)
+        .collect();
+    assert_eq!(ours.len(), 1);
+    let standing = Claimed::HeldBy(claims[ours[0]]);
+    assert_eq!(claimed.iter().filter(|one| **one == standing).count(), 99);
+}
+
+#[tokio::test]
+async fn a_claim_stands_for_its_term_and_goes_only_by_its_own_release_or_for_the_one_that_saw_it() {
+    let server = Server::start();
+    let layer = connected(options(server.url())).await;
+    let (key, first, second, third) = (naive::key(1), claim(1), claim(2), claim(3));
+    let claims = async |claim, instead_of| layer.claim(&key, claim, instead_of).await.unwrap();
+    assert_eq!(claims(&first, None).await, Claimed::Ours);
+    assert_eq!(claims(&first, None).await, Claimed::Ours, "renewed");
+    layer.release(&key, &second).await.unwrap();
+    assert_eq!(claims(&second, Some(&third)).await, Claimed::HeldBy(first));
+    assert_eq!(claims(&second, Some(&first)).await, Claimed::Ours);
+    assert_eq!(claims(&first, None).await, Claimed::HeldBy(second));
+    let name = layer.lease_key(&key);
+    let left: i64 = server.command(&["PTTL", &name]);
+    assert!((1..=6000).contains(&left), "{left} ms of 6 s");
+    layer.release(&key, &second).await.unwrap();
+    assert_eq!(claims(&third, None).await, Claimed::Ours);
+    // An entry is no claim, and the other way round.
+    layer.put(&naive::entry(1, 1, 0)).await.unwrap();
+    assert_eq!(claims(&first, None).await, Claimed::HeldBy(third));
+    assert!(hit(layer.get(&key).await).is_some());
+}
+
+#[tokio::test]
+async fn a_claim_that_another_version_wrote_is_not_waited_for() {
+    let server = Server::start();
+    let layer = connected(options(server.url())).await;
+    let name = layer.lease_key(&naive::key(1));
+    let _: String = server.command(&["SET", &name, "of another version"]);
+    let claimed = layer.claim(&naive::key(1), &claim(1), None).await;
+    assert!(matches!(claimed, Err(LayerError::Corrupt { .. })));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod flight_model;
 mod flights;
 mod lag;
+mod leases;
 mod options;
 mod random;
 mod restarts;
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answered, Call, Collected, Driver, Responder, Scripted, stopped};
+use super::{Answered, Call, Collected, Driver, Fleet, Responder, Scripted, stopped};
 use crate::checker::Checker;
 use crate::model::{
     AiAnswer, AiQuery, CacheMetric, Freshness, LayerName, Operation, Source, StaleReason, Status,
@@ -32,10 +33,19 @@ fn secs(secs: u64) -> Duration {
 
 /// The production topology, without the dice and without Redis.
 fn production() -> Topology {
-    let text = include_str!("../../../topologies/wedsync.yaml");
-    let loaded = topology::read("wedsync.yaml", text, Variables::Unresolved).unwrap();
-    let mut topology = loaded.topology;
+    let mut topology = fleet();
     topology.layers.redis = None;
+    topology
+}
+
+/// The same with Redis, for several instances.
+fn fleet() -> Topology {
+    let text = include_str!("../../../topologies/wedsync.yaml");
+    // The driver stands in for it; what counts is that there is one.
+    let text = text.replace("${WEDCACHE_REDIS:-}", "redis://127.0.0.1:6379");
+    let loaded = topology::read("wedsync.yaml", &text, Variables::Unresolved).unwrap();
+    let mut topology = loaded.topology;
+    assert!(topology.layers.redis.is_some());
     Arc::make_mut(&mut topology.catalog).ttl_jitter = 0.0;
     topology
 }
@@ -111,11 +121,19 @@ fn play(test: impl AsyncFnOnce(&mut Stage)) {
 }
 
 fn play_on(topology: Topology, test: impl AsyncFnOnce(&mut Stage)) {
+    play_fleet(1, topology, test);
+}
+
+fn play_fleet(instances: usize, topology: Topology, test: impl AsyncFnOnce(&mut Stage)) {
     stopped::run(async |idle| {
         let now = Timestamp::parse("2026-11-22T10:00:00Z").unwrap();
         let respond = numbered("answer", Duration::ZERO);
+        let fleet = Fleet {
+            instances,
+            ..Fleet::default()
+        };
         let mut stage = Stage {
-            driver: Driver::new(Arc::new(topology), now, respond, idle),
+            driver: Driver::of_fleet(fleet, Arc::new(topology), now, respond, idle),
             checkers: vec![Checker::default()],
             answers: HashMap::new(),
             calls: Vec::new(),
@@ -154,13 +172,22 @@ impl Stage {
 
     /// Asks, and what can happen at this moment does.
     async fn begin(&mut self, query: &AiQuery) {
-        self.driver.query(query);
+        self.begin_at(0, query).await;
+    }
+
+    /// The same on a partition of this instance.
+    async fn begin_at(&mut self, instance: usize, query: &AiQuery) {
+        self.driver.query_at(instance, query);
         self.collect().await;
     }
 
     /// Asks and has the answer at this moment.
     async fn ask(&mut self, query: &AiQuery) -> Seen {
-        self.begin(query).await;
+        self.ask_at(0, query).await
+    }
+
+    async fn ask_at(&mut self, instance: usize, query: &AiQuery) -> Seen {
+        self.begin_at(instance, query).await;
         self.seen(&query.query_id)
     }
 

@@ -11,6 +11,7 @@ use super::*;
 use crate::model::{Mode, Position};
 
 static TOPOLOGY: LazyLock<Topology> = LazyLock::new(production);
+static FLEET: LazyLock<Topology> = LazyLock::new(fleet);
 
 const VENDORS: usize = 3;
 const WEDDINGS: usize = 2;
@@ -48,6 +49,8 @@ struct Asks {
     vendor: Option<usize>,
     wedding: Option<usize>,
     option: Opt,
+    /// Which of a pair is asked.
+    second: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,14 +84,16 @@ fn step() -> impl Strategy<Value = Step> {
         prop::option::of(0..VENDORS),
         prop::option::of(0..WEDDINGS),
         option,
+        any::<bool>(),
     )
-        .prop_map(|(private, question, vendor, wedding, option)| {
+        .prop_map(|(private, question, vendor, wedding, option, second)| {
             Step::Ask(Asks {
                 private,
                 question,
                 vendor,
                 wedding,
                 option,
+                second,
             })
         });
     let mode = || prop_oneof![2 => Just(Mode::Purge), 1 => Just(Mode::Refresh)];
@@ -233,8 +238,9 @@ async fn take_step(stage: &mut Stage, facts: &mut Facts, number: usize, step: St
         Step::Ask(asks) => {
             let (id, at) = (format!("q-{number}"), stage.driver.now());
             let query = build(&id, &asks, at);
+            let instance = usize::from(asks.second) % stage.driver.instances.len();
             facts.asked.insert(id, Asked { asks, at });
-            stage.begin(&query).await;
+            stage.begin_at(instance, &query).await;
         }
         Step::Vendor(of, mode) => {
             let fact = (mode == Mode::Purge).then(|| facts.vendor_changes(of));
@@ -401,8 +407,8 @@ impl Facts {
     }
 }
 
-fn check(steps: Vec<Step>) {
-    play_on(TOPOLOGY.clone(), async |stage| {
+fn check(instances: usize, topology: &Topology, steps: Vec<Step>) {
+    play_fleet(instances, topology.clone(), async |stage| {
         let mut facts = Facts::default();
         let behaviour = Behaviour {
             takes_secs: 2,
@@ -430,6 +436,13 @@ proptest! {
     fn no_interleaving_serves_what_the_log_has_forbidden(
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check(steps);
+        check(1, &TOPOLOGY, steps);
+    }
+
+    #[test]
+    fn nor_does_any_between_two_instances_that_share_leases(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        check(2, &FLEET, steps);
     }
 }

@@ -73,12 +73,14 @@ impl Build<'_> {
         };
         let connect_timeout = self.positive(&shape.connect_timeout, "a timeout");
         let response_timeout = self.positive(&shape.response_timeout, "a timeout");
+        let lease_term = self.positive(&shape.lease_term, "a term");
         let breaker = self.breaker(&shape.breaker);
         server.map(|server| Redis {
             server,
             connect_timeout,
             response_timeout,
             breaker,
+            lease_term,
             key_prefix: shape.key_prefix,
         })
     }

@@ -46,6 +46,9 @@ pub(in crate::topology) struct RedisShape {
     pub(in crate::topology) response_timeout: At<Lasting>,
     #[serde(default)]
     pub(in crate::topology) breaker: BreakerShape,
+    /// For so long after an instance was killed the others wait for its calls.
+    #[serde(default = "lease_term")]
+    pub(in crate::topology) lease_term: At<Lasting>,
     /// What every key of ours starts with.
     #[serde(default = "key_prefix")]
     pub(in crate::topology) key_prefix: String,
@@ -224,6 +227,7 @@ defaults! {
     disk_cache: At<ByteSize> = at(ByteSize::mib(128));
     redis_connect: At<Lasting> = at(Lasting::millis(500));
     redis_response: At<Lasting> = at(Lasting::millis(20));
+    lease_term: At<Lasting> = at(Lasting::millis(6000));
     key_prefix: String = "wedcache:".to_owned();
     ai_connect: At<Lasting> = at(Lasting::secs(3));
     ai_first_byte: At<Lasting> = at(Lasting::secs(30));

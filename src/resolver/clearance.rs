@@ -1,0 +1,194 @@
+//! Clearance: of all instances one calls the provider for a key.
+//!
+//! Within a process flights see to that; between processes a lease does. A flight that finds
+//! another instance's claim waits for what that one stores, unless a change that this query came
+//! after forbids it that answer. Where leases cannot be had nothing waits: the flight goes on,
+//! unseen by the others.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::flight::Flight;
+use super::usable::usable;
+use super::{Ask, Landing, Parts, Resolver};
+use crate::cache::{Claim, Claimed, Leases};
+use crate::model::{CacheKey, TagHash};
+
+/// Between two looks at what another instance calls for: the first pause, and the longest. A model
+/// takes seconds.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// So often a lease is renewed within its term.
+const RENEWALS: u32 = 3;
+
+/// How a flight goes on.
+pub(super) enum Clearance<'a> {
+    /// It is the only one for its key.
+    Leased(Lease<'a>),
+    /// It may fly, but no other instance knows.
+    Unseen,
+    /// The answer of another instance's call is stored, or nobody waits any more.
+    NotNeeded,
+}
+
+/// A lease that is ours.
+pub(super) struct Lease<'a> {
+    leases: &'a dyn Leases,
+    key: &'a CacheKey,
+    claim: Claim,
+}
+
+/// Counts claims and the calls that no other instance knows of.
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    claims: AtomicU64,
+    unseen: AtomicUsize,
+}
+
+/// One call that no other instance knows of.
+pub(super) struct UnseenCall<'a>(&'a AtomicUsize);
+
+impl Traffic {
+    pub(super) fn begin_unseen(&self) -> UnseenCall<'_> {
+        self.unseen.fetch_add(1, Ordering::AcqRel);
+        UnseenCall(&self.unseen)
+    }
+}
+
+impl Drop for UnseenCall<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Resolver {
+    /// Whether queries that wait for calls of this instance may be given to another one: it knows
+    /// of every call on its way, and waits for the answer rather than buy it too.
+    pub fn may_hand_over(&self) -> bool {
+        let leases = self.parts.layers.leases();
+        leases.is_some_and(Leases::available) && self.traffic.unseen.load(Ordering::Acquire) == 0
+    }
+
+    pub(super) async fn clear<'a>(
+        &'a self,
+        flight: &Flight<Landing>,
+        ask: &'a Ask,
+    ) -> Clearance<'a> {
+        // What is not looked up is to be called for, and what is not stored serves nobody else.
+        let shares = ask.reads() && ask.stores();
+        let Some(leases) = self.parts.layers.leases().filter(|_| shares) else {
+            return Clearance::Unseen;
+        };
+        let lease = Lease {
+            leases,
+            key: &ask.prepared.key,
+            claim: Claim {
+                holder: self.parts.holder,
+                log_id: flight.stamp.log_id(),
+                stamp: flight.stamp.position(),
+                called_at: flight.called_at,
+                number: self.traffic.claims.fetch_add(1, Ordering::Relaxed),
+            },
+        };
+        let known = Self::known_tags(ask);
+        let metrics = &self.parts.metrics;
+        let (mut instead_of, mut pause) = (None, PAUSES.0);
+        loop {
+            match leases
+                .claim(lease.key, &lease.claim, instead_of.as_ref())
+                .await
+            {
+                Err(error) => {
+                    tracing::debug!(%error, "no lease");
+                    metrics.lease("unavailable");
+                    return Clearance::Unseen;
+                }
+                // Between this query's look-up and its claim another one may have ended.
+                Ok(Claimed::Ours) if self.is_stored(ask).await => {
+                    lease.end().await;
+                    metrics.lease("not_needed");
+                    return Clearance::NotNeeded;
+                }
+                Ok(Claimed::Ours) => {
+                    metrics.lease("held");
+                    return Clearance::Leased(lease);
+                }
+                Ok(Claimed::HeldBy(other)) if self.is_of_no_use(ask, &other, &known) => {
+                    instead_of = Some(other);
+                }
+                Ok(Claimed::HeldBy(_)) if self.is_stored(ask).await => {
+                    metrics.lease("not_needed");
+                    return Clearance::NotNeeded;
+                }
+                Ok(Claimed::HeldBy(_)) => {
+                    // Half of it by chance, so that many who wait do not come in step.
+                    let wait = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = flight.until.passed() => return Clearance::NotNeeded,
+                    }
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+    }
+
+    /// Whether a slower layer has what serves this query without a call.
+    async fn is_stored(&self, ask: &Ask) -> bool {
+        let Parts {
+            layers,
+            table,
+            lag,
+            clock,
+            ..
+        } = &self.parts;
+        let now = clock.now();
+        let good = |header: &_| usable(table, lag.get(), header, ask, now).needs_no_call();
+        layers
+            .get_slow(&ask.prepared.key, &good)
+            .await
+            .hit
+            .is_some()
+    }
+
+    /// Whether the answer that `other` stands for would not do for this query, or will never come.
+    fn is_of_no_use(&self, ask: &Ask, other: &Claim, known: &[TagHash]) -> bool {
+        let table = &self.parts.table;
+        self.parts.holder.succeeds(&other.holder)
+            || ask
+                .oldest_call()
+                .is_some_and(|oldest| other.called_at < oldest)
+            || other.log_id != table.log_id()
+            // Also by changes since the arrival: such an answer would not be kept as fresh.
+            || table.hit_between(known, other.stamp, table.position().max(ask.arrival))
+    }
+}
+
+impl Lease<'_> {
+    /// Does the work, and renews the lease until it is done.
+    pub(super) async fn kept_while<T>(&self, work: impl Future<Output = T>) -> T {
+        let every = self.leases.term() / RENEWALS;
+        let renewals = async {
+            loop {
+                tokio::time::sleep(every).await;
+                match self.leases.claim(self.key, &self.claim, None).await {
+                    Ok(Claimed::Ours) => {}
+                    // Our answer will be kept all the same, if it is the newer one.
+                    Ok(Claimed::HeldBy(_)) => return,
+                    Err(error) => tracing::debug!(%error, "a lease could not be renewed"),
+                }
+            }
+        };
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            done = &mut work => done,
+            () = renewals => work.await,
+        }
+    }
+
+    /// Others may call now. Where Redis does not hear it the term ends it.
+    pub(super) async fn end(&self) {
+        if let Err(error) = self.leases.release(self.key, &self.claim).await {
+            tracing::debug!(%error, "a lease was left to its term");
+        }
+    }
+}
