@@ -139,6 +139,11 @@ impl Ai {
         }
     }
 
+    /// Whether a call now would be refused by the open circuit.
+    pub fn refuses(&self) -> bool {
+        lock(&self.breaker).refuses(Instant::now()).is_some()
+    }
+
     pub fn status(&self) -> AiStatus {
         AiStatus {
             breaker: lock(&self.breaker).state(Instant::now()),

@@ -154,11 +154,15 @@ impl App {
             Some(Format::Avro | Format::Confluent) => Form::Plain,
             Some(Format::Json) | None => Form::Json,
         };
-        let layers = layers::open(&topology.layers, form, &shared.clock).await;
 
         health.enter(Phase::ReadingLog);
         let (reader, mut log_status) = shared.follow_log()?;
-        shared.caught_up(&mut log_status).await?;
+        // A large folder takes seconds to open, as a long log does to read.
+        let (layers, caught_up) = tokio::join!(
+            layers::open(&topology.layers, form, &shared.clock),
+            shared.caught_up(&mut log_status),
+        );
+        caught_up?;
         shared.identified(&mut log_status).await?;
 
         health.enter(Phase::AwaitingRules);

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::flight::Flight;
-use super::usable::usable;
-use super::{Ask, Landing, Parts, Resolver};
+use super::{Ask, Landing, Resolver};
 use crate::cache::{Claim, Claimed, Leases};
 use crate::model::{CacheKey, TagHash};
 
@@ -134,20 +133,11 @@ impl Resolver {
 
     /// Whether a slower layer has what serves this query without a call.
     async fn is_stored(&self, ask: &Ask) -> bool {
-        let Parts {
-            layers,
-            table,
-            lag,
-            clock,
-            ..
-        } = &self.parts;
-        let now = clock.now();
-        let good = |header: &_| usable(table, lag.get(), header, ask, now).needs_no_call();
-        layers
-            .get_slow(&ask.prepared.key, &good)
-            .await
-            .hit
-            .is_some()
+        let now = self.parts.clock.now();
+        let good = |header: &_| self.judged(header, ask, now).needs_no_call();
+        let layers = &self.parts.layers;
+        let found = layers.get_slow(&ask.prepared.key, &good).await;
+        found.hit.is_some()
     }
 
     /// Whether the answer that `other` stands for would not do for this query, or will never come.

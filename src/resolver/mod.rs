@@ -34,6 +34,7 @@ use crate::cache::{Holder, LayerHit, Layers};
 use crate::clock::Clock;
 use crate::invalidation::{TagTable, Verdict};
 use crate::metrics::Metrics;
+use crate::model::entry::Header;
 use crate::model::{
     AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, Timestamp,
     TraceParent,
@@ -162,12 +163,10 @@ impl Resolver {
     where
         S: AsRef<str> + Clone,
     {
-        let Parts {
-            layers, table, lag, ..
-        } = &self.parts;
+        let Parts { layers, table, .. } = &self.parts;
         let entry = layers.memory_hit(&ask.prepared.key)?;
         let view = table.position();
-        match usable(table, lag.get(), &entry.header, ask, now) {
+        match self.judged(&entry.header, ask, now) {
             Use::Fresh => Some(Hit {
                 entry,
                 layer: LayerName::Memory,
@@ -253,14 +252,13 @@ impl Resolver {
         let Parts {
             layers,
             table,
-            lag,
             clock,
             metrics,
             ..
         } = &self.parts;
         let now = clock.now();
         let view = table.position();
-        let judged = |header: &_| usable(table, lag.get(), header, ask, now);
+        let judged = |header: &_| self.judged(header, ask, now);
         let found = layers
             .get_slow(&ask.prepared.key, &|header| judged(header).serves())
             .await;
@@ -355,7 +353,6 @@ impl Resolver {
         let Parts {
             layers,
             table,
-            lag,
             clock,
             ..
         } = &self.parts;
@@ -364,20 +361,26 @@ impl Resolver {
         }
         let entry = layers.memory_hit(&ask.prepared.key)?;
         let view = table.position();
-        let use_of = usable(table, lag.get(), &entry.header, ask, clock.now());
-        let stale = match use_of {
+        let judged = self.judged(&entry.header, ask, clock.now());
+        if !judged.needs_no_call() {
+            return None;
+        }
+        let stale = match judged {
             Use::Stale(reason) => Some(reason),
             _ => None,
         };
-        if !use_of.needs_no_call() {
-            return None;
-        }
         Some(Hit {
             entry,
             layer: LayerName::Memory,
             stale,
             view,
         })
+    }
+
+    #[inline]
+    fn judged<S>(&self, header: &Header, ask: &Ask<S>, now: Timestamp) -> Use {
+        let Parts { table, lag, .. } = &self.parts;
+        usable(table, lag.get(), header, ask, now)
     }
 
     /// A waiter joins only a flight that none of its known tags has overtaken.
@@ -407,12 +410,15 @@ impl Resolver {
         tags.iter().map(crate::model::Tag::hash).collect()
     }
 
-    /// Sends one flight for a refreshed entry, which is served meanwhile.
+    /// Sends one flight for a refreshed entry, which is served meanwhile; none while its provider
+    /// is known to be away, or each such hit would pay for a flight that comes to nothing.
     fn refill<S>(self: &Arc<Self>, ask: &Ask<S>, reason: StaleReason)
     where
         S: AsRef<str> + Clone,
     {
-        if reason != StaleReason::Refreshed || !ask.stores() {
+        let model = self.parts.models.get(&ask.prepared.cache_type.name);
+        let refused = || model.is_some_and(|model| model.ai.refuses());
+        if reason != StaleReason::Refreshed || !ask.stores() || refused() {
             return;
         }
         let known = Self::known_tags(ask);
@@ -444,22 +450,20 @@ impl Resolver {
         failure: &FlightError,
         last_resort: Option<LastResort>,
     ) -> Outcome {
-        let Parts {
-            table, lag, clock, ..
-        } = &self.parts;
+        let Parts { table, clock, .. } = &self.parts;
         let view = table.position();
         let still = last_resort
             .filter(|_| failure.provider_away)
-            .and_then(|found| {
-                match usable(table, lag.get(), &found.hit.entry.header, ask, clock.now()) {
+            .and_then(
+                |found| match self.judged(&found.hit.entry.header, ask, clock.now()) {
                     Use::IfError(reason) | Use::Stale(reason) => Some(Hit {
                         stale: Some(reason),
                         view,
                         ..found.hit
                     }),
                     _ => None,
-                }
-            });
+                },
+            );
         still.map_or_else(|| Outcome::Failed(failure.error.clone()), Outcome::Hit)
     }
 

@@ -164,6 +164,42 @@ fn while_the_provider_is_away_an_expired_entry_is_served_and_says_so() {
 }
 
 #[test]
+fn while_the_circuit_is_open_a_refreshed_entry_is_served_and_no_refill_is_tried() {
+    play(async |stage| {
+        stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
+        stage.vendor_change(&change("v-1", "details_changed")).await;
+        stage.driver.respond(ends(Outcome::Status(503)));
+        for number in 0..20 {
+            stage
+                .begin(&about(&format!("f-{number}"), &format!("v-f{number}")))
+                .await;
+        }
+        stage.advance(secs(5)).await;
+        let tried = |stage: &Stage| {
+            let name = "wedcache_provider_attempts_total";
+            stage.driver.metrics().total(name, None)
+        };
+        let before = tried(stage);
+        for number in 2..12 {
+            stage
+                .ask(&about(&format!("q-{number}"), "v-1"))
+                .await
+                .is_stale(StaleReason::Refreshed, "answer 1");
+        }
+        assert!((tried(stage) - before).abs() < 0.5);
+        // Back again: the circuit lets calls through by and by.
+        stage.driver.respond(numbered("answer", Duration::ZERO));
+        for number in 12..20 {
+            stage.advance(secs(15)).await;
+            stage.begin(&about(&format!("q-{number}"), "v-1")).await;
+        }
+        stage
+            .seen("q-19")
+            .is_fresh_from(LayerName::Memory, "answer 11");
+    });
+}
+
+#[test]
 fn a_purged_entry_is_not_served_even_while_the_provider_is_away() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
