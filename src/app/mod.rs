@@ -44,7 +44,6 @@ use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, Read
 use crate::metrics::Metrics;
 use crate::model::invalidation::LogIdentity;
 use crate::model::{Form, LogId};
-use crate::pipeline::Held;
 use crate::pipeline::change::ChangeJudge;
 use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
@@ -81,7 +80,6 @@ pub struct App {
     rules_stop: CancellationToken,
     letters: TaskTracker,
     port: Port,
-    held: Arc<Held>,
     admin: Admin,
     revival: Revival,
 }
@@ -103,7 +101,6 @@ struct Shared {
     registry: Option<Arc<Registry>>,
     decoder: [Arc<Decoder>; 2],
     outputs: Outputs,
-    held: Arc<Held>,
     admin: Admin,
 }
 
@@ -222,7 +219,6 @@ impl App {
             rules_stop,
             letters,
             port,
-            held: shared.held,
             admin: shared.admin,
             revival: Revival::new(parts, intake),
         })
@@ -285,11 +281,8 @@ impl App {
                 let why = "its poll thread ended".to_owned();
                 return Some(AppError::Fatal { what: stage, why });
             }
-            // What waits for the registry, or for its turn to refresh, is held on purpose.
-            if self.held.count() == 0 {
-                let ages = stats.iter().filter_map(|of| of.oldest_unfinished);
-                oldest = ages.fold(oldest, Duration::max);
-            }
+            let ages = stats.iter().filter_map(|of| of.oldest_unfinished);
+            oldest = ages.fold(oldest, Duration::max);
             probes::intakes(&self.metrics, stage, &stats);
         }
         if self.rules_task.is_finished() {
@@ -362,7 +355,6 @@ impl Shared {
             registry,
             decoder: [decoder(Role::Queries), decoder(Role::VendorChanges)],
             outputs,
-            held: Arc::default(),
             admin,
         })
     }
@@ -452,7 +444,6 @@ impl Shared {
                 wedding: Arc::clone(&topics.get(Role::WeddingUpdates).name),
             },
             repeat_progress: REPEAT_PROGRESS_EVERY,
-            held: Arc::clone(&self.held),
         }
     }
 
@@ -475,7 +466,6 @@ impl Shared {
             registry: self.registry.clone(),
             runtime: Handle::current(),
             waiting: waiting.clone(),
-            held: Arc::clone(&self.held),
         }
     }
 }

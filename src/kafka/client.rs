@@ -81,8 +81,9 @@ impl ClientOptions {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.timeout.ms", "10000")
-            // A topic that is made after us is found within this time.
-            .set("topic.metadata.refresh.interval.ms", "10000")
+            // A topic that is made after us is found within this time, and so is a new leader: when a
+            // broker dies librdkafka asks once, at a moment when Kafka still takes it for the leader.
+            .set("topic.metadata.refresh.interval.ms", "3000")
             .set("log.connection.close", "false")
             .set_log_level(RDKafkaLogLevel::Info);
         for (name, value) in ours {

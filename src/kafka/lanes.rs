@@ -1,6 +1,7 @@
 //! The assigned partitions and what is in flight on them, shared by the poll thread, the rebalance
 //! callback and whoever finishes tickets.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,7 +35,24 @@ struct LaneState {
     fenced: bool,
     /// Tickets that are neither finished nor dropped.
     in_flight: usize,
+    /// Of these, by offset, the ones that are held back on purpose, or were: since when they are
+    /// worked on again.
+    held: BTreeMap<i64, Option<Instant>>,
     abandoned: u64,
+}
+
+impl LaneState {
+    /// What is held back on purpose is nobody's delay.
+    fn oldest(&self, now: Instant) -> Option<(i64, Duration)> {
+        if self.held.is_empty() {
+            return self.tracker.oldest(now);
+        }
+        let since = |offset, at| match self.held.get(&offset) {
+            Some(released) => *released,
+            None => Some(at),
+        };
+        self.tracker.oldest_by(now, since)
+    }
 }
 
 /// What is in flight on all lanes of one intake, and what happened to tickets.
@@ -115,6 +133,7 @@ impl Lane {
                 tracker,
                 fenced: false,
                 in_flight: 0,
+                held: BTreeMap::new(),
                 abandoned: 0,
             }),
             drained: Condvar::new(),
@@ -133,6 +152,16 @@ impl Lane {
                 .fetch_add(u64::from(bytes), Ordering::Relaxed);
         }
         begin
+    }
+
+    /// Until [`Lane::release`] it is no sign of anything that this record is not finished.
+    pub(super) fn hold(&self, offset: i64) {
+        self.lock().held.insert(offset, None);
+    }
+
+    /// The record is worked on again; its age counts from here.
+    pub(super) fn release(&self, offset: i64) {
+        self.lock().held.insert(offset, Some(Instant::now()));
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -164,7 +193,7 @@ impl Lane {
             (bytes, &self.totals.finished)
         };
         outcome.fetch_add(offsets.len() as u64, Ordering::Relaxed);
-        self.gone(state, offsets.len(), bytes);
+        self.gone(state, offsets, bytes);
     }
 
     /// A ticket was dropped: its record stays unfinished.
@@ -173,10 +202,14 @@ impl Lane {
         state.abandoned += 1;
         let bytes = state.tracker.bytes_of(offset);
         self.totals.abandoned.fetch_add(1, Ordering::Relaxed);
-        self.gone(state, 1, bytes);
+        self.gone(state, &[offset], bytes);
     }
 
-    fn gone(&self, mut state: MutexGuard<'_, LaneState>, tickets: usize, bytes: u64) {
+    fn gone(&self, mut state: MutexGuard<'_, LaneState>, offsets: &[i64], bytes: u64) {
+        let tickets = offsets.len();
+        if !state.held.is_empty() {
+            state.held.retain(|offset, _| !offsets.contains(offset));
+        }
         state.in_flight = state.in_flight.saturating_sub(tickets);
         let empty = state.in_flight == 0;
         drop(state);
@@ -243,7 +276,7 @@ impl Lane {
             next_intake: state.tracker.next_intake(),
             unfinished: state.tracker.unfinished(),
             unfinished_bytes: state.tracker.unfinished_bytes(),
-            oldest: state.tracker.oldest(now),
+            oldest: state.oldest(now),
             abandoned: state.abandoned,
         }
     }
@@ -280,6 +313,29 @@ mod tests {
         assert_eq!(lane.view(Instant::now()).next_offset, 1);
         assert_eq!(lane.totals.finished_late.load(Ordering::Relaxed), 1);
         assert_eq!(lane.totals.records.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_held_back_is_nobodys_delay_and_hides_no_other() {
+        let lane = lane();
+        let tickets: Vec<_> = (0..3).map(|offset| take(&lane, offset)).collect();
+        let now = Instant::now() + Duration::from_mins(1);
+        let oldest = || lane.view(now).oldest.map(|(offset, _)| offset);
+        assert_eq!(oldest(), Some(0));
+        tickets[0].hold();
+        assert_eq!(oldest(), Some(1), "the others are looked at all the same");
+        tickets[1].hold();
+        tickets[2].hold();
+        assert_eq!(oldest(), None);
+        std::thread::sleep(Duration::from_millis(2));
+        tickets[0].release();
+        let (offset, age) = lane.view(now).oldest.unwrap();
+        assert!(
+            offset == 0 && age < Duration::from_mins(1),
+            "it counts anew: {age:?}"
+        );
+        tickets.into_iter().for_each(Ticket::finish);
+        assert!(lane.lock().held.is_empty());
     }
 
     #[test]

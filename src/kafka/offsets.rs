@@ -229,6 +229,20 @@ impl Tracker {
             .map(|slot| (slot.offset, now.saturating_duration_since(slot.at)))
     }
 
+    /// The same where `since` tells from when an offset counts, given when it was taken in; `None`
+    /// for one that does not. Looks at every unfinished one.
+    pub fn oldest_by(
+        &self,
+        now: Instant,
+        since: impl Fn(i64, Instant) -> Option<Instant>,
+    ) -> Option<(i64, Duration)> {
+        let unfinished = self.slots.iter().filter(|slot| !slot.finished);
+        unfinished
+            .filter_map(|slot| Some((slot.offset, since(slot.offset, slot.at)?)))
+            .map(|(offset, since)| (offset, now.saturating_duration_since(since)))
+            .max_by_key(|(_, age)| *age)
+    }
+
     fn metadata_fits(&self, max: usize) -> bool {
         let end = self
             .restored

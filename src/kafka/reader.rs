@@ -132,6 +132,8 @@ impl PartitionReader {
             // The end is told by the first fetch that stays empty for so long.
             ("fetch.wait.max.ms", "100"),
             ("fetch.queue.backoff.ms", "5"),
+            // Whoever reads a log wants to know what is in it now: also behind a new leader.
+            ("topic.metadata.refresh.interval.ms", "500"),
             ("fetch.error.backoff.ms", "100"),
         ])?;
         let context = ReaderContext(ClientLog::new(&options.client.client_id));

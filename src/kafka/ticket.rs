@@ -48,6 +48,16 @@ impl Ticket {
         self.into_lane().finish_all(&[offset]);
     }
 
+    /// Holds the record back on purpose: until [`Ticket::release`] the watchdog lets it be.
+    pub fn hold(&self) {
+        self.lane().hold(self.offset);
+    }
+
+    /// The record is worked on again, from now on.
+    pub fn release(&self) {
+        self.lane().release(self.offset);
+    }
+
     pub fn topic(&self) -> &Arc<str> {
         &self.lane().topic
     }

@@ -11,24 +11,3 @@ pub mod outputs;
 pub mod query;
 pub mod query_stage;
 pub mod rules_stage;
-
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Records that are held back on purpose: they wait for a schema while the registry is away, or
-/// for the turn of a refresh. The watchdog lets them be.
-#[derive(Debug, Default)]
-pub struct Held(AtomicUsize);
-
-impl Held {
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub fn hold(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn release(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}

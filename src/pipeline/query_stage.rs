@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::Held;
 use super::outputs::{Letter, Original, Outputs, send_patiently};
 use super::query::{AnswerWriter, QueryReader, Taken};
 use crate::backoff::{Backoff, Policy};
@@ -32,7 +31,6 @@ pub struct QueryParts {
     pub runtime: Handle,
     /// The tasks of queries that wait.
     pub waiting: TaskTracker,
-    pub held: Arc<Held>,
 }
 
 /// One poll thread's half.
@@ -269,9 +267,9 @@ impl Parked {
     }
 
     async fn resolve(self, parts: &QueryParts, schema_id: u32, ticket: Ticket) {
-        parts.held.hold();
+        ticket.hold();
         let learnt = learn_schema(parts.registry.as_deref(), schema_id).await;
-        parts.held.release();
+        ticket.release();
         let reject = if let Some(reject) = learnt {
             reject
         } else {

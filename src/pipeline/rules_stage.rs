@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::parked::Parking;
-use super::Held;
 use super::change::{ChangeJudge, ChangeRecord, Fate, Judged};
 use super::outputs::{Letter, Original, Outputs};
 use crate::backoff::{Backoff, Policy};
@@ -48,7 +47,6 @@ pub struct RulesParts {
     pub topics: ChangeTopics,
     /// How often progress is appended again, so that retention never drops the last word.
     pub repeat_progress: Duration,
-    pub held: Arc<Held>,
 }
 
 #[derive(Debug, Clone)]
@@ -283,7 +281,7 @@ impl RulesTask {
                 });
             }
             Fate::Parked { schema_id } => {
-                self.parts.held.hold();
+                item.ticket.hold();
                 let owed = judged.owed;
                 self.parking.park(schema_id, Item { owed, ..item });
             }
@@ -292,26 +290,20 @@ impl RulesTask {
 
     /// Finishes a change, unless a refresh that it owes rests on no other change yet.
     fn hold(&mut self, ticket: Ticket, owed: Vec<Tag>) {
-        self.owing.retain(|(held, _)| {
-            let keep = !held.is_fenced();
-            if !keep {
-                self.parts.held.release();
-            }
-            keep
-        });
+        self.owing.retain(|(held, _)| !held.is_fenced());
         let still_owed = self.parts.judge.next_due().is_some();
         let rests_on_another =
             |tag: &Tag| self.owing.iter().any(|(_, covered)| covered.contains(tag));
         if !still_owed || owed.iter().all(rests_on_another) {
             return ticket.finish();
         }
-        self.parts.held.hold();
+        ticket.hold();
         self.owing.push((ticket, owed));
     }
 
     /// A parked change's schema has come, or will never: judge it again.
     async fn unpark(&mut self, item: Item, reject: Option<Reject>, tasks: &TaskTracker) {
-        self.parts.held.release();
+        item.ticket.release();
         if let Some(reject) = reject {
             // Its widening stands in the log already, but for what it owes.
             let judged = Judged {
@@ -350,7 +342,6 @@ impl RulesTask {
         self.append(&due).await;
         if self.parts.judge.next_due().is_none() {
             for (ticket, _) in self.owing.drain(..) {
-                self.parts.held.release();
                 ticket.finish();
             }
         }
