@@ -251,8 +251,9 @@ def play(proof, load, prefix, variant, count):
 
 
 def tell_pauses(prefix, load, answered_ms, phases, hits):
+    """By when they were answered: what holds up a hit happens after it was asked."""
     for (name, begin), (_, end) in zip(phases, phases[1:]):
-        waited = [answered_ms[n] - load.at_ms[n] for n in hits.asked if begin <= load.at_ms[n] < end and n in answered_ms]
+        waited = [answered_ms[n] - load.at_ms[n] for n in hits.asked if n in answered_ms and begin <= answered_ms[n] < end]
         if waited:
             print(f"       {prefix}, {name}: {len(waited)} hits, p50 {quantile(waited, 0.5):.0f} ms, p99 "
                   f"{quantile(waited, 0.99):.0f} ms, longest {max(waited):.0f} ms", flush=True)
