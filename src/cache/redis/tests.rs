@@ -415,6 +415,14 @@ async fn a_cluster_serves_all_keys_and_survives_a_node() {
         let put = layer.put(&naive::entry(number, 1, 0)).await.unwrap();
         assert_eq!(put, Put::KeptNewer);
     }
+    // Leases too, on whichever node.
+    for number in 0..60 {
+        let (key, ours, other) = (naive::key(number), claim(1), claim(2));
+        assert_eq!(layer.claim(&key, &ours, None).await.unwrap(), Claimed::Ours);
+        let standing = layer.claim(&key, &other, None).await.unwrap();
+        assert_eq!(standing, Claimed::HeldBy(ours));
+        layer.release(&key, &ours).await.unwrap();
+    }
     for node in &nodes {
         let keys: u64 = node.command(&["DBSIZE"]);
         assert!(keys > 5, "{keys} of 60 on one node");
