@@ -33,6 +33,8 @@ struct LaneState {
     tracker: Tracker,
     /// The partition is gone: nothing that finishes now counts.
     fenced: bool,
+    /// It was cut or made anew, and its records with it: no owner reads them again.
+    rewound: bool,
     /// Tickets that are neither finished nor dropped.
     in_flight: usize,
     /// Of these, by offset, the ones that are held back on purpose, or were: since when they are
@@ -132,6 +134,7 @@ impl Lane {
             state: Mutex::new(LaneState {
                 tracker,
                 fenced: false,
+                rewound: false,
                 in_flight: 0,
                 held: BTreeMap::new(),
                 abandoned: 0,
@@ -257,8 +260,21 @@ impl Lane {
         state.tracker.next_commit()
     }
 
+    /// Ends the lane of a partition that was cut or made anew.
+    pub(super) fn fence_rewound(&self) {
+        let mut state = self.lock();
+        state.fenced = true;
+        state.rewound = true;
+    }
+
     pub(super) fn is_fenced(&self) -> bool {
         self.lock().fenced
+    }
+
+    /// Whether what is unfinished is read again, by the partition's next owner.
+    pub(super) fn comes_again(&self) -> bool {
+        let state = self.lock();
+        state.fenced && !state.rewound
     }
 
     pub(super) fn intake_ok(&self) -> bool {
@@ -336,6 +352,19 @@ mod tests {
         );
         tickets.into_iter().for_each(Ticket::finish);
         assert!(lane.lock().held.is_empty());
+    }
+
+    #[test]
+    fn what_was_taken_away_comes_again_and_what_was_cut_off_does_not() {
+        let (moved, cut) = (lane(), lane());
+        let (of_moved, of_cut) = (take(&moved, 0), take(&cut, 0));
+        assert!(!of_moved.comes_again() && !of_cut.comes_again());
+        moved.fence();
+        cut.fence_rewound();
+        assert!(of_moved.is_fenced() && of_cut.is_fenced());
+        assert!(of_moved.comes_again() && !of_cut.comes_again());
+        of_moved.finish();
+        of_cut.finish();
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl HandOver {
 
 impl std::fmt::Debug for HandOver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HandOver({})", (self.0)())
+        f.write_str("HandOver")
     }
 }
 
@@ -145,9 +145,9 @@ impl Shared {
         Arc::new(Lane::new(topic, partition, generation, tracker, totals))
     }
 
-    /// Puts a lane in the place of another one, which is fenced.
+    /// Puts a lane in the place of another one, whose records are gone from Kafka.
     pub(super) fn replace(&self, old: &Arc<Lane>, new: &Arc<Lane>) {
-        old.fence();
+        old.fence_rewound();
         for lane in self.lanes().iter_mut() {
             if Arc::ptr_eq(lane, old) {
                 *lane = Arc::clone(new);

@@ -79,6 +79,12 @@ impl Ticket {
     pub fn is_fenced(&self) -> bool {
         self.lane().is_fenced()
     }
+
+    /// Whether the partition's next owner takes the record in again. Not so where the partition
+    /// was cut or made anew: then this ticket's holder is the last to have it.
+    pub fn comes_again(&self) -> bool {
+        self.lane().comes_again()
+    }
 }
 
 impl Drop for Ticket {

@@ -137,7 +137,7 @@ impl Handler for QueryStage {
 
 async fn resolve(parts: &QueryParts, ask: &Ask, key: Option<Vec<u8>>, ticket: Ticket) {
     let outcome = parts.resolver.resolve(ask).await;
-    if ticket.is_fenced() {
+    if ticket.comes_again() {
         // Its partition has another owner by now, who answers it: by what was stored here.
         ticket.finish();
         return;

@@ -142,8 +142,10 @@ impl Resolver {
 
     /// Whether the answer that `other` stands for would not do for this query, or will never come.
     fn is_of_no_use(&self, ask: &Ask, other: &Claim, known: &[TagHash]) -> bool {
-        let table = &self.parts.table;
-        self.parts.holder.succeeds(&other.holder)
+        let (table, holder) = (&self.parts.table, self.parts.holder);
+        // Of our own flights none was good enough to be joined, or its release was not heard.
+        holder == other.holder
+            || holder.succeeds(&other.holder)
             || ask
                 .oldest_call()
                 .is_some_and(|oldest| other.called_at < oldest)

@@ -416,8 +416,10 @@ impl Resolver {
     where
         S: AsRef<str> + Clone,
     {
-        let model = self.parts.models.get(&ask.prepared.cache_type.name);
-        let refused = || model.is_some_and(|model| model.ai.refuses());
+        let refused = || {
+            let model = self.parts.models.get(&ask.prepared.cache_type.name);
+            model.is_some_and(|model| model.ai.refuses())
+        };
         if reason != StaleReason::Refreshed || !ask.stores() || refused() {
             return;
         }

@@ -223,3 +223,26 @@ fn a_lease_ends_with_its_call() {
         assert!(parts.layers.leases().unwrap().available());
     });
 }
+
+#[test]
+fn a_claim_whose_release_was_not_heard_holds_up_nobody_of_its_own_instance() {
+    pair(async |stage| {
+        stage.driver.respond(Box::new(|call| match call.number {
+            1 => Scripted {
+                takes: secs(2),
+                outcome: Outcome::Status(400),
+            },
+            number => Scripted::text(format!("answer {number}")),
+        }));
+        stage.begin_at(0, &about("q-1", "v-1")).await;
+        stage.advance(secs(1)).await;
+        stage.driver.set_durable_away(true);
+        stage.advance(Duration::from_millis(1500)).await;
+        stage.seen("q-1").is(Status::Failed, None);
+        stage.driver.set_durable_away(false);
+        stage
+            .ask_at(0, &about("q-2", "v-1"))
+            .await
+            .is_called("answer 2");
+    });
+}
