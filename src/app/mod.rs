@@ -363,6 +363,7 @@ impl Shared {
         let (follower, status) = LogFollower::new(
             Arc::clone(&self.table),
             Arc::clone(&self.progress),
+            Arc::clone(&self.topology.catalog),
             self.clock.clone(),
         );
         let client = client(&self.topology.kafka).named("log-reader");

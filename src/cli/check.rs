@@ -4,6 +4,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ use crate::checker::Checker;
 use crate::clock::Clock;
 use crate::codec::log::invalidation_of_key;
 use crate::codec::{Decoded, Decoder, LogRecord, Registry, Resolved, Schemas};
-use crate::kafka::{Admin, ClientOptions};
-use crate::model::{AiAnswer, Position, Timestamp};
+use crate::kafka::Admin;
+use crate::model::{AiAnswer, Catalog, Mode, Position, Tag, Timestamp};
 use crate::topology::Topology;
 
 /// Judge the answers of the answers' topic by the invalidation log.
@@ -95,7 +96,8 @@ async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<
         anyhow::bail!("{log} has {partitions} partitions and cannot be a clock");
     };
     let mut report = Report::new(answers, log);
-    let checker = read_log(&client, log, (start, end), &mut report).await?;
+    let reading = Reading::new(client.clone(), &**log, Span::all(&[(start, end)]));
+    let checker = read_log(reading, (start, end), &topology.catalog, &mut report).await?;
     let schemas = Arc::new(Schemas::embedded());
     let reader = AnswerReader {
         registry: registry(topology.registry.as_ref(), &schemas)?,
@@ -121,13 +123,18 @@ async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<
 
 /// The log as it is now; what is missing of it becomes a gap.
 async fn read_log(
-    client: &ClientOptions,
-    topic: &str,
+    mut reading: Reading,
     (start, end): (i64, i64),
+    catalog: &Catalog,
     report: &mut Report,
 ) -> anyhow::Result<Checker> {
     let mut checker = Checker::read(Position(start), Position(end));
-    let mut reading = Reading::new(client.clone(), topic, Span::all(&[(start, end)]));
+    // Instances of an older version wrote tags in their form, and their answers carry the same.
+    let canonical_too = |checker: &mut Checker, (offset, mode, tag): (i64, Mode, &str)| {
+        if let Cow::Owned(canonical) = Tag::canonical(tag, catalog) {
+            checker.hits(offset, mode, &canonical);
+        }
+    };
     let mut next = start;
     while let Some((_, record)) = reading.next().await? {
         if record.offset > next {
@@ -139,10 +146,12 @@ async fn read_log(
         match (LogRecord::decode(key, record.value.as_deref()), named) {
             (LogRecord::Invalidation(invalidation), _) => {
                 checker.record(offset, &invalidation);
+                canonical_too(&mut checker, (offset, invalidation.mode, &invalidation.tag));
                 report.invalidations += 1;
             }
             (LogRecord::Tombstone | LogRecord::Foreign(_), Some((mode, tag))) => {
                 checker.hits(offset, mode, tag);
+                canonical_too(&mut checker, (offset, mode, tag));
                 report.invalidations += 1;
             }
             (LogRecord::Foreign(_), None) => report.foreign += 1,

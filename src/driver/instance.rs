@@ -93,13 +93,14 @@ impl Instance {
             ..TagTableOptions::default()
         };
         let table = Arc::new(TagTable::new(options));
+        let catalog = Arc::clone(&world.topology.catalog);
         let (progress, lag) = (Arc::<RulesProgress>::default(), Arc::<Lag>::default());
         let (follower, status) = LogFollower::new(
             Arc::clone(&table),
             Arc::clone(&progress),
+            Arc::clone(&catalog),
             world.clock.clone(),
         );
-        let catalog = Arc::clone(&world.topology.catalog);
         let resolver = Arc::new(Resolver::new(Parts {
             catalog: Arc::clone(&catalog),
             layers: layers(world, number, &life),

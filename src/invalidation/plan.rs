@@ -6,6 +6,7 @@ mod meets;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -166,7 +167,7 @@ impl PlannedSet {
 pub(super) struct Judge<'a> {
     catalog: &'a Catalog,
     change: &'a Change,
-    record_key: Option<&'a str>,
+    record_key: Option<Cow<'a, str>>,
     facts: OnceCell<Result<Facts, TooLarge>>,
 }
 
@@ -179,7 +180,7 @@ impl<'a> Judge<'a> {
         Self {
             catalog,
             change,
-            record_key: record_key.and_then(widen::usable),
+            record_key: record_key.and_then(|key| catalog.ids.canonical(key)),
             facts: OnceCell::new(),
         }
     }
@@ -220,25 +221,22 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The vendor or wedding that the event is about: by its body and by its record's key, which
-    /// may differ.
-    pub(super) fn ids(&self) -> Vec<&'a str> {
+    /// The vendor or wedding that the event is about, in canonical form: by its body and by its
+    /// record's key, which may differ.
+    pub(super) fn ids(&self) -> Vec<Cow<'a, str>> {
+        let canonical = |id: &'a str| self.catalog.ids.canonical(id);
         let mut ids = Vec::with_capacity(2);
         match self.change {
-            Change::Vendor(change) => ids.extend(widen::usable(&change.vendor_id)),
+            Change::Vendor(change) => ids.extend(canonical(&change.vendor_id)),
             Change::Wedding(update) => {
-                ids.extend(widen::usable(&update.wedding_id));
+                ids.extend(canonical(&update.wedding_id));
                 for facts in [&update.wedding_context, &update.previous] {
-                    ids.extend(
-                        facts
-                            .as_ref()
-                            .and_then(|facts| facts.wedding_id.as_deref())
-                            .and_then(widen::usable),
-                    );
+                    let given = facts.as_ref().and_then(|facts| facts.wedding_id.as_deref());
+                    ids.extend(given.and_then(canonical));
                 }
             }
         }
-        ids.extend(self.record_key);
+        ids.extend(self.record_key.clone());
         let mut unique = Vec::with_capacity(ids.len());
         for id in ids {
             if !unique.contains(&id) {
@@ -274,7 +272,7 @@ impl<'a> Judge<'a> {
 
     /// The tags of a rule that fires; `None` where the event lacks what its scope needs.
     fn tags(&self, rule: &Rule) -> Option<Vec<Tag>> {
-        let each = |values: &[&str], tag: fn(&str, &str) -> Tag| {
+        let each = |values: &[Cow<'_, str>], tag: fn(&str, &str) -> Tag| {
             let tags: Vec<_> = rule
                 .cache_types
                 .iter()
@@ -285,20 +283,15 @@ impl<'a> Judge<'a> {
         match (rule.scope, self.change) {
             (Scope::Global, _) => Some(rule.cache_types.iter().map(|of| Tag::global(of)).collect()),
             (Scope::Location, _) => {
-                let places = self.places();
-                let places: Vec<&str> = places.iter().map(String::as_str).collect();
+                let places: Vec<_> = self.places().into_iter().map(Cow::Owned).collect();
                 each(&places, Tag::location)
             }
             (Scope::Vendor, Change::Vendor(_)) => each(&self.ids(), Tag::vendor),
             (Scope::Wedding, Change::Wedding(_)) => each(&self.ids(), Tag::wedding),
             (Scope::User, Change::Wedding(update)) => {
-                let user: Vec<_> = update
-                    .user_id
-                    .as_deref()
-                    .and_then(widen::usable)
-                    .into_iter()
-                    .collect();
-                each(&user, Tag::user)
+                let user = update.user_id.as_deref();
+                let user = user.and_then(|id| self.catalog.ids.canonical(id));
+                each(user.as_slice(), Tag::user)
             }
             (Scope::VendorType, Change::Vendor(change)) => {
                 let vendor_type = change.vendor_type.as_deref().map(normalise);

@@ -5,6 +5,7 @@
 //! not empty the cache. What is held back is owed and not dropped, since answers that were
 //! fetched between the refresh and the next unreadable event would else outlive it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +24,6 @@ pub struct Widened {
     pub refresh_types: Vec<Planned>,
 }
 
-/// A record key that can name a vendor, wedding or user.
-pub(super) fn usable(key: &str) -> Option<&str> {
-    (!key.trim().is_empty()).then_some(key)
-}
-
 /// What an event of `source` that cannot be read invalidates. `record_key` is `None` where the
 /// record has no key or one that is not UTF-8; white space only is no key either.
 pub fn widen(
@@ -38,8 +34,8 @@ pub fn widen(
 ) -> Widened {
     let (mut by_key, mut refresh_types) = (PlannedSet::default(), PlannedSet::default());
     let rule_name: Arc<str> = UNREADABLE_RULE.into();
-    let key = record_key.and_then(usable);
-    if let Some(key) = key {
+    let key = record_key.and_then(|key| catalog.ids.canonical(key));
+    if let Some(key) = &key {
         for of in catalog.types() {
             by_key.add(by_id(source, &of.name, key), Mode::Purge, &rule_name);
         }
@@ -57,10 +53,10 @@ pub fn widen(
 }
 
 /// What stands for one rule that fired on an event which lacks what its scope needs; `ids` are
-/// the vendors or weddings that the event is known to be about.
+/// the vendors or weddings that the event is known to be about, in canonical form.
 pub(super) fn rule(
     rule: &Rule,
-    ids: &[&str],
+    ids: &[Cow<'_, str>],
     by_key: &mut PlannedSet,
     refresh_types: &mut PlannedSet,
 ) {

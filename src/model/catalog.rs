@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::place::Places;
+use super::id::Ids;
+use super::place::{Market, Places};
 use super::time::{Date, Timestamp};
 
 /// Whether couples share an answer.
@@ -56,7 +57,8 @@ impl Dimension {
 pub struct CacheType {
     pub name: Arc<str>,
     pub sharing: Sharing,
-    /// In the order in which they stand in the key.
+    /// In the order in which they stand in the key. [`Catalog::new`] adds [`Dimension::Prompt`]
+    /// where it is missing.
     pub dimensions: Vec<Dimension>,
     pub ttl: Duration,
     /// How long after a refresh or a lag an entry may still be served, labelled stale.
@@ -69,6 +71,11 @@ pub struct CacheType {
     pub prompt_version: u32,
     /// What the model is told before the question.
     pub instructions: Arc<str>,
+    /// The name of the model that answers.
+    pub model: Arc<str>,
+    /// The value of [`Dimension::Prompt`], as [`Catalog::new`] makes it: the version and a digest of
+    /// all that makes this type's prompts and tags.
+    pub prompt: Arc<str>,
 }
 
 /// How near the wedding is: within `days`, the TTL is multiplied by `factor`.
@@ -101,26 +108,34 @@ pub struct Catalog {
     /// The share of a TTL that is taken off at random, 0 to below 1, so that entries of one
     /// moment do not all expire at one moment.
     pub ttl_jitter: f64,
-    /// Finds vendor ids in answers; capture group 1 is the id where there is one, else the match.
-    pub vendor_id_pattern: regex::Regex,
+    /// How ids are compared and found in texts.
+    pub ids: Ids,
 }
 
 /// Everything of a [`Catalog`] but its types.
 #[derive(Debug, Clone)]
 pub struct CatalogTables {
-    pub places: Places,
+    pub markets: Vec<Market>,
     pub seasons: [Arc<Season>; 12],
     pub guest_bands: Vec<u32>,
     pub vendor_ttls: BTreeMap<String, Duration>,
     pub nearness: Vec<Nearness>,
     pub ttl_jitter: f64,
-    pub vendor_id_pattern: regex::Regex,
+    pub ids: Ids,
 }
+
+/// The number of the rules by which this code makes tags; part of every key, so that an entry made
+/// under other rules is never found. To be raised whenever [`super::id`], [`super::place`] or
+/// [`super::prepared`] tags a query or an answer in another way.
+const TAG_FORM: u32 = 2;
 
 impl Catalog {
     /// Type names are unique: of two with one name the later is found.
     pub fn new(types: Vec<CacheType>, tables: CatalogTables) -> Self {
-        let types: Vec<_> = types.into_iter().map(Arc::new).collect();
+        let types: Vec<_> = types
+            .into_iter()
+            .map(|of| Arc::new(with_prompt(of, &tables)))
+            .collect();
         let by_name = types
             .iter()
             .enumerate()
@@ -129,13 +144,13 @@ impl Catalog {
         Self {
             types,
             by_name,
-            places: tables.places,
+            places: Places::new(&tables.markets),
             seasons: tables.seasons,
             guest_bands: tables.guest_bands,
             vendor_ttls: tables.vendor_ttls,
             nearness: tables.nearness,
             ttl_jitter: tables.ttl_jitter,
-            vendor_id_pattern: tables.vendor_id_pattern,
+            ids: tables.ids,
         }
     }
 
@@ -214,6 +229,40 @@ impl Catalog {
     }
 }
 
+fn with_prompt(mut of: CacheType, tables: &CatalogTables) -> CacheType {
+    if !of.dimensions.contains(&Dimension::Prompt) {
+        of.dimensions.push(Dimension::Prompt);
+    }
+    of.prompt = format!("{}.{}", of.prompt_version, prompt_digest(&of, tables)).into();
+    of
+}
+
+/// Eight hexadecimal digits of BLAKE3 over everything that makes a type's prompts and tags.
+fn prompt_digest(of: &CacheType, tables: &CatalogTables) -> String {
+    let mut hasher = blake3::Hasher::new();
+    // Each text behind its length, each list behind its count: no two catalogues read alike.
+    let mut list = |texts: &[&str]| {
+        hasher.update(&(texts.len() as u64).to_le_bytes());
+        for text in texts {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    };
+    let form = TAG_FORM.to_string();
+    let ids = [tables.ids.case().as_str(), tables.ids.vendor_pattern()];
+    list(&[&form, &of.instructions, &of.model, ids[0], ids[1]]);
+    let dimensions: Vec<_> = of.dimensions.iter().map(|of| of.as_str()).collect();
+    list(&dimensions);
+    let vendor_types: Vec<_> = of.vendor_types.iter().map(String::as_str).collect();
+    list(&vendor_types);
+    for market in &tables.markets {
+        list(&[&market.city, &market.state]);
+        let aliases: Vec<_> = market.aliases.iter().map(String::as_str).collect();
+        list(&aliases);
+    }
+    hasher.finalize().to_hex()[..8].to_owned()
+}
+
 /// What a time of life depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct TtlInput<'a> {
@@ -227,7 +276,7 @@ pub struct TtlInput<'a> {
 /// The catalogue that tests share: three of the brief's types on the brief's tables.
 #[cfg(test)]
 pub(crate) mod sample {
-    use super::super::place::Market;
+    use super::super::id::IdCase;
     use super::*;
 
     pub(crate) fn cache_type(name: &str, sharing: Sharing, dimensions: &[Dimension]) -> CacheType {
@@ -241,11 +290,37 @@ pub(crate) mod sample {
             vendor_types: Vec::new(),
             prompt_version: 1,
             instructions: "Answer as a wedding planner.".into(),
+            model: "sim-1".into(),
+            prompt: "".into(),
         }
     }
 
     pub(crate) fn catalog() -> Catalog {
+        Catalog::new(types(), tables())
+    }
+
+    pub(crate) fn types() -> Vec<CacheType> {
         use Dimension::{Guests, Prompt, Style, VendorTypes, Vendors, Wedding};
+        let mut venues = cache_type(
+            "venue_recommendations",
+            Sharing::Shared,
+            &[Vendors, VendorTypes, Style, Guests, Prompt],
+        );
+        venues.vendor_types = vec!["venue".into()];
+        let matching = cache_type(
+            "vendor_matching",
+            Sharing::Shared,
+            &[Vendors, VendorTypes, Style, Prompt],
+        );
+        let guests = cache_type(
+            "guest_management",
+            Sharing::Private,
+            &[Vendors, Wedding, Prompt],
+        );
+        vec![venues, matching, guests]
+    }
+
+    pub(crate) fn tables() -> CatalogTables {
         let season = |name: &str, ttl_factor| {
             Arc::new(Season {
                 name: name.into(),
@@ -258,12 +333,6 @@ pub(crate) mod sample {
             9..=11 => season("fall", 1.0),
             _ => season("winter", 1.0),
         });
-        let mut venues = cache_type(
-            "venue_recommendations",
-            Sharing::Shared,
-            &[Vendors, VendorTypes, Style, Guests, Prompt],
-        );
-        venues.vendor_types = vec!["venue".into()];
         let markets =
             [("New York", "NY", "NYC"), ("Austin", "TX", "ATX")].map(|(city, state, alias)| {
                 Market {
@@ -272,8 +341,8 @@ pub(crate) mod sample {
                     aliases: vec![alias.into()],
                 }
             });
-        let tables = CatalogTables {
-            places: Places::new(&markets),
+        CatalogTables {
+            markets: markets.to_vec(),
             seasons,
             guest_bands: vec![50, 100, 150, 200, 300],
             vendor_ttls: [
@@ -295,24 +364,14 @@ pub(crate) mod sample {
                 },
             ],
             ttl_jitter: 0.1,
-            vendor_id_pattern: regex::Regex::new(r"\bv-[A-Za-z0-9_]+").unwrap(),
-        };
-        let matching = cache_type(
-            "vendor_matching",
-            Sharing::Shared,
-            &[Vendors, VendorTypes, Style, Prompt],
-        );
-        let guests = cache_type(
-            "guest_management",
-            Sharing::Private,
-            &[Vendors, Wedding, Prompt],
-        );
-        Catalog::new(vec![venues, matching, guests], tables)
+            ids: Ids::new(IdCase::Insensitive, r"\bv-[A-Za-z0-9_]+").unwrap(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::id::IdCase;
     use super::*;
 
     #[test]
@@ -341,6 +400,53 @@ mod tests {
         assert_eq!(ttl(&[], Some("2026-12-01"), 0.0), Duration::from_hours(6));
         assert_eq!(ttl(&[], Some("2020-10-01"), 0.0), Duration::from_hours(24));
         assert_eq!(ttl(&[], None, 0.5), Duration::from_mins(24 * 57));
+    }
+
+    /// Whoever changes the digest on purpose changes this value: no entry of before is found then.
+    #[test]
+    fn the_prompt_dimension_is_the_version_and_a_digest() {
+        let catalog = sample::catalog();
+        let prompt = &catalog.get("vendor_matching").unwrap().prompt;
+        assert_eq!(&**prompt, "1.4e8cd980");
+    }
+
+    #[test]
+    fn whatever_makes_prompts_or_tags_makes_the_digest() {
+        type Change = fn(&mut Vec<CacheType>, &mut CatalogTables);
+        let changes: [Change; 9] = [
+            |_, _| {},
+            |types, _| types[0].instructions = "Answer briefly.".into(),
+            |types, _| types[0].model = "sim-2".into(),
+            |types, _| types[0].dimensions = vec![Dimension::Vendors],
+            |types, _| types[0].vendor_types = vec!["barn".into()],
+            |_, tables| tables.ids = Ids::new(IdCase::Sensitive, r"\bv-[A-Za-z0-9_]+").unwrap(),
+            |_, tables| tables.ids = Ids::new(IdCase::Insensitive, r"\bv-\d+").unwrap(),
+            |_, tables| tables.markets[0].aliases.clear(),
+            |_, tables| tables.markets.truncate(1),
+        ];
+        let digests: Vec<_> = changes
+            .iter()
+            .map(|change| {
+                let (mut types, mut tables) = (sample::types(), sample::tables());
+                change(&mut types, &mut tables);
+                let catalog = Catalog::new(types, tables);
+                Arc::clone(&catalog.types()[0].prompt)
+            })
+            .collect();
+        let unique: std::collections::BTreeSet<_> = digests.iter().collect();
+        assert_eq!(unique.len(), digests.len(), "{digests:?}");
+        assert_eq!(digests[0], sample::catalog().types()[0].prompt);
+    }
+
+    #[test]
+    fn a_type_without_the_prompt_dimension_gets_it() {
+        let mut types = sample::types();
+        types[0].dimensions = vec![Dimension::Vendors];
+        let catalog = Catalog::new(types, sample::tables());
+        assert_eq!(
+            catalog.types()[0].dimensions,
+            [Dimension::Vendors, Dimension::Prompt]
+        );
     }
 
     #[test]

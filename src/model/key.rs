@@ -2,7 +2,7 @@
 //! as `:name=value`. There is one key format, and it is this one.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -133,7 +133,8 @@ fn push_dimension<S: AsRef<str>>(
     match dimension {
         Dimension::Vendors => {
             let ids = query.query.vendor_ids.iter();
-            push_set(text, ids.map(|id| Cow::Borrowed(id.as_ref())).collect());
+            let ids = ids.filter_map(|id| catalog.ids.canonical(id.as_ref()));
+            push_set(text, ids.collect());
         }
         Dimension::VendorTypes => {
             let names = query.query.vendor_types.iter();
@@ -148,13 +149,13 @@ fn push_dimension<S: AsRef<str>>(
             Some(guests) => text.push_str(&catalog.guest_band(guests)),
             None => text.push_str(ANY),
         },
+        // Not in canonical form: two weddings whose ids differ in case alone, where the topology
+        // does not say that case matters, must not be given each other's answers.
         Dimension::Wedding => match given(context.wedding_id.as_ref()) {
             Some(wedding_id) => push_value(text, wedding_id),
             None => text.push_str(ANY),
         },
-        Dimension::Prompt => {
-            write!(text, "{}", cache_type.prompt_version).expect("writing to a string cannot fail");
-        }
+        Dimension::Prompt => text.push_str(&cache_type.prompt),
     }
 }
 
@@ -246,7 +247,7 @@ mod tests {
         assert_eq!(head.rsplit(':').next().unwrap().len(), 32);
         assert_eq!(
             tail,
-            "v-17,v-9:vendor_types=caterer,florist:style=rustic%3A barn:prompt=1"
+            "v-17,v-9:vendor_types=caterer,florist:style=rustic%3A barn:prompt=1.4e8cd980"
         );
     }
 
@@ -259,7 +260,7 @@ mod tests {
         assert!(key.as_str().starts_with("vendor_matching:TX:any:any:"));
         assert!(
             key.as_str()
-                .ends_with(":vendors=any:vendor_types=any:style=any:prompt=1")
+                .ends_with(":vendors=any:vendor_types=any:style=any:prompt=1.4e8cd980")
         );
     }
 

@@ -8,6 +8,7 @@ pub mod body;
 pub mod catalog;
 pub mod entry;
 pub mod event;
+pub mod id;
 pub mod invalidation;
 pub mod key;
 pub mod key_memo;

@@ -1,18 +1,20 @@
 //! A query made ready for look-up: its place and key, what its answer will depend on, and whether
 //! the answer may be stored.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
 use super::catalog::{CacheType, Catalog, Sharing};
 use super::event::AiQuery;
+use super::id::Mentions;
 use super::key::{ANY, CacheKey};
 use super::key_memo::KeyMemo;
 use super::tag::Tag;
 use super::text::normalise;
 
-/// The most distinct vendors that an answer may refer to and be stored.
+/// The most distinct vendors that an answer, or a question's text, may name and be stored.
 pub const MAX_ANSWER_VENDORS: usize = 256;
 /// The most vendors and vendor types that a query may name and its answer be stored: an entry
 /// with more tags than that costs more than it saves.
@@ -53,8 +55,8 @@ pub struct UnknownCacheType {
 pub struct EntryTags {
     /// Sorted, each once.
     pub tags: Vec<Tag>,
-    /// False where the answer refers to more than [`MAX_ANSWER_VENDORS`] vendors: `tags` then
-    /// lack some, so the answer must be neither stored nor given to a waiter, since a change of
+    /// False where the question's text or the answer names more than [`MAX_ANSWER_VENDORS`] vendors:
+    /// `tags` then lack some, so the answer must be neither stored nor given to a waiter, since a change of
     /// a vendor that is not among them would go unseen.
     pub complete: bool,
 }
@@ -97,7 +99,7 @@ impl Prepared {
         catalog: &Catalog,
         query: &AiQuery<S>,
     ) -> Result<Self, UnknownCacheType> {
-        Ok(Self::by(Keyed::of(catalog, query)?, query))
+        Ok(Self::by(catalog, Keyed::of(catalog, query)?, query))
     }
 
     /// The same, by what the memo remembers of the question.
@@ -106,13 +108,13 @@ impl Prepared {
         catalog: &Catalog,
         query: &AiQuery<S>,
     ) -> Result<Self, UnknownCacheType> {
-        Ok(Self::by(memo.keyed(catalog, query)?, query))
+        Ok(Self::by(catalog, memo.keyed(catalog, query)?, query))
     }
 
-    fn by<S: AsRef<str>>(keyed: Keyed, query: &AiQuery<S>) -> Self {
+    fn by<S: AsRef<str>>(catalog: &Catalog, keyed: Keyed, query: &AiQuery<S>) -> Self {
         let name = &*keyed.cache_type.name;
-        let wedding = wedding_id(query).map(|id| Tag::wedding(name, id));
-        let user = given(query.query.user_id.as_ref()).map(|id| Tag::user(name, id));
+        let wedding = wedding_id(catalog, query).map(|id| Tag::wedding(name, &id));
+        let user = canonical(catalog, query.query.user_id.as_ref()).map(|id| Tag::user(name, &id));
         let has_owner = keyed.cache_type.sharing == Sharing::Shared || wedding.is_some();
         let named = query.query.vendor_ids.len() + query.query.vendor_types.len();
         Self {
@@ -125,25 +127,27 @@ impl Prepared {
     }
 
     /// What an entry with this answer depends on: the type, the place, the vendor types it
-    /// concerns, every vendor that the query names or the answer refers to, and for a private
-    /// type the wedding.
+    /// concerns, every vendor that the query or the answer names, and for a private type the
+    /// wedding.
     pub fn entry_tags<S: AsRef<str>>(
         &self,
         catalog: &Catalog,
         query: &AiQuery<S>,
         answer: &str,
     ) -> EntryTags {
-        let (found, complete) = vendors_in(catalog, answer);
+        let asked = vendors_in(catalog, query.query.content.as_ref());
+        let answered = vendors_in(catalog, answer);
         EntryTags {
-            tags: self.tags(query, &found),
-            complete,
+            complete: asked.complete && answered.complete,
+            tags: self.tags(catalog, query, asked.ids.iter().chain(&answered.ids)),
         }
     }
 
     /// What is known before there is an answer: the entry's tags and the asker's, the entry's
     /// first, each once.
-    pub fn known_tags<S: AsRef<str>>(&self, query: &AiQuery<S>) -> Vec<Tag> {
-        let mut tags = self.tags(query, &[]);
+    pub fn known_tags<S: AsRef<str>>(&self, catalog: &Catalog, query: &AiQuery<S>) -> Vec<Tag> {
+        let asked = vendors_in(catalog, query.query.content.as_ref());
+        let mut tags = self.tags(catalog, query, &asked.ids);
         for tag in &self.asker {
             if !tags.contains(tag) {
                 tags.push(tag.clone());
@@ -167,16 +171,18 @@ impl Prepared {
         types
     }
 
-    fn tags<S: AsRef<str>>(&self, query: &AiQuery<S>, found: &[&str]) -> Vec<Tag> {
+    fn tags<'a, S: AsRef<str>>(
+        &self,
+        catalog: &Catalog,
+        query: &AiQuery<S>,
+        found: impl IntoIterator<Item = &'a String>,
+    ) -> Vec<Tag> {
         let name = &*self.cache_type.name;
         let mut tags = vec![Tag::global(name), Tag::location(name, &self.place)];
-        let named = query.query.vendor_ids.iter().map(AsRef::as_ref);
-        tags.extend(
-            named
-                .filter(|id| !id.is_empty())
-                .chain(found.iter().copied())
-                .map(|id| Tag::vendor(name, id)),
-        );
+        let given = query.query.vendor_ids.iter();
+        let given = given.filter_map(|id| catalog.ids.canonical(id.as_ref()));
+        tags.extend(given.map(|id| Tag::vendor(name, &id)));
+        tags.extend(found.into_iter().map(|id| Tag::vendor(name, id)));
         let vendor_types = self.vendor_types(query);
         if vendor_types.is_empty() {
             tags.push(Tag::vendor_type(name, ANY, &self.place));
@@ -187,7 +193,7 @@ impl Prepared {
                 .map(|of| Tag::vendor_type(name, of, &self.place)),
         );
         if self.cache_type.sharing == Sharing::Private {
-            tags.extend(wedding_id(query).map(|id| Tag::wedding(name, id)));
+            tags.extend(wedding_id(catalog, query).map(|id| Tag::wedding(name, &id)));
         }
         tags.sort_unstable();
         tags.dedup();
@@ -196,43 +202,21 @@ impl Prepared {
 }
 
 /// The wedding that asks, where the query says; white space only says nothing.
-fn wedding_id<S: AsRef<str>>(query: &AiQuery<S>) -> Option<&str> {
-    given(query.wedding_context.wedding_id.as_ref())
+fn wedding_id<'a, S: AsRef<str>>(catalog: &Catalog, query: &'a AiQuery<S>) -> Option<Cow<'a, str>> {
+    canonical(catalog, query.wedding_context.wedding_id.as_ref())
 }
 
-fn given<S: AsRef<str>>(id: Option<&S>) -> Option<&str> {
-    id.map(AsRef::as_ref).filter(|id| !id.trim().is_empty())
+fn canonical<'a, S: AsRef<str>>(catalog: &Catalog, id: Option<&'a S>) -> Option<Cow<'a, str>> {
+    catalog.ids.canonical(id?.as_ref())
 }
 
-/// The distinct vendor ids in an answer, up to the bound, and whether these are all.
-fn vendors_in<'a>(catalog: &Catalog, answer: &'a str) -> (Vec<&'a str>, bool) {
-    let pattern = &catalog.vendor_id_pattern;
-    let mut found: Vec<&str> = Vec::new();
-    // Without a group of its own, the cheaper search that captures nothing.
-    let mut ids: Box<dyn Iterator<Item = &str>> = if pattern.captures_len() > 1 {
-        Box::new(
-            pattern
-                .captures_iter(answer)
-                .filter_map(|of| of.get(1).or_else(|| of.get(0)).map(|id| id.as_str())),
-        )
-    } else {
-        Box::new(pattern.find_iter(answer).map(|of| of.as_str()))
-    };
-    let complete = ids.all(|id| match found.binary_search(&id) {
-        _ if id.is_empty() => true,
-        Ok(_) => true,
-        Err(_) if found.len() == MAX_ANSWER_VENDORS => false,
-        Err(at) => {
-            found.insert(at, id);
-            true
-        }
-    });
-    (found, complete)
+fn vendors_in(catalog: &Catalog, text: &str) -> Mentions {
+    catalog.ids.vendors_in(text, MAX_ANSWER_VENDORS)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalog::{CatalogTables, sample};
+    use super::super::catalog::sample;
     use super::*;
 
     fn query(cache_type: &str, question: &str, wedding: &str) -> AiQuery {
@@ -312,10 +296,11 @@ mod tests {
 
     #[track_caller]
     fn check_asker(query: &AiQuery, storable: bool, want: &[&str]) {
-        let prepared = Prepared::of(&sample::catalog(), query).unwrap();
+        let catalog = sample::catalog();
+        let prepared = Prepared::of(&catalog, query).unwrap();
         let asker: Vec<_> = prepared.asker.iter().map(Tag::as_str).collect();
         assert_eq!((asker.as_slice(), prepared.storable), (want, storable));
-        let known = prepared.known_tags(query);
+        let known = prepared.known_tags(&catalog, query);
         assert!(prepared.asker.iter().all(|tag| known.contains(tag)));
         let unique: std::collections::BTreeSet<_> = known.iter().collect();
         assert_eq!(unique.len(), known.len(), "each once");
@@ -360,7 +345,7 @@ mod tests {
         let prepared = Prepared::of(&catalog, &query).unwrap();
         let entry = prepared.entry_tags(&catalog, &query, "v-1").tags;
         assert!(!entry.iter().any(|tag| prepared.asker.contains(tag)));
-        let known = prepared.known_tags(&query);
+        let known = prepared.known_tags(&catalog, &query);
         assert_eq!(
             known[known.len() - 2..],
             prepared.asker[..],
@@ -384,24 +369,6 @@ mod tests {
             MAX_ANSWER_VENDORS + 3
         );
         assert!(!answer(MAX_ANSWER_VENDORS + 1).complete);
-    }
-
-    #[test]
-    fn the_first_group_of_the_pattern_is_the_id() {
-        let of = sample::catalog();
-        let tables = CatalogTables {
-            vendor_id_pattern: regex::Regex::new(r#""vendor":\s*"([^"]+)"|\bv-\d+"#).unwrap(),
-            places: of.places.clone(),
-            seasons: of.seasons.clone(),
-            guest_bands: of.guest_bands.clone(),
-            vendor_ttls: of.vendor_ttls.clone(),
-            nearness: of.nearness.clone(),
-            ttl_jitter: of.ttl_jitter,
-        };
-        let types = of.types().iter().map(|of| CacheType::clone(of)).collect();
-        let catalog = Catalog::new(types, tables);
-        let (found, complete) = vendors_in(&catalog, r#"{"vendor": "Rose & Co"} or v-3"#);
-        assert_eq!((found, complete), (vec!["Rose & Co", "v-3"], true));
     }
 
     #[test]

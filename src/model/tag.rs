@@ -2,13 +2,16 @@
 //!
 //! `<cache type>|<name>=<value>`, further pairs joined by `|`; values percent-encoded.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use arrayvec::ArrayString;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use super::text::tag_value;
+use super::catalog::Catalog;
+use super::text::{normalise, tag_value};
 
 /// 64 bits of the BLAKE3 hash of a tag's text. Two tags with one hash are invalidated together,
 /// which costs a refill and never serves a forbidden answer.
@@ -38,11 +41,12 @@ impl Tag {
         Self(format!("{cache_type}|global").into())
     }
 
-    /// `place` as [`super::key::place`] gives it.
+    /// `place` as [`super::place::Places::place`] gives it.
     pub fn location(cache_type: &str, place: &str) -> Self {
         Self::pair(cache_type, "location", place)
     }
 
+    /// `vendor_id` in canonical form, as [`super::id::Ids::canonical`] gives it; so are the other ids.
     pub fn vendor(cache_type: &str, vendor_id: &str) -> Self {
         Self::pair(cache_type, "vendor", vendor_id)
     }
@@ -80,11 +84,45 @@ impl Tag {
         TagHash::of(&self.0)
     }
 
+    /// The text of a tag with its values in canonical form, as today's code makes them: what an
+    /// instance of another version, or a person, has written may be in another.
+    pub fn canonical<'a>(text: &'a str, catalog: &Catalog) -> Cow<'a, str> {
+        let mut parts = text.split('|');
+        let mut canonical = String::with_capacity(text.len());
+        canonical.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            canonical.push('|');
+            match part.split_once('=') {
+                Some((name, value)) => {
+                    canonical.push_str(name);
+                    canonical.push('=');
+                    let value = percent_decode_str(value).decode_utf8_lossy();
+                    canonical.push_str(&tag_value(&canonical_value(name, &value, catalog)));
+                }
+                None => canonical.push_str(part),
+            }
+        }
+        if canonical == text {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(canonical)
+        }
+    }
+
     /// The cache type it is bound to.
     pub fn cache_type(&self) -> &str {
         self.0
             .split_once('|')
             .map_or(&self.0, |(cache_type, _)| cache_type)
+    }
+}
+
+fn canonical_value<'a>(name: &str, value: &'a str, catalog: &Catalog) -> Cow<'a, str> {
+    match name {
+        // An id of which nothing is left stands for itself: better a tag that hits nothing.
+        "vendor" | "wedding" | "user" => catalog.ids.canonical(value).unwrap_or(value.into()),
+        "vendor_type" => normalise(value).into(),
+        _ => value.into(),
     }
 }
 
@@ -102,6 +140,7 @@ impl fmt::Debug for Tag {
 
 #[cfg(test)]
 mod tests {
+    use super::super::catalog::sample;
     use super::*;
 
     #[test]
@@ -126,5 +165,34 @@ mod tests {
             assert_eq!(tag.as_str(), want);
         }
         assert_eq!(Tag::vendor("m", "v").cache_type(), "m");
+    }
+
+    #[test]
+    fn a_tag_in_another_form_is_read_as_todays() {
+        let catalog = sample::catalog();
+        for (text, want) in [
+            ("m|global", "m|global"),
+            ("m|vendor=V-17", "m|vendor=v-17"),
+            ("m|vendor=v\u{2011}17 ", "m|vendor=v-17"),
+            ("m|vendor=V%7C1", "m|vendor=v%7C1"),
+            ("m|wedding=W-9", "m|wedding=w-9"),
+            ("m|user= ", "m|user= "),
+            (
+                "m|vendor_type=Florist|location=TX",
+                "m|vendor_type=florist|location=TX",
+            ),
+            ("m|entry=00ff", "m|entry=00ff"),
+            ("m|later=X", "m|later=X"),
+            ("", ""),
+        ] {
+            let canonical = Tag::canonical(text, &catalog);
+            assert_eq!(canonical, want);
+            assert_eq!(
+                matches!(canonical, Cow::Borrowed(_)),
+                text == want,
+                "{text}"
+            );
+            assert_eq!(Tag::canonical(&canonical, &catalog), want, "once is enough");
+        }
     }
 }

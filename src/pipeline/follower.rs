@@ -15,7 +15,7 @@ use crate::invalidation::tag_table::Applied;
 use crate::invalidation::{RulesProgress, TagTable};
 use crate::kafka::reader::{Follow, LogRecord as KafkaRecord, ReaderEvent};
 use crate::model::invalidation::LogIdentity;
-use crate::model::{LogId, Position, TagHash};
+use crate::model::{Catalog, LogId, Position, Tag, TagHash};
 
 /// What the follower tells the rest of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub struct LogStatus {
 pub struct LogFollower {
     table: Arc<TagTable>,
     progress: Arc<RulesProgress>,
+    catalog: Arc<Catalog>,
     clock: Clock,
     identity: Option<LogIdentity>,
     caught_up: bool,
@@ -46,6 +47,7 @@ impl LogFollower {
     pub fn new(
         table: Arc<TagTable>,
         progress: Arc<RulesProgress>,
+        catalog: Arc<Catalog>,
         clock: Clock,
     ) -> (Self, watch::Receiver<LogStatus>) {
         let status = LogStatus {
@@ -58,6 +60,7 @@ impl LogFollower {
         let follower = Self {
             table,
             progress,
+            catalog,
             clock,
             identity: None,
             caught_up: false,
@@ -85,7 +88,8 @@ impl LogFollower {
         let mut take = |tag: &str, mode| {
             applied.push(Applied {
                 offset: record.offset,
-                tag: TagHash::of(tag),
+                // During an upgrade instances of an older version still write tags in theirs.
+                tag: TagHash::of(&Tag::canonical(tag, &self.catalog)),
                 mode,
                 at: record.timestamp,
             });
@@ -208,13 +212,18 @@ mod tests {
     use super::*;
     use crate::codec::log::{encode_identity, encode_invalidation};
     use crate::invalidation::{TagTableOptions, Verdict};
+    use crate::model::catalog::sample::catalog;
     use crate::model::entry::sample;
     use crate::model::{Cause, Mode, Tag, TagInvalidation, Timestamp};
 
     fn follower() -> (LogFollower, watch::Receiver<LogStatus>, Arc<TagTable>) {
         let table = Arc::new(TagTable::new(TagTableOptions::default()));
-        let (follower, status) =
-            LogFollower::new(Arc::clone(&table), Arc::default(), Clock::default());
+        let (follower, status) = LogFollower::new(
+            Arc::clone(&table),
+            Arc::default(),
+            Arc::new(catalog()),
+            Clock::default(),
+        );
         (follower, status, table)
     }
 
@@ -326,6 +335,25 @@ mod tests {
         assert_eq!(
             status.borrow().identity.map(|identity| identity.id),
             Some(LogId([8; 16]))
+        );
+    }
+
+    #[test]
+    fn a_tag_that_an_older_instance_wrote_counts_in_its_canonical_form() {
+        let (mut follower, _status, table) = follower();
+        follower.on_batch(vec![
+            ReaderEvent::Started {
+                log_start: 0,
+                log_end: 2,
+            },
+            identity(0, 5, 7),
+            purge(1, &Tag::from_text("m|vendor=V\u{2011}1 ")),
+            ReaderEvent::CaughtUp { position: 2 },
+        ]);
+        let tag = Tag::vendor("m", "v-1");
+        assert_eq!(
+            table.judge(&sample::entry("k", 1, &[tag]).header, &[]),
+            Verdict::Purged
         );
     }
 

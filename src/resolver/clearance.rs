@@ -88,7 +88,7 @@ impl Resolver {
                 number: self.traffic.claims.fetch_add(1, Ordering::Relaxed),
             },
         };
-        let known = Self::known_tags(ask);
+        let known = self.known_tags(ask);
         let metrics = &self.parts.metrics;
         let (mut instead_of, mut pause) = (None, PAUSES.0);
         loop {

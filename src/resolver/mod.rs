@@ -317,7 +317,7 @@ impl Resolver {
             Doors::Closed
         };
         let boarding = if ask.joins() && may_join {
-            let known = Self::known_tags(ask);
+            let known = self.known_tags(ask);
             let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
             self.flights.board(key, doors, good, begin)
         } else {
@@ -405,8 +405,8 @@ impl Resolver {
             .hit_between(&tags, flight.stamp.position(), ask.arrival)
     }
 
-    fn known_tags<S: AsRef<str>>(ask: &Ask<S>) -> Vec<TagHash> {
-        let tags = ask.prepared.known_tags(&ask.query);
+    fn known_tags<S: AsRef<str>>(&self, ask: &Ask<S>) -> Vec<TagHash> {
+        let tags = ask.prepared.known_tags(&self.parts.catalog, &ask.query);
         tags.iter().map(crate::model::Tag::hash).collect()
     }
 
@@ -423,7 +423,7 @@ impl Resolver {
         if reason != StaleReason::Refreshed || !ask.stores() || refused() {
             return;
         }
-        let known = Self::known_tags(ask);
+        let known = self.known_tags(ask);
         let good = |flight: &Flight<Landing>| self.good_for(ask, flight, &known);
         let begin = || (self.parts.table.open_flight(), self.parts.clock.now());
         if let Boarding::Leads(pilot) =

@@ -69,6 +69,9 @@ pub(super) struct TopologyFile {
     /// A regular expression that finds vendor ids in answers; its first group is the id where it
     /// has one, else the whole match.
     pub(super) vendor_id_pattern: Option<At<String>>,
+    /// Whether ids of vendors, weddings and users that differ in case alone are one id.
+    #[serde(default)]
+    pub(super) id_case: IdCaseShape,
     /// Where answers are kept, looked up in this order: memory, disk, redis. Each is optional.
     #[schemars(with = "LayersShape")]
     pub(super) layers: Option<LayersShape>,
@@ -87,6 +90,16 @@ pub(super) struct TopologyFile {
     /// Test cases of this topology, run by `wedcache test`.
     #[serde(default)]
     pub(super) tests: Vec<CaseShape>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum IdCaseShape {
+    /// `V-17` is `v-17`.
+    #[default]
+    Insensitive,
+    /// They are two ids.
+    Sensitive,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@ use super::*;
 use crate::broker::{Broker, BrokerOptions};
 use crate::codec::log::encode_invalidation;
 use crate::codec::{Encoder, Framing, Framings};
+use crate::kafka::ClientOptions;
 use crate::kafka::producer::{Compression, OutRecord, Output, OutputOptions};
 use crate::model::invalidation::Cause;
 use crate::model::{Freshness, Mode, Source, Status, TagInvalidation};

@@ -1,7 +1,7 @@
 //! The two halves of freshness meet: what a change invalidates is what the entries and askers
 //! that it concerns are judged by, and no more.
 
-use super::super::rule::{RuleSpec, Selection};
+use super::super::rule::{RuleSpec, Selection, Source};
 use super::*;
 use crate::model::catalog::sample;
 use crate::model::{AiQuery, Prepared};
@@ -30,7 +30,7 @@ fn hits(scope: Scope, change: &Change, query: &AiQuery, answer: &str) -> bool {
     let rules = Rules::compile(&[rule], &catalog).unwrap();
     let prepared = Prepared::of(&catalog, query).unwrap();
     let mut judged_by = prepared.entry_tags(&catalog, query, answer).tags;
-    judged_by.extend(prepared.known_tags(query));
+    judged_by.extend(prepared.known_tags(&catalog, query));
     plan(&rules, &catalog, change, None)
         .invalidations
         .iter()
@@ -107,4 +107,68 @@ fn a_wedding_update_hits_its_couple_and_the_places_before_and_after() {
         check(Scope::Location, &change, &others, "", true);
         check(Scope::Location, &change, &before, "", true);
     }
+}
+
+/// A vendor's id as integrations, people and models write it.
+const DRESSES: [&str; 8] = [
+    "v-17",
+    " V-17 ",
+    "v\u{2011}17",
+    "v\\-17",
+    "ｖ－１７",
+    "v-\u{200b}17",
+    "**v-17**",
+    "V\u{2212}17",
+];
+
+#[test]
+fn an_id_in_any_dress_meets_itself_in_any_other() {
+    for (asked, changed) in DRESSES.iter().zip(DRESSES.iter().cycle().skip(3)) {
+        let change = Change::Vendor(
+            serde_json::from_value(serde_json::json!({
+                "eventId": "e", "vendorId": changed, "change": "closed",
+            }))
+            .unwrap(),
+        );
+        let plain = query("vendor_matching", "", "", "Waco");
+        check(
+            Scope::Vendor,
+            &change,
+            &plain,
+            &format!("Ask {asked}."),
+            true,
+        );
+        let mut named = plain.clone();
+        named.query.vendor_ids = vec![(*asked).to_owned()];
+        check(Scope::Vendor, &change, &named, "", true);
+        let mut mentioned = plain.clone();
+        mentioned.query.content = format!("Is {asked} free?");
+        check(Scope::Vendor, &change, &mentioned, "Yes.", true);
+    }
+}
+
+#[test]
+fn couples_meet_their_updates_whatever_the_case_and_the_blanks() {
+    let change = Change::Wedding(
+        serde_json::from_str(
+            r#"{"eventId": "e", "weddingId": "W-9 ", "userId": "U\u20115", "change": "deleted"}"#,
+        )
+        .unwrap(),
+    );
+    let theirs = query("guest_management", "", r#", "weddingId": "w-9""#, "Waco");
+    let users = query("guest_management", r#", "userId": "u-5""#, "", "Waco");
+    check(Scope::Wedding, &change, &theirs, "", true);
+    check(Scope::User, &change, &users, "", true);
+}
+
+#[test]
+fn a_record_key_in_any_dress_widens_to_the_id() {
+    let catalog = sample::catalog();
+    let rules = Rules::default();
+    let of = |key| widen::widen(&rules, &catalog, Source::Vendor, Some(key)).by_key;
+    for dress in DRESSES {
+        assert_eq!(of(dress), of("v-17"), "{dress:?}");
+    }
+    assert_eq!(of("\"v-17\""), of("v-17"), "a key that was written as JSON");
+    assert!(of(" \u{200b}").is_empty());
 }

@@ -113,7 +113,12 @@ fn parts(query: &AiQuery) -> Vec<Vec<String>> {
     ];
     for dimension in &cache_type.dimensions {
         parts.push(match dimension {
-            Dimension::Vendors => set(question.vendor_ids.clone()),
+            Dimension::Vendors => set(question
+                .vendor_ids
+                .iter()
+                .filter_map(|id| catalog.ids.canonical(id))
+                .map(std::borrow::Cow::into_owned)
+                .collect()),
             Dimension::VendorTypes => set(question
                 .vendor_types
                 .iter()
@@ -123,7 +128,7 @@ fn parts(query: &AiQuery) -> Vec<Vec<String>> {
             Dimension::Guests => one(context.guest_count.map(|n| catalog.guest_band(n))),
             // Decoding drops blank ids, and keys of private types without one are never stored.
             Dimension::Wedding => context.wedding_id.clone().into_iter().collect(),
-            Dimension::Prompt => vec![cache_type.prompt_version.to_string()],
+            Dimension::Prompt => vec![cache_type.prompt.to_string()],
         });
     }
     parts

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use super::Build;
 use crate::model::catalog::{CatalogTables, Nearness, Season};
-use crate::model::place::{Market, Places};
+use crate::model::id::{self, IdCase, Ids};
+use crate::model::place::Market;
 use crate::model::text::normalise;
 use crate::model::{CacheType, Catalog, Dimension, Sharing};
 use crate::topology::problem::{Problem, Span};
-use crate::topology::settings::{Generation, Vendor};
+use crate::topology::settings::{Generation, Provider, Vendor};
 use crate::topology::shape::{
-    CacheTypeShape, DimensionShape, MarketShape, NearnessShape, SeasonShape, SharingShape,
-    VendorShape,
+    CacheTypeShape, DimensionShape, IdCaseShape, MarketShape, NearnessShape, SeasonShape,
+    SharingShape, VendorShape,
 };
 use crate::topology::units::{At, Named};
 
@@ -25,6 +26,7 @@ pub(super) struct TableShapes {
     pub(super) nearness: Vec<NearnessShape>,
     pub(super) ttl_jitter: Option<At<f64>>,
     pub(super) vendor_id_pattern: Option<At<String>>,
+    pub(super) id_case: IdCaseShape,
 }
 
 const DEFAULT_JITTER: f64 = 0.1;
@@ -34,6 +36,7 @@ impl Build<'_> {
     pub(super) fn cache_types(
         &mut self,
         shape: Named<CacheTypeShape>,
+        providers: &BTreeMap<Arc<str>, Provider>,
     ) -> (Vec<CacheType>, BTreeMap<Arc<str>, Generation>) {
         let mut types = Vec::new();
         let mut generation = BTreeMap::new();
@@ -54,9 +57,14 @@ impl Build<'_> {
                 provider: shape.provider.value.as_str().into(),
                 max_tokens: shape.max_tokens.value,
             };
+            let model = providers.get(&settings.provider);
+            let model = model.map_or("", Provider::model).into();
             let name: Arc<str> = name.value.into();
             generation.insert(Arc::clone(&name), settings);
-            types.push(self.cache_type(name, shape));
+            types.push(CacheType {
+                model,
+                ..self.cache_type(name, shape)
+            });
         }
         // Types that could not be read are still types: nothing that names them is wrong.
         for name in self.names("cache_types").unwrap_or_default() {
@@ -98,6 +106,8 @@ impl Build<'_> {
             vendor_types: shape.vendor_types.into_iter().map(|of| of.value).collect(),
             prompt_version: shape.prompt.version,
             instructions: shape.prompt.instructions.value.trim().into(),
+            model: "".into(),
+            prompt: "".into(),
         }
     }
 
@@ -142,13 +152,6 @@ impl Build<'_> {
                     .help("\"is this one free?\" about two vendors must not share an answer"),
             );
         }
-        if of(DimensionShape::Prompt).is_none() {
-            self.report(
-                Problem::new(given.span, "the dimension `prompt` is missing")
-                    .help("without it, answers to an older prompt are served until they expire")
-                    .warning(),
-            );
-        }
     }
 
     pub(super) fn vendors(&mut self, shape: Named<VendorShape>) -> BTreeMap<String, Vendor> {
@@ -179,7 +182,7 @@ impl Build<'_> {
     ) -> (Catalog, [f64; 12]) {
         let (seasons, capacity) = self.seasons(tables.seasons);
         let tables = CatalogTables {
-            places: Places::new(&self.markets(tables.markets)),
+            markets: self.markets(tables.markets),
             seasons,
             guest_bands: self.guest_bands(tables.guest_bands),
             vendor_ttls: vendors
@@ -188,7 +191,7 @@ impl Build<'_> {
                 .collect(),
             nearness: self.nearness(&tables.nearness),
             ttl_jitter: self.jitter(tables.ttl_jitter),
-            vendor_id_pattern: self.vendor_ids(tables.vendor_id_pattern),
+            ids: self.ids(tables.vendor_id_pattern, tables.id_case),
         };
         (Catalog::new(types, tables), capacity)
     }
@@ -333,13 +336,24 @@ impl Build<'_> {
         }
     }
 
-    fn vendor_ids(&mut self, shape: Option<At<String>>) -> regex::Regex {
-        let fallback =
-            || regex::Regex::new(DEFAULT_VENDOR_IDS).expect("the default pattern is one");
-        let Some(pattern) = shape else {
+    fn ids(&mut self, pattern: Option<At<String>>, case: IdCaseShape) -> Ids {
+        let case = match case {
+            IdCaseShape::Insensitive => IdCase::Insensitive,
+            IdCaseShape::Sensitive => IdCase::Sensitive,
+        };
+        let fallback = || Ids::new(case, DEFAULT_VENDOR_IDS).expect("the default pattern is one");
+        let Some(pattern) = pattern else {
             return fallback();
         };
-        regex::Regex::new(&pattern).unwrap_or_else(|error| {
+        let plain = id::undressed_pattern(&pattern);
+        if *pattern != plain {
+            self.report(
+                Problem::new(pattern.span, "this pattern can match no id")
+                    .expected(format!("expected `{plain}`"))
+                    .help("ids are compared with `-` for every hyphen, plain letters, and nothing invisible"),
+            );
+        }
+        Ids::new(case, &pattern).unwrap_or_else(|error| {
             let reason = error.to_string();
             let reason = reason.lines().last().unwrap_or_default();
             let reason = reason.trim_start_matches("error: ");
@@ -365,6 +379,8 @@ fn stand_in(name: &str) -> CacheType {
         vendor_types: Vec::new(),
         prompt_version: 0,
         instructions: "".into(),
+        model: "".into(),
+        prompt: "".into(),
     }
 }
 

@@ -78,7 +78,8 @@ impl Build<'_> {
         let vendors = self.vendors(shape.vendors.unwrap_or_default());
         let providers = self.providers(shape.providers.unwrap_or_default());
         let prices = self.prices(shape.prices, &providers);
-        let (types, generation) = self.cache_types(shape.cache_types.unwrap_or_default());
+        let (types, generation) =
+            self.cache_types(shape.cache_types.unwrap_or_default(), &providers);
         let tables = catalog::TableShapes {
             markets: shape.markets,
             seasons: shape.seasons,
@@ -86,6 +87,7 @@ impl Build<'_> {
             nearness: shape.nearness,
             ttl_jitter: shape.ttl_jitter,
             vendor_id_pattern: shape.vendor_id_pattern,
+            id_case: shape.id_case,
         };
         let (catalog, capacity_factors) = self.catalog(types, tables, &vendors);
         let topics = shape.topics.map(|topics| self.topics(topics, &catalog));

@@ -1,0 +1,111 @@
+//! What of a character is the dress of an id, and what is left without it.
+
+use unicode_normalization::UnicodeNormalization;
+
+/// A character of an id without its dress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Letter {
+    Plain(char),
+    /// Mostly an invisible place for a line break, now and then written for a hyphen.
+    SoftHyphen,
+    /// Shows nothing, or only decorates what stands before it.
+    Ignorable,
+}
+
+pub(super) fn letter(c: char) -> Letter {
+    match c {
+        '\u{20}'..='\u{7e}' => Letter::Plain(c),
+        '\u{ad}' => Letter::SoftHyphen,
+        _ if is_ignorable(c) => Letter::Ignorable,
+        _ if is_dash(c) => Letter::Plain('-'),
+        _ => Letter::Plain(without_shape(c)),
+    }
+}
+
+/// Hyphens and dashes: Unicode's property Dash (PropList.txt, 17.0) without the wave-like ones, and
+/// what is written in a hyphen's place besides (hyphen bullet, modifier minus, heavy minus).
+fn is_dash(c: char) -> bool {
+    matches!(
+        c,
+        '-' | '\u{58a}'
+            | '\u{5be}'
+            | '\u{1400}'
+            | '\u{1806}'
+            | '\u{2010}'..='\u{2015}'
+            | '\u{2043}'
+            | '\u{207b}'
+            | '\u{208b}'
+            | '\u{2212}'
+            | '\u{2796}'
+            | '\u{2e17}'
+            | '\u{2e1a}'
+            | '\u{2e3a}'..='\u{2e3b}'
+            | '\u{2e40}'
+            | '\u{2e5d}'
+            | '\u{30a0}'
+            | '\u{fe31}'..='\u{fe32}'
+            | '\u{fe58}'
+            | '\u{fe63}'
+            | '\u{ff0d}'
+            | '\u{10d6e}'
+            | '\u{10ead}'
+            | '\u{2d7}'
+    )
+}
+
+/// Unicode's property Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 17.0) without the soft
+/// hyphen, and combining marks that strike out, underline or enclose the character before them.
+fn is_ignorable(c: char) -> bool {
+    matches!(
+        c,
+        '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+            | '\u{332}'..='\u{333}'
+            | '\u{335}'..='\u{338}'
+            | '\u{20dd}'..='\u{20e0}'
+            | '\u{20e2}'..='\u{20e4}'
+    )
+}
+
+/// The character that a full-width, half-width or mathematical letter or digit is a shape of. Other
+/// compatibility characters stay: `v-17²` names v-17 and a footnote, not v-172.
+fn without_shape(c: char) -> char {
+    let is_shape = matches!(
+        c,
+        '\u{3000}'
+            | '\u{ff01}'..='\u{ffee}'
+            | '\u{2102}'..='\u{2149}'
+            | '\u{fb20}'..='\u{fb29}'
+            | '\u{1d400}'..='\u{1d7ff}'
+            | '\u{1ee00}'..='\u{1eeff}'
+            | '\u{1fbf0}'..='\u{1fbf9}'
+    );
+    if !is_shape {
+        return c;
+    }
+    let mut shapes = std::iter::once(c).nfkc();
+    match (shapes.next(), shapes.next()) {
+        (Some(plain), None) => plain,
+        _ => c,
+    }
+}
+
+/// The character in lower case; both forms of the small sigma are one.
+pub(super) fn lower_case(c: char) -> impl Iterator<Item = char> {
+    let c = if c == 'ς' { 'σ' } else { c };
+    c.to_lowercase()
+}
