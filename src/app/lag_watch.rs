@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::invalidation::{ChangeOffsets, RulesProgress};
+use crate::invalidation::{ChangeEnd, ChangeEnds, RulesProgress};
 use crate::kafka::{Admin, KafkaError};
 use crate::metrics::Metrics;
 use crate::pipeline::follower::LogStatus;
@@ -17,13 +17,6 @@ use crate::resolver::Lag;
 use crate::topology::settings::{self, LagAction, Role};
 
 const EVERY: Duration = Duration::from_secs(1);
-
-/// Where the partitions of the change topics start and end.
-#[derive(Debug, Default)]
-pub struct ChangeEnds {
-    pub starts: ChangeOffsets,
-    pub ends: ChangeOffsets,
-}
 
 pub struct LagWatch {
     clock: LagClock,
@@ -116,7 +109,7 @@ impl LagWatch {
         async move {
             let at = Instant::now();
             let whole = match change_ends(&admin, &topics).await {
-                Ok(ends) => Some(progress.behind(&ends.starts, &ends.ends) == 0),
+                Ok(ends) => Some(progress.behind(&ends) == 0),
                 Err(error) => {
                     tracing::debug!(%error, "the ends of the change topics are not known");
                     None
@@ -127,14 +120,23 @@ impl LagWatch {
     }
 }
 
-/// First and next offsets of every partition of the change topics.
+/// Where every partition of the change topics starts and ends, and of which topic it is.
 pub async fn change_ends(admin: &Admin, topics: &[Arc<str>]) -> Result<ChangeEnds, KafkaError> {
     let mut found = ChangeEnds::default();
     for topic in topics {
         for (partition, (start, end)) in (0..).zip(admin.ends(topic).await?) {
-            found.starts.insert((Arc::clone(topic), partition), start);
-            found.ends.insert((Arc::clone(topic), partition), end);
+            let at = ChangeEnd {
+                topic: None,
+                start,
+                end,
+            };
+            found.insert((Arc::clone(topic), partition), at);
         }
+    }
+    // After the ends: those of a topic that is made again between the two then count as unjudged.
+    let ids = admin.topic_ids(topics).await?;
+    for ((topic, _), at) in &mut found {
+        at.topic = ids.get(topic).copied();
     }
     Ok(found)
 }

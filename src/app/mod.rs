@@ -39,11 +39,11 @@ use crate::clock::Clock;
 use crate::codec::log::encode_identity;
 use crate::codec::{Decoder, Encoder, Registry, Schemas};
 use crate::health::{Health, Phase};
-use crate::invalidation::{RulesProgress, TagTable, TagTableOptions};
+use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, ReaderOptions};
 use crate::metrics::Metrics;
+use crate::model::Form;
 use crate::model::invalidation::LogIdentity;
-use crate::model::{Form, LogId};
 use crate::pipeline::change::ChangeJudge;
 use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
@@ -388,11 +388,11 @@ impl Shared {
         })
     }
 
-    /// Waits until the log says who it is, and tells it where it does not.
+    /// Waits for the log's identity record; appends one if there is none.
     async fn identified(&self, status: &mut watch::Receiver<LogStatus>) -> Result<(), AppError> {
-        if status.borrow().identity.is_none() {
-            let identity = LogIdentity::fresh(self.clock.now());
-            append_identity(&self.outputs, &identity).await;
+        let said = *status.borrow();
+        if said.identity.is_none() {
+            append_identity(&self.outputs, &identity(&said, &self.clock)).await;
         }
         let told = status.wait_for(|status| status.identity.is_some()).await;
         told.map(|_| ()).map_err(|_| AppError::Fatal {
@@ -401,17 +401,17 @@ impl Shared {
         })
     }
 
-    async fn change_ends(&self) -> Result<lag_watch::ChangeEnds, AppError> {
+    async fn change_ends(&self) -> Result<ChangeEnds, AppError> {
         let topics = [Role::VendorChanges, Role::WeddingUpdates]
             .map(|role| Arc::clone(&self.topology.topics.get(role).name));
         Ok(patiently(async || lag_watch::change_ends(&self.admin, &topics).await).await?)
     }
 
     /// Waits, bounded, until what stood in the change topics at the start is judged.
-    async fn judged(&self, ends: &lag_watch::ChangeEnds) -> bool {
+    async fn judged(&self, ends: &ChangeEnds) -> bool {
         let deadline = Instant::now() + self.topology.freshness.start_barrier_timeout;
         loop {
-            let behind = self.progress.behind(&ends.starts, &ends.ends);
+            let behind = self.progress.behind(ends);
             if behind == 0 {
                 return true;
             }
@@ -493,6 +493,15 @@ async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppEr
     }
 }
 
+/// The identity to be recorded in the log that `said` this: again, or for the first time.
+fn identity(said: &LogStatus, clock: &Clock) -> LogIdentity {
+    said.identity.unwrap_or_else(|| {
+        let fresh = LogIdentity::fresh(clock.now());
+        let id = said.log_id.unwrap_or(fresh.id);
+        LogIdentity { id, ..fresh }
+    })
+}
+
 async fn append_identity(outputs: &Outputs, identity: &LogIdentity) {
     let (key, value) = (identity.record_key(), encode_identity(identity));
     let record = OutRecord {
@@ -525,19 +534,18 @@ async fn keep_identity(
     repeat.tick().await;
     loop {
         let nameless = status.wait_for(|status| status.caught_up && status.identity.is_none());
-        let identity = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            nameless = nameless => match nameless {
-                Ok(_) => Some(LogIdentity::fresh(Clock::System.now())),
-                Err(_) => return,
+            nameless = nameless => if nameless.is_err() {
+                return;
             },
-            _ = repeat.tick() => None,
-        };
-        let known = status.borrow().identity;
-        let Some(identity) = identity.or(known).filter(|of| of.id != LogId::UNKNOWN) else {
+            _ = repeat.tick() => {}
+        }
+        let said = *status.borrow();
+        if !said.caught_up {
             continue;
-        };
-        append_identity(&outputs, &identity).await;
+        }
+        append_identity(&outputs, &identity(&said, &Clock::System)).await;
         // Until it has been read back, another one would only be a loser.
         let told = status.wait_for(|status| status.identity.is_some());
         if tokio::time::timeout(Duration::from_secs(10), told)

@@ -16,7 +16,7 @@ use crate::app::{self, Providers};
 use crate::cache::{Holder, LayeredOptions, Layers, Leases, Memory, MemoryOptions};
 use crate::clock::Clock;
 use crate::codec::{Decoder, Encoder};
-use crate::invalidation::{ChangeOffsets, RulesProgress, TagTable, TagTableOptions};
+use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::kafka::ReaderEvent;
 use crate::kafka::reader::Follow as _;
 use crate::metrics::Metrics;
@@ -175,12 +175,12 @@ impl Instance {
     }
 
     /// Asks for the ends of the log and of the change topics, and lets look-ups know.
-    pub(super) fn measure(&mut self, log: &Log, ends: &ChangeOffsets) {
+    pub(super) fn measure(&mut self, log: &Log, ends: &ChangeEnds) {
         self.follower.on_batch(vec![log.ends()]);
         let measured = Measured {
             at: Instant::now(),
             log_whole: self.status.borrow().measured.map(|(_, whole)| whole),
-            rules_whole: Some(self.progress.behind(&ChangeOffsets::new(), ends) == 0),
+            rules_whole: Some(self.progress.behind(ends) == 0),
         };
         self.lag_clock.observe(&measured);
         self.lag.set(self.lag_clock.state(measured.at));

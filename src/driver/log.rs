@@ -64,6 +64,7 @@ impl Log {
     /// What a reader that begins is told.
     pub(super) fn read_all(&self) -> Vec<ReaderEvent> {
         let started = ReaderEvent::Started {
+            topic: None,
             log_start: 0,
             log_end: self.next,
         };

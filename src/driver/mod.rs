@@ -32,8 +32,8 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::codec::{Decoder, Reject, Schemas};
-use crate::invalidation::ChangeOffsets;
 use crate::invalidation::rule::Source;
+use crate::invalidation::{ChangeEnd, ChangeEnds};
 use crate::metrics::Metrics;
 use crate::model::record::RecordId;
 use crate::model::{
@@ -461,6 +461,7 @@ impl Driver {
             }
             self.log.append_progress(&Progress {
                 topic: cause.topic,
+                topic_id: None,
                 partition: cause.partition,
                 next: change.offset + 1,
                 at: now,
@@ -508,16 +509,15 @@ impl Driver {
 
     fn measure(&mut self) {
         let topics = &self.world.topology.topics;
-        let ends: ChangeOffsets = [
-            (
-                (Arc::clone(&topics.vendor_changes.name), 0),
-                self.ends.vendor,
-            ),
-            (
-                (Arc::clone(&topics.wedding_updates.name), 0),
-                self.ends.wedding,
-            ),
+        let end = |end| ChangeEnd {
+            end,
+            ..ChangeEnd::default()
+        };
+        let ends: ChangeEnds = [
+            (&topics.vendor_changes, end(self.ends.vendor)),
+            (&topics.wedding_updates, end(self.ends.wedding)),
         ]
+        .map(|(topic, end)| ((Arc::clone(&topic.name), 0), end))
         .into();
         for instance in &mut self.instances {
             instance.measure(&self.log, &ends);

@@ -10,5 +10,5 @@ pub mod rule;
 pub mod tag_table;
 pub mod widen;
 
-pub use progress::{ChangeOffsets, RulesProgress};
+pub use progress::{ChangeEnd, ChangeEnds, ChangePartition, RulesProgress};
 pub use tag_table::{OpenStamp, TagTable, TagTableOptions, Verdict};

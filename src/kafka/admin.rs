@@ -1,9 +1,6 @@
-//! Topics: what there is, what ought to be, and making it so; also ends and committed offsets.
-//!
-//! librdkafka knows topic ids and rdkafka does not show them: a topic that was made anew must be
-//! told by other means.
+//! Topics: what there is, what ought to be, and making it so; also ids, ends, committed offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +15,8 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions};
+use super::topic_ids;
+use crate::model::TopicId;
 
 /// A topic as it ought to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -370,6 +369,31 @@ impl Admin {
             result.map_err(|(topic, code)| refused(WHAT, &topic, code))?;
         }
         Ok(())
+    }
+
+    /// The ids of the topics; none at all where the brokers know no ids.
+    pub async fn topic_ids(
+        &self,
+        topics: &[Arc<str>],
+    ) -> Result<HashMap<Arc<str>, TopicId>, KafkaError> {
+        const WHAT: &str = "ask for the ids of topics";
+        let (this, topics) = (self.clone(), topics.to_vec());
+        blocking(WHAT, move || {
+            let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
+            let found = topic_ids::ask(this.client.inner(), &names, this.timeout);
+            let found = found.map_err(|error| {
+                request(WHAT, rdkafka::error::KafkaError::AdminOp(error.code()))
+            })?;
+            let mut ids = HashMap::new();
+            for topic in topics {
+                let id = found.answer(&topic);
+                if let Some(id) = id.map_err(|code| refused(WHAT, &topic, code))? {
+                    ids.insert(topic, id);
+                }
+            }
+            Ok(ids)
+        })
+        .await
     }
 
     /// First readable and next offset of each partition of a topic.

@@ -7,11 +7,12 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::lanes::Lane;
 use super::offsets::Commit;
 use super::rebalance::{GroupContext, Shared};
+use super::topic_ids;
 use crate::failpoint::failpoint;
 
 pub(super) type Commits = Vec<(Arc<Lane>, Commit)>;
@@ -66,16 +67,18 @@ impl CommitDesk {
         self.changed.notify_all();
     }
 
-    fn next(&self) -> Option<Commits> {
-        let mut desk = self
+    fn next(&self, wait: Duration) -> Next {
+        let idle = |desk: &mut Desk| desk.waiting.is_none() && !desk.closed;
+        let (mut desk, _) = self
             .changed
-            .wait_while(self.lock(), |desk| desk.waiting.is_none() && !desk.closed)
+            .wait_timeout_while(self.lock(), wait, idle)
             .unwrap_or_else(PoisonError::into_inner);
         if desk.closed {
-            return None;
+            return Next::Closed;
         }
-        desk.on_its_way = true;
-        desk.waiting.take()
+        let commits = desk.waiting.take();
+        desk.on_its_way = commits.is_some();
+        commits.map_or(Next::Nothing, Next::Commits)
     }
 
     fn done(&self) {
@@ -88,14 +91,46 @@ impl CommitDesk {
     }
 }
 
+/// What the committing thread finds at the desk.
+enum Next {
+    Commits(Commits),
+    /// Nothing within its wait.
+    Nothing,
+    Closed,
+}
+
+/// How often the cluster is asked which topics the names stand for.
+const ASK_TOPICS_EVERY: Duration = Duration::from_secs(2);
+/// How long one such question may take; commits wait behind it.
+const ASK_TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long a rebalance waits for a commit that is on its way.
 pub(super) const CLEAR_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The committing thread: sends what is left at the desk until it closes.
+/// The committing thread: sends what is left at the desk until it closes, and asks now and then
+/// which topics the names stand for.
 pub(super) fn run(shared: &Shared, consumer: &BaseConsumer<GroupContext>) {
-    while let Some(commits) = shared.desk.next() {
-        failpoint!("before-commit");
-        shared.commit(consumer, &commits);
-        shared.desk.done();
+    let topics: Vec<&str> = shared.topics.iter().map(String::as_str).collect();
+    let mut asked = Instant::now();
+    loop {
+        match shared
+            .desk
+            .next(ASK_TOPICS_EVERY.saturating_sub(asked.elapsed()))
+        {
+            Next::Closed => return,
+            Next::Nothing => {}
+            Next::Commits(commits) => {
+                failpoint!("before-commit");
+                shared.commit(consumer, &commits);
+                shared.desk.done();
+            }
+        }
+        if asked.elapsed() >= ASK_TOPICS_EVERY {
+            asked = Instant::now();
+            match topic_ids::ask(consumer.client(), &topics, ASK_TOPICS_TIMEOUT) {
+                Ok(ids) => shared.saw_topics(ids),
+                Err(error) => tracing::debug!(%error, "asking for the topics' ids"),
+            }
+        }
     }
 }

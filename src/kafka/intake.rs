@@ -203,7 +203,7 @@ impl Intake {
         handler: impl Handler + 'static,
     ) -> Result<IntakeHandle, KafkaError> {
         let log = ClientLog::new(&options.client.client_id);
-        let shared = Arc::new(Shared::new(log));
+        let shared = Arc::new(Shared::new(log, options.topics.clone()));
         let rules = RebalanceRules {
             drain: options.drain_timeout,
             restore: options.restore_timeout,

@@ -2,9 +2,14 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rdkafka::consumer::CommitMode;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
 use super::super::Admin;
+use super::super::metadata::{MAX_LEN, Told, encode};
 use super::super::testing::{Cluster, PATIENCE, eventually};
 use super::*;
+use crate::model::TopicId;
 
 const TOPIC: &str = "in";
 
@@ -340,4 +345,103 @@ fn settings_that_librdkafka_refuses_are_an_error_at_the_start() {
         matches!(error, KafkaError::Settings { .. }) && !error.retry(),
         "{error}"
     );
+}
+
+/// Deletes the topic and makes it again with `count` records, before the member can notice.
+async fn make_again(cluster: &Cluster, count: usize) {
+    cluster.0.delete_topic(TOPIC).unwrap();
+    cluster.0.create_topic(TOPIC, 1, &[]).unwrap();
+    cluster.fill(TOPIC, 0, count).await;
+}
+
+/// Commits an offset as a member does that takes the topic for `topic`.
+fn commit_of(cluster: &Cluster, next: i64, topic: Option<TopicId>) {
+    let told = Told {
+        topic,
+        finished: Vec::new(),
+    };
+    let config = [("group.id", "g"), ("enable.auto.commit", "false")];
+    let consumer: BaseConsumer = cluster
+        .client("late")
+        .config(&config)
+        .unwrap()
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    let mut element = list.add_partition(TOPIC, 0);
+    element.set_metadata(encode(next, &told, MAX_LEN).0);
+    element.set_offset(Offset::Offset(next)).unwrap();
+    consumer.commit(&list, CommitMode::Sync).unwrap();
+}
+
+/// Finishes what comes until each of the first `count` offsets has come as a record of the topic.
+#[track_caller]
+fn finish_all_of(member: &Member, count: i64) {
+    let mut missing: std::collections::BTreeSet<i64> = (0..count).collect();
+    while !missing.is_empty() {
+        let ticket = member.take(1).remove(0);
+        missing.remove(&ticket.offset());
+        ticket.finish();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_again_while_the_member_was_away_is_read_from_its_start() {
+    for count in [3, 8, 20] {
+        let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+        cluster.fill(TOPIC, 0, 8).await;
+        let first = Member::start(&cluster, "a", |_| {});
+        first.take(8).into_iter().for_each(Ticket::finish);
+        eventually("all is committed", || {
+            cluster.committed("g", TOPIC) == Some(8)
+        });
+        first.end().await;
+
+        let old = cluster.topic_id(TOPIC);
+        make_again(&cluster, count).await;
+        // Kafka forgets the offsets of a deleted topic; a member that has not noticed commits again.
+        commit_of(&cluster, 8, old);
+        let second = Member::start(&cluster, "b", |_| {});
+        let again = second.take(count);
+        assert_eq!(offsets(&again), (0..).take(count).collect::<Vec<_>>());
+        again.into_iter().for_each(Ticket::finish);
+        assert_eq!(second.told(), ["+0@None"]);
+        assert_eq!(second.handle.stats().counters.topics_recreated, 1);
+        let end = i64::try_from(count).unwrap();
+        eventually("the new topic is committed", || {
+            cluster.committed("g", TOPIC) == Some(end)
+        });
+        second.end().await;
+
+        let third = Member::start(&cluster, "c", |_| {});
+        eventually("it is assigned", || !third.told().is_empty());
+        assert_eq!(third.told(), [format!("+0@Some({end})")]);
+        third.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_again_under_the_member_is_read_from_its_start() {
+    for count in [3, 8, 20] {
+        let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+        cluster.fill(TOPIC, 0, 8).await;
+        let member = Member::start(&cluster, "a", |_| {});
+        let mut old = member.take(8);
+        let unfinished = old.pop().unwrap();
+        old.into_iter().for_each(Ticket::finish);
+        eventually("a commit", || cluster.committed("g", TOPIC) == Some(7));
+
+        make_again(&cluster, usize::try_from(count).unwrap()).await;
+        finish_all_of(&member, count);
+        eventually("the new topic is committed", || {
+            cluster.committed("g", TOPIC) == Some(count)
+        });
+        assert!(
+            unfinished.is_fenced() && !unfinished.comes_again(),
+            "its record is gone with the topic"
+        );
+        unfinished.finish();
+        assert_eq!(cluster.committed("g", TOPIC), Some(count));
+        member.end().await;
+    }
 }

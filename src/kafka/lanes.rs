@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::offsets::{Begin, Commit, Tracker};
+use crate::model::TopicId;
 
 /// One partition during one assignment. A later assignment of the same partition is another lane,
 /// so a ticket can only ever touch the assignment that issued it.
@@ -19,6 +20,10 @@ pub(super) struct Lane {
     number: u32,
     /// No offset below it is taken in.
     first_offset: i64,
+    /// The topic that the records are of, once it is known.
+    topic_id: OnceLock<TopicId>,
+    /// What was asked of the cluster before says nothing about this lane.
+    pub(super) since: Instant,
     /// Paused in librdkafka, by the poll thread; it survives an unassign there.
     pub(super) paused: AtomicBool,
     /// The partition's end as the last statistics told it; -1 while unknown.
@@ -129,6 +134,8 @@ impl Lane {
             generation,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             first_offset: tracker.next_intake(),
+            topic_id: tracker.topic().map_or_else(OnceLock::new, OnceLock::from),
+            since: Instant::now(),
             paused: AtomicBool::new(false),
             end_offset: AtomicI64::new(-1),
             state: Mutex::new(LaneState {
@@ -165,6 +172,17 @@ impl Lane {
     /// The record is worked on again; its age counts from here.
     pub(super) fn release(&self, offset: i64) {
         self.lock().held.insert(offset, Some(Instant::now()));
+    }
+
+    pub(super) fn topic_id(&self) -> Option<TopicId> {
+        self.topic_id.get().copied()
+    }
+
+    /// The records are of this topic; only where that was not known.
+    pub(super) fn identify(&self, topic: TopicId) {
+        self.lock().tracker.set_topic(topic);
+        // The first one stays: a lane never changes its topic.
+        self.topic_id.get_or_init(|| topic);
     }
 
     pub(super) fn number(&self) -> u32 {

@@ -4,7 +4,7 @@
 //! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
 //! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
 //! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition from its start, without a group) · [`admin`]
-//! (topics) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) ·
+//! (topics) · `topic_ids` (a topic that was made again is another one) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) ·
 //! [`bare`] (a loop without wedcache, which the benchmark compares with).
 
 pub mod admin;
@@ -28,6 +28,7 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 pub mod ticket;
+mod topic_ids;
 
 pub use admin::{Admin, TopicAction, TopicSpec};
 pub use client::ClientOptions;

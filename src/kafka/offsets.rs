@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use super::metadata::Unreadable;
-use super::metadata::{self, MAX_LEN, Run};
+use super::metadata::{self, MAX_LEN, Run, Told};
+use crate::model::TopicId;
+use crate::model::topic_id::TOPIC_ID_LEN;
 
 /// Intake stops where the finished offsets above the gap need more metadata than this.
 const FULL_LEN: usize = MAX_LEN / 4 * 3;
@@ -46,6 +48,10 @@ pub enum Begin {
 /// The tracker of one partition during one assignment.
 #[derive(Debug)]
 pub struct Tracker {
+    /// The topic that the offsets are of; none while it is not known.
+    topic: Option<TopicId>,
+    /// Begun from a committed offset.
+    committed: bool,
     /// One past the highest offset taken in.
     next_intake: i64,
     /// In the order of intake, so ascending; the first is always unfinished.
@@ -70,6 +76,8 @@ impl Tracker {
     /// A partition that is read from `next_offset` on and of which nothing else is known.
     pub fn new(next_offset: i64) -> Self {
         Self {
+            topic: None,
+            committed: false,
             next_intake: next_offset,
             slots: VecDeque::new(),
             unfinished: 0,
@@ -82,14 +90,30 @@ impl Tracker {
     /// A partition with a committed offset and its metadata. Metadata that cannot be read claims
     /// nothing: the tracker is good all the same.
     pub fn restore(next_offset: i64, metadata: &str) -> (Self, Option<Unreadable>) {
-        let mut tracker = Self::new(next_offset);
+        let mut tracker = Self {
+            committed: true,
+            ..Self::new(next_offset)
+        };
         match metadata::decode(next_offset, metadata) {
-            Ok(runs) => {
-                tracker.restored = runs.into();
+            Ok(told) => {
+                tracker.topic = told.topic;
+                tracker.restored = told.finished.into();
                 (tracker, None)
             }
             Err(why) => (tracker, Some(why)),
         }
+    }
+
+    /// The topic that the offsets are of, as far as is known.
+    pub fn topic(&self) -> Option<TopicId> {
+        self.topic
+    }
+
+    /// The offsets are of this topic: commits say so from now on. What is committed without it is
+    /// committed again.
+    pub fn set_topic(&mut self, topic: TopicId) {
+        self.changed |= self.committed && self.topic != Some(topic);
+        self.topic = Some(topic);
     }
 
     /// Takes in the record at `offset`.
@@ -178,8 +202,11 @@ impl Tracker {
         }
         self.changed = false;
         let next_offset = self.next_offset();
-        let runs: Vec<Run> = self.finished_runs().collect();
-        let (metadata, truncated) = metadata::encode(next_offset, &runs, MAX_LEN);
+        let told = Told {
+            topic: self.topic,
+            finished: self.finished_runs().collect(),
+        };
+        let (metadata, truncated) = metadata::encode(next_offset, &told, MAX_LEN);
         Some(Commit {
             next_offset,
             metadata,
@@ -248,6 +275,7 @@ impl Tracker {
             .restored
             .back()
             .map_or(self.next_intake, |run| run.end.max(self.next_intake));
+        let max = max - TOPIC_ID_LEN;
         // Two bounds that need no look at every slot: nearly always one of them settles it.
         (self.unfinished + self.restored.len() + 1) * RUN_LEN_BOUND <= max
             || metadata::bits_encoded_len(self.next_offset(), end) <= max

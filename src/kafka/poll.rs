@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::watch;
 
-use super::committer::{self, Commits};
+use super::committer::{self, CLEAR_TIMEOUT, Commits};
 use super::intake::{Handler, Limits};
 use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
-use super::rebalance::{GroupContext, Rebalance, Shared, list_of, resume};
+use super::rebalance::{Assigned, GroupContext, Rebalance, Shared, list_of, resume};
 use super::record::InRecord;
 use super::ticket::Ticket;
+use crate::model::TopicId;
 
 /// How long a poll waits for a record. Rebalances and errors end it at once; commits that are
 /// due and the end of a pause wait for it.
@@ -28,6 +30,8 @@ const PAUSED_WAIT: Duration = Duration::from_millis(2);
 /// it; a pause makes librdkafka throw away what it has fetched and fetch it once more, so it is for
 /// what takes longer. Rebalances wait that long as well.
 const BEFORE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a partition's new start may take to be known to librdkafka.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many records are taken in before limits, commits and commands are looked at.
 const BATCH_RECORDS: usize = 256;
 
@@ -91,6 +95,7 @@ impl<H: Handler> PollThread<H> {
         while !self.shared.close.load(Ordering::Relaxed) && self.is_sound() {
             let taken = self.poll_batch();
             self.see_rebalances();
+            self.see_topics();
             self.regulate();
             self.commit_if_due();
             if taken == 0 {
@@ -151,6 +156,73 @@ impl<H: Handler> PollThread<H> {
                 Rebalance::Revoked(partitions) => self.handler.revoked(&partitions),
             }
         }
+    }
+
+    /// Starts the partitions of topics over that have been deleted and made again. Reading on would
+    /// skip the new topic's records below the old position, and commit past them.
+    fn see_topics(&mut self) {
+        let Some(ids) = self.shared.news_of_topics() else {
+            return;
+        };
+        let mut started = Vec::new();
+        for lane in self.lanes.clone() {
+            // An answer to a question of before the assignment may name the topic of before.
+            let Some(id) = ids.of(&lane.topic).filter(|_| ids.asked_at > lane.since) else {
+                continue;
+            };
+            match lane.topic_id() {
+                Some(known) if known == id => {}
+                Some(known) => {
+                    tracing::warn!(
+                        topic = %lane.topic, partition = lane.partition, was = %known, is = %id,
+                        "the topic has been deleted and made again; it is read from its start"
+                    );
+                    started.extend(self.start_over(&lane, id));
+                }
+                None => {
+                    lane.identify(id);
+                    started.push(Assigned {
+                        next_offset: Some(lane.view(Instant::now()).next_offset),
+                        ..assigned(&lane)
+                    });
+                }
+            }
+        }
+        if !started.is_empty() {
+            self.see_rebalances();
+            self.handler.assigned(&started);
+        }
+    }
+
+    /// Puts a new lane in the place of one whose topic is gone. Where that does not succeed the lane
+    /// stays, and the next answer about the topics brings it here again.
+    fn start_over(&mut self, old: &Arc<Lane>, id: TopicId) -> Option<Assigned> {
+        // No commit of the old topic's offsets may follow the new one's.
+        self.shared.desk.clear(Instant::now() + CLEAR_TIMEOUT);
+        let mut start = TopicPartitionList::with_capacity(1);
+        let sought = start
+            .add_partition_offset(&old.topic, old.partition, Offset::Beginning)
+            .and_then(|()| self.consumer.seek_partitions(start, SEEK_TIMEOUT))
+            .and_then(|sought| {
+                sought
+                    .elements()
+                    .iter()
+                    .try_for_each(TopicPartitionListElem::error)
+            });
+        if let Err(error) = sought {
+            tracing::warn!(topic = %old.topic, partition = old.partition, %error, "cannot start the partition over yet");
+            return None;
+        }
+        let mut tracker = Tracker::new(0);
+        tracker.set_topic(id);
+        let lane = self
+            .shared
+            .new_lane(Arc::clone(&old.topic), old.partition, tracker);
+        lane.paused
+            .store(old.paused.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.shared.replace(old, &lane);
+        self.shared.count(|c| c.topics_recreated += 1);
+        Some(assigned(&lane))
     }
 
     /// Pauses and resumes what must be, with hysteresis. Resuming a partition that is not paused
@@ -299,7 +371,7 @@ impl<'a, H: Handler> Rest<'a, H> {
         if self.shared.stop.load(Ordering::Relaxed) {
             return Intake::LanesChanged;
         }
-        let record = InRecord::new(message, &lane.topic);
+        let record = InRecord::new(message, lane);
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
         match lane.begin(record.offset(), bytes, Instant::now()) {
             Begin::New => {
@@ -311,18 +383,18 @@ impl<'a, H: Handler> Rest<'a, H> {
                 self.shared.count(|c| c.skipped += 1);
                 Intake::Taken
             }
-            Begin::Rewound => self.rewind(lane, &record),
+            Begin::Rewound => self.rewind(lane, message),
         }
     }
 
-    /// The log starts below where we were: it was cut or made anew, so nothing that we know of it
-    /// holds.
-    fn rewind(&mut self, old: &Arc<Lane>, record: &InRecord<'_>) -> Intake {
+    /// The partition starts below where we were: it was cut, or its topic made again, so nothing
+    /// that we know of it holds. Of which topic it is, the cluster is asked.
+    fn rewind(&mut self, old: &Arc<Lane>, message: &BorrowedMessage<'_>) -> Intake {
         tracing::warn!(
-            topic = %old.topic, partition = old.partition, offset = record.offset(),
-            "the partition went back; reading it anew from here"
+            topic = %old.topic, partition = old.partition, offset = message.offset(),
+            "the partition went back; it is read again from here"
         );
-        let tracker = Tracker::new(record.offset());
+        let tracker = Tracker::new(message.offset());
         let lane = self
             .shared
             .new_lane(Arc::clone(&old.topic), old.partition, tracker);
@@ -330,10 +402,11 @@ impl<'a, H: Handler> Rest<'a, H> {
             .store(old.paused.load(Ordering::Relaxed), Ordering::Relaxed);
         self.shared.replace(old, &lane);
         self.shared.count(|c| c.rewinds += 1);
+        let record = InRecord::new(message, &lane);
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
         lane.begin(record.offset(), bytes, Instant::now());
         self.handler
-            .record(record, Ticket::new(&lane, record.offset()));
+            .record(&record, Ticket::new(&lane, record.offset()));
         Intake::LanesChanged
     }
 
@@ -371,6 +444,16 @@ impl<'a, H: Handler> Rest<'a, H> {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) {
             self.shared.count(|c| c.unknown_topic_errors += 1);
         }
+    }
+}
+
+fn assigned(lane: &Lane) -> Assigned {
+    Assigned {
+        topic: Arc::clone(&lane.topic),
+        partition: lane.partition,
+        topic_id: lane.topic_id(),
+        generation: lane.generation,
+        next_offset: None,
     }
 }
 

@@ -21,7 +21,8 @@ use tokio::sync::watch;
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions, Throttle};
 use super::record;
-use crate::model::Timestamp;
+use super::topic_ids;
+use crate::model::{Timestamp, TopicId};
 
 const POLL_WAIT: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -68,9 +69,10 @@ pub struct LogRecord {
 pub enum ReaderEvent {
     /// Reading begins at `log_start`. `log_end` is the end at this moment: the first
     /// [`ReaderEvent::CaughtUp`] after it is at or past it. Whenever it comes again, everything is
-    /// read anew: after [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], or before anything
-    /// was read.
+    /// read again: after [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], or before anything
+    /// was read. `topic` is the topic that is read; `None` where the brokers know no ids.
     Started {
+        topic: Option<TopicId>,
         log_start: i64,
         log_end: i64,
     },
@@ -86,7 +88,7 @@ pub enum ReaderEvent {
         log_start: i64,
         log_end: i64,
     },
-    /// `position` is outside the log: records may have been missed, or the topic was made anew.
+    /// Records may have been missed: `position` is outside the log, or the topic has been made again.
     Truncated {
         position: i64,
         log_start: i64,
@@ -203,10 +205,10 @@ enum RunEnd {
 
 impl<F: Follow> ReaderThread<F> {
     fn run(mut self) {
-        while let Some(ends) = self.wait_for_ends() {
-            match self.assign_at(ends.0) {
+        while let Some(begin) = self.wait_for_ends() {
+            match self.assign_at(begin.log_start) {
                 Ok(()) => {
-                    if let RunEnd::Stopped = self.read_from(ends) {
+                    if let RunEnd::Stopped = self.read_from(&begin) {
                         break;
                     }
                 }
@@ -218,8 +220,8 @@ impl<F: Follow> ReaderThread<F> {
         }
     }
 
-    /// Asks for start and end until there is an answer; `None` when told to stop.
-    fn wait_for_ends(&mut self) -> Option<(i64, i64)> {
+    /// Asks for start, end and topic until there is an answer; `None` when told to stop.
+    fn wait_for_ends(&mut self) -> Option<Ends> {
         let mut gone = false;
         while !self.stopped() {
             match self.ends() {
@@ -238,9 +240,20 @@ impl<F: Follow> ReaderThread<F> {
         None
     }
 
-    fn read_from(&mut self, (log_start, log_end): (i64, i64)) -> RunEnd {
+    fn read_from(&mut self, begin: &Ends) -> RunEnd {
+        let &Ends {
+            topic,
+            log_start,
+            log_end,
+        } = begin;
+        let started = ReaderEvent::Started {
+            topic,
+            log_start,
+            log_end,
+        };
         let mut run = Run {
-            events: vec![ReaderEvent::Started { log_start, log_end }],
+            events: vec![started],
+            topic,
             position: log_start,
             log_start,
             log_end,
@@ -309,7 +322,9 @@ impl<F: Follow> ReaderThread<F> {
             // nothing was read that could be wrong. librdkafka has stopped fetching all the same.
             run.again = true;
         } else if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            let (log_start, log_end) = self.ends().unwrap_or((-1, -1));
+            let (log_start, log_end) = self
+                .ends()
+                .map_or((-1, -1), |of| (of.log_start, of.log_end));
             tracing::warn!(
                 topic = self.options.topic,
                 position = run.position,
@@ -317,12 +332,7 @@ impl<F: Follow> ReaderThread<F> {
                 log_end,
                 "the position is outside the log"
             );
-            run.events.push(ReaderEvent::Truncated {
-                position: run.position,
-                log_start,
-                log_end,
-            });
-            run.again = true;
+            run.truncated(log_start, log_end);
         } else if is_unknown(code)
             && self
                 .ends()
@@ -335,20 +345,21 @@ impl<F: Follow> ReaderThread<F> {
         }
     }
 
-    /// Asks for the ends; an end below the position is a log that was made anew.
+    /// Asks for the ends. Another topic's id, or an end below the position, is a log that was made
+    /// again.
     fn see_ends(&self, run: &mut Run) {
         match self.ends() {
-            Ok((log_start, log_end)) if log_end < run.position => {
-                run.events.push(ReaderEvent::Truncated {
-                    position: run.position,
-                    log_start,
-                    log_end,
-                });
-                run.again = true;
+            Ok(of) if of.topic != run.topic || of.log_end < run.position => {
+                tracing::warn!(
+                    topic = self.options.topic, position = run.position,
+                    was = ?run.topic, is = ?of.topic, log_end = of.log_end,
+                    "the log is not the one that was read"
+                );
+                run.truncated(of.log_start, of.log_end);
             }
-            Ok((log_start, log_end)) => {
-                run.events.push(ReaderEvent::Ends { log_start, log_end });
-            }
+            Ok(Ends {
+                log_start, log_end, ..
+            }) => run.events.push(ReaderEvent::Ends { log_start, log_end }),
             Err(error) if is_unknown(error.rdkafka_error_code()) => run.again = true,
             Err(error) => self.complain(&error, "cannot ask for the log's end"),
         }
@@ -365,14 +376,23 @@ impl<F: Follow> ReaderThread<F> {
         self.consumer.assign(&list)
     }
 
-    fn ends(&self) -> KafkaResult<(i64, i64)> {
-        let partition = self.options.partition;
+    fn ends(&self) -> KafkaResult<Ends> {
+        let (topic, partition) = (self.options.topic.as_str(), self.options.partition);
         // Serves its log and errors, which the context takes.
         if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
             tracing::debug!(%error, "the client that asks for ends");
         }
-        self.asker
-            .fetch_watermarks(&self.options.topic, partition, REQUEST_TIMEOUT)
+        let (log_start, log_end) =
+            self.asker
+                .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
+        // After the ends: a topic that is made again between the two is noticed by the next answer.
+        let ids = topic_ids::ask(self.asker.client(), &[topic], REQUEST_TIMEOUT)
+            .map_err(|error| LibraryError::AdminOp(error.code()))?;
+        Ok(Ends {
+            topic: ids.answer(topic).map_err(LibraryError::AdminOp)?,
+            log_start,
+            log_end,
+        })
     }
 
     /// One past the last offset that was read, control records included.
@@ -407,15 +427,35 @@ impl<F: Follow> ReaderThread<F> {
     }
 }
 
+/// Which topic the log is, and where it starts and ends.
+struct Ends {
+    topic: Option<TopicId>,
+    log_start: i64,
+    log_end: i64,
+}
+
 /// One run from the log's start.
 struct Run {
     events: Vec<ReaderEvent>,
+    topic: Option<TopicId>,
     position: i64,
     log_start: i64,
     /// The end as it was before the partition was assigned.
     log_end: i64,
     caught_up: bool,
     again: bool,
+}
+
+impl Run {
+    /// Ends the run: what was read may lack records.
+    fn truncated(&mut self, log_start: i64, log_end: i64) {
+        self.events.push(ReaderEvent::Truncated {
+            position: self.position,
+            log_start,
+            log_end,
+        });
+        self.again = true;
+    }
 }
 
 fn is_unknown(code: Option<RDKafkaErrorCode>) -> bool {

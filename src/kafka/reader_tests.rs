@@ -75,6 +75,7 @@ async fn a_log_is_read_to_its_end_and_then_followed() {
     assert_eq!(
         events.next(),
         ReaderEvent::Started {
+            topic: cluster.topic_id(LOG),
             log_start: 0,
             log_end: 1500
         }
@@ -93,6 +94,7 @@ async fn an_empty_log_is_caught_up_with_at_once() {
     assert_eq!(
         events.next(),
         ReaderEvent::Started {
+            topic: cluster.topic_id(LOG),
             log_start: 0,
             log_end: 0
         }
@@ -118,6 +120,7 @@ async fn offsets_that_compaction_emptied_are_passed_also_at_the_end() {
     assert_eq!(
         events.next(),
         ReaderEvent::Started {
+            topic: cluster.topic_id(LOG),
             log_start: 0,
             log_end: 11
         }
@@ -135,6 +138,7 @@ async fn a_log_that_was_deleted_and_made_anew_is_told_and_read_again() {
     assert_eq!(
         events.next(),
         ReaderEvent::Started {
+            topic: cluster.topic_id(LOG),
             log_start: 0,
             log_end: 10
         }
@@ -176,6 +180,7 @@ async fn a_log_that_ends_below_the_position_is_told_as_truncated() {
         seen.push(events.next());
     }
     let started = ReaderEvent::Started {
+        topic: cluster.topic_id(LOG),
         log_start: 0,
         log_end: 0,
     };
@@ -183,6 +188,33 @@ async fn a_log_that_ends_below_the_position_is_told_as_truncated() {
         seen[seen.len() - 2..],
         [started, ReaderEvent::CaughtUp { position: 0 }]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_made_again_and_is_longer_than_before_is_read_from_its_start() {
+    let cluster = Cluster::new(&[(LOG, 1)]).await;
+    append(&cluster, "a", 5).await;
+    let (_reader, mut events) = read(&cluster);
+    events.next();
+    events.until_caught_up();
+    cluster.0.delete_topic(LOG).unwrap();
+    cluster.0.create_topic(LOG, 1, &[]).unwrap();
+    append(&cluster, "b", 12).await;
+    let mut offsets = Vec::new();
+    loop {
+        match events.next() {
+            // Whatever was told of the new log before counts for nothing.
+            ReaderEvent::Started { topic, .. } => {
+                assert_eq!(topic, cluster.topic_id(LOG));
+                offsets.clear();
+            }
+            ReaderEvent::Record(record) => offsets.push(record.offset),
+            _ => {}
+        }
+        if offsets.iter().copied().eq(0..12) {
+            break;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,6 +226,7 @@ async fn a_topic_that_is_missing_is_told_once_and_waited_for() {
     assert_eq!(
         events.next(),
         ReaderEvent::Started {
+            topic: cluster.topic_id(LOG),
             log_start: 0,
             log_end: 0
         }

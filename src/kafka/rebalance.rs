@@ -3,6 +3,7 @@
 //! librdkafka calls back on the poll thread, inside `poll`. So nothing is taken in while a
 //! callback runs, and tickets must be finished by other threads for a drain to end.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,14 +22,18 @@ use super::committer::{CLEAR_TIMEOUT, CommitDesk};
 use super::lanes::{Lane, Totals};
 use super::offsets::{Commit, Tracker};
 use super::stats::IntakeCounters;
+use super::topic_ids::{self, TopicIds};
+use crate::model::TopicId;
 
 /// A partition that this member now owns.
 #[derive(Debug, Clone)]
 pub struct Assigned {
     pub topic: Arc<str>,
     pub partition: i32,
+    /// The topic that the name stands for, as far as is known.
+    pub topic_id: Option<TopicId>,
     pub generation: u64,
-    /// Where reading goes on; `None` without a committed offset: at the log's start.
+    /// Where reading goes on; `None` without a committed offset: at the partition's start.
     pub next_offset: Option<i64>,
 }
 
@@ -89,6 +94,8 @@ const RESTORE_TRY: Duration = Duration::from_secs(3);
 /// What the poll thread, its callbacks and the handle share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    /// What is subscribed to.
+    pub(super) topics: Vec<String>,
     pub(super) totals: Arc<Totals>,
     lanes: Mutex<Vec<Arc<Lane>>>,
     /// Changes whenever the lanes do.
@@ -99,6 +106,8 @@ pub(super) struct Shared {
     pub(super) close: AtomicBool,
     pub(super) paused: AtomicBool,
     pub(super) desk: CommitDesk,
+    /// What the cluster said last of the topics.
+    pub(super) topic_ids: Mutex<Option<TopicIds>>,
     pub(super) fatal: Mutex<Option<String>>,
     /// The client cannot go on because Kafka has given its static membership to another.
     pub(super) fenced: AtomicBool,
@@ -106,8 +115,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(log: ClientLog) -> Self {
+    pub(super) fn new(log: ClientLog, topics: Vec<String>) -> Self {
         Self {
+            topics,
             totals: Arc::default(),
             lanes: Mutex::default(),
             epoch: AtomicU64::new(0),
@@ -117,6 +127,7 @@ impl Shared {
             close: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             desk: CommitDesk::default(),
+            topic_ids: Mutex::default(),
             fatal: Mutex::default(),
             fenced: AtomicBool::new(false),
             log,
@@ -154,6 +165,20 @@ impl Shared {
             }
         }
         self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn saw_topics(&self, ids: TopicIds) {
+        *self
+            .topic_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(ids);
+    }
+
+    /// What the cluster said since the last call, if anything.
+    pub(super) fn news_of_topics(&self) -> Option<TopicIds> {
+        // Between two answers of the committing thread this lock is free.
+        let mut ids = self.topic_ids.try_lock().ok()?;
+        ids.take()
     }
 
     fn next_generation(&self) {
@@ -259,6 +284,8 @@ impl GroupContext {
                 Err(error) => tracing::debug!(%error, "reading committed offsets again"),
             }
         };
+        // After the offsets: a topic that is made again between the two is noticed here.
+        let ids = ask_ids(consumer, partitions);
         partitions
             .elements()
             .iter()
@@ -267,16 +294,17 @@ impl GroupContext {
                 let found = committed
                     .as_ref()
                     .and_then(|list| list.find_partition(topic, partition));
-                self.start(topic, partition, found)
+                let id = ids.as_ref().and_then(|ids| ids.of(topic));
+                self.start((topic, partition), found, id)
             })
             .collect()
     }
 
     fn start(
         &self,
-        topic: &str,
-        partition: i32,
+        (topic, partition): (&str, i32),
         found: Option<TopicPartitionListElem<'_>>,
+        id: Option<TopicId>,
     ) -> Start {
         let found = found.filter(|element| element.error().is_ok());
         let known = found.is_some();
@@ -287,8 +315,8 @@ impl GroupContext {
         if !known {
             self.shared.count(|c| c.restore_failures += 1);
         }
-        let next_offset = committed.as_ref().map(|(next, _)| *next);
-        let tracker = committed.map_or_else(
+        let mut next_offset = committed.as_ref().map(|(next, _)| *next);
+        let mut tracker = committed.map_or_else(
             || Tracker::new(0),
             |(next, metadata)| {
                 let (tracker, unreadable) = Tracker::restore(next, &metadata);
@@ -299,6 +327,17 @@ impl GroupContext {
                 tracker
             },
         );
+        if let Some(id) = id {
+            if let Some(committed_of) = tracker.topic().filter(|of| *of != id) {
+                self.shared.count(|c| c.topics_recreated += 1);
+                tracing::warn!(
+                    topic, partition, next_offset, %committed_of, %id,
+                    "the committed offset is of a topic that has been deleted; the new one is read from its start"
+                );
+                (tracker, next_offset) = (Tracker::new(0), None);
+            }
+            tracker.set_topic(id);
+        }
         Start {
             lane: self.shared.new_lane(topic.into(), partition, tracker),
             next_offset,
@@ -446,8 +485,27 @@ impl Start {
         Assigned {
             topic: Arc::clone(&self.lane.topic),
             partition: self.lane.partition,
+            topic_id: self.lane.topic_id(),
             generation: self.lane.generation,
             next_offset: self.next_offset,
+        }
+    }
+}
+
+/// The ids of the topics that the partitions are of; `None` where the cluster does not answer, which
+/// is then asked by the committing thread.
+fn ask_ids(
+    consumer: &BaseConsumer<GroupContext>,
+    partitions: &TopicPartitionList,
+) -> Option<TopicIds> {
+    let elements = partitions.elements();
+    let topics: BTreeSet<&str> = elements.iter().map(TopicPartitionListElem::topic).collect();
+    let topics: Vec<&str> = topics.into_iter().collect();
+    match topic_ids::ask(consumer.client(), &topics, RESTORE_TRY) {
+        Ok(ids) => Some(ids),
+        Err(error) => {
+            tracing::warn!(%error, "the ids of the topics could not be asked for");
+            None
         }
     }
 }

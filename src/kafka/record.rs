@@ -5,18 +5,29 @@ use std::sync::Arc;
 
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 
-use crate::model::Timestamp;
+use super::lanes::Lane;
 use crate::model::record::{Coordinates, RecordId, TraceParent};
+use crate::model::{Timestamp, TopicId};
 
 /// A record, valid until the handler returns.
 pub struct InRecord<'a> {
     message: &'a BorrowedMessage<'a>,
     topic: &'a Arc<str>,
+    topic_id: Option<TopicId>,
 }
 
 impl<'a> InRecord<'a> {
-    pub(super) fn new(message: &'a BorrowedMessage<'a>, topic: &'a Arc<str>) -> Self {
-        Self { message, topic }
+    pub(super) fn new(message: &'a BorrowedMessage<'a>, lane: &'a Lane) -> Self {
+        Self {
+            message,
+            topic: &lane.topic,
+            topic_id: lane.topic_id(),
+        }
+    }
+
+    /// The topic that the record was read from, as far as is known.
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.topic_id
     }
 
     pub fn topic(&self) -> &'a Arc<str> {

@@ -73,6 +73,8 @@ pub struct IntakeCounters {
     pub pauses: u64,
     /// Partitions that were cut or made anew while we read them.
     pub rewinds: u64,
+    /// Partitions of a topic that was deleted and made again, noticed by the topic's id.
+    pub topics_recreated: u64,
     pub offset_resets: u64,
     pub unknown_topic_errors: u64,
     pub errors: u64,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::client::ClientOptions;
 use super::producer::{OutRecord, Output, OutputOptions};
 use crate::broker::{Broker, BrokerOptions};
+use crate::model::TopicId;
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,6 +27,11 @@ impl Cluster {
 
     pub fn client(&self, id: &str) -> ClientOptions {
         ClientOptions::new(self.0.bootstrap(), id)
+    }
+
+    /// The topic that the name stands for now.
+    pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
+        self.0.topic_id(topic).map(|id| TopicId(id.as_u128()))
     }
 
     pub fn output(&self) -> Output {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::wire_names;
 use super::time::Timestamp;
+use super::topic_id::TopicId;
 
 /// A position in the invalidation log: the offset of the next record to be read there, so
 /// "everything below it has been applied".
@@ -35,6 +36,12 @@ impl LogId {
             .then(|| u128::from_str_radix(text, 16).ok())
             .flatten()?;
         Some(Self(id.to_be_bytes()))
+    }
+
+    /// The id of the log that is the topic of this id.
+    #[must_use]
+    pub fn of_topic(topic: TopicId) -> Self {
+        Self(topic.0.to_be_bytes())
     }
 
     /// Before the log has told its id; an entry stamped under it is never valid.
@@ -92,6 +99,10 @@ pub struct Cause {
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     pub topic: String,
+    /// The topic that the name stood for; none where the brokers know no ids, and from instances of
+    /// before 0.2.
+    #[serde(default)]
+    pub topic_id: Option<TopicId>,
     pub partition: i32,
     /// The next offset that is not yet judged; readers take the highest they have seen.
     pub next: i64,
@@ -117,7 +128,8 @@ impl Progress {
     }
 }
 
-/// The log's own identity, appended when none is found and again before retention drops it. Of
+/// The log's own identity, appended when none is found and again before retention drops it. Where
+/// the brokers tell topic ids it holds the topic's, for readers that do not ask for that. Else, of
 /// several (two instances began at one moment) the earliest counts, then the smaller id: so all
 /// readers agree whatever compaction has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,6 +19,7 @@ pub mod record;
 pub mod tag;
 pub mod text;
 pub mod time;
+pub mod topic_id;
 
 pub use answer::{AiAnswer, AnswerError, Freshness, LayerName, Source, StaleReason, Status};
 pub use audit::AuditRecord;
@@ -35,3 +36,4 @@ pub use record::{Coordinates, TraceParent};
 pub use tag::{Tag, TagHash};
 pub use text::Text;
 pub use time::{Date, Timestamp};
+pub use topic_id::TopicId;

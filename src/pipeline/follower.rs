@@ -15,14 +15,16 @@ use crate::invalidation::tag_table::Applied;
 use crate::invalidation::{RulesProgress, TagTable};
 use crate::kafka::reader::{Follow, LogRecord as KafkaRecord, ReaderEvent};
 use crate::model::invalidation::LogIdentity;
-use crate::model::{Catalog, LogId, Position, Tag, TagHash};
+use crate::model::{Catalog, LogId, Position, Tag, TagHash, TopicId};
 
 /// What the follower tells the rest of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogStatus {
     /// The end that the log had at the start has been reached.
     pub caught_up: bool,
-    /// The log says who it is; none where it has been read and says nothing.
+    /// Which log it is, once that is known.
+    pub log_id: Option<LogId>,
+    /// The identity record that says so: one has to be there, for readers that know no topic ids.
     pub identity: Option<LogIdentity>,
     /// The last time the log's end was asked for, and whether it had been reached.
     pub measured: Option<(Instant, bool)>,
@@ -35,6 +37,10 @@ pub struct LogFollower {
     progress: Arc<RulesProgress>,
     catalog: Arc<Catalog>,
     clock: Clock,
+    /// The topic that is read; none where the brokers know no ids.
+    topic: Option<TopicId>,
+    /// Of the identity records that have been read, the one that counts: where the topic is known,
+    /// the earliest that names it.
     identity: Option<LogIdentity>,
     caught_up: bool,
     status: watch::Sender<LogStatus>,
@@ -52,6 +58,7 @@ impl LogFollower {
     ) -> (Self, watch::Receiver<LogStatus>) {
         let status = LogStatus {
             caught_up: false,
+            log_id: None,
             identity: None,
             measured: None,
             gone: false,
@@ -62,6 +69,7 @@ impl LogFollower {
             progress,
             catalog,
             clock,
+            topic: None,
             identity: None,
             caught_up: false,
             status,
@@ -73,10 +81,12 @@ impl LogFollower {
     fn restart(&mut self) {
         self.table.reset();
         self.progress.reset();
+        self.topic = None;
         self.identity = None;
         self.caught_up = false;
         self.tell(|status| {
             status.caught_up = false;
+            status.log_id = None;
             status.identity = None;
             status.measured = None;
             status.gone = false;
@@ -112,6 +122,14 @@ impl LogFollower {
     }
 
     fn identified(&mut self, identity: LogIdentity) {
+        // One of another id was carried over into a topic that was made again, by an instance that
+        // had not noticed yet.
+        if self
+            .topic
+            .is_some_and(|topic| LogId::of_topic(topic) != identity.id)
+        {
+            return;
+        }
         let known = self.identity.get_or_insert(identity);
         *known = identity.min(*known);
         if self.caught_up {
@@ -119,18 +137,25 @@ impl LogFollower {
         }
     }
 
-    /// Tells the table which log it is; from now on stamps count.
+    /// Sets the table's log id; from now on stamps count.
     fn adopt(&mut self) {
-        if let Some(identity) = self.identity
-            && self.table.log_id() != identity.id
+        let identity = self.identity;
+        let log_id = self
+            .topic
+            .map(LogId::of_topic)
+            .or(identity.map(|identity| identity.id));
+        if let Some(id) = log_id
+            && self.table.log_id() != id
         {
             if self.table.log_id() != LogId::UNKNOWN {
-                tracing::warn!(id = ?identity.id, "another log: all entries are void");
+                tracing::warn!(?id, "another log: all entries are void");
             }
-            self.table.set_log_id(identity.id);
+            self.table.set_log_id(id);
         }
-        let identity = self.identity;
-        self.tell(|status| status.identity = identity);
+        self.tell(|status| {
+            status.log_id = log_id;
+            status.identity = identity;
+        });
     }
 
     fn reached_end(&mut self) {
@@ -180,8 +205,11 @@ impl Follow for LogFollower {
             self.table.apply(&applied, next);
             applied.clear();
             match event {
-                ReaderEvent::Started { log_start, .. } => {
+                ReaderEvent::Started {
+                    topic, log_start, ..
+                } => {
                     self.restart();
+                    self.topic = topic;
                     self.table.raise_floor(Position(log_start));
                     next = Position(log_start);
                 }
@@ -192,7 +220,12 @@ impl Follow for LogFollower {
                     log_start,
                     log_end,
                 } => {
-                    tracing::warn!(position, log_start, log_end, "the log was cut or made anew");
+                    tracing::warn!(
+                        position,
+                        log_start,
+                        log_end,
+                        "the log was cut or made again"
+                    );
                     self.restart();
                 }
                 ReaderEvent::Gone => {
@@ -274,6 +307,7 @@ mod tests {
         let entry = sample::entry("k", 2, &[]);
         follower.on_batch(vec![
             ReaderEvent::Started {
+                topic: None,
                 log_start: 0,
                 log_end: 2,
             },
@@ -295,6 +329,7 @@ mod tests {
         for ids in [[(5, 7), (9, 1)], [(9, 1), (5, 7)]] {
             let (mut follower, _status, table) = follower();
             let mut events = vec![ReaderEvent::Started {
+                topic: None,
                 log_start: 0,
                 log_end: 2,
             }];
@@ -314,6 +349,7 @@ mod tests {
         let (mut follower, status, table) = follower();
         let caught_up = |position| ReaderEvent::CaughtUp { position };
         let started = ReaderEvent::Started {
+            topic: None,
             log_start: 0,
             log_end: 1,
         };
@@ -332,10 +368,32 @@ mod tests {
         assert!(!status.borrow().caught_up);
         follower.on_batch(vec![caught_up(0), identity(0, 6, 8), caught_up(1)]);
         assert_eq!(table.judge(&old.header, &[]), Verdict::Void);
-        assert_eq!(
-            status.borrow().identity.map(|identity| identity.id),
-            Some(LogId([8; 16]))
-        );
+        assert_eq!(status.borrow().log_id, Some(LogId([8; 16])));
+    }
+
+    #[test]
+    fn the_topics_id_counts_before_any_identity_record() {
+        let (mut follower, status, table) = follower();
+        let topic = TopicId(0x0808_0808_0808_0808_0808_0808_0808_0808);
+        let of_topic = LogId([8; 16]);
+        follower.on_batch(vec![
+            ReaderEvent::Started {
+                topic: Some(topic),
+                log_start: 0,
+                log_end: 1,
+            },
+            // Carried over from the topic that had the name before.
+            identity(0, 5, 7),
+            ReaderEvent::CaughtUp { position: 1 },
+        ]);
+        let said = *status.borrow();
+        assert_eq!(table.log_id(), of_topic);
+        assert_eq!((said.log_id, said.identity), (Some(of_topic), None));
+        let old = sample::entry("k", 1, &[]);
+        assert_eq!(table.judge(&old.header, &[]), Verdict::Void);
+        follower.on_batch(vec![identity(1, 9, 8)]);
+        assert!(status.borrow().identity.is_some());
+        assert_eq!(table.log_id(), of_topic);
     }
 
     #[test]
@@ -343,6 +401,7 @@ mod tests {
         let (mut follower, _status, table) = follower();
         follower.on_batch(vec![
             ReaderEvent::Started {
+                topic: None,
                 log_start: 0,
                 log_end: 2,
             },
@@ -363,6 +422,7 @@ mod tests {
         let tag = Tag::vendor("m", "v-1");
         follower.on_batch(vec![
             ReaderEvent::Started {
+                topic: None,
                 log_start: 0,
                 log_end: 2,
             },

@@ -22,13 +22,14 @@ use crate::backoff::{Backoff, Policy};
 use crate::clock::Clock;
 use crate::codec::log::{encode_invalidation, encode_progress};
 use crate::codec::{Registry, Reject};
-use crate::invalidation::RulesProgress;
 use crate::invalidation::rule::Source;
+use crate::invalidation::{ChangePartition, RulesProgress};
 use crate::kafka::rebalance::Assigned;
 use crate::kafka::{Handler, InRecord, OutRecord, Ticket};
 use crate::model::record::RecordId;
 use crate::model::{
-    CacheMetric, Cause, Coordinates, Operation, Progress, Tag, TagInvalidation, TraceParent,
+    CacheMetric, Cause, Coordinates, Operation, Progress, Tag, TagInvalidation, TopicId,
+    TraceParent,
 };
 use crate::resolver::MetricSink;
 
@@ -62,6 +63,8 @@ struct Item {
     value: Option<Vec<u8>>,
     headers: Vec<(String, Option<Vec<u8>>)>,
     place: Coordinates,
+    /// The topic that it was read from, as far as is known.
+    topic_id: Option<TopicId>,
     trace: TraceParent,
     ticket: Ticket,
     /// Refreshes that it owed when it was parked.
@@ -98,6 +101,7 @@ impl Handler for RulesIntake {
             value: record.value().map(<[u8]>::to_vec),
             headers,
             place: record.coordinates(),
+            topic_id: record.topic_id(),
             trace: record
                 .trace_parent()
                 .map_or_else(TraceParent::fresh, TraceParent::child),
@@ -139,9 +143,17 @@ pub struct RulesTask {
     /// Tickets of changes that are dead-lettered by now and owe a refresh.
     buried: mpsc::Receiver<(Ticket, Vec<Tag>)>,
     graves: mpsc::Sender<(Ticket, Vec<Tag>)>,
-    /// The next offset to be judged of each partition that was ever assigned here.
-    next: HashMap<(Arc<str>, i32), i64>,
-    assigned: Vec<(Arc<str>, i32)>,
+    /// How far each partition that was ever assigned here is judged.
+    judged: HashMap<ChangePartition, JudgedTo>,
+    assigned: Vec<ChangePartition>,
+}
+
+/// How far a partition is judged here.
+#[derive(Debug, Clone, Copy)]
+struct JudgedTo {
+    topic: Option<TopicId>,
+    /// The next offset to be judged.
+    next: i64,
 }
 
 /// `room`: how many changes may be in flight, as the intake's back-pressure bounds them.
@@ -160,7 +172,7 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
         owing: Vec::new(),
         buried,
         graves,
-        next: HashMap::new(),
+        judged: HashMap::new(),
         assigned: Vec::new(),
     };
     (intake, task)
@@ -221,8 +233,7 @@ impl RulesTask {
                             .map(|record| (record.clone(), item.trace)),
                     );
                     let partition = (Arc::clone(&item.place.topic), item.place.partition);
-                    let next = self.next.entry(partition.clone()).or_insert(0);
-                    *next = (*next).max(item.place.offset + 1);
+                    self.passes(&partition, item.topic_id, item.place.offset + 1);
                     touched.push(partition);
                     done.push((item, judged));
                 }
@@ -349,12 +360,11 @@ impl RulesTask {
 
     /// Where an assignment starts is progress too: without it nobody would know how far a
     /// partition without new changes has been judged.
-    fn assigned(&mut self, partitions: Vec<Assigned>, touched: &mut Vec<(Arc<str>, i32)>) {
+    fn assigned(&mut self, partitions: Vec<Assigned>, touched: &mut Vec<ChangePartition>) {
         for assigned in partitions {
             let partition = (Arc::clone(&assigned.topic), assigned.partition);
             if let Some(committed) = assigned.next_offset {
-                let next = self.next.entry(partition.clone()).or_insert(committed);
-                *next = (*next).max(committed);
+                self.passes(&partition, assigned.topic_id, committed);
                 touched.push(partition.clone());
             }
             if !self.assigned.contains(&partition) {
@@ -363,22 +373,36 @@ impl RulesTask {
         }
     }
 
+    /// Everything of the partition below `next` is judged. What was judged of a topic that had the
+    /// same name before says nothing about this one.
+    fn passes(&mut self, partition: &ChangePartition, topic: Option<TopicId>, next: i64) {
+        let judged = self.judged.entry(partition.clone());
+        let judged = judged.or_insert(JudgedTo { topic, next });
+        if judged.topic == topic {
+            judged.next = judged.next.max(next);
+        } else {
+            *judged = JudgedTo { topic, next };
+        }
+    }
+
     async fn repeat_progress(&mut self) {
         let assigned = self.assigned.clone();
         self.append_progress(&assigned).await;
     }
 
-    async fn append_progress(&self, partitions: &[(Arc<str>, i32)]) {
+    async fn append_progress(&self, partitions: &[ChangePartition]) {
         let at = self.parts.clock.now();
         let values: Vec<(String, Vec<u8>)> = partitions
             .iter()
             .filter_map(|partition| {
                 let (topic, number) = partition;
+                let judged = self.judged.get(partition)?;
                 // Another member may have judged further while this one was away.
-                let known = self.parts.progress.judged(topic, *number).unwrap_or(0);
-                let next = (*self.next.get(partition)?).max(known);
+                let known = self.parts.progress.judged(partition, judged.topic);
+                let next = judged.next.max(known.unwrap_or(0));
                 let progress = Progress {
                     topic: topic.to_string(),
+                    topic_id: judged.topic,
                     partition: *number,
                     next,
                     at,

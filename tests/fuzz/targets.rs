@@ -16,7 +16,7 @@ use wedcache::model::invalidation::LogIdentity;
 use wedcache::model::record::RecordId;
 use wedcache::model::{
     CacheKey, Cause, KeyMemo, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp,
-    TraceParent,
+    TopicId, TraceParent,
 };
 use wedcache::pipeline::change::{ChangeJudge, ChangeRecord, Fate};
 use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
@@ -205,7 +205,7 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
     Box::new(
         move |input| match reader.take(Some(input), id, None, &mut memo) {
             Taken::Ask(ask) => {
-                let known = ask.prepared.known_tags(&ask.query);
+                let known = ask.prepared.known_tags(&catalog, &ask.query);
                 let entry = ask.prepared.entry_tags(&catalog, &ask.query, "v-1 and v-2");
                 assert!(
                     entry
@@ -305,6 +305,7 @@ fn log_records() -> Vec<Vec<u8>> {
     };
     let progress = Progress {
         topic: "wedsync.vendor.changes".to_owned(),
+        topic_id: Some(TopicId(7)),
         partition: 2,
         next: 42,
         at: Timestamp(5),

@@ -11,7 +11,7 @@ use crate::model::audit::Outcome;
 use crate::model::invalidation::{AlertState, CacheAlert, Cause, Severity};
 use crate::model::{
     AiAnswer, AuditRecord, CacheMetric, LayerName, Mode, Operation, Progress, Source, StaleReason,
-    Status, TagInvalidation, Timestamp,
+    Status, TagInvalidation, Timestamp, TopicId,
 };
 
 /// What Apache's library reads from the bytes by the schema of `kind`.
@@ -196,6 +196,7 @@ fn invalidation() -> TagInvalidation {
 fn the_logs_records_are_told_apart() {
     let progress = Progress {
         topic: "wedsync.vendor.changes".into(),
+        topic_id: Some(TopicId(7)),
         partition: 2,
         next: 42,
         at: Timestamp(5),

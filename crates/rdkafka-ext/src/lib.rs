@@ -1,0 +1,8 @@
+//! What rust-rdkafka does not wrap of librdkafka.
+//!
+//! All unsafe code of the project stands here: each foreign object has an owner that frees it, and no
+//! pointer leaves the function that got it.
+
+mod topics;
+
+pub use topics::{DescribeError, TopicDescription, describe_topics};
