@@ -68,9 +68,10 @@ fn group(kafka: &Kafka, suffix: &str, group: &str, topics: Vec<String>) -> Intak
     }
 }
 
-/// The producers: answers, the log, metrics.
+/// The producers.
 pub struct Producers {
     pub answers: Output,
+    pub single: Output,
     pub log: Output,
     pub metrics: Output,
 }
@@ -78,9 +79,14 @@ pub struct Producers {
 pub fn producers(topology: &Topology) -> Result<Producers, KafkaError> {
     let client = client(&topology.kafka);
     let largest = u32::try_from(topics::largest_record(topology)).unwrap_or(u32::MAX);
+    let largest = largest.max(1_000_000);
     let answers = OutputOptions {
-        max_record_bytes: largest.max(1_000_000),
+        max_record_bytes: largest,
         ..OutputOptions::new(client.named("answers"))
+    };
+    let single = OutputOptions {
+        max_record_bytes: largest,
+        ..OutputOptions::single(client.named("single"))
     };
     // Changes have to be known everywhere soon: the log does not wait to fill batches.
     let log = OutputOptions {
@@ -89,6 +95,7 @@ pub fn producers(topology: &Topology) -> Result<Producers, KafkaError> {
     };
     Ok(Producers {
         answers: Output::new(&answers)?,
+        single: Output::new(&single)?,
         log: Output::new(&log)?,
         metrics: Output::new(&OutputOptions::lossy(client.named("metrics")))?,
     })

@@ -1,6 +1,7 @@
 //! How an instance ends: it takes nothing in any more, finishes or hands over what it took,
 //! commits, flushes; all within the drain deadline.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::App;
@@ -16,59 +17,102 @@ const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// For the last commits.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What a drain has left undone.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Queries that nobody has answered and nobody has taken over.
+    pub queries: usize,
+    /// Changes that are neither judged nor parked.
+    pub changes: usize,
+    /// Calls whose answers are not stored.
+    pub calls: usize,
+    /// Something that is finished could not be delivered, or not committed.
+    pub unsettled: bool,
+}
+
+impl Left {
+    pub fn is_nothing(&self) -> bool {
+        self.queries == 0 && self.changes == 0 && self.calls == 0 && !self.unsettled
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.queries, "queries"),
+            (self.changes, "changes"),
+            (self.calls, "calls"),
+        ];
+        let counted = counts.iter().filter(|(count, _)| *count > 0);
+        let mut parts: Vec<_> = counted.map(|(n, what)| format!("{n} {what}")).collect();
+        if self.unsettled {
+            parts.push("deliveries or commits".to_owned());
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
 impl App {
-    /// Whether all that was taken in is finished, or another instance's by now.
-    pub(super) async fn drain(mut self) -> bool {
+    /// Finishes what was taken in, or gives it to other instances; returns what is left.
+    pub(super) async fn drain(mut self) -> Left {
         self.health.enter(Phase::Draining);
         let deadline = Instant::now() + self.topology.kafka.drain_deadline;
-        for intake in self.queries.iter().chain([&self.rules]) {
+        for intake in &self.queries {
             intake.stop_intake();
         }
-        let mut whole = self.finish_queries(deadline).await;
+        self.rules.intake.stop_intake();
+        let handed_over = self.finish_queries(deadline).await;
         self.query_tasks.close();
         // The answers of calls under way are kept, also where nobody here waits for them any more.
-        whole &= tokio::time::timeout_at(deadline.into(), self.resolver.drained())
+        if tokio::time::timeout_at(deadline.into(), self.resolver.drained())
             .await
-            .is_ok();
-        self.rules_stop.cancel();
-        let rules = tokio::time::timeout_at(deadline.into(), self.rules_task);
-        whole &= matches!(rules.await, Ok(Ok(())));
-        self.letters.close();
-        whole &= tokio::time::timeout_at(deadline.into(), self.letters.wait())
-            .await
-            .is_ok();
-        let left = deadline
+            .is_err()
+        {
+            tracing::warn!(
+                calls = self.resolver.open_flights(),
+                "calls go on past the deadline"
+            );
+        }
+        let mut left = Left {
+            changes: self.rules.finish(deadline).await,
+            calls: self.resolver.open_flights(),
+            ..Left::default()
+        };
+        let patience = deadline
             .saturating_duration_since(Instant::now())
             .max(Duration::from_secs(1));
-        whole &= self.outputs.flush(left).await;
-        let commit_by = Instant::now() + LEAVE_TIMEOUT;
-        whole &= leave(self.queries, commit_by).await;
-        whole &= self.rules.shutdown(commit_by).await;
-        whole &= self.reader.shutdown(commit_by).await;
+        let delivered = self.outputs.flush(patience).await;
+        self.redelivery_stop.cancel();
+        left.queries = self.queries.iter().map(IntakeHandle::unfinished).sum();
+        let commit_by = deadline.max(Instant::now() + LEAVE_TIMEOUT);
+        let committed = leave(self.queries, commit_by).await;
+        let judged = self.rules.intake.shutdown(commit_by).await;
+        left.unsettled = !(delivered && handed_over && committed && judged);
+        let soon = Instant::now() + LEAVE_TIMEOUT;
+        let ended = self.reader.shutdown(soon).await;
         let close = self.resolver.parts().layers.close();
-        whole &= tokio::time::timeout(Duration::from_secs(2), close)
-            .await
-            .is_ok();
+        let closed = tokio::time::timeout_at(soon.into(), close).await.is_ok();
         self.port.background.cancel();
         if let Ok(Ok(Err(error))) =
             tokio::time::timeout(Duration::from_secs(1), self.port.server).await
         {
             tracing::warn!(%error, "the HTTP server did not end well");
         }
-        tracing::info!(whole, "drained");
-        whole
+        tracing::info!(left = ?left, log_reader_ended = ended, layers_closed = closed, "drained");
+        left
     }
 
     /// Waits for the queries in flight. Where another instance can take them over, waiting for our
     /// calls would only hold up the partitions: then the group is left at once, while the calls
-    /// go on to their ends.
+    /// go on to their ends. Returns whether what they had finished is committed.
     async fn finish_queries(&mut self, deadline: Instant) -> bool {
         let soon = deadline.min(Instant::now() + BEFORE_HAND_OVER);
         if drained(&self.queries, soon).await {
             return true;
         }
         if !self.has_successors().await {
-            return drained(&self.queries, deadline).await;
+            drained(&self.queries, deadline).await;
+            return true;
         }
         while Instant::now() < deadline {
             if self.resolver.may_hand_over() {
@@ -79,7 +123,7 @@ impl App {
                 return true;
             }
         }
-        false
+        true
     }
 
     /// Whether the partitions go to other instances at once. Those of a static member are kept

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::drain::Left;
 use crate::ai::BuildError;
 use crate::api::ApiError;
 use crate::codec::RegistryError;
@@ -33,6 +34,8 @@ pub enum AppError {
     Fatal { what: &'static str, why: String },
     #[error("a record has been unfinished for {} s: ending, to be started anew", oldest.as_secs())]
     Stuck { oldest: Duration },
-    #[error("the drain deadline passed before all was finished; what is left will be repeated")]
-    NotDrained,
+    #[error(
+        "the drain deadline passed before all was finished; repeated by whoever is next: {left}"
+    )]
+    NotDrained { left: Left },
 }

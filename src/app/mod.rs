@@ -14,6 +14,7 @@ mod probes;
 mod providers;
 mod registry;
 mod revival;
+mod rules;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::clients::client;
+use self::drain::Left;
 pub use self::error::AppError;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
@@ -32,9 +34,10 @@ pub use self::patience::patiently;
 pub use self::providers::{Providers, ai_options, models, prices, providers};
 pub use self::registry::client as registry;
 use self::revival::Revival;
+use self::rules::RulesStage;
 use crate::ai::install_crypto;
 use crate::api::{Served, Server};
-use crate::cache::Holder;
+use crate::cache::{Holder, Layers};
 use crate::clock::Clock;
 use crate::codec::log::encode_identity;
 use crate::codec::{Decoder, Encoder, Registry, Schemas};
@@ -49,7 +52,8 @@ use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
 use crate::pipeline::query::{AnswerWriter, QueryReader};
 use crate::pipeline::query_stage::{QueryParts, QueryStage};
-use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, rules_stage};
+use crate::pipeline::redelivery::Redelivery;
+use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, Stall};
 use crate::resolver::{Lag, Parts, Resolver};
 use crate::topology::Topology;
 use crate::topology::settings::{Format, Role};
@@ -75,10 +79,8 @@ pub struct App {
     log_status: watch::Receiver<LogStatus>,
     queries: Vec<IntakeHandle>,
     query_tasks: TaskTracker,
-    rules: IntakeHandle,
-    rules_task: JoinHandle<()>,
-    rules_stop: CancellationToken,
-    letters: TaskTracker,
+    rules: RulesStage,
+    redelivery_stop: CancellationToken,
     port: Port,
     admin: Admin,
     revival: Revival,
@@ -102,6 +104,8 @@ struct Shared {
     decoder: [Arc<Decoder>; 2],
     outputs: Outputs,
     admin: Admin,
+    /// Whether the log refuses what the rules stage has to append.
+    stall: Arc<Stall>,
 }
 
 impl App {
@@ -133,44 +137,39 @@ impl App {
             server: tokio::spawn(answers_http),
             background,
         };
-        tokio::select! {
-            started = Self::start_stages(topology, health, metrics, port) => started,
-            () = stop.cancelled() => Err(AppError::StoppedEarly),
-        }
+        let prepared = tokio::select! {
+            prepared = Prepared::new(&topology, &health, &metrics) => prepared?,
+            // Nothing has been taken in yet.
+            () = stop.cancelled() => return Err(AppError::StoppedEarly),
+        };
+        Self::start_stages(prepared, (topology, health, metrics), port, stop).await
     }
 
     async fn start_stages(
-        topology: Arc<Topology>,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
+        prepared: Prepared,
+        (topology, health, metrics): (Arc<Topology>, Arc<Health>, Arc<Metrics>),
         port: Port,
+        stop: &CancellationToken,
     ) -> Result<Self, AppError> {
         let background = port.background.clone();
-        let shared = Shared::new(&topology, &metrics).await?;
-        let form = match topology.topics.answers.format {
-            Some(Format::Avro | Format::Confluent) => Form::Plain,
-            Some(Format::Json) | None => Form::Json,
-        };
-
-        health.enter(Phase::ReadingLog);
-        let (reader, mut log_status) = shared.follow_log()?;
-        // A large folder takes seconds to open, as a long log does to read.
-        let (layers, caught_up) = tokio::join!(
-            layers::open(&topology.layers, form, &shared.clock),
-            shared.caught_up(&mut log_status),
-        );
-        caught_up?;
-        shared.identified(&mut log_status).await?;
-
+        let Prepared {
+            shared,
+            reader,
+            log_status,
+            layers,
+        } = prepared;
         health.enter(Phase::AwaitingRules);
-        let ends = shared.change_ends().await?;
-        let (rules_stop, letters) = (CancellationToken::new(), TaskTracker::new());
-        let (intake, task) =
-            rules_stage(shared.rules_parts(), topology.kafka.max_in_flight_records);
-        let rules = Intake::spawn(&clients::rules(&topology), intake.clone())?;
-        let rules_task = tokio::spawn(task.run(rules_stop.clone(), letters.clone()));
-        let judged = shared.judged(&ends).await;
-
+        let ends = tokio::select! {
+            ends = shared.change_ends() => ends?,
+            () = stop.cancelled() => return Err(AppError::StoppedEarly),
+        };
+        let rules = RulesStage::start(&topology, shared.rules_parts())?;
+        let judged = tokio::select! {
+            judged = shared.judged(&ends) => judged,
+            () = stop.cancelled() => {
+                return Err(stopped_early(rules, &shared.outputs, topology.kafka.drain_deadline).await);
+            }
+        };
         let lag = Arc::new(Lag::default());
         let watch = LagWatch::new(&shared, Arc::clone(&lag), log_status.clone(), judged);
         tokio::spawn(watch.run(background.clone()));
@@ -202,6 +201,8 @@ impl App {
             log_status.clone(),
             background.clone(),
         ));
+        let redelivery_stop = CancellationToken::new();
+        tokio::spawn(shared.redelivery().run(redelivery_stop.clone()));
         probes::register(&metrics, &health, &resolver, &providers);
         health.enter(Phase::Ready);
         Ok(Self {
@@ -215,12 +216,10 @@ impl App {
             queries,
             query_tasks,
             rules,
-            rules_task,
-            rules_stop,
-            letters,
+            redelivery_stop,
             port,
             admin: shared.admin,
-            revival: Revival::new(parts, intake),
+            revival: Revival::new(parts),
         })
     }
 
@@ -244,11 +243,11 @@ impl App {
     /// Runs until `stop`, then drains; or until something broke that only a new start can mend.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), AppError> {
         let broken = self.until_broken(stop).await;
-        let drained = self.drain().await;
+        let left = self.drain().await;
         match broken {
             Some(error) => Err(error),
-            None if drained => Ok(()),
-            None => Err(AppError::NotDrained),
+            None if left.is_nothing() => Ok(()),
+            None => Err(AppError::NotDrained { left }),
         }
     }
 
@@ -260,7 +259,11 @@ impl App {
                 () = stop.cancelled() => return None,
                 _ = ticks.tick() => {}
             }
-            if let Some(error) = self.revive_fenced().err().or_else(|| self.broken()) {
+            let mended = match self.revive_fenced() {
+                Ok(()) => self.renew_outputs().await,
+                Err(error) => Err(error),
+            };
+            if let Some(error) = mended.err().or_else(|| self.broken()) {
                 return Some(error);
             }
         }
@@ -270,8 +273,9 @@ impl App {
         let mut oldest = Duration::ZERO;
         let stages = [
             ("queries", self.queries.as_slice()),
-            ("rules", std::slice::from_ref(&self.rules)),
+            ("rules", std::slice::from_ref(&self.rules.intake)),
         ];
+        let stalled = self.rules.stalled().is_some();
         for (stage, intakes) in stages {
             let stats: Vec<_> = intakes.iter().map(IntakeHandle::stats).collect();
             if let Some(why) = stats.iter().find_map(|of| of.fatal.clone()) {
@@ -282,12 +286,14 @@ impl App {
                 return Some(AppError::Fatal { what: stage, why });
             }
             let ages = stats.iter().filter_map(|of| of.oldest_unfinished);
-            oldest = ages.fold(oldest, Duration::max);
+            // While the log refuses appends no change can be finished: nothing is stuck here.
+            if stage != "rules" || !stalled {
+                oldest = ages.fold(oldest, Duration::max);
+            }
             probes::intakes(&self.metrics, stage, &stats);
         }
-        if self.rules_task.is_finished() {
-            let why = "its task ended".to_owned();
-            return Some(AppError::Fatal { what: "rules", why });
+        if let Some(error) = self.rules.broken() {
+            return Some(error);
         }
         if !self.reader.is_running() {
             let why = "its thread ended".to_owned();
@@ -296,16 +302,66 @@ impl App {
                 why,
             });
         }
-        if let Some(why) = self.outputs.fatal() {
-            return Some(AppError::Fatal {
-                what: "output",
-                why,
-            });
-        }
         probes::outputs(&self.metrics, &self.outputs);
         probes::log(&self.metrics, &self.log_status.borrow());
         self.health.oldest_unfinished(oldest);
         (!self.health.is_live()).then_some(AppError::Stuck { oldest })
+    }
+}
+
+/// What an instance has before it takes anything in.
+struct Prepared {
+    shared: Shared,
+    reader: PartitionReader,
+    log_status: watch::Receiver<LogStatus>,
+    layers: Layers,
+}
+
+impl Prepared {
+    /// Finds Kafka and its topics, and reads the log to its end.
+    async fn new(
+        topology: &Arc<Topology>,
+        health: &Health,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AppError> {
+        let shared = Shared::new(topology, metrics).await?;
+        let form = match topology.topics.answers.format {
+            Some(Format::Avro | Format::Confluent) => Form::Plain,
+            Some(Format::Json) | None => Form::Json,
+        };
+        health.enter(Phase::ReadingLog);
+        let (reader, mut log_status) = shared.follow_log()?;
+        // A large folder takes seconds to open, as a long log does to read.
+        let (layers, caught_up) = tokio::join!(
+            layers::open(&topology.layers, form, &shared.clock),
+            shared.caught_up(&mut log_status),
+        );
+        caught_up?;
+        shared.identified(&mut log_status).await?;
+        Ok(Self {
+            shared,
+            reader,
+            log_status,
+            layers,
+        })
+    }
+}
+
+/// Ends a rules stage that was started, when the start itself is given up.
+async fn stopped_early(mut rules: RulesStage, outputs: &Outputs, patience: Duration) -> AppError {
+    let deadline = Instant::now() + patience;
+    let changes = rules.finish(deadline).await;
+    let delivered = outputs.flush(patience).await;
+    let committed = rules.intake.shutdown(deadline).await;
+    let left = Left {
+        changes,
+        unsettled: !(delivered && committed),
+        ..Left::default()
+    };
+    if left.is_nothing() {
+        AppError::StoppedEarly
+    } else {
+        AppError::NotDrained { left }
     }
 }
 
@@ -339,6 +395,8 @@ impl Shared {
             }),
             encoder: Arc::new(Encoder::new(framings)),
             answers: producers.answers,
+            single: producers.single,
+            letters_log: Outputs::letters_log(),
             log: producers.log,
             metrics: producers.metrics,
         };
@@ -356,6 +414,7 @@ impl Shared {
             decoder: [decoder(Role::Queries), decoder(Role::VendorChanges)],
             outputs,
             admin,
+            stall: Arc::default(),
         })
     }
 
@@ -445,6 +504,15 @@ impl Shared {
                 wedding: Arc::clone(&topics.get(Role::WeddingUpdates).name),
             },
             repeat_progress: REPEAT_PROGRESS_EVERY,
+            stall: Arc::clone(&self.stall),
+        }
+    }
+
+    fn redelivery(&self) -> Redelivery {
+        Redelivery {
+            outputs: self.outputs.clone(),
+            decoder: Decoder::new(Arc::new(Schemas::embedded()), usize::MAX),
+            registry: self.registry.clone(),
         }
     }
 

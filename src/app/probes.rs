@@ -42,12 +42,7 @@ pub fn intakes(metrics: &Metrics, stage: &'static str, stats: &[IntakeStats]) {
 }
 
 pub fn outputs(metrics: &Metrics, outputs: &Outputs) {
-    let named = [
-        ("answers", &outputs.answers),
-        ("log", &outputs.log),
-        ("metrics", &outputs.metrics),
-    ];
-    for (name, output) in named {
+    for (name, output) in outputs.all() {
         metrics.output(name, output.counters(), output.in_flight());
     }
 }

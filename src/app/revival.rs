@@ -7,9 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::{App, AppError, clients};
-use crate::kafka::{Intake, KafkaError};
+use crate::kafka::Intake;
 use crate::pipeline::query_stage::{QueryParts, QueryStage};
-use crate::pipeline::rules_stage::RulesIntake;
 
 /// Two processes with one instance id would fence each other for ever: past so many revivals of
 /// each member in so long the process ends, as it should.
@@ -19,15 +18,13 @@ const WINDOW: Duration = Duration::from_mins(5);
 /// What a new member needs, and when there were some.
 pub(super) struct Revival {
     query_parts: QueryParts,
-    rules_intake: RulesIntake,
     times: Vec<Instant>,
 }
 
 impl Revival {
-    pub(super) fn new(query_parts: QueryParts, rules_intake: RulesIntake) -> Self {
+    pub(super) fn new(query_parts: QueryParts) -> Self {
         Self {
             query_parts,
-            rules_intake,
             times: Vec::new(),
         }
     }
@@ -58,15 +55,34 @@ impl App {
                 *intake = Intake::spawn(&options, stage)?;
             }
         }
-        if self.rules.is_fenced() && self.revival.may_go_on(members) {
+        if self.rules.intake.is_fenced() && self.revival.may_go_on(members) {
             tracing::warn!("the member of the rules group was fenced; it joins anew");
-            self.rules = self.new_rules_member()?;
+            self.rules.rejoin(&self.topology)?;
         }
         Ok(())
     }
 
-    fn new_rules_member(&self) -> Result<crate::kafka::IntakeHandle, KafkaError> {
-        let intake = self.revival.rules_intake.clone();
-        Intake::spawn(&clients::rules(&self.topology), intake)
+    /// Puts new producers in the place of those that cannot go on; what these had not delivered is
+    /// sent again. Too often, and the process ends.
+    pub(super) async fn renew_outputs(&mut self) -> Result<(), AppError> {
+        for (name, output, why) in self.outputs.fatal() {
+            if !self.revival.may_go_on(self.queries.len() + 1) {
+                return Err(AppError::Fatal {
+                    what: "output",
+                    why: format!("producer of {name}: {why}"),
+                });
+            }
+            tracing::error!(
+                name,
+                why,
+                "a producer cannot go on; another one takes its place"
+            );
+            let renewed = tokio::task::spawn_blocking(move || output.renew()).await;
+            renewed.map_err(|error| AppError::Fatal {
+                what: "output",
+                why: error.to_string(),
+            })??;
+        }
+        Ok(())
     }
 }

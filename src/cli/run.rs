@@ -14,7 +14,8 @@ use crate::shutdown;
 A first signal drains: nothing new is taken, what was taken is answered, stored and committed.
 A second one ends at once; what was unfinished is repeated by the next start.
 
-Exit codes: 0 drained · 1 could not start, or could not go on · 3 drain deadline passed")]
+Exit codes: 0 nothing is left unfinished · 1 could not start, or could not go on · 3 the drain
+deadline passed with work left, which whoever is next repeats")]
 pub struct Args {
     #[command(flatten)]
     pub topology: TopologyArgs,
@@ -36,6 +37,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
         match App::start(topology, &stop).await {
             Ok(app) => Ok(app.run(&stop).await),
             Err(AppError::StoppedEarly) => Ok(Ok(())),
+            Err(error @ AppError::NotDrained { .. }) => Ok(Err(error)),
             Err(error) => Err(anyhow::Error::from(error)),
         }
     });
@@ -43,7 +45,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match ended? {
         Ok(()) => Ok(0),
-        Err(error @ AppError::NotDrained) => {
+        Err(error @ AppError::NotDrained { .. }) => {
             tracing::error!(%error, "ended");
             Ok(3)
         }

@@ -200,16 +200,9 @@ mod tests {
     const FILES: [&str; 2] = ["topologies/wedsync.yaml", "topologies/demo.yaml"];
 
     #[test]
-    fn the_shipped_files_pass_in_under_a_second() {
-        let began = Instant::now();
+    fn the_shipped_files_pass() {
         let (tally, text) = run_with(&FILES);
         assert!(tally.is_good(), "{text}");
-        // Without optimisation, on whatever machine; two seconds leave room for that.
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            began.elapsed()
-        );
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl Demo {
         self.broker.shutdown().await;
         match ended {
             // Calls that were still under way: the demo's state goes with it anyway.
-            Ok(()) | Err(AppError::NotDrained) => {}
+            Ok(()) | Err(AppError::NotDrained { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(std::mem::take(&mut lock(&self.tally)))

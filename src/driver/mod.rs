@@ -35,12 +35,11 @@ use crate::codec::{Decoder, Reject, Schemas};
 use crate::invalidation::rule::Source;
 use crate::invalidation::{ChangeEnd, ChangeEnds};
 use crate::metrics::Metrics;
-use crate::model::record::RecordId;
 use crate::model::{
-    AiQuery, CacheMetric, Cause, Coordinates, KeyMemo, LayerName, Operation, Position, Progress,
-    Tag, TagInvalidation, Timestamp, VendorChange, WeddingUpdate,
+    AiQuery, Cause, Coordinates, KeyMemo, LayerName, Position, Progress, TagInvalidation,
+    Timestamp, VendorChange, WeddingUpdate,
 };
-use crate::pipeline::change::{ChangeJudge, ChangeRecord, Fate};
+use crate::pipeline::change::{ChangeJudge, ChangeRecord, Fate, invalidation_metric};
 use crate::pipeline::query::Taken;
 use crate::resolver::{Ask, Outcome};
 use crate::topology::Topology;
@@ -484,8 +483,7 @@ impl Driver {
         if self.held.changes {
             return;
         }
-        let cause = self.cause(Source::Vendor, -1);
-        let due = self.judge.due(&cause, self.now());
+        let due = self.judge.due(self.now());
         self.append(&due);
         if !due.is_empty() && !self.held.log {
             self.apply_log();
@@ -547,27 +545,4 @@ impl Driver {
 fn next(end: &mut i64) -> i64 {
     *end += 1;
     *end - 1
-}
-
-/// What the rules stage tells of a record of the log.
-fn invalidation_metric(record: &TagInvalidation) -> CacheMetric<'static> {
-    let cause = format!("{:?}", record.cause);
-    CacheMetric {
-        metric_id: RecordId::derive(&cause, &record.record_key())
-            .to_string()
-            .into(),
-        answer_id: None,
-        operation: Operation::Invalidation,
-        coalesced: false,
-        cache_type: Tag::from_text(&record.tag).cache_type().to_owned().into(),
-        layer: None,
-        location: None,
-        season: None,
-        budget: None,
-        response_time_ms: None,
-        size_bytes: None,
-        cost_usd: None,
-        saved_usd: None,
-        at: record.at,
-    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::plan::{Planned, PlannedSet};
 use super::rule::{Rule, Rules, Source};
 use crate::model::invalidation::UNREADABLE_RULE;
-use crate::model::{Catalog, Mode, Tag, Timestamp};
+use crate::model::{Catalog, Cause, Mode, Tag, Timestamp};
 
 /// What an unreadable event invalidates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,7 +99,14 @@ pub struct WidenLimiter {
 #[derive(Debug)]
 struct Limited {
     last: Timestamp,
-    owed: Option<Planned>,
+    owed: Option<HeldBack>,
+}
+
+/// A refresh that is held back, and the change that asked for it: of several, the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBack {
+    pub planned: Planned,
+    pub cause: Cause,
 }
 
 impl WidenLimiter {
@@ -110,14 +117,23 @@ impl WidenLimiter {
         }
     }
 
-    /// Of `refresh_types` those to be appended now; the others are owed.
-    pub fn admit(&mut self, now: Timestamp, refresh_types: Vec<Planned>) -> Vec<Planned> {
+    /// Of `refresh_types` those to be appended now; the others are owed. `cause` is the change that
+    /// asks for them.
+    pub fn admit(
+        &mut self,
+        now: Timestamp,
+        refresh_types: Vec<Planned>,
+        cause: &Cause,
+    ) -> Vec<Planned> {
         let interval = self.interval;
         let mut admitted = Vec::new();
         for planned in refresh_types {
             match self.types.get_mut(&planned.tag) {
                 Some(limited) if !limited.is_over(now, interval) => {
-                    limited.owed = Some(planned);
+                    limited.owed = Some(HeldBack {
+                        planned,
+                        cause: cause.clone(),
+                    });
                 }
                 _ => {
                     let tag = planned.tag.clone();
@@ -131,11 +147,20 @@ impl WidenLimiter {
     }
 
     /// What is owed and may be appended now.
-    pub fn due(&mut self, now: Timestamp) -> Vec<Planned> {
+    pub fn due(&mut self, now: Timestamp) -> Vec<HeldBack> {
         let interval = self.interval;
+        self.take(now, |limited| limited.is_over(now, interval))
+    }
+
+    /// All that is owed.
+    pub fn owed(&mut self, now: Timestamp) -> Vec<HeldBack> {
+        self.take(now, |_| true)
+    }
+
+    fn take(&mut self, now: Timestamp, which: impl Fn(&Limited) -> bool) -> Vec<HeldBack> {
         self.types
             .values_mut()
-            .filter(|limited| limited.is_over(now, interval))
+            .filter(|limited| which(limited))
             .filter_map(|limited| {
                 let owed = limited.owed.take()?;
                 limited.last = now;
@@ -187,6 +212,23 @@ mod tests {
             .collect()
     }
 
+    fn cause(offset: i64) -> Cause {
+        Cause {
+            topic: "changes".into(),
+            partition: 0,
+            offset,
+            event_id: None,
+        }
+    }
+
+    fn held(planned: Vec<Planned>) -> Vec<HeldBack> {
+        let held = |planned| HeldBack {
+            planned,
+            cause: cause(1),
+        };
+        planned.into_iter().map(held).collect()
+    }
+
     fn at(secs: i64) -> Timestamp {
         Timestamp(1_790_000_000_000 + secs * 1000)
     }
@@ -195,32 +237,47 @@ mod tests {
     fn a_type_is_refreshed_once_in_an_interval_and_what_is_held_back_is_owed() {
         let mut limiter = WidenLimiter::new(INTERVAL);
         let (a, ab) = (refreshes(&["a"]), refreshes(&["a", "b"]));
-        assert_eq!(limiter.admit(at(0), a.clone()), a);
+        assert_eq!(limiter.admit(at(0), a.clone(), &cause(1)), a);
         assert!(!limiter.owes(&a) && limiter.next_due().is_none());
-        assert_eq!(limiter.admit(at(10), ab.clone()), refreshes(&["b"]));
-        assert_eq!(limiter.admit(at(20), ab.clone()), []);
+        assert_eq!(
+            limiter.admit(at(10), ab.clone(), &cause(1)),
+            refreshes(&["b"])
+        );
+        assert_eq!(limiter.admit(at(20), ab.clone(), &cause(1)), []);
         assert!(limiter.owes(&a) && limiter.owes(&ab));
         assert_eq!(limiter.next_due(), Some(at(60)));
         assert_eq!(limiter.due(at(59)), []);
-        assert_eq!(limiter.due(at(60)), a);
+        assert_eq!(limiter.due(at(60)), held(a.clone()));
         assert!(!limiter.owes(&a) && limiter.owes(&ab));
-        assert_eq!(limiter.due(at(70)), refreshes(&["b"]));
+        assert_eq!(limiter.due(at(70)), held(refreshes(&["b"]).clone()));
         assert_eq!(limiter.due(at(500)), []);
         assert_eq!(
-            limiter.admit(at(119), a.clone()),
+            limiter.admit(at(119), a.clone(), &cause(1)),
             [],
             "counts from the owed one"
         );
-        assert_eq!(limiter.due(at(120)), a);
+        assert_eq!(limiter.due(at(120)), held(a.clone()));
+    }
+
+    #[test]
+    fn a_refresh_that_is_held_back_names_the_last_change_that_asked_for_it() {
+        let mut limiter = WidenLimiter::new(INTERVAL);
+        let a = refreshes(&["a"]);
+        for offset in 1..=3 {
+            limiter.admit(at(offset), a.clone(), &cause(offset));
+        }
+        let owed = limiter.owed(at(4));
+        assert_eq!((owed.len(), &owed[0].cause), (1, &cause(3)));
+        assert!(limiter.owed(at(5)).is_empty() && limiter.next_due().is_none());
     }
 
     #[test]
     fn an_admitted_refresh_settles_what_was_owed() {
         let mut limiter = WidenLimiter::new(INTERVAL);
         let a = refreshes(&["a"]);
-        limiter.admit(at(0), a.clone());
-        limiter.admit(at(1), a.clone());
-        assert_eq!(limiter.admit(at(61), a.clone()), a);
+        limiter.admit(at(0), a.clone(), &cause(1));
+        limiter.admit(at(1), a.clone(), &cause(1));
+        assert_eq!(limiter.admit(at(61), a.clone(), &cause(1)), a);
         assert!(!limiter.owes(&a));
         assert_eq!(limiter.due(at(200)), []);
     }
@@ -229,7 +286,7 @@ mod tests {
     fn a_clock_that_was_set_back_holds_nothing_back() {
         let mut limiter = WidenLimiter::new(INTERVAL);
         let a = refreshes(&["a"]);
-        limiter.admit(at(0), a.clone());
-        assert_eq!(limiter.admit(at(-3600), a.clone()), a);
+        limiter.admit(at(0), a.clone(), &cause(1));
+        assert_eq!(limiter.admit(at(-3600), a.clone(), &cause(1)), a);
     }
 }

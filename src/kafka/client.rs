@@ -195,7 +195,7 @@ impl ClientContext for ClientLog {
 
 /// Lets one message pass in an interval, and counts the others.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub struct Throttle {
     start: Instant,
     interval: Duration,
     /// Milliseconds since `start` from which the next message may pass.
@@ -204,7 +204,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    pub(super) fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration) -> Self {
         Self {
             start: Instant::now(),
             interval,
@@ -214,7 +214,7 @@ impl Throttle {
     }
 
     /// How many were held back since the last one, if this one may pass.
-    pub(super) fn pass(&self) -> Option<u64> {
+    pub fn pass(&self) -> Option<u64> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let now = millis(self.start.elapsed());
         let next = self.next_ms.load(Ordering::Relaxed);

@@ -251,18 +251,11 @@ impl IntakeHandle {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
 
-    /// After [`IntakeHandle::stop_intake`]: waits until every ticket is finished or dropped.
-    /// `false` when the deadline came first. Cancel safe.
+    /// After [`IntakeHandle::stop_intake`]: waits until every ticket is finished, left or dropped.
+    /// `false` when tickets are still out at the deadline. Cancel safe.
     pub async fn drained(&self, deadline: Instant) -> bool {
         let wait = async {
-            let mut phases = self.phases.clone();
-            if phases
-                .wait_for(|phase| *phase >= Phase::Stopped)
-                .await
-                .is_err()
-            {
-                // The poll thread is gone, so nothing is taken in either.
-            }
+            self.until_stopped().await;
             loop {
                 let mut empty = std::pin::pin!(self.shared.totals.empty.notified());
                 empty.as_mut().enable();
@@ -272,20 +265,46 @@ impl IntakeHandle {
                 empty.await;
             }
         };
-        tokio::time::timeout_at(deadline.into(), wait).await.is_ok()
+        // A poll thread in the middle of a rebalance has not said that it has stopped; it takes in
+        // nothing all the same.
+        let waited = tokio::time::timeout_at(deadline.into(), wait).await;
+        waited.is_ok() || self.shared.totals.records.load(Ordering::Acquire) == 0
+    }
+
+    /// After [`IntakeHandle::stop_intake`]: waits until the poll thread hands nothing over any more, or
+    /// until the deadline. Cancel safe.
+    pub async fn stopped(&self, deadline: Instant) {
+        if tokio::time::timeout_at(deadline.into(), self.until_stopped())
+            .await
+            .is_err()
+        {
+            tracing::debug!("the poll thread has not said that it has stopped");
+        }
+    }
+
+    async fn until_stopped(&self) {
+        let mut phases = self.phases.clone();
+        let stopped = phases.wait_for(|phase| *phase >= Phase::Stopped).await;
+        // An error says that the poll thread is gone, so nothing is taken in either.
+        drop(stopped);
+    }
+
+    /// How many records of the partitions held now are unfinished: neither finished, nor left to the
+    /// next owner.
+    pub fn unfinished(&self) -> usize {
+        self.shared.lanes().iter().map(|lane| lane.owed()).sum()
     }
 
     /// Commits what is finished, leaves the group, ends the thread. `false` when the deadline came
-    /// first; the thread then goes on with it in the background. Cancel safe.
+    /// first (the thread then goes on with it in the background), or when something that is finished
+    /// could not be committed. Cancel safe.
     pub async fn shutdown(self, deadline: Instant) -> bool {
         self.close();
         let mut phases = self.phases.clone();
         let closed = phases.wait_for(|phase| *phase == Phase::Closed);
         // An error says that the thread ended without closing: it panicked.
-        matches!(
-            tokio::time::timeout_at(deadline.into(), closed).await,
-            Ok(Ok(_))
-        )
+        let closed = tokio::time::timeout_at(deadline.into(), closed).await;
+        matches!(closed, Ok(Ok(_))) && !self.shared.uncommitted.load(Ordering::Relaxed)
     }
 
     /// Waits until the poll thread has ended, for whatever reason. Cancel safe.

@@ -46,6 +46,8 @@ struct LaneState {
     /// worked on again.
     held: BTreeMap<i64, Option<Instant>>,
     abandoned: u64,
+    /// Unfinished records that were left to the next owner on purpose.
+    left: usize,
 }
 
 impl LaneState {
@@ -145,6 +147,7 @@ impl Lane {
                 in_flight: 0,
                 held: BTreeMap::new(),
                 abandoned: 0,
+                left: 0,
             }),
             drained: Condvar::new(),
             totals,
@@ -215,6 +218,20 @@ impl Lane {
         };
         outcome.fetch_add(offsets.len() as u64, Ordering::Relaxed);
         self.gone(state, offsets, bytes);
+    }
+
+    /// A ticket was given back for the next owner: its record stays unfinished.
+    pub(super) fn leave(&self, offset: i64) {
+        let mut state = self.lock();
+        state.left += 1;
+        let bytes = state.tracker.bytes_of(offset);
+        self.gone(state, &[offset], bytes);
+    }
+
+    /// How many records are unfinished that nobody has left on purpose.
+    pub(super) fn owed(&self) -> usize {
+        let state = self.lock();
+        state.tracker.unfinished().saturating_sub(state.left)
     }
 
     /// A ticket was dropped: its record stays unfinished.

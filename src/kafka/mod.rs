@@ -24,19 +24,21 @@ pub mod rebalance;
 mod receipts;
 pub mod record;
 pub mod replicas;
+pub mod returned;
 pub mod stats;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod ticket;
 mod topic_ids;
 
 pub use admin::{Admin, TopicAction, TopicSpec};
-pub use client::ClientOptions;
+pub use client::{ClientOptions, Throttle};
 pub use intake::{Handler, Intake, IntakeHandle, IntakeOptions};
 pub use producer::{Delivery, OutRecord, Output, OutputOptions};
 pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};
 pub use rebalance::HandOver;
 pub use record::InRecord;
+pub use returned::{OwnedRecord, Returned, Undelivered};
 pub use stats::IntakeStats;
 pub use ticket::Ticket;
 

@@ -326,7 +326,8 @@ impl<H: Handler> PollThread<H> {
         let context = Arc::clone(consumer.context());
         drop(consumer);
         for lane in shared.lanes().drain(..) {
-            lane.fence();
+            let uncommitted = lane.fence().is_some();
+            shared.uncommitted.fetch_or(uncommitted, Ordering::Relaxed);
         }
         for event in context.take_pending() {
             if let Rebalance::Revoked(partitions) = event {

@@ -5,17 +5,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError as LibraryError;
 use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig,
+};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions, Throttle};
 use super::receipts::{LastLane, Receipt, Receipts};
+use super::returned::{OwnedRecord, Returned, Undelivered};
 use super::ticket::Ticket;
 use crate::model::Timestamp;
 use crate::model::record::TraceParent;
@@ -27,6 +31,9 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 const IDLE_POLL: Duration = Duration::from_millis(100);
 /// How long a wait for room in the queue polls before it looks again.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
+
+/// How long the reports of a producer that is replaced are waited for.
+const RENEW_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Settings of one producer.
 #[derive(Debug, Clone)]
@@ -44,6 +51,9 @@ pub struct OutputOptions {
     /// Whether only failures are reported: for records that nobody waits for, whose deliveries
     /// then cost nothing and are not counted.
     pub reports_failures_only: bool,
+    /// The most records of one batch. A broker refuses a batch that is larger than its topic takes,
+    /// whatever the size of the records in it.
+    pub batch_records: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +88,16 @@ impl OutputOptions {
             delivery_timeout: None,
             max_record_bytes: 1_000_000,
             reports_failures_only: false,
+            batch_records: 10_000,
+        }
+    }
+
+    /// For single records that are sent at once, each in a batch of its own.
+    pub fn single(client: ClientOptions) -> Self {
+        Self {
+            linger: Duration::ZERO,
+            batch_records: 1,
+            ..Self::new(client)
         }
     }
 
@@ -103,6 +123,7 @@ impl OutputOptions {
         );
         let max_bytes = self.max_record_bytes.to_string();
         let failures_only = self.reports_failures_only.to_string();
+        let batch_records = self.batch_records.to_string();
         self.client.config(&[
             ("enable.idempotence", "true"),
             ("acks", "all"),
@@ -113,6 +134,7 @@ impl OutputOptions {
             ("queue.buffering.max.kbytes", &kbytes),
             ("message.timeout.ms", &timeout),
             ("message.max.bytes", &max_bytes),
+            ("batch.num.messages", &batch_records),
             ("delivery.report.only.error", &failures_only),
         ])
     }
@@ -169,8 +191,8 @@ impl<'a> OutRecord<'a> {
 pub enum Delivery {
     /// Nobody waits for it.
     Forget,
-    /// Finishes the input once the output has arrived. If it never will, the input stays
-    /// unfinished: the watchdog speaks.
+    /// Finishes the input once the output has arrived. An output that could not be delivered goes to
+    /// [`Output::returned`], with the ticket.
     Finish(Ticket),
     /// Tells a waiter.
     Report(oneshot::Sender<Result<Appended, DeliveryFailed>>),
@@ -198,10 +220,22 @@ pub enum Refusal {
     QueueFull,
     #[error("the record is larger than the producer allows")]
     TooLarge,
-    #[error("the producer cannot go on; it must be made anew")]
+    #[error("the producer cannot go on")]
     Fatal,
     #[error("the producer refused the record: {0}")]
     Invalid(RDKafkaErrorCode),
+}
+
+impl Refusal {
+    /// librdkafka's code for it.
+    pub fn code(self) -> RDKafkaErrorCode {
+        match self {
+            Self::QueueFull => RDKafkaErrorCode::QueueFull,
+            Self::TooLarge => RDKafkaErrorCode::MessageSizeTooLarge,
+            Self::Fatal => RDKafkaErrorCode::Fatal,
+            Self::Invalid(code) => code,
+        }
+    }
 }
 
 /// A refused record's delivery, handed back so that its ticket is not lost.
@@ -229,31 +263,38 @@ pub struct OutputCounters {
 /// A producer; clones share it.
 #[derive(Clone)]
 pub struct Output {
-    producer: Arc<Polled>,
+    options: Arc<OutputOptions>,
+    /// Another one after [`Output::renew`].
+    producer: Arc<ArcSwap<Polled>>,
+    receipts: Arc<Receipts>,
     last_lane: LastLane,
     reports_failures_only: bool,
     counters: Arc<OutputCounters>,
+    returned: Arc<Returned>,
     dropped_log: Arc<Throttle>,
 }
 
 impl Output {
     /// Nothing is sent yet; a cluster that is away shows only later.
     pub fn new(options: &OutputOptions) -> Result<Self, KafkaError> {
-        let config = options.config()?;
-        let counters = Arc::<OutputCounters>::default();
         let context = OutputContext {
             log: ClientLog::new(&options.client.client_id),
-            counters: Arc::clone(&counters),
-            receipts: Receipts::default(),
-            throttle: Throttle::new(LOG_INTERVAL),
+            counters: Arc::default(),
+            returned: Arc::default(),
+            receipts: Arc::default(),
+            throttle: Arc::new(Throttle::new(LOG_INTERVAL)),
         };
-        let producer = BaseProducer::from_config_and_context(&config, context)
-            .map_err(|source| options.client.refused(source))?;
+        let (counters, returned) = (Arc::clone(&context.counters), Arc::clone(&context.returned));
+        let receipts = Arc::clone(&context.receipts);
+        let producer = Polled::start(options, context)?;
         Ok(Self {
-            producer: Arc::new(Polled::start(producer, &options.client.client_id)?),
+            options: Arc::new(options.clone()),
+            producer: Arc::new(ArcSwap::from_pointee(producer)),
+            receipts,
             last_lane: LastLane::default(),
             reports_failures_only: options.reports_failures_only,
             counters,
+            returned,
             dropped_log: Arc::new(Throttle::new(LOG_INTERVAL)),
         })
     }
@@ -264,7 +305,7 @@ impl Output {
             !self.reports_failures_only || matches!(delivery, Delivery::Forget),
             "nobody would tell {delivery:?} that the record has arrived"
         );
-        let receipts = &self.producer.context().receipts;
+        let receipts = &self.receipts;
         let base = BaseRecord {
             topic: record.topic,
             partition: record.partition,
@@ -274,7 +315,7 @@ impl Output {
             headers: record.owned_headers(),
             delivery_opaque: receipts.write(delivery, &self.last_lane).to_opaque(),
         };
-        match self.producer.inner.send(base) {
+        match self.producer.load().inner.send(base) {
             Ok(()) => {
                 self.counters.taken.fetch_add(1, Ordering::Relaxed);
                 Ok(())
@@ -303,7 +344,7 @@ impl Output {
                         return Err(refused);
                     }
                     delivery = refused.delivery;
-                    self.producer.poll(left.min(ROOM_WAIT));
+                    self.producer.load().poll(left.min(ROOM_WAIT));
                 }
                 done => return done,
             }
@@ -347,7 +388,7 @@ impl Output {
     /// Waits until all records that were taken are delivered or failed; `false` when the timeout
     /// came first. Cancelled, it goes on in the background without effect.
     pub async fn flush(&self, timeout: Duration) -> bool {
-        let producer = Arc::clone(&self.producer);
+        let producer = self.producer.load_full();
         let flush = tokio::task::spawn_blocking(move || {
             let delivered = producer.inner.flush(timeout).is_ok();
             producer.context().receipts.pass_on();
@@ -359,13 +400,34 @@ impl Output {
     /// The producer broke its promise of order and once-only, or was shut out; it takes nothing
     /// any more. The text says why.
     pub fn fatal(&self) -> Option<String> {
-        let (code, text) = self.producer.inner.client().fatal_error()?;
+        let (code, text) = self.producer.load().inner.client().fatal_error()?;
         Some(format!("{code}: {text}"))
+    }
+
+    /// Puts a new producer in the place of one that cannot go on. What the old one had not delivered
+    /// is returned, or reported as failed; of that some may have arrived. Blocks for a moment.
+    pub fn renew(&self) -> Result<(), KafkaError> {
+        let context = self.producer.load().context().clone();
+        let old = self
+            .producer
+            .swap(Arc::new(Polled::start(&self.options, context)?));
+        old.inner.purge(PurgeConfig::default().queue().inflight());
+        // Its reports are served here: with the last of its users its thread ends.
+        let deadline = Instant::now() + RENEW_PATIENCE;
+        while old.inner.in_flight_count() > 0 && Instant::now() < deadline {
+            old.poll(ROOM_WAIT);
+        }
+        Ok(())
     }
 
     /// Records that were taken and are not yet delivered.
     pub fn in_flight(&self) -> usize {
-        usize::try_from(self.producer.inner.in_flight_count()).unwrap_or(0)
+        usize::try_from(self.producer.load().inner.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Where records that could not be delivered wait, with the tickets that wait for them.
+    pub fn returned(&self) -> &Arc<Returned> {
+        &self.returned
     }
 
     pub fn counters(&self) -> &OutputCounters {
@@ -386,11 +448,14 @@ impl Output {
     }
 }
 
+/// Shared by a producer and those that take its place.
+#[derive(Clone)]
 struct OutputContext {
     log: ClientLog,
     counters: Arc<OutputCounters>,
-    receipts: Receipts,
-    throttle: Throttle,
+    returned: Arc<Returned>,
+    receipts: Arc<Receipts>,
+    throttle: Arc<Throttle>,
 }
 
 impl OutputContext {
@@ -433,7 +498,14 @@ impl ProducerContext for OutputContext {
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                 let failed = self.failed(message.topic(), code);
-                self.receipts.failed(receipt, failed);
+                if let Some(ticket) = self.receipts.failed(receipt, failed) {
+                    let record = OwnedRecord::of(message);
+                    self.returned.put(Undelivered {
+                        record,
+                        ticket,
+                        code,
+                    });
+                }
             }
         }
     }
@@ -448,10 +520,12 @@ struct Polled {
 }
 
 impl Polled {
-    fn start(producer: BaseProducer<OutputContext>, client_id: &str) -> Result<Self, KafkaError> {
+    fn start(options: &OutputOptions, context: OutputContext) -> Result<Self, KafkaError> {
+        let producer = BaseProducer::from_config_and_context(&options.config()?, context)
+            .map_err(|source| options.client.refused(source))?;
         let (inner, stop) = (Arc::new(producer), Arc::<AtomicBool>::default());
         let (polled, told) = (Arc::clone(&inner), Arc::clone(&stop));
-        let name = format!("deliver {client_id}");
+        let name = format!("deliver {}", options.client.client_id);
         let thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || serve(&polled, &told))

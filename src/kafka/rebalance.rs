@@ -105,6 +105,8 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     pub(super) close: AtomicBool,
     pub(super) paused: AtomicBool,
+    /// At the end something finished could not be committed.
+    pub(super) uncommitted: AtomicBool,
     pub(super) desk: CommitDesk,
     /// What the cluster said last of the topics.
     pub(super) topic_ids: Mutex<Option<TopicIds>>,
@@ -126,6 +128,7 @@ impl Shared {
             stop: AtomicBool::new(false),
             close: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            uncommitted: AtomicBool::new(false),
             desk: CommitDesk::default(),
             topic_ids: Mutex::default(),
             fatal: Mutex::default(),
@@ -269,8 +272,13 @@ impl GroupContext {
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Vec<Start> {
+        // At the end of a shutdown nothing is read from the partitions any more.
+        let closing = self.shared.close.load(Ordering::Relaxed);
         let deadline = Instant::now() + self.rules.restore;
         let committed = loop {
+            if closing {
+                break None;
+            }
             let mut wanted = TopicPartitionList::with_capacity(partitions.count());
             for element in partitions.elements() {
                 wanted.add_partition(element.topic(), element.partition());
@@ -285,7 +293,11 @@ impl GroupContext {
             }
         };
         // After the offsets: a topic that is made again between the two is noticed here.
-        let ids = ask_ids(consumer, partitions);
+        let ids = if closing {
+            None
+        } else {
+            ask_ids(consumer, partitions)
+        };
         partitions
             .elements()
             .iter()
@@ -362,8 +374,9 @@ impl GroupContext {
             .iter()
             .filter_map(|lane| lane.fence().map(|commit| (Arc::clone(lane), commit)))
             .collect();
-        if !lost {
-            self.shared.commit(consumer, &commits);
+        if !lost && !self.shared.commit(consumer, &commits) {
+            let closing = self.shared.close.load(Ordering::Relaxed);
+            self.shared.uncommitted.fetch_or(closing, Ordering::Relaxed);
         }
         // The pause flag would outlive the assignment inside librdkafka.
         resume(
@@ -423,14 +436,15 @@ impl GroupContext {
 }
 
 impl Shared {
-    /// Commits and waits for the answer; a failure makes the lanes offer their state again.
+    /// Commits and waits for the answer; a failure makes the lanes offer their state again. Returns
+    /// whether all is committed.
     pub(super) fn commit(
         &self,
         consumer: &BaseConsumer<GroupContext>,
         commits: &[(Arc<Lane>, Commit)],
-    ) {
+    ) -> bool {
         if commits.is_empty() {
-            return;
+            return true;
         }
         let mut list = TopicPartitionList::with_capacity(commits.len());
         let mut truncated = 0;
@@ -450,12 +464,12 @@ impl Shared {
             c.commit_failures += failed;
             c.commits += 1 - failed;
         });
-        if let Err(error) = result {
-            tracing::warn!(%error, partitions = commits.len(), "commit failed; it will be repeated");
-            for (lane, _) in commits {
-                lane.commit_failed();
-            }
+        let Err(error) = result else { return true };
+        tracing::warn!(%error, partitions = commits.len(), "commit failed; it will be repeated");
+        for (lane, _) in commits {
+            lane.commit_failed();
         }
+        false
     }
 
     fn see_ends(&self, statistics: &Statistics) {

@@ -141,13 +141,14 @@ impl Receipts {
         }
     }
 
-    /// A record will never arrive. A ticket is dropped, which leaves its record unfinished and
-    /// counts it.
-    pub(super) fn failed(&self, receipt: Receipt, failed: DeliveryFailed) {
+    /// A record will never arrive. Gives back the ticket that waits for it, if one does.
+    pub(super) fn failed(&self, receipt: Receipt, failed: DeliveryFailed) -> Option<Ticket> {
         match self.take_back(receipt) {
             Delivery::Report(waiter) => report(waiter, Err(failed)),
-            Delivery::Finish(_) | Delivery::Forget => {}
+            Delivery::Finish(ticket) => return Some(ticket),
+            Delivery::Forget => {}
         }
+        None
     }
 
     /// Finishes what is gathered.

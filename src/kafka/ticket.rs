@@ -48,6 +48,12 @@ impl Ticket {
         self.into_lane().finish_all(&[offset]);
     }
 
+    /// Leaves the record to the partition's next owner: it is neither finished nor forgotten here.
+    pub fn leave(self) {
+        let offset = self.offset;
+        self.into_lane().leave(offset);
+    }
+
     /// Holds the record back on purpose: until [`Ticket::release`] the watchdog lets it be.
     pub fn hold(&self) {
         self.lane().hold(self.offset);

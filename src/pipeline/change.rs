@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::codec::{Decoded, Decoder, Reject};
 use crate::invalidation::plan::{self, Plan, Planned};
 use crate::invalidation::rule::{Change, Rules, Source};
-use crate::invalidation::widen::{self, WidenLimiter};
+use crate::invalidation::widen::{self, HeldBack, WidenLimiter};
 use crate::metrics::Metrics;
 use crate::model::invalidation::{AlertState, CacheAlert, Severity};
-use crate::model::{Catalog, Cause, Tag, TagInvalidation, Timestamp};
+use crate::model::record::RecordId;
+use crate::model::{CacheMetric, Catalog, Cause, Operation, Tag, TagInvalidation, Timestamp};
 
 /// Judges change events by the rules.
 pub struct ChangeJudge {
@@ -81,7 +82,15 @@ impl ChangeJudge {
                 self.metrics.record(input, "event");
                 let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
                 let plan = plan::plan(&self.rules, &self.catalog, &change, key);
-                self.planned(record, plan)
+                let cause = Cause {
+                    event_id: Some(change.event_id().to_owned()),
+                    ..record.cause.clone()
+                };
+                let record = ChangeRecord {
+                    cause: &cause,
+                    ..*record
+                };
+                self.planned(&record, plan)
             }
             Decoded::Tombstone => {
                 self.metrics.record(input, "null");
@@ -106,9 +115,15 @@ impl ChangeJudge {
     }
 
     /// Refreshes that were held back and may be appended now.
-    pub fn due(&mut self, cause: &Cause, now: Timestamp) -> Vec<TagInvalidation> {
+    pub fn due(&mut self, now: Timestamp) -> Vec<TagInvalidation> {
         let due = self.limiter.due(now);
-        self.records(&due, cause, now)
+        self.records_of(&due, now)
+    }
+
+    /// All refreshes that are held back, due or not.
+    pub fn owed(&mut self, now: Timestamp) -> Vec<TagInvalidation> {
+        let owed = self.limiter.owed(now);
+        self.records_of(&owed, now)
     }
 
     pub fn next_due(&self) -> Option<Timestamp> {
@@ -187,7 +202,9 @@ impl ChangeJudge {
         refresh_types: &[Planned],
         judged: &mut Judged,
     ) {
-        let admitted = self.limiter.admit(record.now, refresh_types.to_vec());
+        let admitted = self
+            .limiter
+            .admit(record.now, refresh_types.to_vec(), record.cause);
         judged.owed = refresh_types
             .iter()
             .filter(|planned| self.limiter.owes(std::slice::from_ref(planned)))
@@ -197,11 +214,45 @@ impl ChangeJudge {
         judged.records = self.records(&planned, record.cause, record.now);
     }
 
+    /// Those of one cause are numbered together.
+    fn records_of(&self, held_back: &[HeldBack], now: Timestamp) -> Vec<TagInvalidation> {
+        held_back
+            .chunk_by(|one, other| one.cause == other.cause)
+            .flat_map(|of_one| {
+                let planned: Vec<_> = of_one.iter().map(|held| held.planned.clone()).collect();
+                self.records(&planned, &of_one[0].cause, now)
+            })
+            .collect()
+    }
+
     fn records(&self, planned: &[Planned], cause: &Cause, now: Timestamp) -> Vec<TagInvalidation> {
         for planned in planned {
             self.metrics.invalidation(&planned.rule, planned.mode);
         }
         plan::into_records(planned, cause, now)
+    }
+}
+
+/// The metric record of a record of the log: of every record exactly one.
+pub fn invalidation_metric(record: &TagInvalidation) -> CacheMetric<'static> {
+    let what = format!("{}/{}:{}", record.part, record.parts, record.record_key());
+    CacheMetric {
+        metric_id: RecordId::derive(&place(&record.cause), &what)
+            .to_string()
+            .into(),
+        answer_id: None,
+        operation: Operation::Invalidation,
+        coalesced: false,
+        cache_type: Tag::from_text(&record.tag).cache_type().to_owned().into(),
+        layer: None,
+        location: None,
+        season: None,
+        budget: None,
+        response_time_ms: None,
+        size_bytes: None,
+        cost_usd: None,
+        saved_usd: None,
+        at: record.at,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `query` and `change` are what is done with one record's value, without Kafka; `query_stage`
 //! and `rules_stage` are how it is done on the poll threads; `follower` applies the invalidation
-//! log, `lag` measures, `outputs` are the producers.
+//! log, `lag` measures, `outputs` are the producers, `redelivery` sends again what they could not
+//! deliver.
 
 pub mod change;
 pub mod follower;
@@ -10,4 +11,5 @@ pub mod lag;
 pub mod outputs;
 pub mod query;
 pub mod query_stage;
+pub mod redelivery;
 pub mod rules_stage;

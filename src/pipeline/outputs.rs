@@ -10,7 +10,7 @@ use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
 use crate::kafka::dead_letters::{self, DeadLetter, OwnedHeader};
 use crate::kafka::producer::{Refusal, Refused};
-use crate::kafka::{Delivery, OutRecord, Output, Ticket};
+use crate::kafka::{Delivery, OutRecord, Output, Throttle, Ticket};
 use crate::model::invalidation::CacheAlert;
 use crate::model::{CacheMetric, Coordinates, TraceParent};
 use crate::resolver::MetricSink;
@@ -30,12 +30,25 @@ pub struct OutputTopics {
 pub struct Outputs {
     pub topics: Arc<OutputTopics>,
     pub encoder: Arc<Encoder>,
-    /// Answers, dead letters and alerts: they must arrive.
+    /// Answers and alerts.
     pub answers: Output,
+    /// Dead letters, and answers that did not arrive: each in a batch of its own.
+    pub single: Output,
     /// The invalidation log.
     pub log: Output,
     /// Metric records: dropped where Kafka does not take them.
     pub metrics: Output,
+    /// How often it is said that dead letters cannot be written.
+    pub letters_log: Arc<Throttle>,
+}
+
+/// Troubles that come with every record are said once in this time, with a count.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+impl Outputs {
+    pub fn letters_log() -> Arc<Throttle> {
+        Arc::new(Throttle::new(TELL_EVERY))
+    }
 }
 
 /// A dead letter that owns its parts.
@@ -81,8 +94,8 @@ pub struct Original<'a> {
 impl Outputs {
     /// Writes a dead letter as often as it takes; `true` once it has arrived. Until then its
     /// record stays unfinished and the partition's commits stop there, since skipping it would
-    /// lose it. `false` when the partition has gone to another member, which will write it, or
-    /// the producer is broken for good.
+    /// lose it. `false` when the partition has gone to another member, which will write it.
+    /// Meanwhile the record is held back: its age alarms nobody.
     pub async fn bury(&self, letter: &Letter, ticket: &Ticket) -> bool {
         let headers: Vec<(&str, Option<&[u8]>)> = letter
             .headers
@@ -100,9 +113,8 @@ impl Outputs {
         let mut backoff = Backoff::new(BURY_AGAIN);
         loop {
             let (sender, arrived) = oneshot::channel();
-            let sent = send_patiently(&self.answers, &record, Delivery::Report(sender)).await;
+            let sent = send_patiently(&self.single, &record, Delivery::Report(sender)).await;
             let why = match sent {
-                Err(refused) if refused.reason == Refusal::Fatal => return false,
                 Err(refused) => refused.reason.to_string(),
                 Ok(()) => match arrived.await {
                     Ok(Ok(_)) => return true,
@@ -110,8 +122,11 @@ impl Outputs {
                     Err(_) => return false,
                 },
             };
-            let (partition, offset) = (ticket.partition(), ticket.offset());
-            tracing::error!(topic = %ticket.topic(), partition, offset, why, "a dead letter cannot be written; its record waits");
+            ticket.hold();
+            if let Some(more) = self.letters_log.pass() {
+                let (partition, offset) = (ticket.partition(), ticket.offset());
+                tracing::error!(topic = %ticket.topic(), partition, offset, why, more, "a dead letter cannot be written; its record waits");
+            }
             tokio::time::sleep(backoff.next_delay()).await;
             if ticket.is_fenced() {
                 return false;
@@ -132,7 +147,7 @@ impl Outputs {
                 Some(&value),
             )
         };
-        self.answers.offer(&record);
+        self.single.offer(&record);
     }
 
     /// Hands over a metric record that is encoded already.
@@ -145,25 +160,37 @@ impl Outputs {
         self.metrics.offer(&record);
     }
 
-    /// Waits until everything taken is delivered, each within `patience`.
+    /// Waits until everything taken is delivered, each within `patience`. Metrics that are not are no
+    /// failure: they may be lost.
     pub async fn flush(&self, patience: Duration) -> bool {
-        let (answers, log, metrics) = tokio::join!(
+        let (answers, single, log, metrics) = tokio::join!(
             self.answers.flush(patience),
+            self.single.flush(patience),
             self.log.flush(patience),
             self.metrics.flush(patience)
         );
-        answers && log && metrics
+        if !metrics {
+            tracing::warn!("the last metrics could not be delivered; they are lost");
+        }
+        answers && single && log
     }
 
-    /// Why a producer takes nothing any more; the process must be started anew.
-    pub fn fatal(&self) -> Option<String> {
+    /// All producers, with the names that metrics and the log use.
+    pub fn all(&self) -> [(&'static str, &Output); 4] {
         [
             ("answers", &self.answers),
+            ("single", &self.single),
             ("log", &self.log),
             ("metrics", &self.metrics),
         ]
-        .into_iter()
-        .find_map(|(name, output)| Some(format!("producer of {name}: {}", output.fatal()?)))
+    }
+
+    /// The producers that take nothing any more, and why.
+    pub fn fatal(&self) -> Vec<(&'static str, Output, String)> {
+        self.all()
+            .into_iter()
+            .filter_map(|(name, output)| Some((name, output.clone(), output.fatal()?)))
+            .collect()
     }
 }
 

@@ -11,8 +11,8 @@ use super::query::{AnswerWriter, QueryReader, Taken};
 use crate::backoff::{Backoff, Policy};
 use crate::codec::{Registry, Reject, Resolved};
 use crate::kafka::producer::{Refusal, Refused};
-use crate::kafka::{Delivery, Handler, InRecord, OutRecord, Ticket};
-use crate::model::{AnswerError, Coordinates, KeyMemo, Text, TraceParent};
+use crate::kafka::{Delivery, Handler, InRecord, OutRecord, OwnedRecord, Ticket, Undelivered};
+use crate::model::{Coordinates, KeyMemo, Text, TraceParent};
 use crate::resolver::{Ask, Outcome, Resolver};
 
 /// The input's name in metrics.
@@ -78,7 +78,7 @@ impl QueryStage {
             let late = LateAnswer {
                 key: key.map(<[u8]>::to_vec),
                 value: self.answer_value.clone(),
-                ask: ask.to_owned(),
+                trace: ask.trace,
             };
             let parts = parts.clone();
             self.spawn(async move { late.send_on(&parts, refused).await });
@@ -165,10 +165,10 @@ async fn answer_later(
     if let Err(refused) = send_patiently(&parts.outputs.answers, &record, delivery).await {
         let late = LateAnswer {
             key,
-            value: Vec::new(),
-            ask: ask.clone(),
+            value: answer,
+            trace: ask.trace,
         };
-        late.give_up(parts, refused).await;
+        late.return_to(parts, refused);
     }
 }
 
@@ -185,16 +185,16 @@ async fn bury(parts: &QueryParts, letter: &Letter, reject: &Reject, ticket: Tick
 struct LateAnswer {
     key: Option<Vec<u8>>,
     value: Vec<u8>,
-    ask: Ask,
+    trace: TraceParent,
 }
 
 impl LateAnswer {
     async fn send_on(self, parts: &QueryParts, refused: Refused) {
         if refused.reason != Refusal::QueueFull {
-            return self.give_up(parts, refused).await;
+            return self.return_to(parts, refused);
         }
         let record = OutRecord {
-            trace: Some(self.ask.trace),
+            trace: Some(self.trace),
             ..OutRecord::to(
                 &parts.outputs.topics.answers,
                 self.key.as_deref(),
@@ -203,42 +203,28 @@ impl LateAnswer {
         };
         let sent = send_patiently(&parts.outputs.answers, &record, refused.delivery).await;
         if let Err(refused) = sent {
-            self.give_up(parts, refused).await;
+            self.return_to(parts, refused);
         }
     }
 
-    /// An answer larger than the topic takes becomes a failed one; anything else leaves the query
-    /// unfinished, for the watchdog.
-    async fn give_up(self, parts: &QueryParts, refused: Refused) {
-        let ask = &self.ask;
-        tracing::error!(answer_id = %ask.answer_id, reason = %refused.reason, "answer refused");
-        if refused.reason != Refusal::TooLarge {
+    /// What the producer does not take is left to the redelivery, as what it cannot deliver is.
+    fn return_to(self, parts: &QueryParts, refused: Refused) {
+        let code = refused.reason.code();
+        let Delivery::Finish(ticket) = refused.delivery else {
             return;
-        }
-        let outcome = Outcome::Failed(AnswerError {
-            code: "answer_too_large".to_owned(),
-            message: "the answer is larger than the answers' topic takes".to_owned(),
-            retryable: false,
-        });
-        let mut value = Vec::new();
-        let now = parts.writer.clock.now();
-        parts
-            .writer
-            .encoder
-            .encode_answer(&outcome.answer(ask, now), None, &mut value);
-        let record = OutRecord {
-            trace: Some(ask.trace),
-            ..OutRecord::to(
-                &parts.outputs.topics.answers,
-                self.key.as_deref(),
-                Some(&value),
-            )
         };
-        if let Err(refused) =
-            send_patiently(&parts.outputs.answers, &record, refused.delivery).await
-        {
-            tracing::error!(answer_id = %ask.answer_id, reason = %refused.reason, "answer lost");
-        }
+        let trace = self.trace.text().to_vec();
+        let record = OwnedRecord {
+            topic: parts.outputs.topics.answers.to_string(),
+            key: self.key,
+            value: Some(self.value),
+            headers: vec![(TraceParent::HEADER.to_owned(), Some(trace))],
+        };
+        parts.outputs.answers.returned().put(Undelivered {
+            record,
+            ticket,
+            code,
+        });
     }
 }
 

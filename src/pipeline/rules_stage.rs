@@ -8,7 +8,7 @@
 mod parked;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::parked::Parking;
-use super::change::{ChangeJudge, ChangeRecord, Fate, Judged};
+use super::change::{ChangeJudge, ChangeRecord, Fate, Judged, invalidation_metric};
 use super::outputs::{Letter, Original, Outputs};
 use crate::backoff::{Backoff, Policy};
 use crate::clock::Clock;
@@ -26,17 +26,15 @@ use crate::invalidation::rule::Source;
 use crate::invalidation::{ChangePartition, RulesProgress};
 use crate::kafka::rebalance::Assigned;
 use crate::kafka::{Handler, InRecord, OutRecord, Ticket};
-use crate::model::record::RecordId;
-use crate::model::{
-    CacheMetric, Cause, Coordinates, Operation, Progress, Tag, TagInvalidation, TopicId,
-    TraceParent,
-};
+use crate::model::{Cause, Coordinates, Progress, Tag, TagInvalidation, TopicId, TraceParent};
 use crate::resolver::MetricSink;
 
 /// Changes judged at once at the most.
 const BATCH: usize = 256;
 /// How long one try at appending may take.
 const APPEND_PATIENCE: Duration = Duration::from_secs(30);
+/// While the log refuses appends, it is said so often.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// What the stage works with.
 pub struct RulesParts {
@@ -48,6 +46,41 @@ pub struct RulesParts {
     pub topics: ChangeTopics,
     /// How often progress is appended again, so that retention never drops the last word.
     pub repeat_progress: Duration,
+    /// Set while the log does not take what has to be appended.
+    pub stall: Arc<Stall>,
+}
+
+/// Whether the log refuses appends now: then all changes in flight wait, which is no sign that
+/// anything is stuck here.
+#[derive(Debug, Default)]
+pub struct Stall(Mutex<Option<Stalled>>);
+
+/// Since when the log refuses appends, and why.
+#[derive(Debug, Clone)]
+pub struct Stalled {
+    pub since: Instant,
+    pub why: String,
+}
+
+impl Stall {
+    pub fn now(&self) -> Option<Stalled> {
+        self.lock().clone()
+    }
+
+    fn set(&self, why: String) -> Stalled {
+        let mut stalled = self.lock();
+        let since = stalled.as_ref().map_or_else(Instant::now, |of| of.since);
+        stalled.insert(Stalled { since, why }).clone()
+    }
+
+    /// For how long it was set.
+    fn clear(&self) -> Option<Duration> {
+        self.lock().take().map(|of| of.since.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stalled>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -179,7 +212,9 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
 }
 
 impl RulesTask {
-    /// Judges until `stop`, then what has been handed over already.
+    /// Judges until `stop`, then what has been handed over already; appends the refreshes that are
+    /// held back, and ends once the dead letters of its changes are written. Changes that are parked
+    /// stay unfinished: whoever owns their partition next judges them.
     pub async fn run(mut self, stop: CancellationToken, tasks: TaskTracker) {
         let mut repeat = tokio::time::interval(self.parts.repeat_progress);
         repeat.tick().await;
@@ -198,7 +233,10 @@ impl RulesTask {
                     self.unpark(item, reject, &tasks).await;
                 }
                 Some((ticket, owed)) = self.buried.recv() => self.hold(ticket, owed),
-                () = tokio::time::sleep(due) => self.append_due().await,
+                () = tokio::time::sleep(due) => {
+                    let due = self.parts.judge.due(self.parts.clock.now());
+                    self.append_held_back(due).await;
+                }
                 _ = repeat.tick() => self.repeat_progress().await,
                 () = stop.cancelled() => break,
             }
@@ -207,6 +245,21 @@ impl RulesTask {
         while self.messages.recv_many(&mut batch, BATCH).await > 0 {
             self.judge_all(std::mem::take(&mut batch), &tasks).await;
         }
+        self.append_owed().await;
+        // With our own sender gone, the channel ends with the last letter.
+        let (none, _) = mpsc::channel(1);
+        self.graves = none;
+        while let Some((ticket, _)) = self.buried.recv().await {
+            ticket.finish();
+        }
+        self.parking.leave();
+    }
+
+    /// Appends what is held back, however recent the last refresh of its kind is: the process ends,
+    /// and its changes' offsets with it.
+    async fn append_owed(&mut self) {
+        let owed = self.parts.judge.owed(self.parts.clock.now());
+        self.append_held_back(owed).await;
     }
 
     /// How long until refreshes that are held back may be appended.
@@ -334,23 +387,12 @@ impl RulesTask {
         self.settle(item, judged, tasks);
     }
 
-    async fn append_due(&mut self) {
-        let cause = Cause {
-            topic: self.parts.topics.vendor.to_string(),
-            partition: -1,
-            offset: -1,
-            event_id: None,
-        };
-        let now = self.parts.clock.now();
+    /// Appends refreshes that were held back; finishes what owed them, where nothing is owed any
+    /// more.
+    async fn append_held_back(&mut self, records: Vec<TagInvalidation>) {
         let trace = TraceParent::fresh();
-        let due: Vec<_> = self
-            .parts
-            .judge
-            .due(&cause, now)
-            .into_iter()
-            .map(|record| (record, trace))
-            .collect();
-        self.append(&due).await;
+        let records: Vec<_> = records.into_iter().map(|record| (record, trace)).collect();
+        self.append(&records).await;
         if self.parts.judge.next_due().is_none() {
             for (ticket, _) in self.owing.drain(..) {
                 ticket.finish();
@@ -458,12 +500,24 @@ impl RulesTask {
             Duration::from_millis(100),
             Duration::from_secs(5),
         ));
+        let mut told: Option<Instant> = None;
         while !records.is_empty() {
             let deadline = Instant::now() + APPEND_PATIENCE;
             match self.parts.outputs.log.append_all(records, deadline).await {
-                Ok(_) => return,
+                Ok(_) => {
+                    if let Some(lasted) = self.parts.stall.clear() {
+                        let secs = lasted.as_secs();
+                        tracing::info!(secs, "the invalidation log takes appends again");
+                    }
+                    return;
+                }
                 Err(error) => {
-                    tracing::error!(%error, retry = error.retry(), "appending to the log failed");
+                    let stalled = self.parts.stall.set(error.to_string());
+                    if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                        told = Some(Instant::now());
+                        let secs = stalled.since.elapsed().as_secs();
+                        tracing::error!(%error, secs, "the invalidation log refuses appends; changes wait");
+                    }
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
@@ -472,25 +526,7 @@ impl RulesTask {
 
     /// One metric record for each record of the log.
     fn tell(&self, record: &TagInvalidation, trace: TraceParent) {
-        let cause = &record.cause;
-        let place = format!("{}[{}]@{}", cause.topic, cause.partition, cause.offset);
-        let what = format!("{}/{}:{}", record.part, record.parts, record.record_key());
-        let metric = CacheMetric {
-            metric_id: RecordId::derive(&place, &what).to_string().into(),
-            answer_id: None,
-            operation: Operation::Invalidation,
-            coalesced: false,
-            cache_type: Tag::from_text(&record.tag).cache_type().to_owned().into(),
-            layer: None,
-            location: None,
-            season: None,
-            budget: None,
-            response_time_ms: None,
-            size_bytes: None,
-            cost_usd: None,
-            saved_usd: None,
-            at: record.at,
-        };
+        let metric = invalidation_metric(record);
         self.parts.outputs.emit(&metric, trace.child());
     }
 }

@@ -46,6 +46,13 @@ impl Parking {
         });
     }
 
+    /// Leaves all that wait to the next owners of their partitions.
+    pub(super) fn leave(self) {
+        let ready = self.ready.into_iter().map(|(item, _)| item);
+        let waiting = self.waiting.into_values().flatten();
+        waiting.chain(ready).for_each(|item| item.ticket.leave());
+    }
+
     /// The next change that can be judged again, or the reject of its schema. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<(Item, Option<Reject>)> {
         if self.ready.is_empty() {
