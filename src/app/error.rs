@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ai::BuildError;
+use super::providers::UnusableProvider;
 use crate::api::ApiError;
 use crate::codec::RegistryError;
 use crate::kafka::KafkaError;
@@ -13,8 +13,8 @@ pub enum AppError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    #[error("a provider of the topology cannot be used: {0}")]
-    Provider(#[from] BuildError),
+    #[error(transparent)]
+    Provider(#[from] UnusableProvider),
     #[error("the schema registry: {0}")]
     Registry(#[from] RegistryError),
     #[error(

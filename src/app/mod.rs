@@ -14,6 +14,7 @@ mod probes;
 mod providers;
 mod registry;
 mod revival;
+mod troubles;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,10 +30,11 @@ pub use self::error::AppError;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
 pub use self::patience::patiently;
-pub use self::providers::{Providers, ai_options, models, prices, providers};
+use self::providers::keyless;
+pub use self::providers::{Providers, UnusableProvider, ai_options, models, prices, providers};
 pub use self::registry::client as registry;
 use self::revival::Revival;
-use crate::ai::install_crypto;
+use self::troubles::TroubleWatch;
 use crate::api::{Served, Server};
 use crate::cache::Holder;
 use crate::clock::Clock;
@@ -44,6 +46,7 @@ use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, Read
 use crate::metrics::Metrics;
 use crate::model::invalidation::LogIdentity;
 use crate::model::{Form, LogId};
+use crate::outbound::install_crypto;
 use crate::pipeline::change::ChangeJudge;
 use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
@@ -146,6 +149,11 @@ impl App {
         port: Port,
     ) -> Result<Self, AppError> {
         let background = port.background.clone();
+        // Before anything is joined: who cannot ask must not take partitions from those who can.
+        let providers = providers(&topology, &Clock::System)?;
+        for line in keyless(&topology) {
+            tracing::warn!("{line}");
+        }
         let shared = Shared::new(&topology, &metrics).await?;
         let form = match topology.topics.answers.format {
             Some(Format::Avro | Format::Confluent) => Form::Plain,
@@ -174,7 +182,6 @@ impl App {
         let lag = Arc::new(Lag::default());
         let watch = LagWatch::new(&shared, Arc::clone(&lag), log_status.clone(), judged);
         tokio::spawn(watch.run(background.clone()));
-        let providers = providers(&topology, &shared.clock)?;
         let resolver = Arc::new(Resolver::new(Parts {
             catalog: Arc::clone(&topology.catalog),
             layers,
@@ -202,6 +209,8 @@ impl App {
             log_status.clone(),
             background.clone(),
         ));
+        let troubles = TroubleWatch::new(&providers, &shared);
+        tokio::spawn(troubles.run(background.clone()));
         probes::register(&metrics, &health, &resolver, &providers);
         health.enter(Phase::Ready);
         Ok(Self {
