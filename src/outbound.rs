@@ -13,8 +13,8 @@ pub enum ClientError {
          `apt-get install ca-certificates`), or name a bundle in SSL_CERT_FILE"
     )]
     Tls { why: String },
-    #[error("cannot set up the HTTP client")]
-    Http(#[source] reqwest::Error),
+    #[error("cannot set up the HTTP client: {why}")]
+    Http { why: String },
 }
 
 /// Makes ring the process's TLS crypto; safe to call any number of times, and a provider that
@@ -41,10 +41,12 @@ pub fn client(
         Err(error) if with_https => Err(ClientError::Tls {
             why: root_cause(&error),
         }),
-        Err(_) => builder()
-            .tls_certs_only([])
-            .build()
-            .map_err(ClientError::Http),
+        Err(_) => {
+            let client = builder().tls_certs_only([]).build();
+            client.map_err(|error| ClientError::Http {
+                why: root_cause(&error),
+            })
+        }
     }
 }
 

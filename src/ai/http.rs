@@ -72,8 +72,8 @@ pub enum BuildError {
     Address { url: String },
     #[error("the {what} holds characters that no HTTP header may hold")]
     Header { what: &'static str },
-    #[error("{url}: {source}")]
-    Client { url: String, source: ClientError },
+    #[error("{url}: {why}")]
+    Client { url: String, why: ClientError },
 }
 
 /// A sender of JSON to one address.
@@ -127,9 +127,9 @@ impl Post {
         };
         let client = outbound::client(builder, url.scheme() == "https");
         Ok(Self {
-            client: client.map_err(|source| BuildError::Client {
+            client: client.map_err(|why| BuildError::Client {
                 url: shown(&url),
-                source,
+                why,
             })?,
             url,
             headers,

@@ -22,10 +22,10 @@ pub type Providers = BTreeMap<Arc<str>, Arc<Ai>>;
 
 /// A provider that no client can be built for.
 #[derive(Debug, thiserror::Error)]
-#[error("the provider `{name}` cannot be used: {source}")]
+#[error("the provider `{name}` cannot be used: {why}")]
 pub struct UnusableProvider {
     pub name: Arc<str>,
-    pub source: BuildError,
+    pub why: BuildError,
 }
 
 /// Builds the client of every provider, with all that it needs: its key's header, TLS and
@@ -34,9 +34,9 @@ pub fn providers(topology: &Topology, clock: &Clock) -> Result<Providers, Unusab
     let prices = Arc::new(prices(topology));
     let all = topology.providers.iter();
     all.map(|(name, settings)| {
-        let ai = provider(name, settings, &prices, clock).map_err(|source| UnusableProvider {
+        let ai = provider(name, settings, &prices, clock).map_err(|why| UnusableProvider {
             name: Arc::clone(name),
-            source,
+            why,
         })?;
         Ok((Arc::clone(name), Arc::new(ai)))
     })
