@@ -20,7 +20,8 @@
 //! 6. [`kafka`]: offsets (pure), intake, producers, log reader. [`broker`]: a broker in memory
 //!    for `demo` and tests.
 //! 7. [`pipeline`]: the stages between Kafka and Kafka. [`app`]: all of it put together.
-//! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside.
+//! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside;
+//!    [`outbound`]: the HTTP clients of [`ai`] and [`codec`] and their TLS.
 //! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
 //!
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
@@ -61,6 +62,7 @@ pub mod invalidation;
 pub mod kafka;
 pub mod metrics;
 pub mod model;
+pub mod outbound;
 pub mod pipeline;
 pub mod resolver;
 pub mod shutdown;

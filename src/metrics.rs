@@ -27,8 +27,8 @@ use declared::{
     INFO, INTAKE_BYTES, INTAKE_LATE, INTAKE_OLDEST, INTAKE_PARTITIONS, INTAKE_PAUSED,
     INTAKE_REBALANCES, INTAKE_RECORDS, INVALIDATIONS, LAG_STATE, LAYER_BYTES, LAYER_ENTRIES,
     LAYER_STATE, LEASES, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES,
-    OUTPUT_QUEUE, PROVIDER_CALLS, PROVIDER_STATE, QUERIES, QUERY_SECONDS, READY, RECORDS, REQUESTS,
-    RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
+    OUTPUT_QUEUE, PRICED_CALLS, PROVIDER_CALLS, PROVIDER_STATE, QUERIES, QUERY_SECONDS, READY,
+    RECORDS, REQUESTS, RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
 };
 pub use declared::{DECLARED, Declared, Kind};
 
@@ -268,6 +268,12 @@ impl Metrics {
         for call in &outcome.calls {
             self.count(TOKENS, &[provider, "prompt"], call.prompt_tokens);
             self.count(TOKENS, &[provider, "completion"], call.completion_tokens);
+            let known = if call.cost_usd.is_some() {
+                "known"
+            } else {
+                "unknown"
+            };
+            self.count(PRICED_CALLS, &[provider, known], 1);
             if let Some(cost) = call.cost_usd {
                 self.cost.with_label_values(&[provider]).inc_by(cost);
             }
@@ -529,6 +535,36 @@ mod tests {
             let found = of_queries(name);
             assert!((found - wanted).abs() < f64::EPSILON, "{name} is {found}");
         }
+    }
+
+    #[test]
+    fn a_call_whose_cost_nobody_knows_is_counted_and_costs_no_known_sum() {
+        let metrics = Metrics::new([]);
+        let call = |cost_usd| crate::ai::PricedCall {
+            model: "m".to_owned(),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            cost_usd,
+            request_id: None,
+            simulated: false,
+            usable: cost_usd.is_some(),
+            elapsed: Duration::ZERO,
+        };
+        let outcome = AiOutcome {
+            result: Err(crate::ai::ProviderError::Empty),
+            calls: vec![call(None), call(None), call(Some(0.25))],
+            attempts: 3,
+        };
+        metrics.provider_attempts("main", &outcome);
+        let calls =
+            |cost| metrics.total("wedcache_provider_priced_calls_total", Some(("cost", cost)));
+        let spent = metrics.total("wedcache_provider_cost_usd_total", None);
+        let found = [calls("unknown"), calls("known"), spent];
+        let wanted = [2.0, 1.0, 0.25];
+        assert!(
+            found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-9),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -4,10 +4,12 @@ use futures_util::future::BoxFuture;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
-use super::dialect::{Caller, Reading, not_empty, string_at};
+use super::dialect::Caller;
 use super::error::{ProviderError, ReplyProblem};
 use super::http::{BuildError, Endpoint, Post, secret_header};
 use super::provider::{Attempt, Prompt, Provider};
+use super::reply::content::Content;
+use super::reply::ending;
 
 /// The API version that this dialect is written against; required in each request.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -53,51 +55,34 @@ impl Provider for Anthropic {
     }
 
     fn attempt<'a>(&'a self, prompt: &'a Prompt) -> BoxFuture<'a, Attempt> {
-        Box::pin(async move { self.caller.call(&self.body(prompt), read).await })
-    }
-}
-
-fn read(json: &Value) -> Reading {
-    let tokens = |name| json.pointer(name).and_then(Value::as_u64);
-    // `input_tokens` leaves out what was written to or read from the provider's prompt cache.
-    // Those have other prices; we send nothing that it would cache.
-    let cached = [
-        "/usage/cache_creation_input_tokens",
-        "/usage/cache_read_input_tokens",
-    ];
-    let cached: u64 = cached.into_iter().filter_map(tokens).sum();
-    let usage = tokens("/usage/input_tokens")
-        .zip(tokens("/usage/output_tokens"))
-        .map(|(input, output)| (input + cached, output));
-    Reading {
-        model: string_at(json, "/model"),
-        usage,
-        id: string_at(json, "/id"),
-        text: text(json, usage.map_or(0, |(_, completion)| completion)),
+        Box::pin(async move { self.caller.call(&self.body(prompt), text).await })
     }
 }
 
 fn text(json: &Value, completion_tokens: u64) -> Result<String, ProviderError> {
-    let Some(blocks) = json.get("content").and_then(Value::as_array) else {
+    let Some(content) = json.get("content").filter(|content| !content.is_null()) else {
         return Err(ProviderError::Unusable {
             problem: ReplyProblem::NoChoices,
         });
     };
-    let text: String = blocks
-        .iter()
-        .filter(|block| block.get("type").and_then(Value::as_str) == Some("text"))
-        .filter_map(|block| block.get("text")?.as_str())
-        .collect();
-    match json.get("stop_reason").and_then(Value::as_str) {
-        Some("refusal") => Err(ProviderError::Refused { message: text }),
-        Some("max_tokens" | "model_context_window_exceeded") => {
-            Err(ProviderError::Truncated { completion_tokens })
-        }
-        Some("tool_use" | "pause_turn") => Err(ProviderError::Unusable {
-            problem: ReplyProblem::NotText,
-        }),
-        _ => not_empty(text),
+    let content = Content::of(content);
+    if let Some(message) = content.refusal {
+        return Err(ProviderError::Refused { message });
     }
+    let reason = ["stop_reason", "stopReason"]
+        .iter()
+        .find_map(|name| json.get(name).filter(|reason| !reason.is_null()));
+    ending::judge(reason.unwrap_or(&Value::Null), completion_tokens).map_err(
+        |error| match error {
+            // What the model says instead of an answer tells more than the word for it.
+            ProviderError::Refused { .. } if !content.text.trim().is_empty() => {
+                let message = content.text.clone();
+                ProviderError::Refused { message }
+            }
+            other => other,
+        },
+    )?;
+    content.answer(completion_tokens)
 }
 
 #[cfg(test)]
@@ -105,14 +90,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(stop_reason: &str, blocks: &Value, want: Result<&str, &str>) {
-        let reading = read(&json!({
-            "content": blocks, "stop_reason": stop_reason,
-            "usage": {"input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 5},
-        }));
-        let got = reading.text.as_deref().map_err(ProviderError::code);
-        assert_eq!(got, want, "{stop_reason} {blocks}");
-        assert_eq!(reading.usage, Some((7, 5)));
+    fn check(stop_reason: &str, content: &Value, want: Result<&str, &str>) {
+        let got = text(&json!({"content": content, "stop_reason": stop_reason}), 5);
+        let got = got.as_deref().map_err(ProviderError::code);
+        assert_eq!(got, want, "{stop_reason} {content}");
     }
 
     #[test]
@@ -127,17 +108,47 @@ mod tests {
             Err("truncated"),
         );
         check("refusal", &says("I can't"), Err("refused"));
+        check("guardrail_intervened", &says("x"), Err("filtered"));
         check("tool_use", &says("x"), Err("unusable_reply"));
         check("pause_turn", &says("x"), Err("unusable_reply"));
+        check("compaction", &says("x"), Err("truncated"));
         check("end_turn", &says(" \n"), Err("empty"));
+        check("end_turn", &says("<think>hm"), Err("truncated"));
         check("end_turn", &json!([]), Err("empty"));
+        check(
+            "end_turn",
+            &json!([{"type": "tool_use", "id": "t"}]),
+            Err("unusable_reply"),
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_model_said() {
+        let reply =
+            json!({"content": [{"type": "text", "text": "I can't."}], "stop_reason": "refusal"});
+        let message = "I can't.".to_owned();
+        assert_eq!(text(&reply, 0), Err(ProviderError::Refused { message }));
+        check("refusal", &json!([]), Err("refused"));
+    }
+
+    #[test]
+    fn only_blocks_of_text_are_the_answer() {
+        let blocks = json!([
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "text", "text": "Ask ", "citations": null},
+            {"type": "server_tool_use", "name": "search", "input": {}},
+            {"type": "text", "text": "v-18."},
+        ]);
+        check("end_turn", &blocks, Ok("Ask v-18."));
+        check("end_turn", &json!("Ask v-18."), Ok("Ask v-18."));
+        check("", &json!([{"type": "text", "text": "yes"}]), Ok("yes"));
     }
 
     #[test]
     fn a_reply_without_content_is_unusable() {
-        for json in [json!({}), json!({"content": "yes"}), json!([])] {
+        for json in [json!({}), json!({"content": null}), json!([]), json!("x")] {
             assert_eq!(
-                read(&json).text.unwrap_err().code(),
+                text(&json, 0).unwrap_err().code(),
                 "unusable_reply",
                 "{json}"
             );

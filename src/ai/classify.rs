@@ -6,16 +6,27 @@ use serde_json::Value;
 
 use super::error::ProviderError;
 
-/// The machine-readable names in an error body: OpenAI's `error.code` and `error.type`,
-/// Anthropic's `error.type`.
+/// What an error body says to machines: OpenAI's `error.code` and `error.type`, Anthropic's
+/// `error.type`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Kind {
-    pub out_of_funds: bool,
-    pub content_policy: bool,
+    pub cause: Option<Cause>,
+    /// The body is written as the dialects write their errors, so by the provider itself rather
+    /// than by a gateway before it.
+    pub own: bool,
+}
+
+/// What an error is about, where its body names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    OutOfFunds,
+    ContentPolicy,
+    /// The key is wrong or may not do this.
+    NoRight,
 }
 
 /// Error codes and types that mean an empty account. OpenAI sends the first three with 429,
-/// others with 402 or 403; Anthropic's is `billing_error`.
+/// others with 402 or 403; Anthropic's is `billing_error`, Alibaba's `Arrearage`.
 const OUT_OF_FUNDS: &[&str] = &[
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -23,29 +34,73 @@ const OUT_OF_FUNDS: &[&str] = &[
     "billing_error",
     "insufficient_balance",
     "insufficient_credits",
+    "insufficient_funds",
+    "insufficient_user_quota",
+    "exceeded_current_quota_error",
+    "arrearage",
+    "payment_required",
 ];
 
 /// Codes of a content filter that judged the prompt itself; OpenAI's and Azure's, both with 400.
 const CONTENT_POLICY: &[&str] = &["content_policy_violation", "content_filter"];
 
+/// Codes of a wrong key, which some servers send with 400.
+const NO_RIGHT: &[&str] = &[
+    "invalid_api_key",
+    "api_key_invalid",
+    "incorrect_api_key",
+    "authentication_error",
+    "permission_error",
+    "permission_denied",
+    "unauthenticated",
+];
+
 /// Anthropic has sent an empty account as a plain 400 `invalid_request_error` that only its text
 /// tells apart: "Your credit balance is too low to access the Anthropic API".
 const LOW_CREDIT: &str = "credit balance is too low";
 
+/// Google and xAI send a wrong key as a plain 400 that only its text tells apart: "API key not
+/// valid", "Incorrect API key provided".
+const API_KEY: &str = "api key";
+
 pub(super) fn kind(body: &Value) -> Kind {
-    let names = ["/error/code", "/error/type", "/code", "/type"];
+    let names = [
+        "/error/code",
+        "/error/type",
+        "/error/status",
+        "/code",
+        "/type",
+    ];
     let any_of = |set: &[&str]| {
         names.iter().any(|at| {
-            body.pointer(at)
-                .and_then(Value::as_str)
-                .is_some_and(|n| set.contains(&n))
+            let name = body.pointer(at).and_then(Value::as_str);
+            name.is_some_and(|name| set.contains(&name.to_lowercase().as_str()))
         })
     };
+    let text = message(body).unwrap_or_default();
+    let cause = if any_of(OUT_OF_FUNDS) || text.contains(LOW_CREDIT) {
+        Some(Cause::OutOfFunds)
+    } else if any_of(CONTENT_POLICY) {
+        Some(Cause::ContentPolicy)
+    } else if any_of(NO_RIGHT) || text.to_lowercase().contains(API_KEY) {
+        Some(Cause::NoRight)
+    } else {
+        None
+    };
     Kind {
-        out_of_funds: any_of(OUT_OF_FUNDS)
-            || message(body).is_some_and(|text| text.contains(LOW_CREDIT)),
-        content_policy: any_of(CONTENT_POLICY),
+        cause,
+        own: is_own(body),
     }
+}
+
+/// Both dialects write an object `error` with a message or a type in it; vLLM writes `"object":
+/// "error"`. Gateways write pages, plain words, or a bare `message`.
+fn is_own(body: &Value) -> bool {
+    let named = ["message", "type", "code"].iter().any(|name| {
+        let value = body.get("error").and_then(|error| error.get(name));
+        value.is_some_and(|value| value.as_str().is_some_and(|text| !text.trim().is_empty()))
+    });
+    named || body.get("object").and_then(Value::as_str) == Some("error")
 }
 
 /// The text for people in an error body: `error.message`, or what lesser servers send instead.
@@ -56,9 +111,13 @@ pub(super) fn message(body: &Value) -> Option<&str> {
         .filter(|text| !text.trim().is_empty())
 }
 
-/// What a status means by itself, without a body.
+/// What a status of the provider's own means by itself, without a body.
 pub(crate) fn bare_status(status: u16) -> ProviderError {
-    status_error(status, Kind::default(), format!("status {status}"), None)
+    let kind = Kind {
+        own: true,
+        ..Kind::default()
+    };
+    status_error(status, kind, format!("status {status}"), None)
 }
 
 pub(super) fn status_error(
@@ -69,30 +128,64 @@ pub(super) fn status_error(
 ) -> ProviderError {
     match status {
         402 => ProviderError::OutOfFunds { status, message },
-        _ if kind.out_of_funds => ProviderError::OutOfFunds { status, message },
+        _ if kind.cause == Some(Cause::OutOfFunds) => ProviderError::OutOfFunds { status, message },
         401 | 403 => ProviderError::Unauthorised { status, message },
         429 => ProviderError::RateLimited {
             message,
             retry_after,
         },
-        408 | 409 | 500..=599 => ProviderError::Unavailable {
+        // Whoever says 503 or 529 turned the request away before any work.
+        500 if kind.own => ProviderError::Unavailable {
             status,
             message,
             retry_after,
         },
-        _ if kind.content_policy => ProviderError::Filtered,
+        503 | 529 => ProviderError::Unavailable {
+            status,
+            message,
+            retry_after,
+        },
+        // 502, 504 and a bare 500 are a gateway's, which cannot know what the provider did.
+        408 | 409 | 500..=599 => ProviderError::Gateway { status, message },
+        _ if kind.cause == Some(Cause::ContentPolicy) => ProviderError::Filtered { why: message },
+        400 if kind.cause == Some(Cause::NoRight) => {
+            ProviderError::Unauthorised { status, message }
+        }
         _ => ProviderError::BadRequest { status, message },
     }
 }
 
-/// An error object under a good status, as gateways send it: its own code where it has one.
+/// An error under a good status, as gateways send it: its own code, where it has one that is a
+/// status, and what kind it is.
 pub(super) fn error_in_reply(body: &Value) -> Option<(Option<u16>, Kind)> {
-    body.get("error").filter(|error| !error.is_null())?;
-    let status = body.pointer("/error/code").and_then(Value::as_u64);
-    let status = status
+    if !is_error(body.get("error")?) {
+        return None;
+    }
+    let code = body.pointer("/error/code").and_then(|code| match code {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_u64(),
+    });
+    let status = code
         .and_then(|code| u16::try_from(code).ok())
-        .filter(|code| *code >= 400);
+        .filter(|code| (400..=599).contains(code));
     Some((status, kind(body)))
+}
+
+/// Whether a field `error` reports one: some servers always send it, as null, empty or with the
+/// code 0.
+pub(super) fn is_error(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Object(fields) => {
+            let no_code = |code: &Value| code.as_u64() == Some(0) || code.as_str() == Some("0");
+            !fields.get("code").is_some_and(no_code)
+                && fields
+                    .values()
+                    .any(|value| !value.is_null() && value.as_str() != Some(""))
+        }
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -115,8 +208,11 @@ mod tests {
     #[test]
     fn each_status_has_its_meaning() {
         let none = Value::Null;
-        for status in [408, 409, 500, 502, 503, 504, 529] {
+        for status in [503, 529] {
             check(status, &none, "provider_unavailable", true);
+        }
+        for status in [408, 409, 500, 501, 502, 504, 505, 520, 522, 524, 599] {
+            check(status, &none, "provider_unavailable", false);
         }
         check(429, &none, "rate_limited", true);
         check(401, &none, "unauthorised", false);
@@ -125,6 +221,49 @@ mod tests {
         for status in [301, 400, 404, 413, 415, 422] {
             check(status, &none, "bad_request", false);
         }
+    }
+
+    #[test]
+    fn a_500_is_repeated_only_where_the_provider_wrote_it() {
+        for own in [
+            json!({"error": {"message": "The server had an error", "type": "server_error", "code": null}}),
+            json!({"type": "error", "error": {"type": "api_error", "message": "Internal server error"}}),
+            json!({"error": {"type": "server_error"}}),
+            json!({"object": "error", "message": "CUDA error", "code": 500}),
+        ] {
+            check(500, &own, "provider_unavailable", true);
+            check(502, &own, "provider_unavailable", false);
+            check(504, &own, "provider_unavailable", false);
+        }
+        for gateway in [
+            json!({"message": "Internal server error"}),
+            json!({"detail": "Internal Server Error"}),
+            json!({"timestamp": 1, "status": 500, "error": "Internal Server Error", "path": "/"}),
+            json!({"error": {}}),
+            json!({"error": {"message": " "}}),
+            json!("broken"),
+            json!([]),
+            Value::Null,
+        ] {
+            check(500, &gateway, "provider_unavailable", false);
+        }
+    }
+
+    #[test]
+    fn a_wrong_key_is_known_whatever_the_status() {
+        for body in [
+            json!({"error": {"code": "invalid_api_key", "message": "m"}}),
+            json!({"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT"}}),
+            json!({"code": "Client specified an invalid argument", "error": "Incorrect API key provided"}),
+        ] {
+            check(400, &body, "unauthorised", false);
+        }
+        check(
+            400,
+            &json!({"error": {"message": "max_tokens is too large"}}),
+            "bad_request",
+            false,
+        );
     }
 
     #[test]
@@ -189,7 +328,20 @@ mod tests {
         assert_eq!(status, Some(502));
         let (status, kind) =
             error_in_reply(&json!({"error": {"code": "insufficient_quota"}})).unwrap();
-        assert_eq!((status, kind.out_of_funds), (None, true));
-        assert_eq!(error_in_reply(&json!({"error": null, "choices": []})), None);
+        assert_eq!((status, kind.cause), (None, Some(Cause::OutOfFunds)));
+        let (status, _) = error_in_reply(&json!({"error": {"code": "429"}})).unwrap();
+        assert_eq!(status, Some(429));
+        let (status, _) = error_in_reply(&json!({"error": "upstream broke"})).unwrap();
+        assert_eq!(status, None);
+        for none in [
+            json!(null),
+            json!(""),
+            json!(false),
+            json!({}),
+            json!({"code": null, "message": ""}),
+            json!({"code": 0, "message": "success"}),
+        ] {
+            assert_eq!(error_in_reply(&json!({"error": none, "choices": []})), None);
+        }
     }
 }

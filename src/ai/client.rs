@@ -13,6 +13,7 @@ use super::budget::{BudgetOptions, RetryBudget};
 use super::deadline::Until;
 use super::error::{Health, ProviderError};
 use super::provider::{Attempt, Completion, PricedCall, Prompt, Provider};
+use super::troubles::{Notice, Site, Troubles};
 use crate::backoff::{Backoff, Policy};
 
 /// How a provider is asked.
@@ -74,6 +75,7 @@ pub struct Ai {
     waiting: AtomicUsize,
     budget: Mutex<RetryBudget>,
     breaker: Mutex<Breaker>,
+    troubles: Mutex<Troubles>,
 }
 
 impl Ai {
@@ -88,7 +90,16 @@ impl Ai {
             waiting: AtomicUsize::new(0),
             budget: Mutex::new(RetryBudget::new(options.budget)),
             breaker: Mutex::new(Breaker::new(options.breaker, Instant::now())),
+            troubles: Mutex::default(),
             options,
+        }
+    }
+
+    /// Tells whom [`Ai::notices`] are about.
+    pub fn at(self, site: Site) -> Self {
+        Self {
+            troubles: Mutex::new(Troubles::new(site)),
+            ..self
         }
     }
 
@@ -113,12 +124,16 @@ impl Ai {
         loop {
             let turn = match self.turn(until).await {
                 Ok(turn) => turn,
-                Err(error) if outcome.attempts == 0 => {
-                    outcome.result = Err(error);
+                Err(error) => {
+                    if matches!(error, ProviderError::CircuitOpen { .. }) {
+                        lock(&self.troubles).suspended(Instant::now());
+                    }
+                    // The provider's own error says more than our refusal to ask it again.
+                    if outcome.attempts == 0 {
+                        outcome.result = Err(error);
+                    }
                     return outcome;
                 }
-                // The provider's own error says more than our refusal to ask it again.
-                Err(_) => return outcome,
             };
             let Attempt { result, call } = self.provider.attempt(prompt).await;
             turn.finish(
@@ -127,6 +142,7 @@ impl Ai {
                     .err()
                     .map_or(Health::Good, ProviderError::health),
             );
+            lock(&self.troubles).attempt(result.as_ref().err(), Instant::now());
             outcome.attempts += 1;
             outcome.calls.extend(call);
             let delay = result
@@ -142,6 +158,11 @@ impl Ai {
     /// Whether a call now would be refused by the open circuit.
     pub fn refuses(&self) -> bool {
         lock(&self.breaker).refuses(Instant::now()).is_some()
+    }
+
+    /// What people are to be told by now of a provider that does not answer; nothing twice.
+    pub fn notices(&self) -> Vec<Notice> {
+        lock(&self.troubles).notices(Instant::now())
     }
 
     pub fn status(&self) -> AiStatus {
@@ -225,14 +246,15 @@ impl Ai {
             return;
         }
         let (provider, state) = (self.provider.name(), after.as_str());
-        if after == BreakerState::Open {
+        // Why it fails, that it still does and that it is back is told by its troubles.
+        if (before, after) == (BreakerState::Closed, BreakerState::Open) {
             tracing::warn!(
                 provider,
                 state,
                 "too many failures: calls to the AI provider suspended"
             );
         } else {
-            tracing::info!(provider, state, "the AI provider is back");
+            tracing::debug!(provider, state, "the AI provider's circuit");
         }
     }
 }

@@ -5,21 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::classify;
-use super::error::{Phase, ProviderError, ReplyProblem};
+use super::classify::{self, Cause};
+use super::error::{ProviderError, ReplyProblem};
 use super::http::{Endpoint, Post, Reply};
 use super::price::PriceTable;
 use super::provider::{Attempt, PricedCall};
-
-/// What a dialect finds in a reply with a good status.
-pub(super) struct Reading {
-    pub model: Option<String>,
-    /// Prompt and completion tokens, where the reply tells them.
-    pub usage: Option<(u64, u64)>,
-    /// The reply's own id, for providers that send no request id header.
-    pub id: Option<String>,
-    pub text: Result<String, ProviderError>,
-}
+use super::reply::usage::{Usage, usage};
+use super::words::{clean_message, shortened};
 
 /// A provider's address with its prices.
 pub(super) struct Caller {
@@ -27,6 +19,12 @@ pub(super) struct Caller {
     pub model: String,
     prices: Arc<PriceTable>,
 }
+
+/// Reads the answer's text from a reply, given the tokens that it took.
+pub(super) type ReadText = fn(&Value, u64) -> Result<String, ProviderError>;
+
+/// The longest name or id that is kept, in characters.
+const NAME_LIMIT: usize = 200;
 
 impl Caller {
     pub fn new(post: Post, endpoint: &Endpoint) -> Self {
@@ -38,41 +36,39 @@ impl Caller {
     }
 
     /// Sends `body` once and accounts for the reply that `read` makes sense of.
-    pub async fn call(&self, body: &Value, read: fn(&Value) -> Reading) -> Attempt {
+    pub async fn call(&self, body: &Value, read: ReadText) -> Attempt {
         let started = Instant::now();
-        let Reply { json, request_id } = match self.post.send(body).await {
+        let Reply { said, request_id } = match self.post.send(body).await {
             Ok(reply) => reply,
             Err(error) => {
-                let call = may_be_charged(&error).then(|| self.unknown_account(started));
+                let call = error
+                    .may_be_charged()
+                    .then(|| self.unknown_account(started));
                 return Attempt {
                     result: Err(error),
                     call,
                 };
             }
         };
-        if json.get("choices").is_none_or(Value::is_null)
-            && let Some(error) = self.error_in_reply(&json)
-        {
+        let json = &said.json;
+        if let Some(error) = self.error_in_reply(json) {
+            // What is asked again was turned away by the provider's own word.
+            let call = (!error.asked_again()).then(|| self.unknown_account(started));
             return Attempt {
                 result: Err(error),
-                call: Some(self.unknown_account(started)),
+                call,
             };
         }
-        let Reading {
-            model,
-            usage,
-            id,
-            text,
-        } = read(&json);
-        let model = model.unwrap_or_else(|| self.model.clone());
-        let cost_usd = usage.and_then(|(prompt, completion)| self.cost(&model, prompt, completion));
-        let (prompt_tokens, completion_tokens) = usage.unwrap_or_default();
+        let usage = usage(json);
+        let text = read(json, usage.map_or(0, |usage| usage.completion));
+        let text = text.and_then(|text| whole_characters(text, said.replaced));
+        let model = name_at(json, "model").unwrap_or_else(|| self.model.clone());
         let account = PricedCall {
+            cost_usd: usage.and_then(|usage| self.cost(&model, usage)),
+            prompt_tokens: usage.map_or(0, |usage| usage.prompt),
+            completion_tokens: usage.map_or(0, |usage| usage.completion),
             model,
-            prompt_tokens,
-            completion_tokens,
-            cost_usd,
-            request_id: request_id.or(id),
+            request_id: request_id.or_else(|| name_at(json, "id")),
             simulated: false,
             usable: true,
             elapsed: started.elapsed(),
@@ -81,23 +77,25 @@ impl Caller {
     }
 
     /// By the name in the reply, else by the one that was asked for: gateways rename models.
-    fn cost(&self, model: &str, prompt_tokens: u64, completion_tokens: u64) -> Option<f64> {
+    fn cost(&self, model: &str, usage: Usage) -> Option<f64> {
         [model, &self.model]
             .iter()
-            .find_map(|name| self.prices.cost_usd(name, prompt_tokens, completion_tokens))
+            .find_map(|name| self.prices.cost_usd(name, usage.prompt, usage.completion))
     }
 
     fn error_in_reply(&self, json: &Value) -> Option<ProviderError> {
         let (status, kind) = classify::error_in_reply(json)?;
-        let message = self.post.clean(classify::message(json).unwrap_or_default());
+        let message = classify::message(json).unwrap_or("no reason given");
+        let message = self.post.clean(message);
         Some(match status {
-            Some(status) => classify::status_error(status, kind, message, None),
-            None if kind.out_of_funds => ProviderError::OutOfFunds {
+            Some(status) if status < 500 => classify::status_error(status, kind, message, None),
+            None if kind.cause == Some(Cause::OutOfFunds) => ProviderError::OutOfFunds {
                 status: 200,
                 message,
             },
-            None => ProviderError::Unusable {
-                problem: ReplyProblem::ErrorInReply,
+            // Its status was sent before: the work had begun.
+            _ => ProviderError::Unusable {
+                problem: ReplyProblem::ErrorInReply { message },
             },
         })
     }
@@ -116,41 +114,39 @@ impl Caller {
         }
     }
 
+    /// An error without what only its reply's sender may know.
     fn cleaned(&self, error: ProviderError) -> ProviderError {
         match error {
             ProviderError::Refused { message } => ProviderError::Refused {
                 message: self.post.clean(&message),
             },
+            ProviderError::Unusable {
+                problem: ReplyProblem::ErrorInReply { message },
+            } => {
+                let message = self.post.clean(&message);
+                let problem = ReplyProblem::ErrorInReply { message };
+                ProviderError::Unusable { problem }
+            }
             other => other,
         }
     }
 }
 
-/// The provider had the request and worked on it.
-fn may_be_charged(error: &ProviderError) -> bool {
-    matches!(
-        error,
-        ProviderError::Unusable { .. }
-            | ProviderError::Timeout {
-                phase: Phase::FirstByte | Phase::Total,
-                ..
-            }
-    )
-}
-
-/// An answer that holds more than white space.
-pub(super) fn not_empty(text: String) -> Result<String, ProviderError> {
-    if text.trim().is_empty() {
-        Err(ProviderError::Empty)
-    } else {
-        Ok(text)
+/// An answer of whole characters: one of a reply that could not be decoded without loss may
+/// have holes.
+fn whole_characters(text: String, replaced: bool) -> Result<String, ProviderError> {
+    if replaced && text.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(ProviderError::Unusable {
+            problem: ReplyProblem::Characters,
+        });
     }
+    Ok(text)
 }
 
-pub(super) fn string_at(json: &Value, pointer: &str) -> Option<String> {
-    json.pointer(pointer)
-        .and_then(Value::as_str)
-        .map(str::to_owned)
+/// A name or an id in a reply, on one line and bounded.
+fn name_at(json: &Value, field: &str) -> Option<String> {
+    let name = clean_message(json.get(field)?.as_str()?, "");
+    (!name.is_empty()).then(|| shortened(&name, NAME_LIMIT))
 }
 
 #[cfg(test)]

@@ -11,16 +11,23 @@ use crate::model::AnswerError;
 /// Messages of providers are cut to [`MESSAGE_LIMIT`] characters and hold no key of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProviderError {
-    /// No connection, or one that broke before the reply began.
-    #[error("the AI provider cannot be reached: {detail}")]
-    Unreachable { detail: String },
-    /// 408, 409, 5xx or 529.
+    /// No connection came about: nothing was sent.
+    #[error("the AI provider cannot be reached ({why}): {detail}")]
+    Unreachable { why: Unreached, detail: String },
+    /// 503, 529, or a 500 that the provider itself has written: it did not do the work.
     #[error("the AI provider answered {status}: {message}")]
     Unavailable {
         status: u16,
         message: String,
         retry_after: Option<Duration>,
     },
+    /// Any other 5xx, 408 or 409: whoever sent it, the provider may have done the work all the
+    /// same, and charge for it.
+    #[error("the AI provider's answer was lost on its way: {status}: {message}")]
+    Gateway { status: u16, message: String },
+    /// The connection broke after the request was sent and before the reply began.
+    #[error("the connection to the AI provider broke after the request was sent: {detail}")]
+    CutOff { detail: String },
     /// 429 that waiting heals.
     #[error("the AI provider limits our rate: {message}")]
     RateLimited {
@@ -44,11 +51,11 @@ pub enum ProviderError {
     #[error("the model declined to answer: {message}")]
     Refused { message: String },
     /// The provider's content filter took the answer away.
-    #[error("the AI provider's content filter withheld the answer")]
-    Filtered,
-    /// The answer hit a length limit and ends in the middle.
-    #[error("the answer was cut off at {completion_tokens} tokens")]
-    Truncated { completion_tokens: u64 },
+    #[error("the AI provider's content filter withheld the answer: {why}")]
+    Filtered { why: String },
+    /// The answer ends in the middle, or is not known to be whole.
+    #[error("the answer was cut off at {completion_tokens} tokens: {why}")]
+    Truncated { completion_tokens: u64, why: String },
     #[error("the answer is empty")]
     Empty,
     /// Not sent: too many failures lately.
@@ -85,19 +92,38 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// What is wrong with a reply whose status was good.
+/// Why no connection came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unreached {
+    #[error("name not found")]
+    Name,
+    #[error("connection refused")]
+    Refused,
+    #[error("TLS failed")]
+    Tls,
+    #[error("no connection")]
+    Network,
+}
+
+/// What is wrong with a reply whose status was good.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReplyProblem {
     #[error("it is not JSON")]
     NotJson,
+    #[error("it cannot be unpacked")]
+    Packed,
+    #[error("characters of its answer cannot be read")]
+    Characters,
     #[error("it has no body")]
     NoBody,
     #[error("it holds no answer")]
     NoChoices,
     #[error("its answer is not text")]
     NotText,
-    #[error("it reports an error under a good status")]
-    ErrorInReply,
+    #[error("the model wants to call a tool (`{word}`), and none was offered")]
+    ToolCall { word: String },
+    #[error("it reports an error under a good status: {message}")]
+    ErrorInReply { message: String },
     #[error("it breaks off before its end")]
     CutShort,
     #[error("it is larger than {limit} bytes")]
@@ -119,7 +145,10 @@ impl ProviderError {
     /// The code of `AiAnswer.error`; also a metric label.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } | Self::Unavailable { .. } => "provider_unavailable",
+            Self::Unreachable { .. }
+            | Self::Unavailable { .. }
+            | Self::Gateway { .. }
+            | Self::CutOff { .. } => "provider_unavailable",
             Self::RateLimited { .. } => "rate_limited",
             Self::OutOfFunds { .. } => "out_of_funds",
             Self::Unauthorised { .. } => "unauthorised",
@@ -127,7 +156,7 @@ impl ProviderError {
             Self::Timeout { .. } => "timeout",
             Self::Unusable { .. } => "unusable_reply",
             Self::Refused { .. } => "refused",
-            Self::Filtered => "filtered",
+            Self::Filtered { .. } => "filtered",
             Self::Truncated { .. } => "truncated",
             Self::Empty => "empty",
             Self::CircuitOpen { .. } => "circuit_open",
@@ -169,6 +198,8 @@ impl ProviderError {
         match self {
             Self::Unreachable { .. }
             | Self::Unavailable { .. }
+            | Self::Gateway { .. }
+            | Self::CutOff { .. }
             | Self::RateLimited { .. }
             | Self::Timeout { .. }
             | Self::Unusable { .. }
@@ -180,14 +211,14 @@ impl ProviderError {
             | Self::Unauthorised { .. }
             | Self::BadRequest { .. }
             | Self::Refused { .. }
-            | Self::Filtered
+            | Self::Filtered { .. }
             | Self::Truncated { .. } => false,
         }
     }
 
-    /// Whether [`super::Ai`] itself asks again. Narrower than [`ProviderError::retryable`]: a
-    /// request that timed out after it was sent, or whose reply was unusable, has probably been
-    /// charged for, and asking again would buy it twice.
+    /// Whether [`super::Ai`] itself asks again. Narrower than [`ProviderError::retryable`]: what
+    /// struck after the request was sent and is not the provider's own word that it did nothing
+    /// may have been charged for, and asking again would buy it twice.
     pub(super) fn asked_again(&self) -> bool {
         matches!(
             self,
@@ -201,12 +232,39 @@ impl ProviderError {
         )
     }
 
+    /// Whether the provider may have done the work, and charge for it, though no usable reply
+    /// came. Never so for what is asked again.
+    pub(super) fn may_be_charged(&self) -> bool {
+        matches!(
+            self,
+            Self::Gateway { .. }
+                | Self::CutOff { .. }
+                | Self::Unusable { .. }
+                | Self::Timeout {
+                    phase: Phase::FirstByte | Phase::Total,
+                    ..
+                }
+        )
+    }
+
+    /// Whether the provider refuses every call until people change something: no right, no money,
+    /// or nothing at this address or of this name.
+    pub fn refuses_all(&self) -> bool {
+        match self {
+            Self::OutOfFunds { .. } | Self::Unauthorised { .. } => true,
+            Self::BadRequest { status, .. } => matches!(status, 404 | 405 | 407 | 410),
+            _ => false,
+        }
+    }
+
     /// Whether an expired entry may be served instead (`stale_if_error`): the provider is away,
     /// rather than having judged this very question.
     pub fn provider_away(&self) -> bool {
         match self {
             Self::Unreachable { .. }
             | Self::Unavailable { .. }
+            | Self::Gateway { .. }
+            | Self::CutOff { .. }
             | Self::RateLimited { .. }
             | Self::OutOfFunds { .. }
             | Self::Unauthorised { .. }
@@ -214,9 +272,9 @@ impl ProviderError {
             | Self::Unusable { .. }
             | Self::CircuitOpen { .. }
             | Self::Overloaded { .. } => true,
-            Self::BadRequest { .. }
-            | Self::Refused { .. }
-            | Self::Filtered
+            Self::BadRequest { .. } => self.refuses_all(),
+            Self::Refused { .. }
+            | Self::Filtered { .. }
             | Self::Truncated { .. }
             | Self::Empty
             | Self::DeadlinePassed => false,
@@ -238,6 +296,8 @@ impl ProviderError {
         match self {
             Self::Unreachable { .. }
             | Self::Unavailable { .. }
+            | Self::Gateway { .. }
+            | Self::CutOff { .. }
             | Self::Timeout { .. }
             | Self::Unusable { .. } => Health::Bad,
             // A 429 comes from something that lives and says nothing about the model behind it.
@@ -251,33 +311,11 @@ impl ProviderError {
             | Self::Unauthorised { .. }
             | Self::BadRequest { .. }
             | Self::Refused { .. }
-            | Self::Filtered
+            | Self::Filtered { .. }
             | Self::Truncated { .. }
             | Self::Empty => Health::Good,
         }
     }
-}
-
-/// A provider's message made fit for logs and answers: one line, bounded, without `secret`.
-pub(super) fn clean_message(message: &str, secret: &str) -> String {
-    let message = if secret.is_empty() {
-        message.to_owned()
-    } else {
-        message.replace(secret, "***")
-    };
-    let mut line: String = message
-        .split_whitespace()
-        .flat_map(|word| [" ", word])
-        .skip(1)
-        .flat_map(str::chars)
-        .filter(|c| !c.is_control())
-        .take(MESSAGE_LIMIT + 1)
-        .collect();
-    if let Some((cut, _)) = line.char_indices().nth(MESSAGE_LIMIT) {
-        line.truncate(cut);
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
@@ -288,7 +326,10 @@ mod tests {
         let message = || "m".to_owned();
         let after = Duration::from_secs(1);
         vec![
-            ProviderError::Unreachable { detail: message() },
+            ProviderError::Unreachable {
+                why: Unreached::Name,
+                detail: message(),
+            },
             ProviderError::RateLimited {
                 message: message(),
                 retry_after: Some(after),
@@ -313,9 +354,10 @@ mod tests {
                 problem: ReplyProblem::NotJson,
             },
             ProviderError::Refused { message: message() },
-            ProviderError::Filtered,
+            ProviderError::Filtered { why: message() },
             ProviderError::Truncated {
                 completion_tokens: 5,
+                why: message(),
             },
             ProviderError::Empty,
             ProviderError::CircuitOpen { retry_after: after },
@@ -331,9 +373,55 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_asked_again_is_retryable() {
-        for error in one_of_each() {
-            assert!(error.retryable() || !error.asked_again(), "{error}");
+    fn whatever_is_asked_again_is_retryable_and_was_not_charged() {
+        let after = Duration::from_secs(1);
+        let others = [
+            ProviderError::Unavailable {
+                status: 503,
+                message: String::new(),
+                retry_after: None,
+            },
+            ProviderError::Gateway {
+                status: 504,
+                message: String::new(),
+            },
+            ProviderError::CutOff {
+                detail: String::new(),
+            },
+            ProviderError::Timeout {
+                phase: Phase::Connect,
+                after,
+            },
+            ProviderError::Timeout {
+                phase: Phase::FirstByte,
+                after,
+            },
+        ];
+        for error in one_of_each().into_iter().chain(others) {
+            let again = error.asked_again();
+            assert!(error.retryable() || !again, "{error}");
+            assert!(!error.may_be_charged() || !again, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_or_a_model_that_is_not_there_does_not_judge_the_question() {
+        for (status, away) in [
+            (404, true),
+            (405, true),
+            (410, true),
+            (400, false),
+            (422, false),
+        ] {
+            let error = ProviderError::BadRequest {
+                status,
+                message: String::new(),
+            };
+            assert_eq!(
+                (error.refuses_all(), error.provider_away()),
+                (away, away),
+                "{status}"
+            );
         }
     }
 
@@ -350,17 +438,5 @@ mod tests {
             retryable: true,
         };
         assert_eq!(error.to_answer_error(), want);
-    }
-
-    #[test]
-    fn messages_are_one_bounded_line_without_our_key() {
-        assert_eq!(
-            clean_message("bad key sk-1\n  given", "sk-1"),
-            "bad key *** given"
-        );
-        assert_eq!(clean_message("", ""), "");
-        let long = clean_message(&"é".repeat(1000), "");
-        assert_eq!(long.chars().count(), MESSAGE_LIMIT + 1);
-        assert!(long.ends_with('…'));
     }
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::DateTime;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONNECTION, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -12,10 +11,14 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::classify;
-use super::error::{Phase, ProviderError, ReplyProblem, clean_message};
+use super::connect::{Names, unreached};
+use super::error::{Phase, ProviderError, ReplyProblem};
+use super::headers;
 use super::price::PriceTable;
+use super::reply::{self, Raw, Said};
+use super::words::clean_message;
 use crate::clock::Clock;
-use crate::model::Timestamp;
+use crate::outbound::{self, ClientError, root_cause};
 
 /// How long a call may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,20 +72,8 @@ pub enum BuildError {
     Address { url: String },
     #[error("the {what} holds characters that no HTTP header may hold")]
     Header { what: &'static str },
-    #[error("cannot set up the HTTP client")]
-    Client(#[source] reqwest::Error),
-}
-
-/// Makes ring the process's TLS crypto; safe to call any number of times, and a provider that
-/// was installed before stays.
-pub fn install_crypto() {
-    if rustls::crypto::CryptoProvider::get_default().is_none()
-        && rustls::crypto::ring::default_provider()
-            .install_default()
-            .is_err()
-    {
-        tracing::debug!("another thread installed its TLS crypto first");
-    }
+    #[error("{url}: {why}")]
+    Client { url: String, why: ClientError },
 }
 
 /// A sender of JSON to one address.
@@ -100,25 +91,46 @@ pub(super) struct Post {
 /// A reply with a good status, read to its end.
 #[derive(Debug)]
 pub(super) struct Reply {
-    pub json: Value,
+    pub said: Said,
     pub request_id: Option<String>,
 }
 
 impl Post {
     /// `path` is appended to the endpoint's base address.
-    pub fn new(endpoint: &Endpoint, path: &str, headers: HeaderMap) -> Result<Self, BuildError> {
-        install_crypto();
+    pub fn new(
+        endpoint: &Endpoint,
+        path: &str,
+        mut headers: HeaderMap,
+    ) -> Result<Self, BuildError> {
         let url = address(&endpoint.base_url, path)?;
-        let mut builder = Client::builder()
-            .connect_timeout(endpoint.timeouts.connect)
-            // A redirect could carry the key in its header to another host.
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("wedcache/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(&url) {
-            builder = builder.no_proxy();
-        }
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // Each call has a connection of its own. On one that was used before, a server's closing
+        // of the idle connection looks the same as its breaking off after it took the request:
+        // a call that would have to be made again, or must not be. A handshake is little beside
+        // the seconds that a model writes.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let builder = || {
+            let builder = Client::builder()
+                .connect_timeout(endpoint.timeouts.connect)
+                .pool_max_idle_per_host(0)
+                // The client's own retries are for requests that it thinks were not processed.
+                .retry(reqwest::retry::never())
+                .dns_resolver(Names)
+                // A redirect could carry the key in its header to another host.
+                .redirect(redirect::Policy::none())
+                .user_agent(concat!("wedcache/", env!("CARGO_PKG_VERSION")));
+            if is_loopback(&url) {
+                builder.no_proxy()
+            } else {
+                builder
+            }
+        };
+        let client = outbound::client(builder, url.scheme() == "https");
         Ok(Self {
-            client: builder.build().map_err(BuildError::Client)?,
+            client: client.map_err(|why| BuildError::Client {
+                url: shown(&url),
+                why,
+            })?,
             url,
             headers,
             timeouts: endpoint.timeouts,
@@ -156,62 +168,63 @@ impl Post {
             }
         };
         let status = response.status();
-        let request_id = request_id(response.headers());
-        let retry_after = retry_after(response.headers(), self.clock.now());
-        let body = self.read(response).await;
+        let request_id = headers::request_id(response.headers());
+        let retry_after = headers::retry_after(response.headers(), self.clock.now());
+        let raw = self.read(response).await;
         if !status.is_success() {
             // The status says enough where the body cannot be read.
-            let body = body.unwrap_or_default();
-            return Err(self.status_error(status, &body, retry_after));
+            return Err(self.status_error(status, raw.unwrap_or_default(), retry_after));
         }
-        let json = parse(&body?)?;
-        Ok(Reply { json, request_id })
+        let unusable = |problem| ProviderError::Unusable { problem };
+        let said = reply::read(raw.map_err(unusable)?, self.body_limit).map_err(unusable)?;
+        Ok(Reply { said, request_id })
     }
 
-    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ProviderError> {
-        let too_large = ProviderError::Unusable {
-            problem: ReplyProblem::TooLarge {
-                limit: self.body_limit,
-            },
+    async fn read(&self, mut response: Response) -> Result<Raw, ReplyProblem> {
+        let mut raw = Raw {
+            bytes: Vec::new(),
+            encodings: headers::encodings(response.headers()),
+            media_type: headers::media_type(response.headers()),
         };
-        let mut body = Vec::new();
+        let limit = self.body_limit;
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > self.body_limit => {
-                    return Err(too_large);
+                Ok(Some(chunk)) if raw.bytes.len() + chunk.len() > limit => {
+                    return Err(ReplyProblem::TooLarge { limit });
                 }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body),
-                Err(_) => {
-                    return Err(ProviderError::Unusable {
-                        problem: ReplyProblem::CutShort,
-                    });
-                }
+                Ok(Some(chunk)) => raw.bytes.extend_from_slice(&chunk),
+                Ok(None) => return Ok(raw),
+                Err(_) => return Err(ReplyProblem::CutShort),
             }
         }
     }
 
+    /// What an exchange without a reply means. Only where no connection came about is it certain
+    /// that the provider did not get the request.
     fn send_error(&self, error: &reqwest::Error) -> ProviderError {
+        let detail = self.clean(&root_cause(error));
         if error.is_connect() && error.is_timeout() {
-            return ProviderError::Timeout {
+            ProviderError::Timeout {
                 phase: Phase::Connect,
                 after: self.timeouts.connect,
-            };
-        }
-        ProviderError::Unreachable {
-            detail: self.clean(&root_cause(error)),
+            }
+        } else if error.is_connect() || error.is_builder() {
+            let why = unreached(error);
+            ProviderError::Unreachable { why, detail }
+        } else {
+            ProviderError::CutOff { detail }
         }
     }
 
     fn status_error(
         &self,
         status: StatusCode,
-        body: &[u8],
+        body: Raw,
         retry_after: Option<Duration>,
     ) -> ProviderError {
-        let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let (json, text) = reply::read_error(body, self.body_limit);
         let kind = classify::kind(&json);
-        let message = match classify::message(&json) {
+        let message = match classify::message(&json).or(text.as_deref()) {
             Some(message) => self.clean(message),
             None => self.clean(status.canonical_reason().unwrap_or("no reason given")),
         };
@@ -242,7 +255,7 @@ pub(super) fn header(what: &'static str, value: &str) -> Result<HeaderValue, Bui
 /// `base` with `path` appended to its own; a query in it stays, as some gateways want one.
 fn address(base: &str, path: &str) -> Result<Url, BuildError> {
     let bad = || BuildError::Address {
-        url: base.to_owned(),
+        url: clean_message(base, ""),
     };
     let mut url = Url::parse(base).map_err(|_| bad())?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -253,6 +266,11 @@ fn address(base: &str, path: &str) -> Result<Url, BuildError> {
     Ok(url)
 }
 
+/// Whether an address is of this machine.
+pub fn is_loopback_address(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| is_loopback(&url))
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host.eq_ignore_ascii_case("localhost")
@@ -261,81 +279,27 @@ fn is_loopback(url: &Url) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-fn parse(body: &[u8]) -> Result<Value, ProviderError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(ProviderError::Unusable {
-            problem: ReplyProblem::NoBody,
-        });
-    }
-    serde_json::from_slice(body).map_err(|_| ProviderError::Unusable {
-        problem: ReplyProblem::NotJson,
-    })
+/// An address as it may be shown: without user, password and query, which may hold secrets.
+pub fn shown_address(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| clean_message(url, ""), |url| shown(&url))
 }
 
-/// `x-request-id` is OpenAI's and most others', `request-id` Anthropic's.
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    let value = headers
-        .get("x-request-id")
-        .or_else(|| headers.get("request-id"))?;
-    value.to_str().ok().map(|id| id.chars().take(200).collect())
-}
-
-/// The least wait that the provider asks for. `retry-after-ms` is OpenAI's finer form;
-/// `Retry-After` is a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    const MILLIS: HeaderName = HeaderName::from_static("retry-after-ms");
-    let text = |name: HeaderName| {
-        headers
-            .get(name)
-            .and_then(|v| v.to_str().ok())
-            .map(str::trim)
-    };
-    if let Some(wait) = text(MILLIS).and_then(|ms| duration(ms, 1e-3)) {
-        return Some(wait);
-    }
-    let value = text(reqwest::header::RETRY_AFTER)?;
-    duration(value, 1.0).or_else(|| {
-        let at = DateTime::parse_from_rfc2822(value).ok()?;
-        Some(Timestamp(at.timestamp_millis()).since(now))
-    })
-}
-
-fn duration(number: &str, unit_secs: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit_secs).ok()
-}
-
-/// The innermost error: reqwest's own text only says that sending failed, and names the address.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+fn shown(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url
+        .port()
+        .map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check_retry_after(name: &'static str, value: &str, want_ms: Option<u64>) {
-        let now = Timestamp::parse("2026-11-22T10:00:00Z").unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert(name, HeaderValue::from_str(value).unwrap());
-        let got = retry_after(&headers, now);
-        assert_eq!(got, want_ms.map(Duration::from_millis), "{name}: {value}");
-    }
-
     #[test]
-    fn retry_after_is_read_as_seconds_milliseconds_or_a_date() {
-        check_retry_after("retry-after", "7", Some(7_000));
-        check_retry_after("retry-after", " 0.5 ", Some(500));
-        check_retry_after("retry-after-ms", "250", Some(250));
-        check_retry_after("retry-after", "Sun, 22 Nov 2026 10:00:30 GMT", Some(30_000));
-        check_retry_after("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT", Some(0));
-        for rubbish in ["", "soon", "-1", "NaN", "inf", "1e300"] {
-            check_retry_after("retry-after", rubbish, None);
-        }
+    fn an_address_is_shown_without_its_secrets() {
+        let shown = shown_address("https://me:pass@host:8443/v1?key=secret");
+        assert_eq!(shown, "https://host:8443/v1");
     }
 
     #[test]
@@ -361,12 +325,5 @@ mod tests {
         ] {
             assert_eq!(is_loopback(&url(base).unwrap()), want, "{base}");
         }
-    }
-
-    #[test]
-    fn crypto_can_be_installed_twice() {
-        install_crypto();
-        install_crypto();
-        assert!(rustls::crypto::CryptoProvider::get_default().is_some());
     }
 }

@@ -6,10 +6,13 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::dialect::{Caller, Reading, not_empty, string_at};
+use super::classify;
+use super::dialect::Caller;
 use super::error::{ProviderError, ReplyProblem};
 use super::http::{BuildError, Endpoint, Post, header, secret_header};
 use super::provider::{Attempt, Prompt, Provider};
+use super::reply::content::{Content, said};
+use super::reply::ending;
 
 /// What servers of this dialect differ in.
 #[derive(Debug, Clone, Default)]
@@ -84,64 +87,77 @@ impl Provider for OpenAi {
     }
 
     fn attempt<'a>(&'a self, prompt: &'a Prompt) -> BoxFuture<'a, Attempt> {
-        Box::pin(async move { self.caller.call(&self.body(prompt), read).await })
+        Box::pin(async move { self.caller.call(&self.body(prompt), text).await })
     }
 }
 
-fn read(json: &Value) -> Reading {
-    let tokens = |name| json.pointer(name).and_then(Value::as_u64);
-    let usage = tokens("/usage/prompt_tokens").zip(tokens("/usage/completion_tokens"));
-    Reading {
-        model: string_at(json, "/model"),
-        usage,
-        id: string_at(json, "/id"),
-        text: text(json, usage.map_or(0, |(_, completion)| completion)),
-    }
-}
-
+/// The text of the first choice that has one; without any, what is wrong with the first.
 fn text(json: &Value, completion_tokens: u64) -> Result<String, ProviderError> {
-    let unusable = |problem| Err(ProviderError::Unusable { problem });
-    let Some(choice) = json.pointer("/choices/0") else {
-        return unusable(ReplyProblem::NoChoices);
+    let choices = match json.get("choices") {
+        Some(Value::Array(choices)) => choices.as_slice(),
+        Some(one @ Value::Object(_)) => std::slice::from_ref(one),
+        _ => &[],
     };
-    let message = choice.get("message").unwrap_or(&Value::Null);
-    if let Some(refusal) = refusal(message) {
-        return Err(ProviderError::Refused { message: refusal });
+    let texts = choices.iter().filter(|choice| choice.is_object());
+    let mut first = None;
+    for choice in texts {
+        match choice_text(choice, completion_tokens) {
+            Ok(text) => return Ok(text),
+            Err(error) => first = first.or(Some(error)),
+        }
     }
-    match choice.get("finish_reason").and_then(Value::as_str) {
-        Some("length") => return Err(ProviderError::Truncated { completion_tokens }),
-        Some("content_filter") => return Err(ProviderError::Filtered),
-        // OpenRouter's word for a model that broke down while it wrote.
-        Some("error") => return unusable(ReplyProblem::ErrorInReply),
-        Some("tool_calls" | "function_call") => return unusable(ReplyProblem::NotText),
-        // "stop"; servers that are not OpenAI's have other words for it, or none.
-        _ => {}
-    }
-    match message.get("content") {
-        Some(Value::String(content)) => not_empty(content.clone()),
-        Some(Value::Array(parts)) => not_empty(parts.iter().filter_map(part_text).collect()),
-        None | Some(Value::Null) => Err(ProviderError::Empty),
-        Some(_) => unusable(ReplyProblem::NotText),
-    }
+    Err(first.unwrap_or(ProviderError::Unusable {
+        problem: ReplyProblem::NoChoices,
+    }))
 }
 
-/// `message.refusal`, or a part of type `refusal` among its content.
-fn refusal(message: &Value) -> Option<String> {
-    let parts = message
-        .get("content")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    parts
-        .filter(|part| part.get("type").and_then(Value::as_str) == Some("refusal"))
-        .chain([message])
-        .find_map(|part| part.get("refusal").and_then(Value::as_str))
-        .filter(|refusal| !refusal.trim().is_empty())
-        .map(str::to_owned)
+fn choice_text(choice: &Value, completion_tokens: u64) -> Result<String, ProviderError> {
+    // A reply to a request that asks for no stream holds a `message`; some gateways leave it in
+    // the form of a stream's last event, or of the older completions.
+    let message = ["message", "delta"]
+        .iter()
+        .find_map(|name| choice.get(name).filter(|of| !of.is_null()));
+    let message = message.unwrap_or(&Value::Null);
+    let content = message.get("content").or_else(|| choice.get("text"));
+    let content = Content::of(content.unwrap_or(&Value::Null));
+    let refusal = message.get("refusal").and_then(said);
+    if let Some(message) = refusal.or_else(|| content.refusal.clone()) {
+        return Err(ProviderError::Refused { message });
+    }
+    if choice.get("error").is_some_and(classify::is_error) {
+        let message = classify::message(choice).unwrap_or("no reason given");
+        let message = message.to_owned();
+        return Err(ProviderError::Unusable {
+            problem: ReplyProblem::ErrorInReply { message },
+        });
+    }
+    ending::judge(finish_reason(choice), completion_tokens)?;
+    let calls = ["tool_calls", "function_call"].iter().any(|name| {
+        let call = message.get(name);
+        call.is_some_and(|call| {
+            call.is_object() || call.as_array().is_some_and(|all| !all.is_empty())
+        })
+    });
+    let content = Content {
+        other: content.other || calls,
+        ..content
+    };
+    content.answer(completion_tokens)
 }
 
-fn part_text(part: &Value) -> Option<&str> {
-    part.as_str().or_else(|| part.get("text")?.as_str())
+/// `finish_reason`, or what servers send instead that name it otherwise. vLLM's `stop_reason`
+/// beside it may be a number: what the reply was stopped at.
+fn finish_reason(choice: &Value) -> &Value {
+    let given = |reason: &&Value| !reason.is_null() && reason.as_str() != Some("");
+    ["finish_reason", "finishReason"]
+        .iter()
+        .find_map(|name| choice.get(name).filter(given))
+        .or_else(|| {
+            choice
+                .get("stop_reason")
+                .filter(|reason| reason.is_string())
+        })
+        .unwrap_or(&Value::Null)
 }
 
 #[cfg(test)]
@@ -150,70 +166,148 @@ mod tests {
 
     #[track_caller]
     fn check(choice: &Value, want: Result<&str, &str>) {
-        let json =
-            json!({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 5}});
-        let reading = read(&json);
-        let got = reading.text.as_deref().map_err(ProviderError::code);
+        let got = text(&json!({"choices": [choice]}), 5);
+        let got = got.as_deref().map_err(ProviderError::code);
         assert_eq!(got, want, "{choice}");
-        assert_eq!(reading.usage, Some((3, 5)));
+    }
+
+    fn says(content: &Value, finish: &str) -> Value {
+        json!({"message": {"role": "assistant", "content": content}, "finish_reason": finish})
     }
 
     #[test]
     fn each_way_to_finish_is_told_apart() {
-        let says = |content: Value, finish: &str| json!({"message": {"content": content}, "finish_reason": finish});
-        check(&says(json!("yes"), "stop"), Ok("yes"));
+        check(&says(&json!("yes"), "stop"), Ok("yes"));
+        check(&says(&json!("half a sen"), "length"), Err("truncated"));
+        check(&says(&json!(""), "length"), Err("truncated"));
+        check(&says(&json!("x"), "content_filter"), Err("filtered"));
+        check(&says(&json!("x"), "error"), Err("unusable_reply"));
+        check(&says(&Value::Null, "tool_calls"), Err("unusable_reply"));
         check(
-            &says(
-                json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
-                "stop",
-            ),
-            Ok("ab"),
+            &says(&json!("Let me look."), "tool_calls"),
+            Err("unusable_reply"),
         );
-        check(&says(json!("half a sen"), "length"), Err("truncated"));
-        check(&says(json!(""), "length"), Err("truncated"));
-        check(&says(json!("x"), "content_filter"), Err("filtered"));
-        check(&says(json!("x"), "error"), Err("unusable_reply"));
-        check(&says(Value::Null, "tool_calls"), Err("unusable_reply"));
-        check(&says(json!(" \n\u{a0}"), "stop"), Err("empty"));
-        check(&says(Value::Null, "stop"), Err("empty"));
-        check(&says(json!(7), "stop"), Err("unusable_reply"));
+        check(&says(&json!(" \n\u{a0}"), "stop"), Err("empty"));
+        check(&says(&Value::Null, "stop"), Err("empty"));
+        check(&says(&json!(7), "stop"), Err("unusable_reply"));
         check(&json!({"message": {"content": "yes"}}), Ok("yes"));
         check(&json!({}), Err("empty"));
     }
 
     #[test]
-    fn a_refusal_is_never_taken_for_an_answer() {
-        let refusal = "I'm sorry, I can't help with that.";
+    fn a_finish_reason_of_another_name_counts() {
+        let message = json!({"content": "x"});
         check(
-            &json!({"message": {"content": null, "refusal": refusal}, "finish_reason": "stop"}),
-            Err("refused"),
+            &json!({"message": message, "finishReason": "MAX_TOKENS"}),
+            Err("truncated"),
         );
         check(
-            &json!({"message": {"content": "x", "refusal": refusal}, "finish_reason": "stop"}),
-            Err("refused"),
+            &json!({"message": message, "finish_reason": null, "stop_reason": "max_tokens"}),
+            Err("truncated"),
         );
         check(
-            &json!({"message": {"content": [{"type": "refusal", "refusal": refusal}]}, "finish_reason": "stop"}),
-            Err("refused"),
+            &json!({"message": message, "finish_reason": "stop", "stop_reason": 151_645}),
+            Ok("x"),
         );
         check(
-            &json!({"message": {"content": "yes", "refusal": null}, "finish_reason": "stop"}),
-            Ok("yes"),
+            &json!({"message": message, "finish_reason": "stop", "stop_reason": "###"}),
+            Ok("x"),
+        );
+        check(
+            &json!({"message": message, "finish_reason": "", "stop_reason": null}),
+            Ok("x"),
+        );
+        check(
+            &json!({"message": message, "finish_reason": 7}),
+            Err("truncated"),
         );
     }
 
     #[test]
-    fn a_reply_without_choices_or_usage_is_still_read() {
+    fn a_refusal_is_never_taken_for_an_answer() {
+        let refusal = "I'm sorry, I can't help with that.";
+        for message in [
+            json!({"content": null, "refusal": refusal}),
+            json!({"content": "x", "refusal": refusal}),
+            json!({"content": "x", "refusal": true}),
+            json!({"content": [{"type": "refusal", "refusal": refusal}]}),
+        ] {
+            check(
+                &json!({"message": message, "finish_reason": "stop"}),
+                Err("refused"),
+            );
+        }
+        for refusal in [json!(null), json!(""), json!(false)] {
+            check(
+                &json!({"message": {"content": "yes", "refusal": refusal}, "finish_reason": "stop"}),
+                Ok("yes"),
+            );
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_the_answer_does_not_matter() {
+        let message = json!({"content": "yes", "reasoning_content": "hm", "reasoning": "hm", "tool_calls": [], "audio": null, "new": {"a": 1}});
+        check(
+            &json!({"message": message, "finish_reason": "stop", "logprobs": null, "error": null}),
+            Ok("yes"),
+        );
+        check(
+            &json!({"delta": {"content": "yes"}, "finish_reason": "stop"}),
+            Ok("yes"),
+        );
+        check(&json!({"text": "yes", "finish_reason": "stop"}), Ok("yes"));
+        check(
+            &json!({"message": {"content": null, "reasoning_content": "hm"}, "finish_reason": "stop"}),
+            Err("empty"),
+        );
+        check(
+            &json!({"message": {"content": "<think>hm</think>yes"}, "finish_reason": "stop"}),
+            Ok("yes"),
+        );
+        check(
+            &json!({"message": {"content": null, "tool_calls": [{"id": "t"}]}, "finish_reason": "stop"}),
+            Err("unusable_reply"),
+        );
+        check(
+            &json!({"message": {"content": "x"}, "error": {"code": 502, "message": "broke"}}),
+            Err("unusable_reply"),
+        );
+    }
+
+    #[test]
+    fn of_several_choices_the_first_whole_one_is_taken() {
+        let reply =
+            |choices: Value| text(&json!({ "choices": choices }), 5).map_err(|error| error.code());
+        let (whole, cut) = (says(&json!("yes"), "stop"), says(&json!("hal"), "length"));
+        assert_eq!(
+            reply(json!([whole, says(&json!("no"), "stop")])).as_deref(),
+            Ok("yes")
+        );
+        assert_eq!(reply(json!([null, cut, whole])).as_deref(), Ok("yes"));
+        assert_eq!(
+            reply(json!([cut, says(&json!("x"), "SAFETY")])),
+            Err("truncated")
+        );
+        assert_eq!(reply(whole).as_deref(), Ok("yes"));
+    }
+
+    #[test]
+    fn a_reply_without_choices_is_unusable() {
         for json in [
             json!({}),
             json!({"choices": []}),
             json!({"choices": null}),
+            json!({"choices": "x"}),
+            json!({"choices": ["x", 7]}),
             json!([1]),
             json!("x"),
         ] {
-            let reading = read(&json);
-            assert_eq!(reading.text.unwrap_err().code(), "unusable_reply", "{json}");
-            assert_eq!(reading.usage, None);
+            assert_eq!(
+                text(&json, 0).unwrap_err().code(),
+                "unusable_reply",
+                "{json}"
+            );
         }
     }
 }

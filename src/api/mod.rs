@@ -123,7 +123,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_port_tells_life_readiness_and_metrics_and_refuses_the_rest_as_problems() {
-        crate::ai::install_crypto();
+        crate::outbound::install_crypto();
         let served = Served {
             health: Arc::new(Health::new(Duration::from_mins(1))),
             metrics: Arc::new(Metrics::new(["vendor_matching".into()])),

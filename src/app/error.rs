@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::drain::Left;
-use crate::ai::BuildError;
+use super::providers::UnusableProvider;
 use crate::api::ApiError;
 use crate::codec::RegistryError;
 use crate::kafka::KafkaError;
@@ -14,8 +14,8 @@ pub enum AppError {
     Api(#[from] ApiError),
     #[error(transparent)]
     Kafka(#[from] KafkaError),
-    #[error("a provider of the topology cannot be used: {0}")]
-    Provider(#[from] BuildError),
+    #[error(transparent)]
+    Provider(#[from] UnusableProvider),
     #[error("the schema registry: {0}")]
     Registry(#[from] RegistryError),
     #[error(

@@ -15,6 +15,7 @@ mod providers;
 mod registry;
 mod revival;
 mod rules;
+mod troubles;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,11 +32,12 @@ pub use self::error::AppError;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
 pub use self::patience::patiently;
-pub use self::providers::{Providers, ai_options, models, prices, providers};
+use self::providers::keyless;
+pub use self::providers::{Providers, UnusableProvider, ai_options, models, prices, providers};
 pub use self::registry::client as registry;
 use self::revival::Revival;
 use self::rules::RulesStage;
-use crate::ai::install_crypto;
+use self::troubles::TroubleWatch;
 use crate::api::{Served, Server};
 use crate::cache::{Holder, Layers};
 use crate::clock::Clock;
@@ -47,6 +49,7 @@ use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, Read
 use crate::metrics::Metrics;
 use crate::model::Form;
 use crate::model::invalidation::LogIdentity;
+use crate::outbound::install_crypto;
 use crate::pipeline::change::ChangeJudge;
 use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
@@ -157,6 +160,7 @@ impl App {
             reader,
             log_status,
             layers,
+            providers,
         } = prepared;
         health.enter(Phase::AwaitingRules);
         let ends = tokio::select! {
@@ -173,7 +177,6 @@ impl App {
         let lag = Arc::new(Lag::default());
         let watch = LagWatch::new(&shared, Arc::clone(&lag), log_status.clone(), judged);
         tokio::spawn(watch.run(background.clone()));
-        let providers = providers(&topology, &shared.clock)?;
         let resolver = Arc::new(Resolver::new(Parts {
             catalog: Arc::clone(&topology.catalog),
             layers,
@@ -203,6 +206,8 @@ impl App {
         ));
         let redelivery_stop = CancellationToken::new();
         tokio::spawn(shared.redelivery().run(redelivery_stop.clone()));
+        let troubles = TroubleWatch::new(&providers, &shared);
+        tokio::spawn(troubles.run(background.clone()));
         probes::register(&metrics, &health, &resolver, &providers);
         health.enter(Phase::Ready);
         Ok(Self {
@@ -315,15 +320,21 @@ struct Prepared {
     reader: PartitionReader,
     log_status: watch::Receiver<LogStatus>,
     layers: Layers,
+    providers: Providers,
 }
 
 impl Prepared {
-    /// Finds Kafka and its topics, and reads the log to its end.
+    /// Builds the providers, finds Kafka and its topics, and reads the log to its end.
     async fn new(
         topology: &Arc<Topology>,
         health: &Health,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AppError> {
+        // Before anything is joined: who cannot ask must not take partitions from those who can.
+        let providers = providers(topology, &Clock::System)?;
+        for line in keyless(topology) {
+            tracing::warn!("{line}");
+        }
         let shared = Shared::new(topology, metrics).await?;
         let form = match topology.topics.answers.format {
             Some(Format::Avro | Format::Confluent) => Form::Plain,
@@ -343,6 +354,7 @@ impl Prepared {
             reader,
             log_status,
             layers,
+            providers,
         })
     }
 }

@@ -8,7 +8,8 @@ use crate::ai::http::DEFAULT_BODY_LIMIT;
 use crate::ai::simulator::{Behaviour, Faults, Latency};
 use crate::ai::{
     Ai, AiOptions, Anthropic, BreakerOptions, BudgetOptions, BuildError, Endpoint, OpenAi,
-    OpenAiOptions, Price, PriceTable, Provider, Simulator, SimulatorOptions, Timeouts,
+    OpenAiOptions, Price, PriceTable, Provider, Simulator, SimulatorOptions, Site, Timeouts,
+    is_loopback_address, shown_address,
 };
 use crate::backoff::Policy;
 use crate::clock::Clock;
@@ -19,28 +20,82 @@ use crate::topology::settings::{self, HttpProvider};
 /// The clients, by the provider's name in the topology.
 pub type Providers = BTreeMap<Arc<str>, Arc<Ai>>;
 
-/// Builds the client of every provider. Nothing is sent.
-pub fn providers(topology: &Topology, clock: &Clock) -> Result<Providers, BuildError> {
+/// A provider that no client can be built for.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider `{name}` cannot be used: {why}")]
+pub struct UnusableProvider {
+    pub name: Arc<str>,
+    pub why: BuildError,
+}
+
+/// Builds the client of every provider, with all that it needs: its key's header, TLS and
+/// certificates. Nothing is sent.
+pub fn providers(topology: &Topology, clock: &Clock) -> Result<Providers, UnusableProvider> {
     let prices = Arc::new(prices(topology));
-    topology
-        .providers
-        .iter()
-        .map(|(name, settings)| {
-            let ai = match settings {
-                settings::Provider::OpenAi(http) => {
-                    let endpoint = endpoint(name, http, &prices, clock);
-                    let options = OpenAiOptions::default();
-                    ai(Arc::new(OpenAi::new(&endpoint, &options)?), http)
-                }
-                settings::Provider::Anthropic(http) => {
-                    let endpoint = endpoint(name, http, &prices, clock);
-                    ai(Arc::new(Anthropic::new(&endpoint)?), http)
-                }
-                settings::Provider::Simulator(of) => simulator(name, of, &prices),
-            };
-            Ok((Arc::clone(name), Arc::new(ai)))
-        })
-        .collect()
+    let all = topology.providers.iter();
+    all.map(|(name, settings)| {
+        let ai = provider(name, settings, &prices, clock).map_err(|why| UnusableProvider {
+            name: Arc::clone(name),
+            why,
+        })?;
+        Ok((Arc::clone(name), Arc::new(ai)))
+    })
+    .collect()
+}
+
+fn provider(
+    name: &str,
+    settings: &settings::Provider,
+    prices: &Arc<PriceTable>,
+    clock: &Clock,
+) -> Result<Ai, BuildError> {
+    let (provider, http): (Arc<dyn Provider>, _) = match settings {
+        settings::Provider::OpenAi(http) => {
+            let endpoint = endpoint(name, http, prices, clock);
+            let provider = OpenAi::new(&endpoint, &OpenAiOptions::default())?;
+            (Arc::new(provider), http)
+        }
+        settings::Provider::Anthropic(http) => {
+            let endpoint = endpoint(name, http, prices, clock);
+            (Arc::new(Anthropic::new(&endpoint)?), http)
+        }
+        settings::Provider::Simulator(of) => return Ok(simulator(name, of, prices)),
+    };
+    let site = site(name, settings.kind(), http);
+    Ok(Ai::new(provider, http_options(http)).at(site))
+}
+
+/// What operators know a provider by.
+fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
+    Site {
+        name: name.to_owned(),
+        address: shown_address(&http.base_url),
+        section: format!("providers.{name}.{kind}"),
+        key_variables: http.key_variables.clone(),
+        url_variables: http.url_variables.clone(),
+        has_key: http.api_key.is_some(),
+    }
+}
+
+/// A line for each provider that has no key, though servers beyond this machine hardly ever want
+/// none.
+pub fn keyless(topology: &Topology) -> Vec<String> {
+    let all = topology.providers.iter();
+    all.filter_map(|(name, settings)| {
+        let (settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http)) = settings
+        else {
+            return None;
+        };
+        if http.api_key.is_some() || is_loopback_address(&http.base_url) {
+            return None;
+        }
+        let site = site(name, settings.kind(), http);
+        let (address, key) = (&site.address, site.key_field());
+        Some(format!(
+            "no API key for {address} (provider {name}): set {key}, unless the server wants none"
+        ))
+    })
+    .collect()
 }
 
 /// Who answers each cache type.
@@ -88,10 +143,6 @@ fn endpoint(name: &str, http: &HttpProvider, prices: &Arc<PriceTable>, clock: &C
         prices: Arc::clone(prices),
         clock: clock.clone(),
     }
-}
-
-fn ai(provider: Arc<dyn Provider>, http: &HttpProvider) -> Ai {
-    Ai::new(provider, http_options(http))
 }
 
 /// How a provider is asked.
@@ -175,3 +226,59 @@ fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
 
 /// Vendors that simulated answers name: as many as the platform has integrations.
 const VENDOR_POOL: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{self, Variables};
+
+    fn wedsync(set: &[(&str, &str)]) -> Topology {
+        let of = |name: &str| {
+            let found = set.iter().find(|(of, _)| *of == name);
+            Some(found.map_or(String::new(), |(_, value)| (*value).to_owned()))
+        };
+        let environment = |name: &str| match name {
+            "WEDCACHE_KAFKA" => Some("localhost:9092".to_owned()),
+            name => of(name).filter(|value| !value.is_empty()),
+        };
+        let text = include_str!("../../topologies/wedsync.yaml");
+        let loaded = topology::read("wedsync.yaml", text, Variables::From(&environment));
+        loaded
+            .unwrap_or_else(|problems| panic!("{problems}"))
+            .topology
+    }
+
+    #[test]
+    fn a_missing_key_is_told_but_for_a_server_of_this_machine() {
+        let lines = keyless(&wedsync(&[]));
+        assert_eq!(
+            lines,
+            [
+                "no API key for https://api.openai.com/v1 (provider main): set providers.main.openai.api_key (WEDCACHE_AI_KEY), unless the server wants none"
+            ]
+        );
+        assert_eq!(
+            keyless(&wedsync(&[("WEDCACHE_AI_KEY", "sk-test")])),
+            [""; 0]
+        );
+        let local = [("WEDCACHE_AI_URL", "http://127.0.0.1:11434/v1")];
+        assert_eq!(keyless(&wedsync(&local)), [""; 0]);
+    }
+
+    #[test]
+    fn a_provider_that_cannot_be_used_is_named() {
+        let mut topology = wedsync(&[]);
+        let Some(settings::Provider::OpenAi(http)) = topology.providers.get_mut("main") else {
+            panic!("main speaks OpenAI's dialect");
+        };
+        http.api_key = Some("sk\u{1}".to_owned().into());
+        let error = providers(&topology, &Clock::System)
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(
+            error,
+            "the provider `main` cannot be used: the API key holds characters that no HTTP header may hold"
+        );
+    }
+}

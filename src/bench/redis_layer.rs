@@ -65,7 +65,7 @@ pub struct Run {
 
 /// Runs the scenario; blocks until it is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
-    crate::ai::install_crypto();
+    crate::outbound::install_crypto();
     on_runtime(async {
         let redis = connect(options, bench).await?;
         let made = Made {

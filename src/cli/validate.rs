@@ -2,9 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::screen::Screen;
-use crate::topology::{self, Problems, Variables, graph};
+use crate::app;
+use crate::clock::Clock;
+use crate::codec::Schemas;
+use crate::topology::{self, Loaded, Problems, Variables, graph};
 
 /// Check topology files: every problem at once, with its place and what was expected.
 #[derive(Debug, clap::Args)]
@@ -47,6 +51,16 @@ pub fn run(
             Variables::From(environment)
         };
         match topology::read(&file, &text, variables) {
+            Ok(loaded)
+                if !args.no_env
+                    && let Some(problem) = unusable(&loaded) =>
+            {
+                code = 1;
+                show(&loaded.warnings, args.short, screen)?;
+                show(&problem, args.short, screen)?;
+                let also = also(loaded.warnings.warnings());
+                writeln!(screen.out, "{file}: not valid: 1 problem{also}")?;
+            }
             Ok(loaded) => {
                 show(&loaded.warnings, args.short, screen)?;
                 let counts = graph::counts(&loaded.topology);
@@ -74,6 +88,24 @@ pub fn run(
         }
     }
     Ok(code)
+}
+
+/// What would end a start on this machine: a provider or a registry that no client can be built
+/// for.
+fn unusable(loaded: &Loaded) -> Option<Problems> {
+    let topology = &loaded.topology;
+    if let Err(error) = app::providers(topology, &Clock::System) {
+        let kind = topology.providers.get(&error.name)?.kind();
+        let path = ["providers", &error.name, kind, "base_url"];
+        return Some(loaded.problem(&path, error.to_string()));
+    }
+    let schemas = Arc::new(Schemas::embedded());
+    let registry = app::registry(topology.registry.as_ref(), &schemas);
+    let error = registry.err()?;
+    Some(loaded.problem(
+        &["registry", "urls"],
+        format!("the schema registry: {error}"),
+    ))
 }
 
 fn show(problems: &Problems, short: bool, screen: &mut Screen<'_>) -> io::Result<()> {
@@ -147,5 +179,39 @@ mod tests {
             out.contains(want) && out.contains("none.yaml: cannot be read: "),
             "{out}"
         );
+    }
+
+    #[test]
+    fn a_key_with_a_line_end_is_found_and_named_but_not_shown() {
+        let environment = |name: &str| match name {
+            "WEDCACHE_KAFKA" => Some("localhost:9092".to_owned()),
+            "WEDCACHE_AI_KEY" => Some("sk-test\n".to_owned()),
+            _ => None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("wedsync.yaml");
+        std::fs::write(&file, include_str!("../../topologies/wedsync.yaml")).unwrap();
+        let args = Args {
+            files: vec![file],
+            no_env: false,
+            short: true,
+        };
+        let mut out = Vec::new();
+        let mut screen = Screen {
+            out: &mut out,
+            look: Look {
+                unicode: false,
+                colour: false,
+            },
+            width: 100,
+        };
+        let code = run(&args, &environment, &mut screen).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(code, 1);
+        assert!(
+            out.contains("the value of `WEDCACHE_AI_KEY` ends with a line end"),
+            "{out}"
+        );
+        assert!(!out.contains("sk-test"), "{out}");
     }
 }

@@ -28,9 +28,7 @@ pub use avro::SchemaFault;
 pub use decoder::Decoder;
 pub use encoder::{Encoder, Framing, Framings};
 pub use log::LogRecord;
-pub use registry::{
-    Registry, RegistryAuth, RegistryError, RegistryOptions, Resolved, framing, install_tls_provider,
-};
+pub use registry::{Registry, RegistryAuth, RegistryError, RegistryOptions, Resolved, framing};
 pub use reject::{Decoded, MAX_DETAIL_BYTES, Reason, Reject};
 pub use schemas::{RecordKind, SchemaError, Schemas};
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::Format;
 use super::encoder::Framing;
 use super::schemas::{RecordKind, Schemas};
+use crate::outbound::{self, ClientError};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -74,8 +75,8 @@ pub enum RegistryError {
     Url { url: String },
     #[error("no registry address is given")]
     NoUrl,
-    #[error("cannot build an HTTP client")]
-    Client(#[source] reqwest::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
     #[error("the registry at {server} cannot be reached")]
     Unreachable {
         server: String,
@@ -102,15 +103,6 @@ impl RegistryError {
             Self::Status { status, .. } => *status >= 500 || *status == 429,
             Self::Url { .. } | Self::NoUrl | Self::Client(_) | Self::Refused { .. } => false,
         }
-    }
-}
-
-/// Makes ring the process's TLS provider, unless there is one already: the HTTP client is built
-/// without a provider of its own.
-pub fn install_tls_provider() {
-    let installed = rustls::crypto::ring::default_provider().install_default();
-    if installed.is_err() {
-        tracing::trace!("a TLS provider is installed already");
     }
 }
 
@@ -221,13 +213,14 @@ impl Registry {
             return Err(RegistryError::NoUrl);
         }
         let servers = options.urls.iter().map(|url| Server::parse(url));
-        let servers = servers.collect::<Result<_, _>>()?;
-        install_tls_provider();
-        let client = Client::builder()
-            .connect_timeout(options.connect_timeout)
-            .timeout(options.request_timeout)
-            .build()
-            .map_err(RegistryError::Client)?;
+        let servers = servers.collect::<Result<Vec<_>, _>>()?;
+        let builder = || {
+            Client::builder()
+                .connect_timeout(options.connect_timeout)
+                .timeout(options.request_timeout)
+        };
+        let with_https = servers.iter().any(Server::is_https);
+        let client = outbound::client(builder, with_https)?;
         Ok(Self {
             client,
             servers,
@@ -380,6 +373,10 @@ impl Server {
         url.set_password(None).map_err(|()| wrong())?;
         let shown = url.as_str().trim_end_matches('/').to_owned();
         Ok(Self { base, shown })
+    }
+
+    fn is_https(&self) -> bool {
+        self.base.starts_with("https:")
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer<'_>, RegistryError> {

@@ -150,6 +150,7 @@ impl Provider for Mocked {
                 }),
                 Outcome::Truncated => Err(ProviderError::Truncated {
                     completion_tokens: u64::from(prompt.max_tokens),
+                    why: "as the script says".to_owned(),
                 }),
                 Outcome::Empty => Err(ProviderError::Empty),
             };

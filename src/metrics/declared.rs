@@ -51,6 +51,8 @@ declare! {
         "Tokens billed: prompt, completion.";
     COST = Counter "wedcache_provider_cost_usd_total" ["provider"]
         "Money spent on calls whose price is known, in USD.";
+    PRICED_CALLS = Counter "wedcache_provider_priced_calls_total" ["provider", "cost"]
+        "Calls that were or may have been charged for, by whether their cost is known or unknown.";
     PROVIDER_STATE = Gauge "wedcache_provider_breaker_state" ["provider"]
         "Circuit breaker: 0 closed, 1 half-open, 2 open.";
     PROVIDER_CALLS = Gauge "wedcache_provider_calls" ["provider", "state"]

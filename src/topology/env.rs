@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::problem::Problem;
+use super::problem::{Problem, Severity};
 use super::units::Connection;
 
 /// Where variables come from.
@@ -55,26 +55,41 @@ pub(super) struct Resolved {
     pub(super) complete: bool,
 }
 
-/// Puts the variables into a field; what is missing is reported and left as written.
+/// What a field's text may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One line: addresses, names, passwords.
+    Line,
+    /// What an HTTP header may hold: keys and tokens.
+    Header,
+    /// Many lines: certificates in PEM.
+    Lines,
+}
+
+/// Puts the variables into a field; what is missing is reported and left as written. So is text
+/// that would be refused only where it is used, long after the start: most often a secret with
+/// the line end that `echo` has written.
 pub(super) fn resolve(
     field: &Connection,
     variables: Variables<'_>,
+    form: Form,
     problems: &mut Vec<Problem>,
 ) -> Resolved {
-    let mut text = String::new();
-    let mut complete = true;
+    let mut resolved = Resolved {
+        text: String::new(),
+        complete: true,
+    };
+    let mut blemishes = Vec::new();
     let mut rest = field.0.value.as_str();
     while let Some(at) = rest.find("${") {
-        text.push_str(&rest[..at]);
+        resolved.text.push_str(&rest[..at]);
         let Some(end) = rest[at..].find('}').map(|end| at + end) else {
             problems.push(
                 Problem::new(field.0.span, "`${` without its `}`")
                     .expected("expected `${NAME}` or `${NAME:-default}`"),
             );
-            return Resolved {
-                text,
-                complete: false,
-            };
+            resolved.complete = false;
+            return resolved;
         };
         let inner = &rest[at + 2..end];
         let (name, default) = match inner.split_once(":-") {
@@ -82,10 +97,16 @@ pub(super) fn resolve(
             None => (inner, None),
         };
         match look_up(name, default, variables) {
-            Ok(value) => text.push_str(&value),
+            Ok(value) => {
+                if let Some(blemish) = Blemish::of(&value, form) {
+                    let what = format!("the value of `{name}`");
+                    blemishes.push(blemish.problem(field, &what, form));
+                }
+                resolved.text.push_str(&value);
+            }
             Err(missing) => {
-                complete = false;
-                text.push_str(&rest[at..=end]);
+                resolved.complete = false;
+                resolved.text.push_str(&rest[at..=end]);
                 if let Some(problem) = missing {
                     problems.push(problem(field, name));
                 }
@@ -93,8 +114,81 @@ pub(super) fn resolve(
         }
         rest = &rest[end + 1..];
     }
-    text.push_str(rest);
-    Resolved { text, complete }
+    resolved.text.push_str(rest);
+    if blemishes.is_empty() {
+        let blemish = Blemish::of(&resolved.text, form);
+        blemishes.extend(blemish.map(|of| of.problem(field, "this text", form)));
+    }
+    let fatal = |problem: &Problem| problem.severity == Severity::Error;
+    resolved.complete &= !blemishes.iter().any(fatal);
+    problems.append(&mut blemishes);
+    resolved
+}
+
+/// What makes a text unfit for where it is used. It never shows the text: secrets stand in some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blemish {
+    /// Blanks at its start or end.
+    Blank {
+        at_end: bool,
+    },
+    LineEnd {
+        at_end: bool,
+    },
+    /// A character that may not stand there, and where it does, from 1.
+    Character {
+        is: char,
+        at: usize,
+    },
+}
+
+impl Blemish {
+    fn of(text: &str, form: Form) -> Option<Self> {
+        let is_end = |c: char| matches!(c, '\n' | '\r');
+        if form == Form::Lines {
+            return None;
+        }
+        if text.ends_with(is_end) || text.starts_with(is_end) {
+            let at_end = text.ends_with(is_end);
+            return Some(Self::LineEnd { at_end });
+        }
+        let is_bad = |c: char| c.is_control() || (form == Form::Header && !matches!(c, ' '..='~'));
+        let bad = text.chars().enumerate().find(|(_, c)| is_bad(*c));
+        if let Some((at, is)) = bad {
+            return Some(Self::Character { is, at: at + 1 });
+        }
+        let blank = text.trim() != text;
+        blank.then(|| Self::Blank {
+            at_end: text.trim_end() != text,
+        })
+    }
+
+    fn problem(self, field: &Connection, what: &str, form: Form) -> Problem {
+        let end = |at_end| if at_end { "ends" } else { "begins" };
+        let message = match self {
+            Self::LineEnd { at_end } => format!("{what} {} with a line end", end(at_end)),
+            Self::Blank { at_end } => format!("{what} {} with a blank", end(at_end)),
+            Self::Character { is, at } => {
+                let code = u32::from(is);
+                format!("{what} holds the character U+{code:04X}, as its {at}.")
+            }
+        };
+        let problem = Problem::new(field.0.span, message);
+        match self {
+            Self::LineEnd { .. } => problem
+                .expected("expected text on one line")
+                .help("`echo` writes a line end behind a secret; `printf %s` does not"),
+            Self::Character { .. } if form == Form::Header => {
+                problem.expected("expected letters, digits and signs of ASCII")
+            }
+            Self::Character { .. } => problem.expected("expected text on one line"),
+            Self::Blank { .. } if form == Form::Header => {
+                problem.expected("expected no blanks around it")
+            }
+            // A password may be so.
+            Self::Blank { .. } => problem.warning(),
+        }
+    }
 }
 
 type Complaint = fn(&Connection, &str) -> Problem;
@@ -132,5 +226,73 @@ fn look_up(
                     "set {name}, or write a default: `${{{name}:-…}}`; `wedcache validate --no-env` checks a file without its variables"
                 ))
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, form: Form, want: Option<Blemish>) {
+        assert_eq!(Blemish::of(text, form), want, "{text:?} as {form:?}");
+    }
+
+    #[test]
+    fn what_a_secret_may_not_hold_is_found_before_it_is_used() {
+        let (begins, ends) = (
+            Blemish::LineEnd { at_end: false },
+            Blemish::LineEnd { at_end: true },
+        );
+        for form in [Form::Line, Form::Header] {
+            check("sk-test", form, None);
+            check("", form, None);
+            check("two words", form, None);
+            check("sk-test\n", form, Some(ends));
+            check("sk-test\r\n", form, Some(ends));
+            check("\nsk-test", form, Some(begins));
+            check("\n", form, Some(ends));
+            check(
+                "sk\ntest",
+                form,
+                Some(Blemish::Character { is: '\n', at: 3 }),
+            );
+            check(
+                "sk\ttest",
+                form,
+                Some(Blemish::Character { is: '\t', at: 3 }),
+            );
+            check("\0", form, Some(Blemish::Character { is: '\0', at: 1 }));
+            check("sk-test ", form, Some(Blemish::Blank { at_end: true }));
+            check(" sk-test", form, Some(Blemish::Blank { at_end: false }));
+        }
+        check("pässword", Form::Line, None);
+        check(
+            "pässword",
+            Form::Header,
+            Some(Blemish::Character { is: 'ä', at: 2 }),
+        );
+        check(
+            "sk\u{200b}",
+            Form::Header,
+            Some(Blemish::Character {
+                is: '\u{200b}',
+                at: 3,
+            }),
+        );
+        check("-----BEGIN\nx\n-----END\n", Form::Lines, None);
+    }
+
+    proptest! {
+        /// What is let through as a header's text is taken by the HTTP library.
+        #[test]
+        fn a_header_without_blemish_is_one(text in "\\PC{0,8}[\\x00-\\x7f]{0,8}") {
+            if Blemish::of(&text, Form::Header).is_none() {
+                let header = format!("Bearer {text}");
+                prop_assert!(reqwest::header::HeaderValue::from_str(&header).is_ok());
+            }
+        }
     }
 }

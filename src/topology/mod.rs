@@ -67,6 +67,22 @@ pub struct Loaded {
     pub warnings: Problems,
     /// The environment variables that the file names, sorted.
     pub variables: Vec<Variable>,
+    file: String,
+    text: String,
+    tree: tree::Node,
+}
+
+impl Loaded {
+    /// What is found only where the topology is used, at its place in the file: the field that
+    /// `path` leads to, or as far as it leads.
+    pub fn problem(&self, path: &[&str], message: String) -> Problems {
+        let mut node = &self.tree;
+        for name in path {
+            node = node.get(name).unwrap_or(node);
+        }
+        let problem = Problem::new(node.span, message);
+        Problems::new(&self.file, &self.text, vec![problem])
+    }
 }
 
 /// Reads the text of a topology file; `file` is its name in diagnostics. The error holds all
@@ -86,6 +102,9 @@ pub fn read(file: &str, text: &str, variables: Variables<'_>) -> Result<Loaded, 
             topology,
             warnings: problems,
             variables: built.variables,
+            file: file.to_owned(),
+            text: text.to_owned(),
+            tree: parsed.root,
         }),
         None => Err(Box::new(problems)),
     }

@@ -238,6 +238,9 @@ pub struct HttpProvider {
     /// Without a slash at the end.
     pub base_url: String,
     pub api_key: Option<SecretString>,
+    /// The environment variables that these two come from, for messages.
+    pub url_variables: Vec<String>,
+    pub key_variables: Vec<String>,
     pub model: String,
     pub connect_timeout: Duration,
     pub first_byte_timeout: Duration,

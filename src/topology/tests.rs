@@ -275,7 +275,12 @@ fn variables_take_the_environment_then_the_default() {
         ("x${A", "x", 1),
     ] {
         let mut found = Vec::new();
-        let resolved = env::resolve(&field(text), Variables::From(&environment), &mut found);
+        let resolved = env::resolve(
+            &field(text),
+            Variables::From(&environment),
+            env::Form::Line,
+            &mut found,
+        );
         assert_eq!(
             (resolved.text.as_str(), found.len()),
             (want, problems),

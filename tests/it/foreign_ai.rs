@@ -20,10 +20,11 @@ use tokio::time::Instant;
 use wedcache::ai::http::DEFAULT_BODY_LIMIT;
 use wedcache::ai::{
     Ai, AiOptions, Anthropic, Endpoint, OpenAi, OpenAiOptions, Outcome, Price, PriceTable, Prompt,
-    Provider, ProviderError, Timeouts, TokenLimit, Until, install_crypto,
+    Provider, ProviderError, Timeouts, TokenLimit, Until,
 };
 use wedcache::clock::Clock;
 use wedcache::model::Date;
+use wedcache::outbound::install_crypto;
 
 /// The server has one queue of faults and one journal: one test at a time.
 static SERVER: Mutex<()> = Mutex::const_new(());

@@ -138,9 +138,10 @@ async fn what_asking_again_does_not_heal_or_would_buy_twice_is_asked_once() {
             message: message(),
         },
         ProviderError::Refused { message: message() },
-        ProviderError::Filtered,
+        ProviderError::Filtered { why: message() },
         ProviderError::Truncated {
             completion_tokens: 1,
+            why: message(),
         },
         ProviderError::Empty,
         ProviderError::Unusable {
@@ -154,6 +155,11 @@ async fn what_asking_again_does_not_heal_or_would_buy_twice_is_asked_once() {
             phase: Phase::FirstByte,
             after: secs(1),
         },
+        ProviderError::Gateway {
+            status: 504,
+            message: message(),
+        },
+        ProviderError::CutOff { detail: message() },
     ] {
         let provider = scripted([error.clone()]);
         let outcome = ai(&provider, AiOptions::default())
@@ -304,7 +310,8 @@ async fn refusals_and_bad_requests_do_not_open_the_circuit() {
         status: 400,
         message: String::new(),
     };
-    let script = (0..20).flat_map(|_| [ProviderError::Filtered, bad.clone()]);
+    let filtered = ProviderError::Filtered { why: String::new() };
+    let script = (0..20).flat_map(|_| [filtered.clone(), bad.clone()]);
     let provider = scripted(script);
     let ai = ai(&provider, AiOptions::default());
     for _ in 0..40 {

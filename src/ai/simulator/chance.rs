@@ -89,6 +89,7 @@ impl Faults {
         if falls(self.truncated) {
             return Some(ProviderError::Truncated {
                 completion_tokens: 0,
+                why: message(),
             });
         }
         falls(self.empty).then_some(ProviderError::Empty)

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) use rules::KNOWN_CHANGES;
 
 use super::Topology;
-use super::env::{Resolved, Variable, Variables, resolve, variables_in};
+use super::env::{Form, Resolved, Variable, Variables, resolve, variables_in};
 use super::problem::{Problem, Severity, Span};
 use super::settings::{Freshness, Lag};
 use super::shape::{FreshnessShape, LagShape, TopologyFile};
@@ -185,9 +185,19 @@ impl Build<'_> {
         }
     }
 
+    /// A field of one line.
     fn resolve(&mut self, field: &Connection) -> Resolved {
+        self.resolve_as(field, Form::Line)
+    }
+
+    /// A field that is sent in an HTTP header.
+    fn resolve_header(&mut self, field: &Connection) -> Resolved {
+        self.resolve_as(field, Form::Header)
+    }
+
+    fn resolve_as(&mut self, field: &Connection, form: Form) -> Resolved {
         self.named.extend(variables_in(field));
-        resolve(field, self.variables, &mut self.problems)
+        resolve(field, self.variables, form, &mut self.problems)
     }
 
     fn plain_name(&mut self, name: At<String>) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Build;
 use crate::model::Date;
+use crate::topology::env::variables_in;
 use crate::topology::problem::Problem;
 use crate::topology::settings::{
     Generation, HttpProvider, Price, Prices, Provider, Retry, Simulator,
@@ -12,7 +13,7 @@ use crate::topology::settings::{
 use crate::topology::shape::{
     HttpProviderShape, PricesShape, ProviderShape, RetryShape, SimulatorShape,
 };
-use crate::topology::units::{At, Named};
+use crate::topology::units::{At, Connection, Named};
 
 impl Build<'_> {
     pub(super) fn providers(
@@ -38,7 +39,12 @@ impl Build<'_> {
         if base_url.complete {
             self.check_url(&shape.base_url, &base_url.text, &["http", "https"]);
         }
-        let api_key = shape.api_key.map(|key| self.resolve(&key).text);
+        let names =
+            |field: &Connection| -> Vec<String> { variables_in(field).map(|of| of.name).collect() };
+        let url_variables = names(&shape.base_url);
+        let key_variables = shape.api_key.as_ref().map(names).unwrap_or_default();
+        let api_key = shape.api_key.as_ref().map(|key| self.resolve_header(key));
+        let api_key = api_key.map(|key| key.text);
         let total = self.positive(&shape.total_timeout, "a timeout");
         let first_byte = self.positive(&shape.first_byte_timeout, "a timeout");
         if first_byte > total {
@@ -56,6 +62,8 @@ impl Build<'_> {
         HttpProvider {
             base_url: base_url.text.trim_end_matches('/').to_owned(),
             api_key: api_key.filter(|key| !key.is_empty()).map(Into::into),
+            url_variables,
+            key_variables,
             model: self.plain_name(shape.model),
             connect_timeout: self.positive(&shape.connect_timeout, "a timeout"),
             first_byte_timeout: first_byte,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Build;
 use crate::model::Catalog;
+use crate::topology::env::Form;
 use crate::topology::problem::Problem;
 use crate::topology::settings::{
     Format, Kafka, Registry, RegistryAuth, Role, Server, Topic, Topics,
@@ -92,7 +93,13 @@ impl Build<'_> {
                 let message = format!("`{}` is set by wedcache itself", name.value);
                 self.report(Problem::new(name.span, message).help(help));
             }
-            let value = self.resolve(&value).text;
+            // Certificates and keys in PEM are texts of many lines.
+            let form = if name.ends_with(".pem") {
+                Form::Lines
+            } else {
+                Form::Line
+            };
+            let value = self.resolve_as(&value, form).text;
             properties.insert(name.value, value.into());
         }
         properties
@@ -133,7 +140,7 @@ impl Build<'_> {
                 password: self.resolve(&basic.password).text.into(),
             },
             RegistryAuthShape::Bearer(token) => {
-                RegistryAuth::Bearer(self.resolve(&token).text.into())
+                RegistryAuth::Bearer(self.resolve_header(&token).text.into())
             }
         });
         (!urls.is_empty()).then_some(Registry { urls, auth })
