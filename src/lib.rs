@@ -68,3 +68,4 @@ pub mod simulate;
 pub mod telemetry;
 pub mod topics;
 pub mod topology;
+pub mod trouble;

@@ -26,9 +26,9 @@ use declared::{
     ATTEMPTS, COALESCED, CONDITION_FAILURES, COST, DEAD_LETTERS, FILLS, FILLS_OVERTAKEN, FLIGHTS,
     INFO, INTAKE_BYTES, INTAKE_LATE, INTAKE_OLDEST, INTAKE_PARTITIONS, INTAKE_PAUSED,
     INTAKE_REBALANCES, INTAKE_RECORDS, INVALIDATIONS, LAG_STATE, LAYER_BYTES, LAYER_ENTRIES,
-    LAYER_STATE, LEASES, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES,
-    OUTPUT_QUEUE, PROVIDER_CALLS, PROVIDER_STATE, QUERIES, QUERY_SECONDS, READY, RECORDS, REQUESTS,
-    RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
+    LAYER_FAILURES, LAYER_STATE, LEASES, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED,
+    OUTPUT_FAILURES, OUTPUT_QUEUE, PROVIDER_CALLS, PROVIDER_STATE, QUERIES, QUERY_SECONDS, READY,
+    RECORDS, REQUESTS, RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
 };
 pub use declared::{DECLARED, Declared, Kind};
 
@@ -336,6 +336,9 @@ impl Metrics {
         }
         if let Some(redis) = &stats.redis {
             self.gauge(LAYER_STATE, &["redis"], breaker(redis.breaker));
+            for (reason, total) in &redis.failures {
+                self.count_up_to(LAYER_FAILURES, &["redis", reason], *total);
+            }
         }
     }
 
@@ -415,6 +418,12 @@ impl Metrics {
         self.counters[declared.name]
             .with_label_values(labels)
             .inc_by(by);
+    }
+
+    /// Brings a counter to what its owner has counted, so that it is shown from the start.
+    fn count_up_to(&self, declared: Declared, labels: &[&str], total: u64) {
+        let counter = self.counters[declared.name].with_label_values(labels);
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     fn gauge(&self, declared: Declared, labels: &[&str], value: f64) {

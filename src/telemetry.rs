@@ -23,9 +23,12 @@ pub enum TelemetryError {
     Installed,
 }
 
+/// The client warns of every attempt to reach a cluster's node; the Redis layer tells what fails.
+const QUIET_LIBRARIES: &str = "redis=error";
+
 /// Sets up logging for the process; `filter` as in `info,wedcache::kafka=debug`.
 pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
+    let parsed = parse(filter).map_err(|source| TelemetryError::Filter {
         filter: filter.to_owned(),
         source,
     })?;
@@ -44,4 +47,32 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
         subscriber.with_ansi(terminal).with_target(false).try_init()
     };
     installed.map_err(|_| TelemetryError::Installed)
+}
+
+/// What `filter` says of a quiet library comes later and stands.
+fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{QUIET_LIBRARIES},{filter}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_asked_for() {
+        for (filter, of_redis) in [
+            ("info", "redis=error"),
+            ("debug,wedcache::kafka=trace", "redis=error"),
+            ("", "redis=error"),
+            ("info,redis=debug", "redis=debug"),
+        ] {
+            let parsed = parse(filter).unwrap().to_string();
+            let found: Vec<_> = parsed
+                .split(',')
+                .filter(|of| of.starts_with("redis"))
+                .collect();
+            assert_eq!(found, [of_redis], "{parsed}");
+        }
+        assert!(parse("info,wedcache=loud").is_err());
+    }
 }
