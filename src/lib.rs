@@ -23,6 +23,7 @@
 //! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside.
 //! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
 //!
+//! [`trouble`] says when a failure that lasts is worth a log line.
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
 //!
 //! `model` is imported by everything and imports nothing; `cache`, `ai` and `kafka` never import

@@ -14,6 +14,7 @@ pub mod layered;
 pub mod lease;
 pub mod memory;
 pub mod redis;
+mod report;
 mod sealed;
 
 use std::error::Error;

@@ -4,8 +4,8 @@
 //! its entries. A server that does not answer at all answers neither.
 
 use super::reason::Reach;
-use super::report::Purpose;
 use crate::cache::breaker::{Breaker, BreakerOptions, BreakerState, Pass};
+use crate::cache::report::Purpose;
 
 #[derive(Debug)]
 pub(super) struct Breakers {
@@ -33,7 +33,7 @@ impl Breakers {
     pub(super) fn admit(&self, purpose: Purpose) -> Option<Leave<'_>> {
         let kind = match purpose {
             Purpose::Write => &self.writes,
-            Purpose::Read | Purpose::Connect => &self.reads,
+            Purpose::Read | Purpose::Open => &self.reads,
         };
         Some(Leave {
             path: self.path.admit()?,

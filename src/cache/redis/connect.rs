@@ -105,7 +105,7 @@ impl Target {
             },
             Err(error) => error,
         };
-        let failure = Failure::of(&error, secrets);
+        let failure = secrets.failure(&error);
         let is_known = error.code().is_some_and(|code| code != "ERR")
             || error.is_timeout()
             || error.is_connection_refusal();
@@ -144,7 +144,7 @@ impl Target {
                 matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
             };
             if let Some(error) = refused.filter(says_why) {
-                return Some(Failure::of(&error, secrets));
+                return Some(secrets.failure(&error));
             }
         }
         None

@@ -1,7 +1,5 @@
 //! A failed call as it may be shown: the reason, and an error's text without secrets or payload.
 
-use std::sync::Arc;
-
 use redis::{Client, ErrorKind, RedisError};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -13,28 +11,26 @@ const MAX_TEXT_CHARS: usize = 240;
 /// the value. What follows is cut off.
 const QUOTED_ARGUMENTS: &str = "with args beginning with";
 
-/// Why a call failed. Safe to log.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub(super) struct Failure {
-    pub(super) reason: Reason,
-    pub(super) text: Arc<str>,
-}
+pub(super) type Failure = crate::cache::report::Failure<Reason>;
 
 /// The passwords of the layer's addresses, to be kept out of what is shown.
 #[derive(Debug)]
 pub(super) struct Secrets(Vec<SecretString>);
 
-impl Failure {
-    /// `text` is ours.
-    pub(super) fn new(reason: Reason, text: &str) -> Self {
-        Self {
-            reason,
-            text: Arc::from(text),
-        }
+impl Secrets {
+    pub(super) fn of<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Self {
+        let password = |client: &Client| {
+            let settings = client.get_connection_info().redis_settings();
+            settings
+                .password()
+                .filter(|password| !password.is_empty())
+                .map(SecretString::from)
+        };
+        Self(clients.into_iter().filter_map(password).collect())
     }
 
-    pub(super) fn of(error: &RedisError, secrets: &Secrets) -> Self {
+    /// An error of the client or the server.
+    pub(super) fn failure(&self, error: &RedisError) -> Failure {
         let detail = error.detail().unwrap_or_default();
         let (reason, text) = match (error.kind(), error.code()) {
             (_, Some(code)) => (Reason::of(code, detail), format!("{code} {detail}")),
@@ -47,23 +43,7 @@ impl Failure {
             }
             _ => (Reason::Protocol, error.to_string()),
         };
-        Self {
-            reason,
-            text: secrets.cleaned(&text).into(),
-        }
-    }
-}
-
-impl Secrets {
-    pub(super) fn of<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Self {
-        let password = |client: &Client| {
-            let settings = client.get_connection_info().redis_settings();
-            settings
-                .password()
-                .filter(|password| !password.is_empty())
-                .map(SecretString::from)
-        };
-        Self(clients.into_iter().filter_map(password).collect())
+        Failure::new(reason, &self.cleaned(&text))
     }
 
     /// One line, bounded, without quoted arguments and passwords.
@@ -82,6 +62,7 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::report::Reason as _;
 
     fn secrets() -> Secrets {
         let client = Client::open("redis://me:s3cret%21@127.0.0.1").unwrap();
@@ -92,7 +73,7 @@ mod tests {
     fn check(reply: &str, wanted: (&str, &str)) {
         let (code, detail) = reply.split_once(' ').unwrap();
         let error = redis::make_extension_error(code.to_owned(), Some(detail.to_owned()));
-        let failure = Failure::of(&error, &secrets());
+        let failure = secrets().failure(&error);
         assert_eq!((failure.reason.label(), &*failure.text), wanted);
     }
 
@@ -121,14 +102,14 @@ mod tests {
     fn errors_of_the_client_have_reasons_too() {
         let of = |kind: ErrorKind| {
             let error = RedisError::from((kind, "told by the client"));
-            Failure::of(&error, &secrets()).reason
+            secrets().failure(&error).reason
         };
         assert_eq!(of(ErrorKind::AuthenticationFailed), Reason::WrongPass);
         assert_eq!(of(ErrorKind::Io), Reason::Connection);
         assert_eq!(of(ErrorKind::Parse), Reason::Protocol);
         assert_eq!(of(ErrorKind::UnexpectedReturnType), Reason::Protocol);
         let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
-        let failure = Failure::of(&RedisError::from(late), &secrets());
+        let failure = secrets().failure(&RedisError::from(late));
         assert_eq!(failure.reason, Reason::Timeout);
     }
 }

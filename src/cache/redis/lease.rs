@@ -8,11 +8,11 @@ use redis::Script;
 use super::connect::Connection;
 use super::failure::Failure;
 use super::reason::Reason;
-use super::report::Purpose;
 use super::{Redis, server_key};
 use crate::cache::LayerError;
 use crate::cache::breaker::BreakerState;
 use crate::cache::lease::{Claim, Claimed, Leases};
+use crate::cache::report::Purpose;
 use crate::model::CacheKey;
 
 /// ARGV: the claim, its term in milliseconds, the claim that it may replace. Replies with the one

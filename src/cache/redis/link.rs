@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout};
 
 use super::breakers::Breakers;
 use super::connect::{Connection, Target};
-use super::failure::Failure;
+use super::failure::{Failure, Secrets};
 use super::reason::Reason;
-use super::report::{Purpose, Reporter};
+use crate::cache::report::{Purpose, Reporter};
 
 /// How often the reporter looks for lines that have come due, unless troubles end sooner.
 const TICK: Duration = Duration::from_secs(1);
@@ -27,13 +27,15 @@ pub(super) struct Link {
     task: JoinHandle<()>,
 }
 
+/// How it is kept up.
 #[derive(Debug)]
-pub(super) struct Timing {
+pub(super) struct Manner {
     pub(super) connect_timeout: Duration,
     /// Between attempts to connect: the first and the longest pause.
     pub(super) pauses: (Duration, Duration),
     /// How long it has to be quiet before a trouble is over.
     pub(super) quiet: Duration,
+    pub(super) secrets: Arc<Secrets>,
 }
 
 #[derive(Debug)]
@@ -44,15 +46,15 @@ struct Shared {
     wanted: Notify,
     connects: AtomicU64,
     breakers: Arc<Breakers>,
-    reporter: Arc<Reporter>,
+    reporter: Arc<Reporter<Reason>>,
 }
 
 impl Link {
     pub(super) fn start(
         target: Target,
-        timing: Timing,
+        manner: Manner,
         breakers: Arc<Breakers>,
-        reporter: Arc<Reporter>,
+        reporter: Arc<Reporter<Reason>>,
     ) -> Self {
         let shared = Arc::new(Shared {
             connection: ArcSwapOption::empty(),
@@ -65,8 +67,8 @@ impl Link {
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             tokio::select! {
-                () = of_task.keep_up(&target, &timing) => {}
-                () = of_task.settle(timing.quiet) => {}
+                () = of_task.keep_up(&target, &manner) => {}
+                () = of_task.settle(manner.quiet) => {}
             }
         });
         Self { shared, task }
@@ -107,13 +109,13 @@ impl Drop for Link {
 }
 
 impl Shared {
-    async fn keep_up(&self, target: &Target, timing: &Timing) {
-        let (first, longest) = timing.pauses;
+    async fn keep_up(&self, target: &Target, manner: &Manner) {
+        let (first, longest) = manner.pauses;
         let mut pause = first;
         loop {
             // The cluster client can hang in its first connect: bounded from outside as well.
-            let connecting = target.connect(&self.reporter.secrets);
-            match timeout(timing.connect_timeout * 2, connecting).await {
+            let connecting = target.connect(&manner.secrets);
+            match timeout(manner.connect_timeout * 2, connecting).await {
                 Ok(Ok(connection)) => {
                     self.take(connection);
                     let taken = Instant::now();
@@ -123,10 +125,10 @@ impl Shared {
                         pause = first;
                     }
                 }
-                Ok(Err(failure)) => self.reporter.failed(&failure, Purpose::Connect),
+                Ok(Err(failure)) => self.reporter.failed(&failure, Purpose::Open),
                 Err(_) => {
                     let failure = Failure::new(Reason::Connection, "no reply in time");
-                    self.reporter.failed(&failure, Purpose::Connect);
+                    self.reporter.failed(&failure, Purpose::Open);
                 }
             }
             // Full jitter over the upper half, so that instances do not come back in step.
@@ -136,7 +138,7 @@ impl Shared {
     }
 
     fn take(&self, connection: Connection) {
-        self.reporter.worked(Purpose::Connect);
+        self.reporter.worked(Purpose::Open);
         // Before the new one can be seen, so that what it meets is not lost.
         self.renew.store(false, Ordering::Release);
         let before = self.connection.swap(Some(Arc::new(connection)));

@@ -14,6 +14,10 @@
 //!
 //! Beside an entry a [`lease`] stands under `<prefix>lease:<hash>` while an instance asks for it.
 //!
+//! An error reply is a failure like a broken connection: [`reason`] says for every code what it
+//! means, the reporter counts and logs it, [`breakers`] keep reads and writes apart, and [`link`]
+//! replaces the connection where another server may answer better.
+//!
 //! A call that is cancelled or runs out of time leaves nothing behind for the next caller: the
 //! client's driver task keeps a queue of the requests in flight, each with its own channel, and
 //! takes every reply off the wire for the request at the queue's front, whether or not somebody
@@ -27,7 +31,6 @@ mod lease;
 mod link;
 mod reason;
 mod reply;
-mod report;
 mod script;
 
 use std::fmt::Write as _;
@@ -41,6 +44,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::breaker::{BreakerOptions, BreakerState};
+use super::report::{Purpose, Reporter, Words};
 use super::{Layer, LayerError, Lookup, Put, Trouble, sealed};
 use crate::clock::Clock;
 use crate::model::entry::Header;
@@ -50,13 +54,18 @@ use crate::trouble::Pace;
 use breakers::Breakers;
 pub use connect::RedisSetupError;
 use connect::{Connection, Target};
-use failure::Failure;
+use failure::{Failure, Secrets};
 use lease::LeaseScripts;
-use link::{Link, Timing};
+use link::{Link, Manner};
 use reason::{Reach, Reason};
 use reply::Reply;
-use report::{Purpose, Reporter};
 use script::Scripts;
+
+const WORDS: Words = Words {
+    read: "lookups in Redis fail",
+    write: "fills and leases in Redis fail",
+    open: "no connection to Redis",
+};
 
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
@@ -123,7 +132,8 @@ pub struct Redis {
     options: RedisOptions,
     clock: Clock,
     breakers: Arc<Breakers>,
-    reporter: Arc<Reporter>,
+    reporter: Arc<Reporter<Reason>>,
+    secrets: Arc<Secrets>,
     link: Link,
     turns: Semaphore,
     scripts: Scripts,
@@ -136,24 +146,23 @@ impl Redis {
     pub fn start(options: RedisOptions, clock: Clock) -> Result<Self, RedisSetupError> {
         let target = Target::of(&options)?;
         let breakers = Arc::new(Breakers::new(options.breaker));
-        let reporter = Arc::new(Reporter::new(
-            target.address(),
-            target.secrets(),
-            clock.clone(),
-            options.pace,
-        ));
-        let timing = Timing {
+        let secrets = Arc::new(target.secrets());
+        let (location, pace) = (target.address(), options.pace);
+        let reporter = Arc::new(Reporter::new(&WORDS, location, clock.clone(), pace));
+        let manner = Manner {
             connect_timeout: options.connect_timeout,
             pauses: options.reconnect_after,
             quiet: options.pace.quiet,
+            secrets: Arc::clone(&secrets),
         };
         Ok(Self {
-            link: Link::start(target, timing, Arc::clone(&breakers), Arc::clone(&reporter)),
+            link: Link::start(target, manner, Arc::clone(&breakers), Arc::clone(&reporter)),
             turns: Semaphore::new(options.max_in_flight.max(1)),
             options,
             clock,
             breakers,
             reporter,
+            secrets,
             scripts: Scripts::new(),
             leases: LeaseScripts::new(),
         })
@@ -166,7 +175,7 @@ impl Redis {
     /// What is wrong now, if anything is.
     pub fn trouble(&self) -> Option<Trouble> {
         let reads = self.is_connected() && self.breakers.let_reads();
-        self.reporter.trouble(reads)
+        self.reporter.trouble(!reads)
     }
 
     pub fn stats(&self) -> RedisStats {
@@ -259,7 +268,7 @@ impl Redis {
                 }
                 None => Failure::new(Reason::Protocol, "not a reply to what was asked"),
             },
-            Ok(Err(error)) => Failure::of(&error, &self.reporter.secrets),
+            Ok(Err(error)) => self.secrets.failure(&error),
             Err(_) => Failure::new(Reason::Timeout, &format!("no reply within {after:?}")),
         };
         let opened = leave.failed(failure.reason.reach());
@@ -279,7 +288,7 @@ impl Redis {
     ) {
         // A lost connection is over when there is one, asked or not.
         let purpose = match failure.reason {
-            Reason::Connection => Purpose::Connect,
+            Reason::Connection => Purpose::Open,
             _ => purpose,
         };
         // One late reply is worth no line, and of many the breaker knows.

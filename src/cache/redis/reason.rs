@@ -3,6 +3,8 @@
 //! To a client library an error reply is a healthy exchange: the connection answers. What it says
 //! about the layer differs by code, and [`TABLE`] decides it for each.
 
+use crate::cache::report;
+
 /// Why a call to Redis failed. The label is Redis's own error code where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
@@ -58,7 +60,7 @@ pub(super) enum Renew {
 }
 
 #[derive(Debug)]
-pub(super) struct Row {
+struct Row {
     reason: Reason,
     label: &'static str,
     /// The error codes that mean it.
@@ -66,7 +68,7 @@ pub(super) struct Row {
     reach: Reach,
     renew: Renew,
     /// What it is and what to do, for the log.
-    pub(super) advice: &'static str,
+    advice: &'static str,
 }
 
 const fn row(
@@ -141,15 +143,7 @@ const TABLE: &[Row] = &[
         "values are not what was asked for: another version of wedcache, or another program, writes under the same prefix"),
 ];
 
-/// How many reasons there are.
-pub(super) const REASONS: usize = TABLE.len();
-
 impl Reason {
-    /// All of them, in order.
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        TABLE.iter().map(|row| row.reason)
-    }
-
     /// From an error reply.
     pub(super) fn of(code: &str, text: &str) -> Self {
         let of_code = |code: &str| TABLE.iter().find(|row| row.codes.contains(&code));
@@ -174,12 +168,8 @@ impl Reason {
         Self::Other
     }
 
-    pub(super) fn row(self) -> &'static Row {
+    fn row(self) -> &'static Row {
         &TABLE[self as usize]
-    }
-
-    pub(super) fn label(self) -> &'static str {
-        self.row().label
     }
 
     pub(super) fn reach(self) -> Reach {
@@ -197,9 +187,30 @@ impl Reason {
     }
 }
 
+impl report::Reason for Reason {
+    const ALL: &'static [Self] = &{
+        let mut all = [Self::Other; TABLE.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = TABLE[at].reason;
+            at += 1;
+        }
+        all
+    };
+
+    fn label(self) -> &'static str {
+        self.row().label
+    }
+
+    fn advice(self) -> &'static str {
+        self.row().advice
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::report::Reason as _;
 
     #[test]
     fn the_table_stands_in_the_order_of_the_reasons_and_its_labels_and_codes_are_unique() {
@@ -212,6 +223,24 @@ mod tests {
         let codes: Vec<_> = TABLE.iter().flat_map(|row| row.codes).collect();
         let unique: std::collections::HashSet<_> = codes.iter().collect();
         assert_eq!(unique.len(), codes.len());
+    }
+
+    #[test]
+    fn operators_find_every_code_and_its_reason() {
+        let docs = include_str!("../../../docs/operations.md");
+        for row in TABLE.iter().filter(|row| !row.codes.is_empty()) {
+            let line = |line: &&str| line.contains(&format!(" | `{}` | ", row.label));
+            let line = docs.lines().find(line).unwrap_or_default();
+            let named =
+                |code: &&str| row.label == "protocol" || line.contains(&format!("`{code}`"));
+            assert!(!line.is_empty() && row.codes.iter().all(named), "{row:?}");
+            let replaced = match row.renew {
+                AtOnce => "| at once |",
+                Repeated => "| when it lasts |",
+                Never => "| no |",
+            };
+            assert!(line.contains(replaced), "{row:?}: {line}");
+        }
     }
 
     #[rustfmt::skip]

@@ -396,11 +396,22 @@ async fn a_cancelled_call_leaves_no_reply_for_the_next_one() {
 
 #[tokio::test]
 async fn wrong_settings_are_named_without_their_password() {
-    let wrong = Redis::start(options("reddis://:secret@host".to_owned()), Clock::System);
-    let Err(error @ RedisSetupError::Url { number: 1, .. }) = wrong else {
-        panic!("{wrong:?}");
-    };
-    assert!(!format!("{error} {error:?}").contains("secret"));
+    for url in [
+        "reddist://:secret@host",
+        "redis://:secret@",
+        "redis://:secret@host:port",
+        "redis://:secret@host:6379/db",
+        "redis://:secret@host/?protocol=resp9",
+        "redis://:secret%ff@host",
+        "rediss://:secret@host/#secret",
+        ":secret@host",
+    ] {
+        let wrong = Redis::start(options(url.to_owned()), Clock::System);
+        let Err(error @ RedisSetupError::Url { number: 1, .. }) = wrong else {
+            panic!("{url}: {wrong:?}");
+        };
+        assert!(!format!("{error} {error:?}").contains("secret"), "{url}");
+    }
     let mut two = options("redis://:secret@127.0.0.1:1".to_owned());
     two.urls.push(two.urls[0].clone());
     assert!(!format!("{two:?}").contains("secret"));
