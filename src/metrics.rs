@@ -333,12 +333,11 @@ impl Metrics {
             self.gauge(LAYER_ENTRIES, &["disk"], count(disk.entries.unwrap_or(0)));
             self.gauge(LAYER_BYTES, &["disk"], count(disk.file_bytes));
             self.gauge(LAYER_STATE, &["disk"], breaker(disk.breaker));
+            self.layer_failures("disk", &disk.failures);
         }
         if let Some(redis) = &stats.redis {
             self.gauge(LAYER_STATE, &["redis"], breaker(redis.breaker));
-            for (reason, total) in &redis.failures {
-                self.count_up_to(LAYER_FAILURES, &["redis", reason], *total);
-            }
+            self.layer_failures("redis", &redis.failures);
         }
     }
 
@@ -420,10 +419,12 @@ impl Metrics {
             .inc_by(by);
     }
 
-    /// Brings a counter to what its owner has counted, so that it is shown from the start.
-    fn count_up_to(&self, declared: Declared, labels: &[&str], total: u64) {
-        let counter = self.counters[declared.name].with_label_values(labels);
-        counter.inc_by(total.saturating_sub(counter.get()));
+    /// Brings the counters to what the layer has counted: all are shown from the start.
+    fn layer_failures(&self, layer: &str, failures: &[(&'static str, u64)]) {
+        for (reason, total) in failures {
+            let counter = self.counters[LAYER_FAILURES.name].with_label_values(&[layer, *reason]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
     }
 
     fn gauge(&self, declared: Declared, labels: &[&str], value: f64) {

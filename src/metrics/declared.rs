@@ -40,7 +40,7 @@ declare! {
     FILLS = Counter "wedcache_layer_fills_total" ["layer", "result"]
         "Fills by layer: stored, kept_newer, unavailable, pending (not acknowledged in time).";
     LAYER_FAILURES = Counter "wedcache_layer_failures_total" ["layer", "reason"]
-        "Calls that a layer failed, by reason: for redis its error code in lower case, or max_clients, protocol, timeout, connection, overloaded, unreadable, other.";
+        "What failed in a layer, by reason. Of disk: full, refused, gone, corrupt, io, overloaded, ended; of redis its error codes in lower case, or max_clients, protocol, timeout, connection, overloaded, unreadable, other.";
     LEASES = Counter "wedcache_leases_total" ["result"]
         "Calls that asked the other instances first: held (this instance calls), not_needed (another's answer came), unavailable (called without a lease).";
     FILLS_OVERTAKEN = Counter "wedcache_fills_overtaken_total" []
