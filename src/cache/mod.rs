@@ -14,7 +14,6 @@ pub mod layered;
 pub mod lease;
 pub mod memory;
 pub mod redis;
-mod report;
 mod sealed;
 
 use std::error::Error;
@@ -24,7 +23,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::model::entry::Header;
-use crate::model::{CacheKey, Entry, LayerName, Timestamp};
+use crate::model::{CacheKey, Entry, LayerName};
 
 pub use breaker::{Breaker, BreakerOptions, BreakerState};
 pub use disk::{Disk, DiskError, DiskOptions, DiskStats};
@@ -94,19 +93,6 @@ impl LayerError {
             Self::Failed { .. } => "failed",
         }
     }
-}
-
-/// What is wrong with a layer now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    pub since: Timestamp,
-    /// From a closed set: a label of `wedcache_layer_failures_total`.
-    pub reason: &'static str,
-    /// The error, where, and what to do; without secrets and payload.
-    pub detail: Arc<str>,
-    /// Lookups fail. Otherwise only a part of the layer's work does, as with a Redis that refuses
-    /// writes.
-    pub down: bool,
 }
 
 /// A place that holds entries.

@@ -21,23 +21,17 @@ use futures_util::future::{self, BoxFuture, FutureExt as _};
 use tokio::sync::{oneshot, watch};
 
 use super::breaker::{Breaker, BreakerOptions, BreakerState};
-use super::report::{Purpose, Reporter, Words};
-use super::{Layer, LayerError, Lookup, Put, Trouble, sealed};
+use super::{Layer, LayerError, Lookup, Put, sealed};
 use crate::clock::Clock;
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, KeyHash, LayerName};
-use crate::trouble::Pace;
+use crate::trouble::report::{Purpose, Reporter};
+use crate::trouble::{Pace, Trouble};
 
 pub use open::DiskError;
 use open::Store;
 use reason::Reason;
 use writer::{Command, Work};
-
-const WORDS: Words = Words {
-    read: "lookups on disk fail",
-    write: "fills on disk fail",
-    open: "the disk layer's folder does not open",
-};
 
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
@@ -180,7 +174,7 @@ impl Disk {
         let shared = Arc::new(Shared {
             breaker: Breaker::new(options.breaker),
             reporter: Reporter::new(
-                &WORDS,
+                words,
                 path.display().to_string(),
                 clock.clone(),
                 options.pace,
@@ -386,6 +380,15 @@ impl Layer for Disk {
             not_newer_than: Box::new(not_newer_than.clone()),
         };
         self.write(work).map(|done| done.map(drop)).boxed()
+    }
+}
+
+/// As the log says it.
+fn words(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Read => "lookups on disk fail",
+        Purpose::Write => "fills on disk fail",
+        Purpose::Open => "the disk layer's folder does not open",
     }
 }
 

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 
 use super::open::DiskError;
-use crate::cache::{LayerError, report};
+use crate::cache::LayerError;
+use crate::trouble::report;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {

@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use super::open::{self, DiskError, Store};
 use super::sweep::Sweep;
 use super::{LayerError, Put, Shared, guarded, reason, sealed};
-use crate::cache::report::Purpose;
 use crate::model::entry::Header;
 use crate::model::{Entry, KeyHash};
+use crate::trouble::report::Purpose;
 
 /// How long the thread waits for a write before it looks after the sweep and its own end.
 const TICK: Duration = Duration::from_millis(50);

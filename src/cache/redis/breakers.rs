@@ -5,7 +5,7 @@
 
 use super::reason::Reach;
 use crate::cache::breaker::{Breaker, BreakerOptions, BreakerState, Pass};
-use crate::cache::report::Purpose;
+use crate::trouble::report::Purpose;
 
 #[derive(Debug)]
 pub(super) struct Breakers {

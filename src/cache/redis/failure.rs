@@ -11,7 +11,7 @@ const MAX_TEXT_CHARS: usize = 240;
 /// the value. What follows is cut off.
 const QUOTED_ARGUMENTS: &str = "with args beginning with";
 
-pub(super) type Failure = crate::cache::report::Failure<Reason>;
+pub(super) type Failure = crate::trouble::report::Failure<Reason>;
 
 /// The passwords of the layer's addresses, to be kept out of what is shown.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::report::Reason as _;
+    use crate::trouble::report::Reason as _;
 
     fn secrets() -> Secrets {
         let client = Client::open("redis://me:s3cret%21@127.0.0.1").unwrap();

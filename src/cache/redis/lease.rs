@@ -12,8 +12,8 @@ use super::{Redis, server_key};
 use crate::cache::LayerError;
 use crate::cache::breaker::BreakerState;
 use crate::cache::lease::{Claim, Claimed, Leases};
-use crate::cache::report::Purpose;
 use crate::model::CacheKey;
+use crate::trouble::report::Purpose;
 
 /// ARGV: the claim, its term in milliseconds, the claim that it may replace. Replies with the one
 /// that stands, if that is another.

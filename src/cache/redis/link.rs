@@ -14,7 +14,7 @@ use super::breakers::Breakers;
 use super::connect::{Connection, Target};
 use super::failure::{Failure, Secrets};
 use super::reason::Reason;
-use crate::cache::report::{Purpose, Reporter};
+use crate::trouble::report::{Purpose, Reporter};
 
 /// How often the reporter looks for lines that have come due, unless troubles end sooner.
 const TICK: Duration = Duration::from_secs(1);

@@ -44,12 +44,12 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::breaker::{BreakerOptions, BreakerState};
-use super::report::{Purpose, Reporter, Words};
-use super::{Layer, LayerError, Lookup, Put, Trouble, sealed};
+use super::{Layer, LayerError, Lookup, Put, sealed};
 use crate::clock::Clock;
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, LayerName};
-use crate::trouble::Pace;
+use crate::trouble::report::{Purpose, Reporter};
+use crate::trouble::{Pace, Trouble};
 
 use breakers::Breakers;
 pub use connect::RedisSetupError;
@@ -60,12 +60,6 @@ use link::{Link, Manner};
 use reason::{Reach, Reason};
 use reply::Reply;
 use script::Scripts;
-
-const WORDS: Words = Words {
-    read: "lookups in Redis fail",
-    write: "fills and leases in Redis fail",
-    open: "no connection to Redis",
-};
 
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
@@ -148,7 +142,7 @@ impl Redis {
         let breakers = Arc::new(Breakers::new(options.breaker));
         let secrets = Arc::new(target.secrets());
         let (location, pace) = (target.address(), options.pace);
-        let reporter = Arc::new(Reporter::new(&WORDS, location, clock.clone(), pace));
+        let reporter = Arc::new(Reporter::new(words, location, clock.clone(), pace));
         let manner = Manner {
             connect_timeout: options.connect_timeout,
             pauses: options.reconnect_after,
@@ -313,6 +307,15 @@ impl Redis {
 
     fn server_key(&self, key: &CacheKey) -> String {
         server_key(&self.options.key_prefix, key)
+    }
+}
+
+/// As the log says it.
+fn words(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Read => "lookups in Redis fail",
+        Purpose::Write => "fills and leases in Redis fail",
+        Purpose::Open => "no connection to Redis",
     }
 }
 

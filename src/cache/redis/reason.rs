@@ -3,7 +3,7 @@
 //! To a client library an error reply is a healthy exchange: the connection answers. What it says
 //! about the layer differs by code, and [`TABLE`] decides it for each.
 
-use crate::cache::report;
+use crate::trouble::report;
 
 /// Why a call to Redis failed. The label is Redis's own error code where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,7 +210,7 @@ impl report::Reason for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::report::Reason as _;
+    use crate::trouble::report::Reason as _;
 
     #[test]
     fn the_table_stands_in_the_order_of_the_reasons_and_its_labels_and_codes_are_unique() {

@@ -1,7 +1,6 @@
 //! The Redis layer against real servers: order of fills, away, slow, restarted, a cluster. In
 //! [`refusals`]: servers that answer and refuse.
 
-mod captured;
 mod failover;
 mod fake;
 mod refusals;

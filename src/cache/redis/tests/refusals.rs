@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use tracing::Level;
 
-use super::captured::Captured;
 use super::fake::{Fake, Mood};
 use super::*;
+use crate::trouble::captured::Captured;
 
 /// Lines of a trouble follow each other as fast as the tick lets them.
 const FAST: Pace = Pace {

@@ -1,5 +1,5 @@
-//! What fails in a layer: counted by reason, logged when a line is due, and readable as the
-//! layer's state.
+//! What fails in a component: counted by reason, logged when a line is due, and readable as the
+//! component's state.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -8,12 +8,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::Trouble;
+use super::{Notice, Pace, Troubles};
 use crate::clock::Clock;
-use crate::trouble::{Notice, Pace, Troubles};
+use crate::model::Timestamp;
 
-/// Why a layer fails: a closed set, in the order of [`Reason::ALL`].
-pub(super) trait Reason: Copy + Ord + Debug + 'static {
+/// What is wrong with a component now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub since: Timestamp,
+    /// From a closed set: of a layer, a label of `wedcache_layer_failures_total`.
+    pub reason: &'static str,
+    /// The error, where, and what to do; without secrets and payload.
+    pub detail: Arc<str>,
+    /// Nothing can be had from it. Otherwise only a part of its work fails, as of a Redis that
+    /// refuses writes.
+    pub down: bool,
+}
+
+/// Why a component fails: a closed set, in the order of [`Reason::ALL`].
+pub(crate) trait Reason: Copy + Ord + Debug + 'static {
     const ALL: &'static [Self];
 
     /// The label of its metric.
@@ -26,13 +39,13 @@ pub(super) trait Reason: Copy + Ord + Debug + 'static {
 /// A failure as it may be shown: the text is without secrets and payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub(super) struct Failure<R> {
-    pub(super) reason: R,
-    pub(super) text: Arc<str>,
+pub(crate) struct Failure<R> {
+    pub(crate) reason: R,
+    pub(crate) text: Arc<str>,
 }
 
 impl<R> Failure<R> {
-    pub(super) fn new(reason: R, text: &str) -> Self {
+    pub(crate) fn new(reason: R, text: &str) -> Self {
         let text = Arc::from(text);
         Self { reason, text }
     }
@@ -42,24 +55,19 @@ impl<R> Failure<R> {
 /// replica, or a disk that is full, still has its entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Read = 1,
     Write = 2,
     /// To connect, or to open a folder.
     Open = 4,
 }
 
-/// How the log names a failed purpose of one layer.
-#[derive(Debug)]
-pub(super) struct Words {
-    pub(super) read: &'static str,
-    pub(super) write: &'static str,
-    pub(super) open: &'static str,
-}
+/// How the log names a failed purpose of one component.
+pub(crate) type Words = fn(Purpose) -> &'static str;
 
 #[derive(Debug)]
-pub(super) struct Reporter<R> {
-    words: &'static Words,
+pub(crate) struct Reporter<R> {
+    words: Words,
     /// The address or folder, without secrets.
     location: String,
     clock: Clock,
@@ -78,7 +86,7 @@ struct State<R> {
 }
 
 impl<R: Reason> Reporter<R> {
-    pub(super) fn new(words: &'static Words, location: String, clock: Clock, pace: Pace) -> Self {
+    pub(crate) fn new(words: Words, location: String, clock: Clock, pace: Pace) -> Self {
         Self {
             words,
             location,
@@ -93,7 +101,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Counts a failure that alone is worth no line; one of an open trouble it is like any other.
-    pub(super) fn count(&self, failure: &Failure<R>, purpose: Purpose) {
+    pub(crate) fn count(&self, failure: &Failure<R>, purpose: Purpose) {
         let is_open = self
             .state()
             .troubles
@@ -107,7 +115,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Counts a failure and logs it when a line is due.
-    pub(super) fn failed(&self, failure: &Failure<R>, purpose: Purpose) {
+    pub(crate) fn failed(&self, failure: &Failure<R>, purpose: Purpose) {
         self.add(failure.reason);
         let mut state = self.state();
         state.met.insert(failure.reason, (purpose, failure.clone()));
@@ -120,7 +128,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Notes a success. While nothing is wrong it costs one atomic read.
-    pub(super) fn worked(&self, purpose: Purpose) {
+    pub(crate) fn worked(&self, purpose: Purpose) {
         if self.awaited.load(Ordering::Relaxed) & purpose as u8 == 0 {
             return;
         }
@@ -132,7 +140,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Logs the lines that have come due. To be called every second or so.
-    pub(super) fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let mut state = self.state();
         let due = state.troubles.settle(now());
         let met = |(reason, notice)| {
@@ -147,13 +155,13 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// How many failures there were, by label.
-    pub(super) fn failures(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn failures(&self) -> Vec<(&'static str, u64)> {
         let counts = self.failures.iter().map(|of| of.load(Ordering::Relaxed));
         R::ALL.iter().map(|of| of.label()).zip(counts).collect()
     }
 
     /// The oldest open trouble; of those that end all hits, if there are any.
-    pub(super) fn trouble(&self, down: bool) -> Option<Trouble> {
+    pub(crate) fn trouble(&self, down: bool) -> Option<Trouble> {
         let state = self.state();
         let met = |reason: R| state.met.get(&reason);
         let spares_hits =
@@ -196,11 +204,7 @@ impl<R: Reason> Reporter<R> {
     fn log(&self, notice: Notice, purpose: Purpose, failure: &Failure<R>) {
         let (location, error) = (self.location.as_str(), &*failure.text);
         let (reason, advice) = (failure.reason.label(), failure.reason.advice());
-        let what = match purpose {
-            Purpose::Read => self.words.read,
-            Purpose::Write => self.words.write,
-            Purpose::Open => self.words.open,
-        };
+        let what = (self.words)(purpose);
         match notice {
             Notice::Begins => {
                 tracing::warn!(reason, location, error, "{what}: {advice}");
@@ -232,7 +236,6 @@ fn now() -> std::time::Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     enum Why {
@@ -252,15 +255,9 @@ mod tests {
         }
     }
 
-    const WORDS: Words = Words {
-        read: "reads fail",
-        write: "writes fail",
-        open: "away",
-    };
-
     fn reporter() -> Reporter<Why> {
         let clock = Clock::with_timers(Timestamp(1_790_000_000_000));
-        Reporter::new(&WORDS, "here".to_owned(), clock, Pace::default())
+        Reporter::new(|_| "it fails", "here".to_owned(), clock, Pace::default())
     }
 
     fn reasons(reporter: &Reporter<Why>) -> Option<(&'static str, u64)> {

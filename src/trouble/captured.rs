@@ -7,11 +7,11 @@ use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
-pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
     /// For as long as the guard lives.
-    pub(super) fn begin(level: tracing::Level) -> (Self, DefaultGuard) {
+    pub(crate) fn begin(level: tracing::Level) -> (Self, DefaultGuard) {
         let captured = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
@@ -21,11 +21,11 @@ impl Captured {
         (captured, tracing::subscriber::set_default(subscriber))
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    pub(super) fn lines_with(&self, words: &[&str]) -> usize {
+    pub(crate) fn lines_with(&self, words: &[&str]) -> usize {
         let has = |line: &&str| words.iter().all(|word| line.contains(word));
         self.text().lines().filter(has).count()
     }

@@ -2,11 +2,18 @@
 //! lasts, once when it is over.
 //!
 //! A component that cannot work fails at every call, and a line for each would bury the log.
-//! [`Troubles`] counts failures by reason and returns a [`Notice`] whenever a line is due; its
-//! owner writes the line. It is pure: times are passed in and nothing is logged here.
+//! [`Troubles`] counts failures by reason and returns a [`Notice`] whenever a line is due. It is
+//! pure: times are passed in and nothing is logged. [`report::Reporter`] is what most components
+//! use: it counts, logs the lines, and answers what is wrong now.
+
+#[cfg(test)]
+pub(crate) mod captured;
+pub(crate) mod report;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+pub use report::Trouble;
 
 /// How often a trouble is worth a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
