@@ -23,8 +23,9 @@ pub enum TelemetryError {
     Installed,
 }
 
-/// The client warns of every attempt to reach a cluster's node; the Redis layer tells what fails.
-const QUIET_LIBRARIES: &str = "redis=error";
+/// These log at every failure (each attempt to reach a cluster's node, each flush to a full disk);
+/// the layers log what fails, once a minute at most.
+const QUIET_LIBRARIES: &str = "redis=error,sled=off";
 
 /// Sets up logging for the process; `filter` as in `info,wedcache::kafka=debug`.
 pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
@@ -60,18 +61,20 @@ mod tests {
 
     #[test]
     fn libraries_are_quiet_unless_they_are_asked_for() {
-        for (filter, of_redis) in [
-            ("info", "redis=error"),
-            ("debug,wedcache::kafka=trace", "redis=error"),
-            ("", "redis=error"),
-            ("info,redis=debug", "redis=debug"),
+        for (filter, wanted) in [
+            ("info", ["redis=error", "sled=off"]),
+            ("debug,wedcache::kafka=trace", ["redis=error", "sled=off"]),
+            ("", ["redis=error", "sled=off"]),
+            ("info,redis=debug", ["redis=debug", "sled=off"]),
+            ("info,sled=warn", ["redis=error", "sled=warn"]),
         ] {
             let parsed = parse(filter).unwrap().to_string();
-            let found: Vec<_> = parsed
+            let mut found: Vec<_> = parsed
                 .split(',')
-                .filter(|of| of.starts_with("redis"))
+                .filter(|of| of.starts_with("redis") || of.starts_with("sled"))
                 .collect();
-            assert_eq!(found, [of_redis], "{parsed}");
+            found.sort_unstable();
+            assert_eq!(found, wanted, "{parsed}");
         }
         assert!(parse("info,wedcache=loud").is_err());
     }
