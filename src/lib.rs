@@ -24,6 +24,7 @@
 //!    [`outbound`]: the HTTP clients of [`ai`] and [`codec`] and their TLS.
 //! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
 //!
+//! [`trouble`] says when a failure that lasts is worth a log line.
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
 //!
 //! `model` is imported by everything and imports nothing; `cache`, `ai` and `kafka` never import
@@ -70,3 +71,4 @@ pub mod simulate;
 pub mod telemetry;
 pub mod topics;
 pub mod topology;
+pub mod trouble;

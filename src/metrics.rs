@@ -26,9 +26,9 @@ use declared::{
     ATTEMPTS, COALESCED, CONDITION_FAILURES, COST, DEAD_LETTERS, FILLS, FILLS_OVERTAKEN, FLIGHTS,
     INFO, INTAKE_BYTES, INTAKE_LATE, INTAKE_OLDEST, INTAKE_PARTITIONS, INTAKE_PAUSED,
     INTAKE_REBALANCES, INTAKE_RECORDS, INVALIDATIONS, LAG_STATE, LAYER_BYTES, LAYER_ENTRIES,
-    LAYER_STATE, LEASES, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES,
-    OUTPUT_QUEUE, PRICED_CALLS, PROVIDER_CALLS, PROVIDER_STATE, QUERIES, QUERY_SECONDS, READY,
-    RECORDS, REQUESTS, RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
+    LAYER_FAILURES, LAYER_STATE, LEASES, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED,
+    OUTPUT_FAILURES, OUTPUT_QUEUE, PRICED_CALLS, PROVIDER_CALLS, PROVIDER_STATE, QUERIES,
+    QUERY_SECONDS, READY, RECORDS, REQUESTS, RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
 };
 pub use declared::{DECLARED, Declared, Kind};
 
@@ -339,9 +339,11 @@ impl Metrics {
             self.gauge(LAYER_ENTRIES, &["disk"], count(disk.entries.unwrap_or(0)));
             self.gauge(LAYER_BYTES, &["disk"], count(disk.file_bytes));
             self.gauge(LAYER_STATE, &["disk"], breaker(disk.breaker));
+            self.layer_failures("disk", &disk.failures);
         }
         if let Some(redis) = &stats.redis {
             self.gauge(LAYER_STATE, &["redis"], breaker(redis.breaker));
+            self.layer_failures("redis", &redis.failures);
         }
     }
 
@@ -421,6 +423,14 @@ impl Metrics {
         self.counters[declared.name]
             .with_label_values(labels)
             .inc_by(by);
+    }
+
+    /// Brings the counters to what the layer has counted: all are shown from the start.
+    fn layer_failures(&self, layer: &str, failures: &[(&'static str, u64)]) {
+        for (reason, total) in failures {
+            let counter = self.counters[LAYER_FAILURES.name].with_label_values(&[layer, *reason]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
     }
 
     fn gauge(&self, declared: Declared, labels: &[&str], value: f64) {

@@ -23,9 +23,13 @@ pub enum TelemetryError {
     Installed,
 }
 
+/// These log at every failure (each attempt to reach a cluster's node, each flush to a full disk);
+/// the layers log what fails, once a minute at most.
+const QUIET_LIBRARIES: &str = "redis=error,sled=off";
+
 /// Sets up logging for the process; `filter` as in `info,wedcache::kafka=debug`.
 pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter {
+    let parsed = parse(filter).map_err(|source| TelemetryError::Filter {
         filter: filter.to_owned(),
         source,
     })?;
@@ -44,4 +48,34 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
         subscriber.with_ansi(terminal).with_target(false).try_init()
     };
     installed.map_err(|_| TelemetryError::Installed)
+}
+
+/// What `filter` says of a quiet library comes later and stands.
+fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{QUIET_LIBRARIES},{filter}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_asked_for() {
+        for (filter, wanted) in [
+            ("info", ["redis=error", "sled=off"]),
+            ("debug,wedcache::kafka=trace", ["redis=error", "sled=off"]),
+            ("", ["redis=error", "sled=off"]),
+            ("info,redis=debug", ["redis=debug", "sled=off"]),
+            ("info,sled=warn", ["redis=error", "sled=warn"]),
+        ] {
+            let parsed = parse(filter).unwrap().to_string();
+            let mut found: Vec<_> = parsed
+                .split(',')
+                .filter(|of| of.starts_with("redis") || of.starts_with("sled"))
+                .collect();
+            found.sort_unstable();
+            assert_eq!(found, wanted, "{parsed}");
+        }
+        assert!(parse("info,wedcache=loud").is_err());
+    }
 }

@@ -101,7 +101,7 @@ pub struct FillOutcome {
     pub pending: Vec<LayerName>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LayeredStats {
     pub memory: Option<MemoryStats>,
     pub disk: Option<DiskStats>,

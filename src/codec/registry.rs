@@ -16,7 +16,11 @@ use tokio::time::Instant;
 use super::Format;
 use super::encoder::Framing;
 use super::schemas::{RecordKind, Schemas};
+use crate::clock::Clock;
 use crate::outbound::{self, ClientError};
+use crate::trouble::report::{Purpose, Reporter};
+use crate::trouble::{Pace, Trouble};
+use trouble::Reason;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -47,6 +51,14 @@ impl RegistryOptions {
     }
 }
 
+/// As the log says it.
+const WORDS: &str = "the schema registry is of no help, records with unknown schemas wait";
+/// A registry that answers is well: nobody may ask it again for hours.
+const PACE: Pace = Pace {
+    every: Duration::from_mins(1),
+    quiet: Duration::ZERO,
+};
+
 /// How the registry knows us.
 #[derive(Debug, Clone)]
 pub enum RegistryAuth {
@@ -71,6 +83,7 @@ pub enum Resolved {
 /// Why the registry was of no help. None of these is the record's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
+    /// Without user and password.
     #[error("the registry's address {url:?} is no URL")]
     Url { url: String },
     #[error("no registry address is given")]
@@ -134,6 +147,7 @@ pub struct Registry {
     auth: Option<RegistryAuth>,
     unknown_for: Duration,
     schemas: Arc<Schemas>,
+    reporter: Reporter<Reason>,
     /// Ids that the registry did not have, until when that is believed.
     unknown: Mutex<HashMap<u32, Instant>>,
     /// Questions under way: as many as there are callers waiting for different ids.
@@ -142,7 +156,7 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Server {
-    base: String,
+    base: SecretString,
     /// Without user and password.
     shown: String,
 }
@@ -221,8 +235,11 @@ impl Registry {
         };
         let with_https = servers.iter().any(Server::is_https);
         let client = outbound::client(builder, with_https)?;
+        let shown: Vec<_> = servers.iter().map(|of| of.shown.as_str()).collect();
+        let location = shown.join(", ");
         Ok(Self {
             client,
+            reporter: Reporter::new(|_| WORDS, location, Clock::System, PACE),
             servers,
             auth: options.auth,
             unknown_for: options.unknown_for,
@@ -274,6 +291,11 @@ impl Registry {
         }
     }
 
+    /// What is wrong now, if anything is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.reporter.trouble(true)
+    }
+
     fn join(&self, id: u32) -> Seat<'_> {
         let mut flights = lock(&self.flights);
         let flight = flights.entry(id).or_default();
@@ -286,7 +308,15 @@ impl Registry {
     }
 
     async fn ask(&self, id: u32) -> Resolved {
-        match self.fetch(id).await {
+        let fetched = self.fetch(id).await;
+        match &fetched {
+            Ok(_) => self.reporter.worked(Purpose::Read),
+            Err(error) => self
+                .reporter
+                .failed(&trouble::failure(error), Purpose::Read),
+        }
+        self.reporter.settle();
+        match fetched {
             Ok(Some(answer)) => {
                 let references = answer.references.is_some_and(|list| !list.is_empty());
                 let kind = answer.schema_type.as_deref();
@@ -322,7 +352,7 @@ impl Registry {
     ) -> Result<Answer<'_>, RegistryError> {
         let mut last = RegistryError::NoUrl;
         for server in &self.servers {
-            let mut request = request(format!("{}{path}", server.base))
+            let mut request = request(format!("{}{path}", server.base.expose_secret()))
                 .header("accept", "application/vnd.schemaregistry.v1+json");
             request = match &self.auth {
                 Some(RegistryAuth::Basic { user, password }) => {
@@ -362,13 +392,14 @@ impl Registry {
 impl Server {
     fn parse(text: &str) -> Result<Self, RegistryError> {
         let wrong = || RegistryError::Url {
-            url: text.to_owned(),
+            // What stands before the last @ may be a password.
+            url: text.rsplit('@').next().unwrap_or_default().to_owned(),
         };
         let mut url = Url::parse(text).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(wrong());
         }
-        let base = url.as_str().trim_end_matches('/').to_owned();
+        let base = SecretString::from(url.as_str().trim_end_matches('/'));
         url.set_username("").map_err(|()| wrong())?;
         url.set_password(None).map_err(|()| wrong())?;
         let shown = url.as_str().trim_end_matches('/').to_owned();
@@ -376,7 +407,7 @@ impl Server {
     }
 
     fn is_https(&self) -> bool {
-        self.base.starts_with("https:")
+        self.base.expose_secret().starts_with("https:")
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer<'_>, RegistryError> {
@@ -427,6 +458,8 @@ impl Answer<'_> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+mod trouble;
 
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,8 @@ declare! {
         "Lookups by layer: hit, miss, refused (found, but forbidden or too old; in memory a miss), unavailable.";
     FILLS = Counter "wedcache_layer_fills_total" ["layer", "result"]
         "Fills by layer: stored, kept_newer, unavailable, pending (not acknowledged in time).";
+    LAYER_FAILURES = Counter "wedcache_layer_failures_total" ["layer", "reason"]
+        "What failed in a layer, by reason. Of disk: full, refused, gone, corrupt, io, overloaded, ended; of redis its error codes in lower case, or max_clients, protocol, timeout, connection, overloaded, unreadable, other.";
     LEASES = Counter "wedcache_leases_total" ["result"]
         "Calls that asked the other instances first: held (this instance calls), not_needed (another's answer came), unavailable (called without a lease).";
     FILLS_OVERTAKEN = Counter "wedcache_fills_overtaken_total" []
@@ -81,7 +83,7 @@ declare! {
     LAYER_ENTRIES = Gauge "wedcache_layer_entries" ["layer"] "Entries in the layer.";
     LAYER_BYTES = Gauge "wedcache_layer_bytes" ["layer"] "Bytes held by the layer.";
     LAYER_STATE = Gauge "wedcache_layer_breaker_state" ["layer"]
-        "Circuit breaker: 0 closed, 1 half-open, 2 open.";
+        "Circuit breaker: 0 closed, 1 half-open, 2 open; of redis the worst of its reads' and its writes'.";
     INTAKE_RECORDS = Gauge "wedcache_intake_in_flight_records" ["stage"]
         "Records taken and not yet finished.";
     INTAKE_BYTES = Gauge "wedcache_intake_in_flight_bytes" ["stage"]

@@ -301,7 +301,7 @@ pub async fn learn_schema(registry: Option<&Registry>, schema_id: u32) -> Option
             Resolved::Known => return None,
             Resolved::Unknown => return Some(Reject::unknown_schema_id(schema_id)),
             Resolved::Away(error) => {
-                tracing::warn!(schema_id, %error, "the registry is away; a record is parked");
+                tracing::debug!(schema_id, %error, "the registry is away; a record is parked");
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }

@@ -5,6 +5,7 @@
 //! what is corrupt is put aside and rebuilt ([`open`]), what the machine refuses is tried again.
 
 mod open;
+mod reason;
 mod sweep;
 mod writer;
 
@@ -24,9 +25,12 @@ use super::{Layer, LayerError, Lookup, Put, sealed};
 use crate::clock::Clock;
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, KeyHash, LayerName};
+use crate::trouble::report::{Purpose, Reporter};
+use crate::trouble::{Pace, Trouble};
 
 pub use open::DiskError;
 use open::Store;
+use reason::Reason;
 use writer::{Command, Work};
 
 #[derive(Debug, Clone)]
@@ -55,6 +59,8 @@ pub struct DiskOptions {
     /// which counts. Default 2000.
     pub sweep_per_sec: u32,
     pub breaker: BreakerOptions,
+    /// How often what fails is logged.
+    pub pace: Pace,
 }
 
 impl DiskOptions {
@@ -70,11 +76,12 @@ impl DiskOptions {
             quarantines: 2,
             sweep_per_sec: 2000,
             breaker: BreakerOptions::default(),
+            pace: Pace::default(),
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskStats {
     /// Known once the sweep has been through the folder.
     pub entries: Option<u64>,
@@ -94,6 +101,10 @@ pub struct DiskStats {
     pub evictions: u64,
     /// Values that could not be read as the entry asked for; dropped.
     pub unreadable: u64,
+    /// How many times something has failed since the start, for every reason.
+    pub failures: Vec<(&'static str, u64)>,
+    /// What is wrong now.
+    pub trouble: Option<Trouble>,
 }
 
 /// The open layer. Dropping it ends its thread, which finishes what is queued first.
@@ -112,6 +123,7 @@ struct Shared {
     /// `None` while it is being opened again.
     store: ArcSwapOption<Store>,
     breaker: Breaker,
+    reporter: Reporter<Reason>,
     closing: AtomicBool,
     /// A reader met corruption; the writer rebuilds.
     corrupt: AtomicBool,
@@ -161,6 +173,12 @@ impl Disk {
         let (opened_tx, opened) = oneshot::channel();
         let shared = Arc::new(Shared {
             breaker: Breaker::new(options.breaker),
+            reporter: Reporter::new(
+                words,
+                path.display().to_string(),
+                clock.clone(),
+                options.pace,
+            ),
             options,
             clock,
             store: ArcSwapOption::empty(),
@@ -210,16 +228,26 @@ impl Disk {
         match read(store, key.hash()) {
             Ok(found) => {
                 pass.succeeded();
+                self.shared.reporter.worked(Purpose::Read);
                 found.map_or(Lookup::Miss, |bytes| self.opened(key, &bytes))
             }
             Err(error) => {
                 pass.failed();
+                let failure = reason::failure(&error);
+                self.shared.reporter.failed(&failure, Purpose::Read);
                 if matches!(error, LayerError::Corrupt { .. }) {
                     self.shared.corrupt.store(true, Ordering::Relaxed);
                 }
                 Lookup::Unavailable(error)
             }
         }
+    }
+
+    /// What is wrong now, if anything is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let reads = self.shared.store.load().is_some()
+            && self.shared.breaker.state() == BreakerState::Closed;
+        self.shared.reporter.trouble(!reads)
     }
 
     /// True when the folder was found corrupt at the start and rebuilt empty, or has been since.
@@ -242,6 +270,8 @@ impl Disk {
             expired: read(&counters.expired),
             evictions: read(&counters.evictions),
             unreadable: read(&counters.unreadable),
+            failures: self.shared.reporter.failures(),
+            trouble: self.trouble(),
         }
     }
 
@@ -302,14 +332,26 @@ impl Disk {
         })
     }
 
-    /// Queues a write and waits for the flush that covers it.
+    /// Queues a write and waits for the flush that covers it. What fails on disk the writer
+    /// reports; that a write does not get there, nobody else can.
     async fn write(&self, work: Work) -> Result<Put, LayerError> {
         let (reply, replied) = oneshot::channel();
-        self.send(Command {
+        let queued = self.send(Command {
             work,
             reply: Some(reply),
-        })?;
-        replied.await.unwrap_or(Err(LayerError::Closed))
+        });
+        let lost = match queued {
+            Ok(()) => match replied.await {
+                Ok(written) => return written,
+                Err(_) => LayerError::Closed,
+            },
+            Err(error) => error,
+        };
+        if !self.shared.closing.load(Ordering::Acquire) {
+            let failure = reason::failure(&lost);
+            self.shared.reporter.failed(&failure, Purpose::Write);
+        }
+        Err(lost)
     }
 }
 
@@ -338,6 +380,15 @@ impl Layer for Disk {
             not_newer_than: Box::new(not_newer_than.clone()),
         };
         self.write(work).map(|done| done.map(drop)).boxed()
+    }
+}
+
+/// As the log says it.
+fn words(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Read => "lookups on disk fail",
+        Purpose::Write => "fills on disk fail",
+        Purpose::Open => "the disk layer's folder does not open",
     }
 }
 

@@ -118,6 +118,9 @@ async fn a_full_queue_refuses_at_once() {
         .filter(|put| matches!(put, Err(LayerError::Overloaded { capacity: 4 })))
         .count();
     assert!(refused > 0);
+    let stats = disk.stats();
+    assert!(stats.failures.contains(&("overloaded", refused as u64)));
+    assert_eq!(stats.trouble.map(|of| of.reason), Some("overloaded"));
     for (entry, put) in entries.iter().zip(&puts) {
         assert_eq!(put.is_ok(), hit(disk.get(&entry.key).await).is_some());
     }
@@ -433,4 +436,38 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// A file stands where the folder's parent was, which even root cannot write below.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_does_not_open_again_is_a_trouble_until_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let parent = folder.path().join("parent");
+    let pace = Pace {
+        quiet: Duration::ZERO,
+        ..Pace::default()
+    };
+    let disk = Disk::open(
+        DiskOptions {
+            pace,
+            ..options(&parent)
+        },
+        Clock::mock(naive::NOW).0,
+    )
+    .await
+    .unwrap();
+    let entry = naive::entry(1, 1, 0);
+    disk.put(&entry).await.unwrap();
+    assert_eq!(disk.trouble(), None);
+    fs::remove_dir_all(&parent).unwrap();
+    fs::write(&parent, "in the way").unwrap();
+    disk.shared.corrupt.store(true, Ordering::Relaxed);
+    eventually("the refusal", || disk.trouble().is_some());
+    let trouble = disk.trouble().unwrap();
+    assert_eq!((trouble.reason, trouble.down), ("io", true), "{trouble:?}");
+    assert!(trouble.detail.contains("parent/entries"), "{trouble:?}");
+    assert!(disk.put(&entry).await.is_err());
+    fs::remove_file(&parent).unwrap();
+    eventually("the end", || disk.trouble().is_none());
+    assert_eq!(disk.put(&entry).await.unwrap(), Put::Stored);
 }

@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 
 use super::open::{self, DiskError, Store};
 use super::sweep::Sweep;
-use super::{LayerError, Put, Shared, guarded, sealed};
+use super::{LayerError, Put, Shared, guarded, reason, sealed};
 use crate::model::entry::Header;
 use crate::model::{Entry, KeyHash};
+use crate::trouble::report::Purpose;
 
 /// How long the thread waits for a write before it looks after the sweep and its own end.
 const TICK: Duration = Duration::from_millis(50);
@@ -159,6 +160,7 @@ impl Writer {
             }
         } else {
             pass.succeeded();
+            shared.reporter.worked(Purpose::Write);
             shared.counters.flushes.fetch_add(1, Ordering::Relaxed);
             for (reply, applied) in done {
                 answer(reply, applied);
@@ -224,10 +226,11 @@ impl Writer {
 
     /// Between writes: sweeps a little, or brings the store back.
     fn look_after(&mut self) {
+        self.shared.reporter.settle();
         if self.shared.corrupt.swap(false, Ordering::Relaxed) {
-            self.give_up(&LayerError::Corrupt {
-                detail: "met by a reader".into(),
-            });
+            // The reader has reported it.
+            self.damaged = true;
+            self.close_for_now();
         }
         let Some(store) = self.shared.store.load_full() else {
             return self.reopen();
@@ -239,10 +242,15 @@ impl Writer {
         }
     }
 
-    /// After a failure sled refuses everything until it is opened again.
     fn give_up(&mut self, error: &LayerError) {
+        let failure = reason::failure(error);
+        self.shared.reporter.failed(&failure, Purpose::Write);
         self.damaged |= matches!(error, LayerError::Corrupt { .. });
-        tracing::warn!(%error, "the disk layer is closed for now and will be opened again");
+        self.close_for_now();
+    }
+
+    /// After a failure sled refuses everything until it is opened again.
+    fn close_for_now(&mut self) {
         self.pause = self.shared.options.reopen_after;
         let pause = if self.damaged {
             Duration::ZERO
@@ -272,10 +280,7 @@ impl Writer {
                         .rebuilds
                         .fetch_add(1, Ordering::Relaxed);
                 }
-                tracing::info!(
-                    rebuilt = rebuilt || self.damaged,
-                    "the disk layer is open again"
-                );
+                self.shared.reporter.worked(Purpose::Open);
                 self.damaged = false;
                 self.reopen_at = None;
                 self.sweep.restart(&self.shared);
@@ -283,7 +288,8 @@ impl Writer {
                 self.shared.breaker.probe_now();
             }
             Err(error) => {
-                tracing::warn!(%error, "the disk layer does not open yet");
+                let failure = reason::not_open(&error);
+                self.shared.reporter.failed(&failure, Purpose::Open);
                 self.reopen_at = Some(Instant::now() + self.pause);
                 self.pause = (self.pause * 2).min(self.shared.options.reopen_after * REOPEN_RANGE);
             }

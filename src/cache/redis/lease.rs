@@ -1,17 +1,19 @@
 //! Leases on the Redis server: a claim is a value of its own beside its key's entry.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use redis::Script;
 
-use super::link::Connection;
+use super::connect::Connection;
+use super::failure::Failure;
+use super::reason::Reason;
 use super::{Redis, server_key};
 use crate::cache::LayerError;
 use crate::cache::breaker::BreakerState;
 use crate::cache::lease::{Claim, Claimed, Leases};
 use crate::model::CacheKey;
+use crate::trouble::report::Purpose;
 
 /// ARGV: the claim, its term in milliseconds, the claim that it may replace. Replies with the one
 /// that stands, if that is another.
@@ -57,39 +59,39 @@ impl Redis {
         let name = self.lease_key(key);
         let (ours, other) = (claim.encode(), instead_of.map(Claim::encode));
         let millis = u64::try_from(self.options.lease_term.as_millis()).unwrap_or(u64::MAX);
-        let standing: Option<Vec<u8>> = self
-            .call(async |mut connection: Connection| {
-                self.leases
-                    .claim
-                    .key(&name)
-                    .arg(&ours[..])
-                    .arg(millis.max(1))
-                    .arg(other.as_ref().map_or(&[][..], |other| &other[..]))
-                    .invoke_async(&mut connection)
-                    .await
-            })
-            .await?;
+        let claim = async |mut connection: Connection| {
+            let mut claim = self.leases.claim.key(&name);
+            claim
+                .arg(&ours[..])
+                .arg(millis.max(1))
+                .arg(other.as_ref().map_or(&[][..], |other| &other[..]))
+                .invoke_async(&mut connection)
+                .await
+        };
+        let standing: Option<Vec<u8>> = self.call(Purpose::Write, claim).await?;
         match standing.as_deref().map(Claim::decode) {
             None => Ok(Claimed::Ours),
             Some(Some(other)) => Ok(Claimed::HeldBy(other)),
-            Some(None) => Err(LayerError::Corrupt {
-                detail: Arc::from("a claim of another version stands"),
-            }),
+            Some(None) => {
+                let failure = Failure::new(Reason::Unreadable, "a claim of another version stands");
+                self.reporter.failed(&failure, Purpose::Write);
+                Err(LayerError::Corrupt {
+                    detail: failure.text,
+                })
+            }
         }
     }
 
     async fn take_away(&self, key: &CacheKey, claim: &Claim) -> Result<(), LayerError> {
         let name = self.lease_key(key);
-        self.call(async |mut connection: Connection| {
-            self.leases
-                .release
-                .key(&name)
+        let release = async |mut connection: Connection| {
+            let mut release = self.leases.release.key(&name);
+            release
                 .arg(&claim.encode()[..])
-                .invoke_async::<i64>(&mut connection)
+                .invoke_async(&mut connection)
                 .await
-        })
-        .await
-        .map(drop)
+        };
+        self.call(Purpose::Write, release).await
     }
 }
 
@@ -116,6 +118,6 @@ impl Leases for Redis {
     }
 
     fn available(&self) -> bool {
-        self.is_connected() && self.breaker.state() == BreakerState::Closed
+        self.is_connected() && self.breakers.state() == BreakerState::Closed
     }
 }

@@ -1,49 +1,24 @@
-//! The connection to Redis: made in the background, replaced when it breaks.
+//! The connection to Redis: made in the background, replaced when it breaks or when what answers
+//! on it is no longer the server to ask.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult,
-    Value,
-};
-use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
-use super::RedisOptions;
-use crate::cache::breaker::Breaker;
+use super::breakers::Breakers;
+use super::connect::{Connection, Target};
+use super::failure::{Failure, Secrets};
+use super::reason::Reason;
+use crate::trouble::report::{Purpose, Reporter};
 
-/// Settings that can never work.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisSetupError {
-    /// The URL itself is not shown: it may hold a password.
-    #[error("the Redis URL number {number} is not usable: {source}")]
-    Url { number: usize, source: RedisError },
-    #[error("a single Redis node takes exactly one URL, not {given}")]
-    OneUrl { given: usize },
-}
-
-/// A connection that many callers share; cheap to clone.
-#[derive(Clone)]
-pub(super) enum Connection {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Single(_) => "Single",
-            Self::Cluster(_) => "Cluster",
-        })
-    }
-}
+/// How often the reporter looks for lines that have come due, unless troubles end sooner.
+const TICK: Duration = Duration::from_secs(1);
+const SHORTEST_TICK: Duration = Duration::from_millis(10);
 
 /// Keeps one connection up for as long as it lives.
 #[derive(Debug)]
@@ -52,54 +27,73 @@ pub(super) struct Link {
     task: JoinHandle<()>,
 }
 
+/// How it is kept up.
+#[derive(Debug)]
+pub(super) struct Manner {
+    pub(super) connect_timeout: Duration,
+    /// Between attempts to connect: the first and the longest pause.
+    pub(super) pauses: (Duration, Duration),
+    /// How long it has to be quiet before a trouble is over.
+    pub(super) quiet: Duration,
+    pub(super) secrets: Arc<Secrets>,
+}
+
 #[derive(Debug)]
 struct Shared {
     connection: ArcSwapOption<Connection>,
-    broken: Notify,
+    /// Another connection is wanted beside the one that is up.
+    renew: AtomicBool,
+    wanted: Notify,
     connects: AtomicU64,
-    breaker: Arc<Breaker>,
-}
-
-enum Target {
-    Single(Client, AsyncConnectionConfig),
-    Cluster(ClusterClient),
+    breakers: Arc<Breakers>,
+    reporter: Arc<Reporter<Reason>>,
 }
 
 impl Link {
     pub(super) fn start(
-        options: &RedisOptions,
-        breaker: Arc<Breaker>,
-    ) -> Result<Self, RedisSetupError> {
-        let target = Target::of(options)?;
+        target: Target,
+        manner: Manner,
+        breakers: Arc<Breakers>,
+        reporter: Arc<Reporter<Reason>>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             connection: ArcSwapOption::empty(),
-            broken: Notify::new(),
+            renew: AtomicBool::new(false),
+            wanted: Notify::new(),
             connects: AtomicU64::new(0),
-            breaker,
+            breakers,
+            reporter,
         });
         let of_task = Arc::clone(&shared);
-        let (connect_timeout, pauses) = (options.connect_timeout, options.reconnect_after);
         let task = tokio::spawn(async move {
-            of_task.keep_up(&target, connect_timeout, pauses).await;
+            tokio::select! {
+                () = of_task.keep_up(&target, &manner) => {}
+                () = of_task.settle(manner.quiet) => {}
+            }
         });
-        Ok(Self { shared, task })
+        Self { shared, task }
     }
 
     pub(super) fn connection(&self) -> Option<Arc<Connection>> {
         self.shared.connection.load_full()
     }
 
-    /// Has the connection replaced, unless that has been done.
+    /// Has the connection replaced, unless that has been done; until then there is none.
     pub(super) fn broken(&self, connection: &Arc<Connection>) {
         let held = self
             .shared
             .connection
             .compare_and_swap(connection, None::<Arc<Connection>>);
-        if held
-            .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(held, connection))
-        {
-            self.shared.broken.notify_one();
+        if is(held.as_ref(), connection) {
+            self.shared.wanted.notify_one();
+        }
+    }
+
+    /// Has the connection replaced, unless that has been done; until then it is used.
+    pub(super) fn renew(&self, connection: &Arc<Connection>) {
+        if is(self.shared.connection.load().as_ref(), connection) {
+            self.shared.renew.store(true, Ordering::Release);
+            self.shared.wanted.notify_one();
         }
     }
 
@@ -115,123 +109,59 @@ impl Drop for Link {
 }
 
 impl Shared {
-    async fn keep_up(
-        &self,
-        target: &Target,
-        connect_timeout: Duration,
-        (first, longest): (Duration, Duration),
-    ) {
+    async fn keep_up(&self, target: &Target, manner: &Manner) {
+        let (first, longest) = manner.pauses;
         let mut pause = first;
         loop {
             // The cluster client can hang in its first connect: bounded from outside as well.
-            match tokio::time::timeout(connect_timeout * 2, target.connect()).await {
+            let connecting = target.connect(&manner.secrets);
+            match timeout(manner.connect_timeout * 2, connecting).await {
                 Ok(Ok(connection)) => {
-                    tracing::info!("connected to Redis");
-                    pause = first;
-                    self.connects.fetch_add(1, Ordering::Relaxed);
-                    self.connection.store(Some(Arc::new(connection)));
-                    self.breaker.probe_now();
-                    while self.connection.load().is_some() {
-                        self.broken.notified().await;
+                    self.take(connection);
+                    let taken = Instant::now();
+                    self.until_wanted().await;
+                    // One that is wanted at once again may lead to the same server as before.
+                    if taken.elapsed() > longest {
+                        pause = first;
                     }
-                    tracing::warn!("lost the connection to Redis");
                 }
-                Ok(Err(error)) => tracing::debug!(%error, "cannot connect to Redis"),
-                Err(_) => tracing::debug!("cannot connect to Redis: no reply in time"),
+                Ok(Err(failure)) => self.reporter.failed(&failure, Purpose::Open),
+                Err(_) => {
+                    let failure = Failure::new(Reason::Connection, "no reply in time");
+                    self.reporter.failed(&failure, Purpose::Open);
+                }
             }
             // Full jitter over the upper half, so that instances do not come back in step.
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(longest);
         }
     }
-}
 
-impl Target {
-    fn of(options: &RedisOptions) -> Result<Self, RedisSetupError> {
-        let mut clients = Vec::new();
-        for (index, url) in options.urls.iter().enumerate() {
-            let client =
-                Client::open(url.expose_secret()).map_err(|source| RedisSetupError::Url {
-                    number: index + 1,
-                    source,
-                })?;
-            clients.push(client);
+    fn take(&self, connection: Connection) {
+        self.reporter.worked(Purpose::Open);
+        // Before the new one can be seen, so that what it meets is not lost.
+        self.renew.store(false, Ordering::Release);
+        let before = self.connection.swap(Some(Arc::new(connection)));
+        if self.connects.fetch_add(1, Ordering::Relaxed) == 0 || before.is_none() {
+            tracing::info!("connected to Redis");
         }
-        if options.cluster {
-            let nodes = clients
-                .iter()
-                .map(|client| client.get_connection_info().clone());
-            return ClusterClient::builder(nodes)
-                .connection_timeout(options.connect_timeout)
-                // The layer bounds every call itself; this one ends what nobody waits for.
-                .response_timeout(options.connect_timeout.max(options.response_timeout))
-                .retries(1)
-                .connection_concurrency_limit(options.max_in_flight.max(1))
-                .build()
-                .map(Self::Cluster)
-                .map_err(|source| RedisSetupError::Url { number: 1, source });
-        }
-        let [client] =
-            <[Client; 1]>::try_from(clients).map_err(|clients| RedisSetupError::OneUrl {
-                given: clients.len(),
-            })?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            // The layer bounds every call itself.
-            .set_response_timeout(None)
-            .set_concurrency_limit(options.max_in_flight.max(1));
-        Ok(Self::Single(client, config))
+        self.breakers.probe_now();
     }
 
-    async fn connect(&self) -> RedisResult<Connection> {
-        let mut connection = match self {
-            Self::Single(client, config) => Connection::Single(
-                client
-                    .get_multiplexed_async_connection_with_config(config)
-                    .await?,
-            ),
-            Self::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-        };
-        // A listening socket is not yet a server that answers.
-        redis::cmd("PING")
-            .query_async::<Value>(&mut connection)
-            .await?;
-        Ok(connection)
+    async fn until_wanted(&self) {
+        while self.connection.load().is_some() && !self.renew.load(Ordering::Acquire) {
+            self.wanted.notified().await;
+        }
+    }
+
+    async fn settle(&self, quiet: Duration) {
+        loop {
+            tokio::time::sleep(quiet.clamp(SHORTEST_TICK, TICK)).await;
+            self.reporter.settle();
+        }
     }
 }
 
-/// True for errors that the server itself replied: the path to it is fine.
-pub(super) fn server_is_there(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType
-    )
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Single(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
-    }
+fn is(held: Option<&Arc<Connection>>, connection: &Arc<Connection>) -> bool {
+    held.is_some_and(|held| Arc::ptr_eq(held, connection))
 }

@@ -14,36 +14,51 @@
 //!
 //! Beside an entry a [`lease`] stands under `<prefix>lease:<hash>` while an instance asks for it.
 //!
+//! An error reply is a failure like a broken connection: [`reason`] says for every code what it
+//! means, the reporter counts and logs it, [`breakers`] keep reads and writes apart, and [`link`]
+//! replaces the connection where another server may answer better.
+//!
 //! A call that is cancelled or runs out of time leaves nothing behind for the next caller: the
 //! client's driver task keeps a queue of the requests in flight, each with its own channel, and
 //! takes every reply off the wire for the request at the queue's front, whether or not somebody
 //! still waits for it (redis 1.8.1, `aio/multiplexed_connection.rs`: `send_result`). The key that
 //! is compared on every read is the second guard.
 
+mod breakers;
+mod connect;
+mod failure;
 mod lease;
 mod link;
+mod reason;
+mod reply;
 mod script;
 
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use redis::{RedisError, RedisResult};
+use redis::{RedisResult, Value};
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
-use super::breaker::{Breaker, BreakerOptions, BreakerState};
+use super::breaker::{BreakerOptions, BreakerState};
 use super::{Layer, LayerError, Lookup, Put, sealed};
 use crate::clock::Clock;
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, LayerName};
+use crate::trouble::report::{Purpose, Reporter};
+use crate::trouble::{Pace, Trouble};
 
+use breakers::Breakers;
+pub use connect::RedisSetupError;
+use connect::{Connection, Target};
+use failure::{Failure, Secrets};
 use lease::LeaseScripts;
-pub use link::RedisSetupError;
-use link::{Connection, Link};
+use link::{Link, Manner};
+use reason::{Reach, Reason};
+use reply::Reply;
 use script::Scripts;
 
 #[derive(Debug, Clone)]
@@ -70,6 +85,8 @@ pub struct RedisOptions {
     /// How long a lease stands that is not renewed. Default 6 s, as long as Kafka takes to miss
     /// its holder.
     pub lease_term: Duration,
+    /// How often what fails is logged.
+    pub pace: Pace,
 }
 
 impl RedisOptions {
@@ -85,20 +102,22 @@ impl RedisOptions {
             max_wait: Duration::from_secs(10),
             breaker: BreakerOptions::default(),
             lease_term: Duration::from_secs(6),
+            pace: Pace::default(),
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisStats {
     pub connected: bool,
+    /// The worst of its breakers: reads and writes have one each.
     pub breaker: BreakerState,
     /// How many times a connection was made, since the start.
     pub connects: u64,
-    pub timeouts: u64,
-    /// Values that could not be read as the entry asked for; left alone, for they may be another
-    /// version's.
-    pub unreadable: u64,
+    /// How many calls and attempts to connect have failed since the start, for every reason.
+    pub failures: Vec<(&'static str, u64)>,
+    /// What is wrong now.
+    pub trouble: Option<Trouble>,
 }
 
 /// The layer. It connects in the background; dropping it ends that.
@@ -106,30 +125,40 @@ pub struct RedisStats {
 pub struct Redis {
     options: RedisOptions,
     clock: Clock,
-    breaker: Arc<Breaker>,
+    breakers: Arc<Breakers>,
+    reporter: Arc<Reporter<Reason>>,
+    secrets: Arc<Secrets>,
     link: Link,
     turns: Semaphore,
     scripts: Scripts,
     leases: LeaseScripts,
-    timeouts: AtomicU64,
-    unreadable: AtomicU64,
 }
 
 impl Redis {
     /// Checks the settings and begins to connect; never waits for the server. Must be called
     /// within a tokio runtime.
     pub fn start(options: RedisOptions, clock: Clock) -> Result<Self, RedisSetupError> {
-        let breaker = Arc::new(Breaker::new(options.breaker));
+        let target = Target::of(&options)?;
+        let breakers = Arc::new(Breakers::new(options.breaker));
+        let secrets = Arc::new(target.secrets());
+        let (location, pace) = (target.address(), options.pace);
+        let reporter = Arc::new(Reporter::new(words, location, clock.clone(), pace));
+        let manner = Manner {
+            connect_timeout: options.connect_timeout,
+            pauses: options.reconnect_after,
+            quiet: options.pace.quiet,
+            secrets: Arc::clone(&secrets),
+        };
         Ok(Self {
-            link: Link::start(&options, Arc::clone(&breaker))?,
+            link: Link::start(target, manner, Arc::clone(&breakers), Arc::clone(&reporter)),
             turns: Semaphore::new(options.max_in_flight.max(1)),
             options,
             clock,
-            breaker,
+            breakers,
+            reporter,
+            secrets,
             scripts: Scripts::new(),
             leases: LeaseScripts::new(),
-            timeouts: AtomicU64::new(0),
-            unreadable: AtomicU64::new(0),
         })
     }
 
@@ -137,27 +166,29 @@ impl Redis {
         self.link.connection().is_some()
     }
 
+    /// What is wrong now, if anything is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let reads = self.is_connected() && self.breakers.let_reads();
+        self.reporter.trouble(!reads)
+    }
+
     pub fn stats(&self) -> RedisStats {
         RedisStats {
             connected: self.is_connected(),
-            breaker: self.breaker.state(),
+            breaker: self.breakers.state(),
             connects: self.link.connects(),
-            timeouts: self.timeouts.load(Ordering::Relaxed),
-            unreadable: self.unreadable.load(Ordering::Relaxed),
+            failures: self.reporter.failures(),
+            trouble: self.trouble(),
         }
     }
 
     async fn look_up(&self, key: &CacheKey) -> Lookup {
         let name = self.server_key(key);
-        let found: Result<Option<Vec<u8>>, _> = self
-            .call(async |mut connection: Connection| {
-                redis::cmd("GET")
-                    .arg(&name)
-                    .query_async(&mut connection)
-                    .await
-            })
-            .await;
-        let bytes = match found {
+        let get = async |mut connection: Connection| {
+            let mut get = redis::cmd("GET");
+            get.arg(&name).query_async(&mut connection).await
+        };
+        let bytes = match self.call(Purpose::Read, get).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Lookup::Miss,
             Err(error) => return Lookup::Unavailable(error),
@@ -166,7 +197,9 @@ impl Redis {
             Some(Ok(entry)) => Lookup::Hit(Arc::new(entry)),
             unreadable => {
                 tracing::debug!(?unreadable, hash = ?key.hash(), "a value in Redis is not the entry asked for");
-                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                // Left alone, for it may be another version's.
+                let failure = Failure::new(Reason::Unreadable, "not the entry asked for");
+                self.reporter.failed(&failure, Purpose::Read);
                 Lookup::Miss
             }
         }
@@ -176,68 +209,113 @@ impl Redis {
         let name = self.server_key(&entry.key);
         let value = script::value(&entry.header, &sealed::seal(entry));
         let ttl = entry.header.keep_until.since(self.clock.now());
-        let stored = self
-            .call(async |mut connection: Connection| {
-                self.scripts.put(&mut connection, &name, &value, ttl).await
-            })
-            .await?;
+        let put = async |mut connection: Connection| {
+            self.scripts.put(&mut connection, &name, &value, ttl).await
+        };
+        let stored = self.call(Purpose::Write, put).await?;
         Ok(if stored { Put::Stored } else { Put::KeptNewer })
     }
 
     async fn drop_entry(&self, key: &CacheKey, limit: &Header) -> Result<(), LayerError> {
         let name = self.server_key(key);
         let stamp = script::stamp(limit);
-        self.call(async |mut connection: Connection| {
+        let remove = async |mut connection: Connection| {
             self.scripts.remove(&mut connection, &name, &stamp).await
-        })
-        .await
+        };
+        self.call(Purpose::Write, remove).await
     }
 
-    /// One call: refused at once while the layer is away, bounded in time, and judged.
-    async fn call<T, F>(&self, work: impl FnOnce(Connection) -> F) -> Result<T, LayerError>
+    /// One call: refused at once while the layer is away, bounded in time, its reply read strictly
+    /// and its failure judged.
+    async fn call<T: Reply, F>(
+        &self,
+        purpose: Purpose,
+        work: impl FnOnce(Connection) -> F,
+    ) -> Result<T, LayerError>
     where
-        F: Future<Output = RedisResult<T>>,
+        F: Future<Output = RedisResult<Value>>,
     {
         // A burst of ours is no sign of a slow server: timed from its turn on, it opens no breaker,
         // and nothing is bought again for it. Away or open, the queue is refused as it moves up.
         let turn = tokio::time::timeout(self.options.max_wait, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
+            let failure = Failure::new(Reason::Overloaded, "no turn in time");
+            self.reporter.failed(&failure, purpose);
             let capacity = self.options.max_in_flight;
             return Err(LayerError::Overloaded { capacity });
         };
         let Some(connection) = self.link.connection() else {
             return Err(LayerError::Away);
         };
-        let pass = self.breaker.admit().ok_or(LayerError::BreakerOpen)?;
+        let leave = self
+            .breakers
+            .admit(purpose)
+            .ok_or(LayerError::BreakerOpen)?;
         let after = self.options.response_timeout;
         let answered = tokio::time::timeout(after, work(Connection::clone(&connection))).await;
-        let Some(answered) = answered.ok().filter(|answered| !timed_out(answered)) else {
-            self.timeouts.fetch_add(1, Ordering::Relaxed);
-            if pass.failed() {
-                // Maybe the path is dead rather than the server slow.
-                self.link.broken(&connection);
-            }
-            return Err(LayerError::TimedOut { after });
-        };
-        match answered {
-            Ok(value) => {
-                pass.succeeded();
-                Ok(value)
-            }
-            Err(error) => {
-                if link::server_is_there(&error) {
-                    pass.succeeded();
-                } else {
-                    pass.failed();
-                    self.link.broken(&connection);
+        let failure = match answered {
+            Ok(Ok(reply)) => match T::read(reply) {
+                Some(value) => {
+                    leave.succeeded();
+                    self.reporter.worked(purpose);
+                    return Ok(value);
                 }
-                Err(LayerError::failed(error))
-            }
+                None => Failure::new(Reason::Protocol, "not a reply to what was asked"),
+            },
+            Ok(Err(error)) => self.secrets.failure(&error),
+            Err(_) => Failure::new(Reason::Timeout, &format!("no reply within {after:?}")),
+        };
+        let opened = leave.failed(failure.reason.reach());
+        self.heed(&failure, purpose, (&connection, opened));
+        Err(match failure.reason {
+            Reason::Timeout => LayerError::TimedOut { after },
+            _ => LayerError::failed(failure),
+        })
+    }
+
+    /// Reports a failed call and has its connection replaced where that may help.
+    fn heed(
+        &self,
+        failure: &Failure,
+        purpose: Purpose,
+        (connection, opened): (&Arc<Connection>, bool),
+    ) {
+        // A lost connection is over when there is one, asked or not.
+        let purpose = match failure.reason {
+            Reason::Connection => Purpose::Open,
+            _ => purpose,
+        };
+        // One late reply is worth no line, and of many the breaker knows.
+        if failure.reason == Reason::Timeout && !opened {
+            self.reporter.count(failure, purpose);
+        } else {
+            self.reporter.failed(failure, purpose);
+        }
+        let cluster = self.options.cluster;
+        if !failure.reason.renews(cluster, opened) {
+            return;
+        }
+        if failure.reason.reach() == Reach::Path && !cluster {
+            // Maybe the path is dead rather than the server slow.
+            self.link.broken(connection);
+        } else {
+            // What this server can still do it goes on doing until there is a better one; of a
+            // cluster the other nodes are well.
+            self.link.renew(connection);
         }
     }
 
     fn server_key(&self, key: &CacheKey) -> String {
         server_key(&self.options.key_prefix, key)
+    }
+}
+
+/// As the log says it.
+fn words(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Read => "lookups in Redis fail",
+        Purpose::Write => "fills and leases in Redis fail",
+        Purpose::Open => "no connection to Redis",
     }
 }
 
@@ -272,12 +350,5 @@ impl Layer for Redis {
     }
 }
 
-/// The cluster client has time-outs of its own.
-fn timed_out<T>(answered: &RedisResult<T>) -> bool {
-    answered.as_ref().is_err_and(RedisError::is_timeout)
-}
-
-#[cfg(test)]
-mod server;
 #[cfg(test)]
 mod tests;

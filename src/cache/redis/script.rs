@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
-use redis::{RedisResult, Script};
+use redis::{RedisResult, Script, Value};
 
 use crate::model::entry::Header;
 
@@ -53,14 +53,14 @@ impl Scripts {
         }
     }
 
-    /// True when it was stored, false when the same or a newer fill is there.
+    /// Replies with 1 when it was stored, 0 when the same or a newer fill is there.
     pub(super) async fn put(
         &self,
         connection: &mut impl ConnectionLike,
         name: &str,
         value: &[u8],
         ttl: Duration,
-    ) -> RedisResult<bool> {
+    ) -> RedisResult<Value> {
         // A TTL of zero is an error to Redis.
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.put
@@ -71,18 +71,18 @@ impl Scripts {
             .await
     }
 
+    /// Replies with 0.
     pub(super) async fn remove(
         &self,
         connection: &mut impl ConnectionLike,
         name: &str,
         not_newer_than: &[u8],
-    ) -> RedisResult<()> {
+    ) -> RedisResult<Value> {
         self.remove
             .key(name)
             .arg(not_newer_than)
-            .invoke_async::<i64>(connection)
+            .invoke_async(connection)
             .await
-            .map(drop)
     }
 }
 

@@ -7,6 +7,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::*;
 use crate::codec::{Decoded, Decoder, Encoder, Framing, Framings, Reason};
 use crate::model::AiQuery;
+use crate::trouble::captured::Captured;
 
 fn registry_at(urls: &[String]) -> (Arc<Schemas>, Registry) {
     let schemas = Arc::new(Schemas::embedded());
@@ -286,12 +287,19 @@ fn an_address_that_is_none_is_named_and_secrets_are_not_shown() {
         Registry::new(RegistryOptions::new(urls), Arc::clone(&schemas))
     };
     assert!(matches!(new(&[]), Err(RegistryError::NoUrl)));
-    match new(&["registry:8081"]) {
-        Err(RegistryError::Url { url }) => assert_eq!(url, "registry:8081"),
-        other => panic!("{other:?}"),
+    for (url, shown) in [
+        ("registry:8081", "registry:8081"),
+        ("http//u:se@cret@registry", "registry"),
+        ("ftp://u:secret@registry", "registry"),
+    ] {
+        match new(&[url]) {
+            Err(RegistryError::Url { url }) => assert_eq!(url, shown),
+            other => panic!("{other:?}"),
+        }
     }
     let server = Server::parse("http://u:secret@127.0.0.1:1/base/").unwrap();
     assert_eq!(server.shown, "http://127.0.0.1:1/base");
+    assert!(!format!("{server:?}").contains("secret"));
 }
 
 #[tokio::test]
@@ -322,4 +330,49 @@ async fn a_token_goes_as_a_bearer() {
     let registry = Registry::new(options, Arc::new(Schemas::embedded())).unwrap();
     let kind = crate::codec::RecordKind::AiAnswer;
     assert_eq!(registry.register("known-value", kind).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn what_a_registry_refuses_is_told_once_and_is_over_when_it_answers() {
+    for (status, reason) in [
+        (401, "unauthorized"),
+        (403, "unauthorized"),
+        (404, "wrong_path"),
+        (429, "status"),
+        (503, "status"),
+        (200, "unreadable"),
+    ] {
+        let (log, _guard) = Captured::begin(tracing::Level::TRACE);
+        let server = MockServer::start().await;
+        let answer = ResponseTemplate::new(status).set_body_string("<html>");
+        let refusal = Mock::given(method("GET")).respond_with(answer);
+        let refusal = refusal.mount_as_scoped(&server).await;
+        let url = server.uri().replace("//", "//u:s3cret@");
+        let (_, registry) = registry_at(&[url]);
+        for id in 0..20 {
+            assert!(matches!(registry.resolve(id).await, Resolved::Away(_)));
+        }
+        let trouble = registry.trouble().unwrap();
+        assert_eq!((trouble.reason, trouble.down), (reason, true));
+        assert_eq!(log.lines_with(&["WARN"]), 1, "{}", log.text());
+        drop(refusal);
+        let none = json!({"error_code": 40403, "message": "none"});
+        let none = ResponseTemplate::new(404).set_body_json(none);
+        serves(&server, 9, none, 1).await;
+        assert!(matches!(registry.resolve(9).await, Resolved::Unknown));
+        assert_eq!(registry.trouble(), None);
+        assert_eq!(log.lines_with(&["INFO", "over:"]), 1, "{}", log.text());
+        let shown = format!("{} {registry:?} {trouble:?}", log.text());
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_there_is_told_with_the_cause() {
+    let (log, _guard) = Captured::begin(tracing::Level::INFO);
+    let (_, registry) = registry_at(&["http://u:s3cret@127.0.0.1:1".to_owned()]);
+    assert!(matches!(registry.resolve(1).await, Resolved::Away(_)));
+    let told = ["WARN", "unreachable", "127.0.0.1:1", "refused"];
+    assert_eq!(log.lines_with(&told), 1, "{}", log.text());
+    assert!(!log.text().contains("s3cret"));
 }

@@ -82,6 +82,7 @@ fn spawn(port: u16, folder: &TempDir, further: &[String]) -> Child {
         .args(["--save", "", "--appendonly", "no", "--dir"])
         .arg(folder.path())
         .args(["--enable-debug-command", "local"])
+        .args(["--repl-diskless-sync-delay", "0"])
         .args(further)
         .stdout(Stdio::null())
         .spawn()
@@ -97,7 +98,8 @@ fn answers(port: u16, child: &mut Child) -> bool {
         let pinged = client
             .get_connection_with_timeout(Duration::from_secs(1))
             .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
-        if pinged.is_ok() {
+        let refused = |error: &redis::RedisError| error.code() == Some("NOAUTH");
+        if pinged.is_ok() || pinged.as_ref().is_err_and(refused) {
             return true;
         }
         std::thread::yield_now();

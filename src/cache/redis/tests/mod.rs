@@ -1,6 +1,13 @@
-//! The Redis layer against real servers: order of fills, away, slow, restarted, a cluster.
+//! The Redis layer against real servers: order of fills, away, slow, restarted, a cluster. In
+//! [`refusals`]: servers that answer and refuse.
+
+mod failover;
+mod fake;
+mod refusals;
+mod server;
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -8,7 +15,8 @@ use redis::Value;
 
 use super::super::lease::{Claim, Claimed, Holder, Leases};
 use super::super::naive::{self, Step};
-use super::server::Server;
+use server::Server;
+
 use super::*;
 use crate::model::{LogId, Position};
 
@@ -32,12 +40,18 @@ async fn connected(options: RedisOptions) -> Redis {
     layer
 }
 
-/// Polls, for there is no other sign of the background's progress.
+/// Between two looks at what the background does: there is no other sign of its progress, and the
+/// machine has few cores.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// Polls until it holds.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < until, "not within 20 s: {what}");
-        tokio::task::yield_now().await;
+        pause().await;
     }
 }
 
@@ -49,12 +63,18 @@ fn hit(lookup: Lookup) -> Option<Arc<Entry>> {
     }
 }
 
+fn failures(layer: &Redis, reason: &str) -> u64 {
+    let all = layer.stats().failures;
+    let of = all.iter().find(|(label, _)| *label == reason);
+    of.unwrap_or_else(|| panic!("no reason {reason}")).1
+}
+
 /// Fills until one is acknowledged.
 async fn fill_again(layer: &Redis, entry: &Arc<Entry>) {
     let until = Instant::now() + Duration::from_secs(20);
     while let Err(error) = layer.put(entry).await {
         assert!(Instant::now() < until, "{error}");
-        tokio::task::yield_now().await;
+        pause().await;
     }
 }
 
@@ -209,7 +229,7 @@ async fn a_value_that_is_not_the_entry_asked_for_is_a_miss() {
     assert!(hit(layer.get(&asked.key).await).is_none(), "another key's");
     let _: Value = server.command(&["SET", &name, "garbage"]);
     assert!(hit(layer.get(&asked.key).await).is_none(), "garbage");
-    assert_eq!(layer.stats().unreadable, 2);
+    assert_eq!(failures(&layer, "unreadable"), 2);
     // It is not in the way of a fill either.
     assert_eq!(layer.put(&asked).await.unwrap(), Put::Stored);
 
@@ -294,13 +314,19 @@ async fn a_burst_waits_for_its_turn_and_is_no_sign_of_a_slow_server() {
     .await;
     let entry = naive::entry(1, 1, 0);
     fill_again(&layer, &entry).await;
-    let lookups = (0..30_000).map(|_| layer.get(&entry.key));
-    let found = futures_util::future::join_all(lookups).await;
+    let layer = Arc::new(layer);
+    // A task each, as it is for queries.
+    let mut lookups = tokio::task::JoinSet::new();
+    for _ in 0..30_000 {
+        let (layer, entry) = (Arc::clone(&layer), Arc::clone(&entry));
+        lookups.spawn(async move { layer.get(&entry.key).await });
+    }
+    let found = lookups.join_all().await;
     let unavailable = found
         .iter()
         .filter(|found| matches!(found, Lookup::Unavailable(_)))
         .count();
-    assert_eq!((unavailable, layer.stats().timeouts), (0, 0));
+    assert_eq!((unavailable, failures(&layer, "timeout")), (0, 0));
     assert_eq!(layer.stats().connects, 1);
 }
 
@@ -326,7 +352,7 @@ async fn a_slow_server_is_left_alone_until_it_answers() {
     assert!(began.elapsed() < Duration::from_secs(1));
     let timeouts = kinds.iter().filter(|kind| **kind == "timeout").count();
     assert!((3..10).contains(&timeouts), "{kinds:?}");
-    assert_eq!(layer.stats().timeouts, timeouts as u64);
+    assert_eq!(failures(&layer, "timeout"), timeouts as u64);
     fill_again(&layer, &naive::entry(1, 2, 0)).await;
     assert_eq!(layer.stats().breaker, BreakerState::Closed);
 }
@@ -362,21 +388,29 @@ async fn a_cancelled_call_leaves_no_reply_for_the_next_one() {
         cancelled += task.await.unwrap();
     }
     assert!(cancelled > 0, "the test cancelled nothing");
-    assert_eq!(
-        layer.stats().unreadable,
-        0,
-        "the key's guard was not needed"
-    );
+    let unreadable = failures(&layer, "unreadable");
+    assert_eq!(unreadable, 0, "the key's guard was not needed");
     assert_eq!(layer.stats().connects, 1);
 }
 
 #[tokio::test]
 async fn wrong_settings_are_named_without_their_password() {
-    let wrong = Redis::start(options("reddis://:secret@host".to_owned()), Clock::System);
-    let Err(error @ RedisSetupError::Url { number: 1, .. }) = wrong else {
-        panic!("{wrong:?}");
-    };
-    assert!(!format!("{error} {error:?}").contains("secret"));
+    for url in [
+        "reddist://:secret@host",
+        "redis://:secret@",
+        "redis://:secret@host:port",
+        "redis://:secret@host:6379/db",
+        "redis://:secret@host/?protocol=resp9",
+        "redis://:secret%ff@host",
+        "rediss://:secret@host/#secret",
+        ":secret@host",
+    ] {
+        let wrong = Redis::start(options(url.to_owned()), Clock::System);
+        let Err(error @ RedisSetupError::Url { number: 1, .. }) = wrong else {
+            panic!("{url}: {wrong:?}");
+        };
+        assert!(!format!("{error} {error:?}").contains("secret"), "{url}");
+    }
     let mut two = options("redis://:secret@127.0.0.1:1".to_owned());
     two.urls.push(two.urls[0].clone());
     assert!(!format!("{two:?}").contains("secret"));
