@@ -45,6 +45,7 @@
 //! log's offsets are the clock), scans of keys to invalidate, similarity search over questions.
 
 pub mod ai;
+pub mod alerts;
 pub mod api;
 pub mod app;
 pub mod backoff;

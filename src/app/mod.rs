@@ -50,6 +50,7 @@ use crate::metrics::Metrics;
 use crate::model::Form;
 use crate::model::invalidation::LogIdentity;
 use crate::outbound::install_crypto;
+use crate::pipeline::alerting::Alerting;
 use crate::pipeline::change::ChangeJudge;
 use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
@@ -109,6 +110,7 @@ struct Shared {
     admin: Admin,
     /// Whether the log refuses what the rules stage has to append.
     stall: Arc<Stall>,
+    alerting: Arc<Alerting>,
 }
 
 impl App {
@@ -412,6 +414,11 @@ impl Shared {
             log: producers.log,
             metrics: producers.metrics,
         };
+        let alerting = Arc::new(Alerting::new(
+            outputs.clone(),
+            clock.clone(),
+            topology.kafka.instance_id.clone(),
+        ));
         let table = TagTable::new(TagTableOptions {
             keep: topology.catalog.longest_life() + Duration::from_hours(1),
             ..TagTableOptions::default()
@@ -427,6 +434,7 @@ impl Shared {
             outputs,
             admin,
             stall: Arc::default(),
+            alerting,
         })
     }
 
@@ -517,6 +525,7 @@ impl Shared {
             },
             repeat_progress: REPEAT_PROGRESS_EVERY,
             stall: Arc::clone(&self.stall),
+            alerting: Arc::clone(&self.alerting),
         }
     }
 

@@ -222,7 +222,7 @@ mod tests {
             (RecordKind::WeddingUpdate, "122b529400620ac3"),
             (RecordKind::AiAnswer, "dd2c0ab7d28b5e05"),
             (RecordKind::CacheMetric, "d402fb1f97c98337"),
-            (RecordKind::CacheAlert, "70930bd49d3e307b"),
+            (RecordKind::CacheAlert, "5499c90bb2d6ee01"),
             (RecordKind::AuditRecord, "ea37ec3d0074a616"),
             (RecordKind::TagInvalidation, "b4a37f23397fc7f0"),
         ] {

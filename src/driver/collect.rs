@@ -3,9 +3,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::provider::Call;
+use crate::alerts::Alert;
 use crate::codec::Reject;
 use crate::codec::{Encoder, Framings};
-use crate::model::invalidation::CacheAlert;
 use crate::model::{AiAnswer, CacheMetric, Position, TagInvalidation, Timestamp};
 use crate::resolver::{Ask, Outcome};
 
@@ -22,7 +22,7 @@ pub trait Observer: Send + Sync {
     fn invalidation(&self, offset: i64, record: &TagInvalidation);
     fn call(&self, call: &Call);
     fn dead_letter(&self, letter: DeadLetter);
-    fn alert(&self, alert: CacheAlert);
+    fn alert(&self, alert: Alert);
 }
 
 /// An answer as it goes out.
@@ -46,7 +46,7 @@ pub struct Collected {
     /// With their offsets in the log.
     pub invalidations: Vec<(i64, TagInvalidation)>,
     pub dead_letters: Vec<DeadLetter>,
-    pub alerts: Vec<CacheAlert>,
+    pub alerts: Vec<Alert>,
     /// Requests to the provider.
     pub calls: Vec<Call>,
 }
@@ -106,7 +106,7 @@ impl Observer for Collector {
         lock(self).dead_letters.push(letter);
     }
 
-    fn alert(&self, alert: CacheAlert) {
+    fn alert(&self, alert: Alert) {
         lock(self).alerts.push(alert);
     }
 }

@@ -1,5 +1,6 @@
 //! The invalidation log's records and positions; its offsets are the cache's logical clock.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -165,6 +166,12 @@ pub struct CacheAlert {
     pub value: Option<f64>,
     pub threshold: Option<f64>,
     pub since: Timestamp,
+    /// The instance that it is about; none: the whole fleet.
+    #[serde(default)]
+    pub instance: Option<String>,
+    /// What tells it apart from others of its name.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,12 +184,14 @@ pub enum AlertState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
+    /// Somebody has to act now.
+    Page,
+    /// Somebody has to act in working hours.
+    Ticket,
     Info,
-    Warning,
-    Critical,
 }
 
 wire_names! {
     AlertState { Firing = "firing", Resolved = "resolved" }
-    Severity { Info = "info", Warning = "warning", Critical = "critical" }
+    Severity { Page = "page", Ticket = "ticket", Info = "info" }
 }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alerts::Alert;
 use crate::codec::{Decoded, Decoder, Reject};
 use crate::invalidation::plan::{self, Plan, Planned};
 use crate::invalidation::rule::{Change, Rules, Source};
 use crate::invalidation::widen::{self, HeldBack, WidenLimiter};
 use crate::metrics::Metrics;
-use crate::model::invalidation::{AlertState, CacheAlert, Severity};
+use crate::model::invalidation::Severity;
 use crate::model::record::RecordId;
 use crate::model::{CacheMetric, Catalog, Cause, Operation, Tag, TagInvalidation, Timestamp};
 
@@ -37,7 +38,7 @@ pub struct ChangeRecord<'a> {
 pub struct Judged {
     /// To be appended to the log, in this order.
     pub records: Vec<TagInvalidation>,
-    pub alerts: Vec<CacheAlert>,
+    pub alerts: Vec<Alert>,
     pub fate: Fate,
     /// Refreshes of whole types that it asked for and that are held back: were its offset
     /// committed now, a crash would lose them.
@@ -153,9 +154,7 @@ impl ChangeJudge {
                 place(record.cause),
                 failure.message
             );
-            judged
-                .alerts
-                .push(alert("rule_condition_failed", summary, record.now));
+            judged.alerts.push(alert(summary).of("rule", &failure.rule));
         }
         for lacking in plan.lacking {
             let summary = format!(
@@ -164,9 +163,7 @@ impl ChangeJudge {
                 place(record.cause),
                 lacking.scope.as_str()
             );
-            judged
-                .alerts
-                .push(alert("change_lacks_scope_value", summary, record.now));
+            judged.alerts.push(alert(summary).of("rule", &lacking.rule));
         }
         self.append(record, plan.invalidations, &plan.refresh_types, &mut judged);
         judged
@@ -186,9 +183,7 @@ impl ChangeJudge {
                 "a {input} change that cannot be read ({}) refreshes whole cache types",
                 place(record.cause)
             );
-            judged
-                .alerts
-                .push(alert("change_unreadable", summary, record.now));
+            judged.alerts.push(alert(summary).of("source", input));
         }
         judged.fate = fate;
         self.append(record, wide.by_key, &wide.refresh_types, &mut judged);
@@ -269,14 +264,7 @@ fn place(cause: &Cause) -> String {
     format!("{}[{}]@{}", cause.topic, cause.partition, cause.offset)
 }
 
-fn alert(name: &str, summary: String, now: Timestamp) -> CacheAlert {
-    CacheAlert {
-        alert: name.to_owned(),
-        state: AlertState::Firing,
-        severity: Severity::Warning,
-        summary,
-        value: None,
-        threshold: None,
-        since: now,
-    }
+/// A change, or what a rule needs of it, could not be read.
+fn alert(summary: String) -> Alert {
+    Alert::new("change_unreadable", Severity::Ticket, summary)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::alerts;
 use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
 use crate::kafka::dead_letters::{self, DeadLetter, OwnedHeader};
@@ -134,18 +135,14 @@ impl Outputs {
         }
     }
 
-    /// Sends an alert where the producer takes it.
+    /// Sends the record of an alert where the producer takes it.
     pub fn alert(&self, alert: &CacheAlert, trace: TraceParent) {
-        tracing::warn!(alert = alert.alert, "{}", alert.summary);
+        let key = alerts::record_key(alert);
         let mut value = Vec::new();
         self.encoder.encode_alert(alert, &mut value);
         let record = OutRecord {
-            trace: Some(trace.child()),
-            ..OutRecord::to(
-                &self.topics.alerts,
-                Some(alert.alert.as_bytes()),
-                Some(&value),
-            )
+            trace: Some(trace),
+            ..OutRecord::to(&self.topics.alerts, Some(key.as_bytes()), Some(&value))
         };
         self.single.offer(&record);
     }

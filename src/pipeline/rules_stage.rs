@@ -7,7 +7,7 @@
 
 mod parked;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::parked::Parking;
+use super::alerting::Alerting;
 use super::change::{ChangeJudge, ChangeRecord, Fate, Judged, invalidation_metric};
 use super::outputs::{Letter, Original, Outputs};
 use crate::backoff::{Backoff, Policy};
@@ -26,8 +27,11 @@ use crate::invalidation::rule::Source;
 use crate::invalidation::{ChangePartition, RulesProgress};
 use crate::kafka::rebalance::Assigned;
 use crate::kafka::{Handler, InRecord, OutRecord, Ticket};
-use crate::model::{Cause, Coordinates, Progress, Tag, TagInvalidation, TopicId, TraceParent};
+use crate::model::{
+    Cause, Coordinates, Mode, Progress, Tag, TagInvalidation, TopicId, TraceParent,
+};
 use crate::resolver::MetricSink;
+use crate::trouble::{Notice, Pace, Troubles};
 
 /// Changes judged at once at the most.
 const BATCH: usize = 256;
@@ -46,6 +50,7 @@ pub struct RulesParts {
     pub topics: ChangeTopics,
     /// How often progress is appended again, so that retention never drops the last word.
     pub repeat_progress: Duration,
+    pub alerting: Arc<Alerting>,
     /// Set while the log does not take what has to be appended.
     pub stall: Arc<Stall>,
 }
@@ -179,6 +184,8 @@ pub struct RulesTask {
     /// How far each partition that was ever assigned here is judged.
     judged: HashMap<ChangePartition, JudgedTo>,
     assigned: Vec<ChangePartition>,
+    /// When changes that cannot be read are worth a line, by reason.
+    unreadable: Troubles<&'static str>,
 }
 
 /// How far a partition is judged here.
@@ -207,6 +214,7 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
         graves,
         judged: HashMap::new(),
         assigned: Vec::new(),
+        unreadable: Troubles::new(Pace::default()),
     };
     (intake, task)
 }
@@ -310,15 +318,44 @@ impl RulesTask {
             cause: &cause,
             now: self.parts.clock.now(),
         };
-        let judged = if again {
+        let mut judged = if again {
             self.parts.judge.judge_again(&record)
         } else {
             self.parts.judge.judge(&record)
         };
-        for alert in &judged.alerts {
-            self.parts.outputs.alert(alert, item.trace);
+        self.tell_unreadable(item, &judged);
+        for alert in judged.alerts.drain(..) {
+            self.parts.alerting.event(alert, item.trace);
         }
         judged
+    }
+
+    /// One line for a change that could not be read, or not used whole: the first of a reason, then
+    /// one a minute with a count.
+    fn tell_unreadable(&mut self, item: &Item, judged: &Judged) {
+        let now = Instant::now();
+        let place = &item.place;
+        let (reason, detail) = match &judged.fate {
+            Fate::Dead(reject) => (reject.reason.as_str(), reject.detail.clone()),
+            Fate::Parked { schema_id } => (
+                "parked",
+                format!("schema {schema_id} is not known yet, and the registry is away"),
+            ),
+            Fate::Done => match judged.alerts.first() {
+                Some(alert) => ("lacking", alert.summary.clone()),
+                None => return,
+            },
+        };
+        let Some(notice) = self.unreadable.failed(reason, now) else {
+            return;
+        };
+        let more = match notice {
+            Notice::Lasts { failures, .. } => failures.saturating_sub(1),
+            Notice::Begins | Notice::Over { .. } => 0,
+        };
+        let done = Invalidated::by(&judged.records);
+        let owed = judged.owed.len();
+        tracing::warn!(%place, reason, detail, more, purged = %done.purged, refreshed = %done.refreshed, owed, "a change cannot be used as it is; what it may concern is invalidated");
     }
 
     /// Its records are in the log: what is left to do for a change.
@@ -528,6 +565,33 @@ impl RulesTask {
     fn tell(&self, record: &TagInvalidation, trace: TraceParent) {
         let metric = invalidation_metric(record);
         self.parts.outputs.emit(&metric, trace.child());
+    }
+}
+
+/// What a change's records invalidate, for people: each value once, whatever the cache type.
+struct Invalidated {
+    purged: String,
+    refreshed: String,
+}
+
+impl Invalidated {
+    fn by(records: &[TagInvalidation]) -> Self {
+        let of = |mode| {
+            let of_mode = records.iter().filter(|record| record.mode == mode);
+            let values: BTreeSet<&str> = of_mode
+                .map(|record| match record.tag.split_once('|') {
+                    // A whole type: its name is what tells.
+                    Some((cache_type, "global")) => cache_type,
+                    Some((_, value)) => value,
+                    None => record.tag.as_str(),
+                })
+                .collect();
+            Vec::from_iter(values).join(", ")
+        };
+        Self {
+            purged: of(Mode::Purge),
+            refreshed: of(Mode::Refresh),
+        }
     }
 }
 

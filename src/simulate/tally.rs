@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::figures::{Counts, LATENCY_BOUNDS_MS, Log, MissReason, Repeats};
 use super::questions::TYPES;
+use crate::alerts::Alert;
 use crate::checker::Checker;
 use crate::driver::{Call, DeadLetter, Observer, Told};
-use crate::model::invalidation::CacheAlert;
 use crate::model::{
     CacheMetric, Entry, KeyHash, LayerName, Operation, Position, Tag, TagInvalidation, Timestamp,
 };
@@ -106,7 +106,7 @@ impl Observer for Tally {
         self.state().log.dead_letters += 1;
     }
 
-    fn alert(&self, _: CacheAlert) {
+    fn alert(&self, _: Alert) {
         self.state().log.alerts += 1;
     }
 }

@@ -3,6 +3,8 @@
 //! The order and the unions here must be those of the schema files: the tests read everything
 //! back by the files.
 
+use std::collections::BTreeMap;
+
 use crate::model::answer::AnswerError;
 use crate::model::audit::AuditRecord;
 use crate::model::invalidation::CacheAlert;
@@ -76,6 +78,8 @@ impl WriteAvro for CacheAlert {
         optional(out, self.value, double);
         optional(out, self.threshold, double);
         long(out, self.since.0);
+        optional(out, self.instance.as_deref(), text);
+        map(out, &self.labels);
     }
 }
 
@@ -90,6 +94,18 @@ impl WriteAvro for AuditRecord {
         optional(out, self.request_id.as_deref(), text);
         long(out, self.at.0);
     }
+}
+
+/// A map in one block, and the empty block that ends it.
+fn map(out: &mut Vec<u8>, of: &BTreeMap<String, String>) {
+    if !of.is_empty() {
+        count(out, of.len() as u64);
+        for (name, value) in of {
+            text(out, name);
+            text(out, value);
+        }
+    }
+    long(out, 0);
 }
 
 /// A zigzag variable-length integer.

@@ -132,11 +132,13 @@ fn what_goes_out_is_the_same_in_all_formats() {
     let alert = CacheAlert {
         alert: "hit_ratio_low".into(),
         state: AlertState::Firing,
-        severity: Severity::Critical,
+        severity: Severity::Page,
         summary: "few hits".into(),
         value: Some(0.25),
         threshold: None,
         since: Timestamp(1_795_341_600_123),
+        instance: Some("wedcache-0".into()),
+        labels: [("partition".to_owned(), "3".to_owned())].into(),
     };
     same_in_avro(
         RecordKind::CacheAlert,

@@ -1,0 +1,74 @@
+//! Publishes the alerts of this instance.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::outputs::Outputs;
+use crate::alerts::{Alert, AlertBoard};
+use crate::clock::Clock;
+use crate::model::TraceParent;
+use crate::model::invalidation::CacheAlert;
+
+/// An alert that nothing clears resolves when its event has not come for so long.
+const QUIET: Duration = Duration::from_mins(10);
+
+/// Raises and clears alerts; whoever does so writes the log line.
+pub struct Alerting {
+    board: Mutex<AlertBoard>,
+    outputs: Outputs,
+    clock: Clock,
+}
+
+impl Alerting {
+    /// `instance` is the name that the records carry.
+    pub fn new(outputs: Outputs, clock: Clock, instance: Option<String>) -> Self {
+        Self {
+            board: Mutex::new(AlertBoard::new(instance)),
+            outputs,
+            clock,
+        }
+    }
+
+    /// Raises an alert until it is cleared.
+    pub fn raise(&self, alert: Alert) {
+        let record = self.board().raise(alert, self.clock.now());
+        self.publish(record, TraceParent::fresh());
+    }
+
+    /// Raises an alert because of an event; `trace` is the event's.
+    pub fn event(&self, alert: Alert, trace: TraceParent) {
+        let record = self.board().event(alert, self.clock.now(), QUIET);
+        self.publish(record, trace.child());
+    }
+
+    pub fn clear(&self, key: &str, summary: &str) {
+        let record = self.board().clear(key, summary, self.clock.now());
+        self.publish(record, TraceParent::fresh());
+    }
+
+    /// Raises the alerts of one name that hold, and clears its others.
+    pub fn set(&self, name: &str, alerts: Vec<Alert>) {
+        let holding: Vec<String> = alerts.iter().map(Alert::key).collect();
+        for alert in alerts {
+            self.raise(alert);
+        }
+        let cleared = self.board().clear_others(name, &holding, self.clock.now());
+        self.publish(cleared, TraceParent::fresh());
+    }
+
+    /// Resolves the alerts of events that have stopped coming. To be called every second or so.
+    pub fn settle(&self) {
+        let over = self.board().settle(self.clock.now());
+        self.publish(over, TraceParent::fresh());
+    }
+
+    fn publish(&self, records: impl IntoIterator<Item = CacheAlert>, trace: TraceParent) {
+        for record in records {
+            self.outputs.alert(&record, trace);
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, AlertBoard> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
