@@ -17,20 +17,25 @@
 
 mod country;
 mod generic;
-mod names;
 mod spelling;
 mod state;
+mod subdivisions;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use country::Country;
 use spelling::{Key, in_capitals, in_full, words};
 use state::State;
 
 use super::event::Location;
+
+/// Values by name. The names are this program's own, so that nobody can make them collide.
+type Names<T> = HashMap<Box<str>, T, RandomState>;
 
 /// A market whose answers are kept apart from its state's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub struct Market {
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     /// State → city as it is compared → `City_ST`.
-    markets: HashMap<String, HashMap<String, String>>,
+    markets: Names<Names<String>>,
 }
 
 /// Territories of the US that ISO 3166-1 lists as countries: states of the US, whatever is given
@@ -56,16 +61,13 @@ const ASSOCIATED: [&str; 3] = ["FM", "MH", "PW"];
 
 impl Places {
     pub fn new(markets: &[Market]) -> Self {
-        let mut by_state: HashMap<String, HashMap<String, String>> = HashMap::new();
+        let mut by_state: Names<Names<String>> = Names::default();
         for market in markets {
-            let state = match State::of(Country::US, &market.state) {
-                State::Code(code) => code.to_owned(),
-                _ => market.state.clone(),
-            };
+            let state = state_code(&market.state).unwrap_or(&market.state);
             let place = format!("{}_{state}", market.city);
-            let cities = by_state.entry(state).or_default();
+            let cities = by_state.entry(state.into()).or_default();
             for name in std::iter::once(&market.city).chain(&market.aliases) {
-                let known = cities.entry(Key::of(&in_full(&words(name))).as_str().to_owned());
+                let known = cities.entry(Key::of(&in_full(&words(name))).as_str().into());
                 known.or_insert_with(|| place.clone());
             }
         }
@@ -162,21 +164,37 @@ impl Places {
 
     fn market(&self, city: &str, state: &str) -> Option<&str> {
         let cities = self.markets.get(state)?;
-        let named = |words: &str| cities.get(Key::of(&in_full(words)).as_str());
-        let by = |words: &str| {
-            named(words).or_else(|| {
-                named(
-                    words
-                        .strip_prefix("the ")
-                        .unwrap_or(words)
-                        .strip_prefix("city of ")?,
-                )
-            })
-        };
         let words = words(city);
-        let place = by(&words).or_else(|| by(state::without_state(&words, state)?));
+        let key = Key::of(&in_full(&words));
+        if let Some(place) = cities.get(key.as_str()) {
+            return Some(place);
+        }
+        // Most cities are no market in any dress: what is taken off stands before or behind one.
+        let begins = |key: &str| cities.keys().any(|city| key.starts_with(&**city));
+        let key = key.as_str();
+        let bare = key.strip_prefix("the").unwrap_or(key);
+        if !begins(key) && !bare.strip_prefix("cityof").is_some_and(begins) {
+            return None;
+        }
+        let named = |words: &str| cities.get(Key::of(&in_full(words)).as_str());
+        let place = state::towns(&words, state).find_map(named);
         place.map(String::as_str)
     }
+}
+
+/// Returns the code of the state or territory of the US that the text names.
+pub fn state_code(text: &str) -> Option<&'static str> {
+    match State::of(Country::US, text) {
+        State::Code(code) => Some(code),
+        _ => None,
+    }
+}
+
+/// Returns what all spellings of a city of a state of the US have in common.
+pub fn city_key(city: &str, state: &str) -> String {
+    let words = words(city);
+    let town = state::towns(&words, state).last().unwrap_or(&words);
+    Key::of(&in_full(town)).as_str().to_owned()
 }
 
 /// Returns whether the text is the code of a state or country as nearly all records have it.

@@ -1,11 +1,11 @@
 //! Countries by their codes and names.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use super::Names;
 use super::generic::table;
-use super::names::variants;
 use super::spelling::{Key, in_full, words};
+use super::subdivisions::variants;
 
 /// A country by its ISO 3166-1 alpha-2 code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,8 +15,8 @@ pub(super) struct Country(&'static str);
 const MOST_WORDS: usize = 5;
 
 /// By code and name; no country where a name is that of two.
-static BY_NAME: LazyLock<HashMap<Box<str>, Option<Country>>> = LazyLock::new(|| {
-    let mut by_name = HashMap::new();
+static BY_NAME: LazyLock<Names<Option<Country>>> = LazyLock::new(|| {
+    let mut by_name = Names::default();
     let keys = |name: &str| {
         let words = words(name);
         [Key::of(&words), Key::of(&in_full(&words))].map(|key| Box::from(key.as_str()))

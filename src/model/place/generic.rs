@@ -68,6 +68,9 @@ pub(super) fn table(text: &'static str) -> impl Iterator<Item = (&'static str, &
 /// Takes one generic word, or a few that belong together, off the words of a name: from its
 /// beginning, with what joins it to the name, or from its end.
 pub(super) fn without<'a>(words: &'a str, country: &str) -> Option<(&'a str, Sort)> {
+    if !words.contains(' ') {
+        return without_han(words);
+    }
     let all = &*WORDS;
     let known = if country == "US" {
         &all.us

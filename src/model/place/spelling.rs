@@ -16,6 +16,9 @@ use crate::model::text::dress::{
 /// Returns the words of a name in lower case, one blank between them. Initials are one word, with
 /// or without full stops: `N. Y.` is `ny`.
 pub(super) fn words(name: &str) -> String {
+    if is_plain(name) {
+        return name.to_ascii_lowercase();
+    }
     let mut words = Builder::of(name.len());
     if name.is_ascii() {
         name.chars().for_each(|c| words.push(c));
@@ -31,6 +34,20 @@ pub(super) fn words(name: &str) -> String {
         plain.nfkd().for_each(|c| words.push(c));
     }
     words.finish()
+}
+
+/// Returns whether the name is letters and digits of ASCII with one blank between words, as nearly
+/// all are, and no word is an initial.
+fn is_plain(name: &str) -> bool {
+    let mut word = 0;
+    for byte in name.bytes() {
+        match byte {
+            b' ' if word > 1 => word = 0,
+            byte if byte.is_ascii_alphanumeric() => word += 1,
+            _ => return false,
+        }
+    }
+    word > 1
 }
 
 /// Returns the words with `St.`, `Ft.`, `Mt.` and their like in full. An abbreviation comes before
@@ -116,6 +133,7 @@ impl Builder {
 
     fn push(&mut self, c: char) {
         match c {
+            c if c.is_ascii_alphanumeric() => self.out.push(c.to_ascii_lowercase()),
             '&' => {
                 self.end_word();
                 self.out.push_str("and");

@@ -1,8 +1,10 @@
 //! What is given for a state: its code or name, or more than that.
 
+use std::borrow::Cow;
+
 use super::country::Country;
-use super::names::Names;
 use super::spelling::{in_capitals, in_full, words};
+use super::subdivisions::Subdivisions;
 use crate::model::text::dress::is_dash;
 
 /// What the text that was given for a state of a country turned out to be.
@@ -82,7 +84,7 @@ impl State {
         if words.len() > LONGEST {
             return Self::Text(in_capitals(&words));
         }
-        let listed = Names::of(country);
+        let listed = Subdivisions::of(country);
         let exact = |words: &str| listed?.exact(words);
         if let Some(code) = exact(&words) {
             return Self::known(country, code);
@@ -94,9 +96,10 @@ impl State {
             }
             _ => {}
         }
-        let code = in_parts(text, exact)
-            .or_else(|| trimmed(country, &words))
-            .or_else(|| trimmed(country, &in_full(&words)));
+        let code = in_parts(text, exact).or_else(|| match in_full(&words) {
+            Cow::Borrowed(words) => trimmed(country, words),
+            Cow::Owned(full) => trimmed(country, &words).or_else(|| trimmed(country, &full)),
+        });
         match code {
             Some(code) => Self::known(country, code),
             None => elsewhere(country, text)
@@ -121,9 +124,13 @@ fn owns(country: Country, part: Country) -> bool {
 /// Returns the subdivision that a part of the text names, as in `Austin, TX`, `Texas (TX)` and
 /// `Bozen/Bolzano`; none where two parts name two.
 fn in_parts<'a>(text: &str, exact: impl Fn(&str) -> Option<&'a str>) -> Option<&'a str> {
-    let parts = text.split([
+    let ends = [
         ',', ';', '/', '|', '(', ')', '[', ']', '\u{ff0c}', '\u{3001}',
-    ]);
+    ];
+    if !text.contains(ends) {
+        return None;
+    }
+    let parts = text.split(ends);
     let mut codes = parts.filter_map(|part| exact(&words(part)));
     let first = codes.next()?;
     codes.all(|code| code == first).then_some(first)
@@ -132,7 +139,7 @@ fn in_parts<'a>(text: &str, exact: impl Fn(&str) -> Option<&'a str>) -> Option<&
 /// Returns the subdivision that is left of the words without what is generic, a post code and the
 /// country's name.
 fn trimmed(country: Country, words: &str) -> Option<&'static str> {
-    let names = Names::of(country)?;
+    let names = Subdivisions::of(country)?;
     names.bare(words, country).or_else(|| {
         let address = without_post_code(words).unwrap_or(words);
         let rest = country.without_name(address).unwrap_or(address);
@@ -177,15 +184,24 @@ fn elsewhere(country: Country, text: &str) -> Option<String> {
     }
 }
 
-/// Takes off the words for a city of the US what an address has behind it: its state, the country
-/// and a post code. `None` where there is nothing of that.
-pub(super) fn without_state<'a>(words: &'a str, state: &str) -> Option<&'a str> {
-    let names = Names::of(Country::US)?;
+/// Returns what can be left of the words for a city of the US without `City of`, and without its
+/// state, the country and a post code behind it; the shortest last.
+pub(super) fn towns<'a>(words: &'a str, state: &str) -> impl Iterator<Item = &'a str> {
+    let city_of = |words: &'a str| {
+        let words = words.strip_prefix("the ").unwrap_or(words);
+        words.strip_prefix("city of ")
+    };
     let address = without_post_code(words).unwrap_or(words);
     let address = Country::US.without_name(address).unwrap_or(address);
+    let is_state = |at: usize| {
+        let names = Subdivisions::of(Country::US);
+        names.and_then(|names| names.exact(&address[at + 1..])) == Some(state)
+    };
     let ends = address.rmatch_indices(' ').take(MOST_WORDS);
-    let is_state = |at: usize| names.exact(&address[at + 1..]) == Some(state);
     let end = ends.filter(|(at, _)| is_state(*at)).last();
     let town = end.map_or(address, |(at, _)| &address[..at]);
-    (town.len() < words.len()).then_some(town)
+    // `New York, New York` is named before the state is taken off `City of New York`.
+    [city_of(words), Some(town), city_of(town)]
+        .into_iter()
+        .flatten()
 }

@@ -19,6 +19,7 @@ fn places() -> Places {
         market("Austin", "TX", &["ATX"]),
         market("St. Louis", "MO", &[]),
         market("Washington", "DC", &[]),
+        market("Theodore", "AL", &[]),
     ])
 }
 
@@ -87,6 +88,7 @@ fn a_market_is_known_in_every_dress() {
             City of New York|New York City, NY
         Los Angeles_CA in Calif. = Los Ángeles|L.A.|Los Angeles, California
         St. Louis_MO in Mo. = Saint Louis|ST LOUIS|St. Louis, Missouri|St Louis MO
+        Theodore_AL in Ala. = Theodore, Alabama|The City of Theodore
         Washington_DC in D.C. = Washington, D.C.|Washington DC|washington d. c.
         ",
     );

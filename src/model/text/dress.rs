@@ -94,12 +94,14 @@ pub fn fold_quote(c: char) -> char {
 /// the form selectors of Mongolian, and fillers that stand for a letter.
 #[must_use]
 pub fn is_ignorable(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-            | '\u{202a}'..='\u{202c}' | '\u{2060}' | '\u{2066}'..='\u{206f}' | '\u{feff}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'
-    )
+    // Most of what is asked is below.
+    c >= '\u{ad}'
+        && matches!(
+            c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+                | '\u{202a}'..='\u{202c}' | '\u{2060}' | '\u{2066}'..='\u{206f}' | '\u{feff}'
+                | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'
+        )
 }
 
 /// Returns whether the character is the zero-width joiner or non-joiner, which say something
@@ -195,7 +197,8 @@ pub fn is_joined_letters(c: char) -> bool {
 /// Calls `emit` with what the character is without its dress, case excepted: one character,
 /// several for ligatures and `…`.
 pub fn undress(c: char, mut emit: impl FnMut(char)) {
-    if c.is_ascii() {
+    // Letters of Western Europe, the most frequent of those that are not ASCII, have none.
+    if c.is_ascii() || matches!(c, '\u{c0}'..='\u{131}') {
         return emit(c);
     }
     if is_blank(c) {
@@ -230,6 +233,7 @@ pub fn fold_case(c: char) -> char {
         first.filter(|_| cased.next().is_none())
     }
     match c {
+        c if c.is_ascii() => c.to_ascii_lowercase(),
         'İ' => 'i',
         // The capitals of these two are the capitals of other letters, `i` and `ι`.
         'ı' | '\u{345}' => c,

@@ -33,7 +33,7 @@
 //! | `circle` | meaning | `①` is a step of a list, `Ⓟ` a car park |
 //! | `square` | meaning | `㎡` hides a superscript, `㏂`, `㍿` are signs |
 
-use unicode_normalization::{UnicodeNormalization, is_nfc};
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc, is_nfc_quick};
 
 use super::dress::{fold_case, heeds_joiners, is_blank, is_ignorable, is_joiner, undress};
 #[cfg(doc)]
@@ -45,20 +45,17 @@ pub fn normalise(text: &str) -> String {
     if text.is_ascii() {
         return normalise_ascii(text);
     }
-    let mut folded = String::with_capacity(text.len());
-    for c in Visible::of(text).nfc() {
-        undress(c, |c| {
-            let dot = c == '\u{307}' && folded.ends_with('i');
-            if !dot {
-                folded.push(fold_case(c));
-            }
-        });
-    }
-    // What was folded can compose, as a narrow letter and its mark.
-    if is_nfc(&folded) {
-        single_spaced(folded.chars(), text.len())
+    let mut folded = Folded::of(text.len());
+    if is_nfc_quick(text.chars()) == IsNormalized::Yes {
+        Visible::of(text).for_each(|c| folded.push(c));
     } else {
-        single_spaced(folded.nfc(), text.len())
+        Visible::of(text).nfc().for_each(|c| folded.push(c));
+    }
+    // What was folded can compose, as a narrow letter and its mark, or what hid between them.
+    if is_nfc(&folded.out) {
+        folded.out
+    } else {
+        folded.out.nfc().collect()
     }
 }
 
@@ -78,21 +75,43 @@ fn normalise_ascii(text: &str) -> String {
     out
 }
 
-fn single_spaced(chars: impl Iterator<Item = char>, capacity: usize) -> String {
-    let mut out = String::with_capacity(capacity);
-    let mut gap = false;
-    for c in chars {
-        if is_blank(c) {
-            gap = true;
-            continue;
+/// A text without its dress, under construction.
+struct Folded {
+    out: String,
+    /// Whether a blank is due before the next character.
+    gap: bool,
+}
+
+impl Folded {
+    fn of(len: usize) -> Self {
+        Self {
+            out: String::with_capacity(len),
+            gap: false,
         }
-        if gap && !out.is_empty() {
-            out.push(' ');
-        }
-        gap = false;
-        out.push(c);
     }
-    out
+
+    fn push(&mut self, c: char) {
+        if c.is_ascii() {
+            return self.push_bare(c);
+        }
+        undress(c, |c| self.push_bare(c));
+    }
+
+    fn push_bare(&mut self, c: char) {
+        if is_blank(c) {
+            self.gap = true;
+            return;
+        }
+        // What lower-casing leaves of `İ`.
+        if c == '\u{307}' && !self.gap && self.out.ends_with('i') {
+            return;
+        }
+        if self.gap && !self.out.is_empty() {
+            self.out.push(' ');
+        }
+        self.gap = false;
+        self.out.push(fold_case(c));
+    }
 }
 
 /// The characters of a text without those that show and say nothing.

@@ -8,7 +8,7 @@ use rust_iso3166::iso3166_2::SUBDIVISION_COUNTRY_MAP;
 use unicode_normalization::UnicodeNormalization;
 
 use super::super::generic::table;
-use super::super::names::Names;
+use super::super::subdivisions::Subdivisions;
 use super::*;
 
 /// How a known place is given.
@@ -292,7 +292,7 @@ fn a_further_name_is_of_no_other_subdivision() {
         assert!(listed != unlisted.contains(&code), "{code}");
         let country = Country::of(country).unwrap();
         for name in names.split('|') {
-            let found = Names::of(country).unwrap().exact(&words(name));
+            let found = Subdivisions::of(country).unwrap().exact(&words(name));
             let of_two = (code, name) == ("AR-C", "Buenos Aires");
             assert!(found == Some(state) || of_two, "{code} {name} is {found:?}");
         }

@@ -5,17 +5,18 @@ use std::sync::{LazyLock, OnceLock};
 
 use rust_iso3166::iso3166_2::{SUBDIVISION_COUNTRY_MAP, Subdivision};
 
+use super::Names;
 use super::country::Country;
 use super::generic::{self, Sort};
 use super::spelling::{Key, in_full, words};
 
 /// The subdivisions of one country.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct Subdivisions {
     /// By code and name; no code where a name is that of two.
-    exact: HashMap<Box<str>, Option<&'static str>>,
+    exact: Names<Option<&'static str>>,
     /// By name without what is generic in it; several can share one.
-    bare: HashMap<Box<str>, Vec<Entry>>,
+    bare: Names<Vec<Entry>>,
 }
 
 /// A subdivision behind a name.
@@ -45,7 +46,7 @@ const LISTED_TWICE: [(&str, &str); 8] = [
 const MOST_GENERIC: usize = 4;
 
 /// Every country's names, each built when they are first asked for.
-static NAMES: LazyLock<HashMap<&str, OnceLock<Names>>> = LazyLock::new(|| {
+static NAMES: LazyLock<HashMap<&str, OnceLock<Subdivisions>>> = LazyLock::new(|| {
     let codes = rust_iso3166::ALL_ALPHA2.iter();
     codes.map(|code| (*code, OnceLock::new())).collect()
 });
@@ -61,7 +62,7 @@ static FURTHER_BY_COUNTRY: LazyLock<HashMap<&str, Vec<(&str, &str)>>> = LazyLock
     by_country
 });
 
-impl Names {
+impl Subdivisions {
     /// The names of a country's subdivisions; `None` for a country that ISO 3166-1 does not list.
     pub(super) fn of(country: Country) -> Option<&'static Self> {
         let cell = NAMES.get(country.code())?;
@@ -102,7 +103,7 @@ impl Names {
 
     fn build(country: Country) -> Self {
         let mut names = Self::default();
-        let mut codes = HashMap::new();
+        let mut codes = Names::default();
         let listed = SUBDIVISION_COUNTRY_MAP.get(country.code()).copied();
         let listed = listed.unwrap_or_default();
         for of in listed {
