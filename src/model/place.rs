@@ -197,6 +197,20 @@ pub fn city_key(city: &str, state: &str) -> String {
     Key::of(&in_full(town)).as_str().to_owned()
 }
 
+/// Returns the place with the names behind its codes, for readers who do not know the codes:
+/// `IT-52 (Toscana, Italy)`. Those of the US everybody knows.
+pub fn in_words(place: &str) -> Cow<'_, str> {
+    let named = place.split_once('-').and_then(|(country, state)| {
+        let country = Country::of(country).filter(|of| of.code() == country)?;
+        let of = country.name()?;
+        Some(match subdivisions::name(country, state) {
+            Some(name) => format!("{place} ({name}, {of})"),
+            None => format!("{place} ({of})"),
+        })
+    });
+    named.map_or(Cow::Borrowed(place), Cow::Owned)
+}
+
 /// Returns whether the text is the code of a state or country as nearly all records have it.
 fn is_code(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())

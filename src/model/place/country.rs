@@ -46,6 +46,11 @@ impl Country {
         self.0
     }
 
+    /// Returns the English short name of ISO 3166-1.
+    pub(super) fn name(self) -> Option<&'static str> {
+        rust_iso3166::from_alpha2(self.0).map(|of| of.name)
+    }
+
     /// Returns the country that the text names; the US for none, as records leave it out.
     pub(super) fn of(text: &str) -> Option<Self> {
         if text == "US" {

@@ -171,6 +171,13 @@ impl Subdivisions {
     }
 }
 
+/// Returns the name that ISO 3166-2 has for a code of the country.
+pub(super) fn name(country: Country, code: &str) -> Option<&'static str> {
+    let listed = SUBDIVISION_COUNTRY_MAP.get(country.code()).copied()?;
+    let of = listed.iter().find(|of| of.region_code == code);
+    of.map(|of| of.name)
+}
+
 fn boxed(words: &str) -> Box<str> {
     Key::of(words).as_str().into()
 }

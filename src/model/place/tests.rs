@@ -379,3 +379,18 @@ fn a_place_of_an_older_version_is_read_as_today() {
         );
     }
 }
+
+#[test]
+fn a_place_says_what_its_codes_stand_for() {
+    for (place, want) in [
+        ("TX", "TX"),
+        ("Austin_TX", "Austin_TX"),
+        ("IT-52", "IT-52 (Toscana, Italy)"),
+        ("JP-13", "JP-13 (Tokyo, Japan)"),
+        ("SG-SG", "SG-SG (Singapore)"),
+        ("GR-SANTORINI", "GR-SANTORINI (Greece)"),
+        ("NARNIA-CAIR PARAVEL", "NARNIA-CAIR PARAVEL"),
+    ] {
+        assert_eq!(in_words(place), want);
+    }
+}
