@@ -2,7 +2,7 @@
 //!
 //! A condition sees one variable, `event`, with the event's fields by their names on the wire
 //! (see [`super::facts`]); locations also say their `place`, as keys and tags do, and
-//! `vendorType` is in lower case. Numbers among the attributes are doubles.
+//! `vendorType` is normalised. Numbers among the attributes are doubles.
 //!
 //! Bounds: a text of at most [`MAX_CHARS`] characters, at most [`MAX_DEPTH`] deep; macros over
 //! lists (`all`, `exists`, …) neither nested nor chained, so that the work grows with the event

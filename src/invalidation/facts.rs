@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Text,
     /// Text that conditions see normalised: lower case, single spaces.
     VendorType,
+    /// A location's place, as keys and tags name it.
+    Place,
     Budget,
     Number,
     Instant,
@@ -42,7 +44,7 @@ const LOCATION: Kind = Kind::Object(&[
     ("city", Kind::Text),
     ("state", Kind::Text),
     ("country", Kind::Text),
-    ("place", Kind::Text),
+    ("place", Kind::Place),
 ]);
 const FACTS: Kind = Kind::Object(&[
     ("weddingId", Kind::Text),

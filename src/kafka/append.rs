@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
 use super::producer::{Appended, Delivery, DeliveryFailed, OutRecord, Output, Refusal};
@@ -22,13 +23,20 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// Whether the record is larger than its topic, or the producer, takes.
+    pub fn too_large(&self) -> bool {
+        match self {
+            Self::Refused { reason, .. } => *reason == Refusal::TooLarge,
+            Self::Failed(failed) => failed.code == RDKafkaErrorCode::MessageSizeTooLarge,
+            Self::TimedOut { .. } | Self::Closed { .. } => false,
+        }
+    }
+
     /// Whether appending again may help. The record may then stand in the topic twice.
     pub fn retry(&self) -> bool {
         match self {
             Self::Refused { reason, .. } => *reason == Refusal::QueueFull,
-            Self::Failed(failed) => {
-                failed.code != rdkafka::types::RDKafkaErrorCode::MessageSizeTooLarge
-            }
+            Self::Failed(_) => !self.too_large(),
             Self::TimedOut { .. } => true,
             Self::Closed { .. } => false,
         }

@@ -122,6 +122,7 @@ fn canonical_value<'a>(name: &str, value: &'a str, catalog: &Catalog) -> Cow<'a,
         // An id of which nothing is left stands for itself: better a tag that hits nothing.
         "vendor" | "wedding" | "user" => catalog.ids.canonical(value).unwrap_or(value.into()),
         "vendor_type" => normalise(value).into(),
+        "location" => catalog.places.canonical(value),
         _ => value.into(),
     }
 }

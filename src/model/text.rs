@@ -1,5 +1,8 @@
-//! Text of records, and how it enters keys and tags: normalised for sameness, percent-encoded for
-//! unambiguity.
+//! Text of records, and how it enters keys and tags: normalised for sameness ([`normal`]),
+//! percent-encoded for unambiguity.
+
+pub mod dress;
+pub mod normal;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +11,8 @@ use std::ops::Deref;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
+
+pub use normal::normalise;
 
 /// Text of a record: borrowed from its bytes, owned only where an escape had to be resolved.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,54 +84,6 @@ const KEY: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b',').add(b'=');
 /// What is percent-encoded in tag values: `%`, `|`, `=` and control characters.
 const TAG: &AsciiSet = &CONTROLS.add(b'%').add(b'|').add(b'=');
 
-/// The form under which two wordings count as the same: NFKC, lower case, runs of white space
-/// as one space, none at the ends.
-#[must_use]
-pub fn normalise(text: &str) -> String {
-    if text.is_ascii() {
-        return normalise_ascii(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut gap = false;
-    let mut push = |c: char| {
-        if c.is_whitespace() {
-            gap = true;
-            return;
-        }
-        if gap && !out.is_empty() {
-            out.push(' ');
-        }
-        gap = false;
-        if c.is_ascii() {
-            out.push(c.to_ascii_lowercase());
-        } else {
-            out.extend(c.to_lowercase());
-        }
-    };
-    if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
-        text.chars().for_each(&mut push);
-    } else {
-        text.nfkc().for_each(&mut push);
-    }
-    out
-}
-
-/// The same for ASCII, nearly all that is ever asked: word by word.
-fn normalise_ascii(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    // `char::is_whitespace` counts the vertical tab (11) too, `u8::is_ascii_whitespace` does not.
-    for word in text.split(|c: char| matches!(c, ' ' | '\t'..='\r')) {
-        if !word.is_empty() {
-            if !out.is_empty() {
-                out.push(' ');
-            }
-            out.push_str(word);
-        }
-    }
-    out.make_ascii_lowercase();
-    out
-}
-
 /// A value as it stands in a cache key.
 #[must_use]
 pub fn key_value(value: &str) -> Cow<'_, str> {
@@ -143,31 +99,6 @@ pub fn tag_value(value: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn wordings_that_differ_in_case_width_and_space_are_the_same() {
-        for (text, want) in [
-            ("  Which  FLORIST\tfits?\n", "which florist fits?"),
-            ("Ｂａｒｎ ｗｅｄｄｉｎｇ", "barn wedding"),
-            ("Cafe\u{301}", "caf\u{e9}"),
-            ("\u{a0}", ""),
-        ] {
-            assert_eq!(normalise(text), want, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn ascii_is_normalised_as_any_other_text() {
-        let ascii: String = (0..128_u8).map(char::from).collect();
-        // A character that is not ASCII, and gone after it, leads through the general case.
-        let of = |text: &str| {
-            let general = normalise(&format!("{text}\u{e9}"));
-            general.trim_end_matches('\u{e9}').to_owned()
-        };
-        for text in [&*ascii, " A\x0bB\x0c c ", "", "\r\n", "x  Y"] {
-            assert_eq!(normalise(text), of(text).trim_end(), "{text:?}");
-        }
-    }
 
     #[test]
     fn text_borrows_unless_an_escape_had_to_be_resolved() {

@@ -10,14 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rdkafka::types::RDKafkaErrorCode;
 use tokio_util::sync::CancellationToken;
 
 use super::outputs::Outputs;
 use crate::backoff::{Backoff, Policy};
 use crate::codec::{Decoded, Decoder, Registry, Resolved};
 use crate::kafka::append::AppendError;
-use crate::kafka::producer::{DeliveryFailed, Refusal};
 use crate::kafka::{OwnedRecord, Undelivered};
 use crate::model::{AiAnswer, AnswerError, Source, Status};
 
@@ -85,7 +83,7 @@ impl Redelivery {
             }
             Err(why) => why,
         };
-        if is_too_large(&why)
+        if why.too_large()
             && let Some(failed) = self.too_large(&one.record).await
         {
             tracing::error!(
@@ -146,16 +144,6 @@ impl Redelivery {
             }
         }
         None
-    }
-}
-
-fn is_too_large(error: &AppendError) -> bool {
-    match error {
-        AppendError::Refused { reason, .. } => *reason == Refusal::TooLarge,
-        AppendError::Failed(DeliveryFailed { code, .. }) => {
-            *code == RDKafkaErrorCode::MessageSizeTooLarge
-        }
-        AppendError::TimedOut { .. } | AppendError::Closed { .. } => false,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::invalidation::Verdict;
 use crate::model::catalog::TtlInput;
 use crate::model::entry::Header;
 use crate::model::key;
+use crate::model::place;
 use crate::model::record::RecordId;
 use crate::model::{
     AnswerError, CacheMetric, Entry, LayerName, Operation, Sharing, Tag, Timestamp,
@@ -214,9 +215,17 @@ pub(super) fn prompt_of(ask: &Ask, max_tokens: u32) -> Prompt {
         .into_iter()
         .filter(|(name, _)| !matches!(*name, "prompt" | "wedding"))
         .collect();
+    // A model knows Tuscany better than `IT-52`; the words follow from the key alone.
     let dimensions: Vec<_> = dimensions
         .iter()
-        .map(|(name, value)| (*name, value.as_str()))
+        .map(|(name, value)| match *name {
+            "location" => (*name, place::in_words(value)),
+            name => (name, Cow::Borrowed(value.as_str())),
+        })
+        .collect();
+    let dimensions: Vec<_> = dimensions
+        .iter()
+        .map(|(name, value)| (*name, &**value))
         .collect();
     let question = &ask.query.query.content;
     match prepared.cache_type.sharing {

@@ -170,7 +170,8 @@ pub(super) struct MarketShape {
     pub(super) city: At<String>,
     /// The two-letter code.
     pub(super) state: At<String>,
-    /// Other names of the city, such as `NYC`.
+    /// Other names of the city, such as `NYC`. Other spellings of a name (`St. Louis`,
+    /// `SAINT LOUIS`, `Saint Louis, MO`) are known without.
     #[serde(default)]
     pub(super) aliases: Vec<At<String>>,
 }

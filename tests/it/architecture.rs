@@ -37,6 +37,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics.rs", "api"]),
     ("serde_saphyr", &["topology"]),
     ("reqwest", &["ai", "codec", "outbound.rs"]),
+    ("rust_iso3166", &["model/place"]),
+    ("unicode_normalization", &["model/place", "model/text"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -90,6 +90,21 @@ fn no_prompt_of_a_shared_type_tells_who_asks() {
 }
 
 #[test]
+fn a_prompt_names_a_place_abroad_in_words() {
+    play(async |stage| {
+        let mut query = query("q-1", SHARED);
+        let location = &mut query.wedding_context.location;
+        (location.state, location.country) = ("Tuscany".to_owned(), "IT".to_owned());
+        stage.ask(&query).await;
+        let told = &stage.calls.last().unwrap().prompt.user;
+        assert!(
+            told.contains("- location: IT-52 (Toscana, Italy)\n"),
+            "{told}"
+        );
+    });
+}
+
+#[test]
 fn an_invalidated_wedding_gets_fresh_answers_of_every_type() {
     play(async |stage| {
         let types: Vec<_> = production()

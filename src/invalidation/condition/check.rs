@@ -11,6 +11,7 @@ use super::super::facts::{self, Kind};
 use super::super::rule::{Source, nearest};
 use super::{ConditionProblem, MAX_DEPTH, TextPosition};
 use crate::model::event::BudgetRange;
+use crate::model::place::{self, Places};
 use crate::model::text::normalise;
 
 /// The one variable.
@@ -314,7 +315,12 @@ impl<'a> Check<'a> {
             (Kind::VendorType, L::String(text)) => {
                 let normal = normalise(text.inner());
                 if normal != text.inner() {
-                    self.never(at, field, "is in lower case").nearest = Some(normal);
+                    self.never(at, field, "is normalised").nearest = Some(normal);
+                }
+            }
+            (Kind::Place, L::String(text)) => {
+                if let Some(canonical) = other_spelling(text.inner()) {
+                    self.never(at, field, "is never written so").nearest = Some(canonical);
                 }
             }
             (Kind::Budget, L::String(text)) => {
@@ -325,7 +331,7 @@ impl<'a> Check<'a> {
                     problem.nearest = nearest(text.inner(), known.into_iter());
                 }
             }
-            (Kind::Text | Kind::VendorType | Kind::Budget, _) => {
+            (Kind::Text | Kind::VendorType | Kind::Place | Kind::Budget, _) => {
                 self.never(at, field, "is a text").expected = "a text in quotes".into();
             }
             (Kind::Number, _) => {
@@ -349,6 +355,16 @@ impl<'a> Check<'a> {
         let name = path(field).unwrap_or_default().join(".");
         self.report(at, format!("`event.{name}` {why}"))
     }
+}
+
+/// Returns the place that the text means, if places are never written as it is. Which cities are
+/// markets is not known here: of `City_ST` the state alone is judged.
+fn other_spelling(place: &str) -> Option<String> {
+    let canonical = match place.rsplit_once('_') {
+        Some((city, state)) => format!("{city}_{}", place::state_code(state)?),
+        None => Places::default().canonical(place).into_owned(),
+    };
+    (canonical != place).then_some(canonical)
 }
 
 /// The names below `event` that an expression spells: `event.a.b`, `event["a"].b`.

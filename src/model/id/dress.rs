@@ -2,6 +2,8 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::model::text::dress;
+
 /// A character of an id without its dress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Letter {
@@ -22,63 +24,40 @@ pub(super) fn letter(c: char) -> Letter {
     }
 }
 
-/// Hyphens and dashes: Unicode's property Dash (PropList.txt, 17.0) without the wave-like ones, and
-/// what is written in a hyphen's place besides (hyphen bullet, modifier minus, heavy minus).
+/// Hyphens and dashes, and what is written in a hyphen's place besides: hyphen bullet, superscript,
+/// subscript, modifier and heavy minus, and the Katakana double hyphen.
 fn is_dash(c: char) -> bool {
-    matches!(
-        c,
-        '-' | '\u{58a}'
-            | '\u{5be}'
-            | '\u{1400}'
-            | '\u{1806}'
-            | '\u{2010}'..='\u{2015}'
-            | '\u{2043}'
-            | '\u{207b}'
-            | '\u{208b}'
-            | '\u{2212}'
-            | '\u{2796}'
-            | '\u{2e17}'
-            | '\u{2e1a}'
-            | '\u{2e3a}'..='\u{2e3b}'
-            | '\u{2e40}'
-            | '\u{2e5d}'
-            | '\u{30a0}'
-            | '\u{fe31}'..='\u{fe32}'
-            | '\u{fe58}'
-            | '\u{fe63}'
-            | '\u{ff0d}'
-            | '\u{10d6e}'
-            | '\u{10ead}'
-            | '\u{2d7}'
-    )
+    dress::is_dash(c)
+        || matches!(
+            c,
+            '\u{2d7}' | '\u{2043}' | '\u{207b}' | '\u{208b}' | '\u{2796}' | '\u{30a0}'
+        )
 }
 
-/// Unicode's property Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 17.0) without the soft
-/// hyphen, and combining marks that strike out, underline or enclose the character before them.
+/// What shows nothing, in any script (Unicode's property Default_Ignorable_Code_Point,
+/// DerivedCoreProperties.txt, 17.0), and combining marks that strike out, underline or enclose the
+/// character before them.
 fn is_ignorable(c: char) -> bool {
-    matches!(
-        c,
-        '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fff8}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-            | '\u{332}'..='\u{333}'
-            | '\u{335}'..='\u{338}'
-            | '\u{20dd}'..='\u{20e0}'
-            | '\u{20e2}'..='\u{20e4}'
-    )
+    dress::is_ignorable(c)
+        || dress::is_joiner(c)
+        || matches!(
+            c,
+            '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{202d}'..='\u{202e}'
+                | '\u{2061}'..='\u{2065}'
+                | '\u{3164}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fff8}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+                | '\u{332}'..='\u{333}'
+                | '\u{335}'..='\u{338}'
+                | '\u{20dd}'..='\u{20e0}'
+                | '\u{20e2}'..='\u{20e4}'
+        )
 }
 
 /// The character that a full-width, half-width or mathematical letter or digit is a shape of. Other

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Build;
 use crate::model::catalog::{CatalogTables, Nearness, Season};
 use crate::model::id::{self, IdCase, Ids};
-use crate::model::place::Market;
+use crate::model::place::{self, Market};
 use crate::model::text::normalise;
 use crate::model::{CacheType, Catalog, Dimension, Sharing};
 use crate::topology::problem::{Problem, Span};
@@ -197,30 +197,30 @@ impl Build<'_> {
     }
 
     fn markets(&mut self, shapes: Vec<MarketShape>) -> Vec<Market> {
-        let mut seen: HashMap<(String, String), Span> = HashMap::new();
+        let mut seen: HashMap<(String, String), (Span, usize)> = HashMap::new();
         let mut markets = Vec::new();
-        for shape in shapes {
-            let code =
-                shape.state.len() == 2 && shape.state.bytes().all(|b| b.is_ascii_uppercase());
-            if !code {
-                let message = format!("`{}` is not the code of a state", shape.state.value);
-                self.report(
-                    Problem::new(shape.state.span, message)
-                        .expected("expected two capital letters, such as `TX`"),
-                );
-            }
+        for (at, shape) in shapes.into_iter().enumerate() {
+            let state = self.state(&shape.state).to_owned();
             for name in std::iter::once(&shape.city).chain(&shape.aliases) {
-                let known = (normalise(name), shape.state.value.clone());
-                if let Some(first) = seen.get(&known) {
-                    self.report(
-                        Problem::new(
-                            name.span,
-                            format!("`{}` in {} stands twice", name.value, shape.state.value),
-                        )
-                        .also(*first, "first here"),
-                    );
+                let key = place::city_key(name, &state);
+                if key.is_empty() {
+                    let message = format!("`{}` is not the name of a city", name.value);
+                    self.report(Problem::new(name.span, message));
+                    continue;
                 }
-                seen.entry(known).or_insert(name.span);
+                let (first, of) = *seen.entry((key, state.clone())).or_insert((name.span, at));
+                if first == name.span {
+                    continue;
+                }
+                let message = format!("`{}` in {state} stands twice", name.value);
+                let problem = Problem::new(name.span, message).also(first, "first here");
+                self.report(if of == at {
+                    problem
+                        .help("spellings of one name need not be listed")
+                        .warning()
+                } else {
+                    problem.help("two markets cannot be one place")
+                });
             }
             markets.push(Market {
                 city: shape.city.value,
@@ -229,6 +229,20 @@ impl Build<'_> {
             });
         }
         markets
+    }
+
+    /// Checks a market's state, and returns its code as far as it has one.
+    fn state<'a>(&mut self, state: &'a At<String>) -> &'a str {
+        let code = place::state_code(state);
+        if code != Some(&**state) {
+            let message = format!("`{}` is not the code of a state", state.value);
+            let expected = code.map_or_else(
+                || "expected a state of the US by its code, such as `TX`".to_owned(),
+                |code| format!("expected `{code}`"),
+            );
+            self.report(Problem::new(state.span, message).expected(expected));
+        }
+        code.unwrap_or(state)
     }
 
     fn seasons(&mut self, shape: Option<At<Vec<SeasonShape>>>) -> ([Arc<Season>; 12], [f64; 12]) {

@@ -165,6 +165,20 @@ fn keys_that_stand_twice() {
 }
 
 #[test]
+fn markets_that_are_one_place() {
+    insta::assert_snapshot!(told(&demo_with(&[
+        (
+            "city: Chicago, state: IL",
+            "city: St. Louis, state: MO, aliases: [Saint Louis]"
+        ),
+        ("city: Miami, state: FL", "city: \"Austin, TX\", state: TX"),
+        ("city: Atlanta, state: GA", "city: New-York City, state: NY"),
+        ("city: Seattle, state: WA", "city: Seattle, state: W.A."),
+        ("city: Denver, state: CO", "city: \"…\", state: XX"),
+    ])));
+}
+
+#[test]
 fn test_cases_that_cannot_be_right() {
     insta::assert_snapshot!(told(&demo_with(&[
         ("now: 2026-11-22T10:00:00Z", "now: yesterday"),
