@@ -1,13 +1,12 @@
 //! `wedcache explain`: what the rules make of an event, and what becomes of a query.
 
 use std::io::{self, Read as _, Write};
-use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::TopologyArgs;
 use super::screen::Screen;
+use super::{SourceError, Text, TopologyArgs};
 use crate::clock::Clock;
 use crate::codec::{Decoded, Decoder, Schemas};
 use crate::invalidation::explain::{self, EventReport, QueryReport};
@@ -50,6 +49,8 @@ enum ExplainError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error("{0}")]
     Topology(Box<Problems>),
     #[error("the {what}: {reject}")]
@@ -88,7 +89,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
 }
 
 fn explain(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), ExplainError> {
-    let topology = read_topology(&args.topology.topology)?;
+    let topology = read_topology(&args.topology)?;
     let report = Report {
         event: args
             .event
@@ -119,12 +120,8 @@ fn explain(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), Expla
 }
 
 /// Rules and keys do not depend on the environment.
-fn read_topology(path: &Path) -> Result<Topology, ExplainError> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| ExplainError::File {
-        file: file.clone(),
-        source,
-    })?;
+fn read_topology(args: &TopologyArgs) -> Result<Topology, ExplainError> {
+    let Text { file, text } = args.source().read()?;
     topology::read(&file, &text, Variables::Unresolved)
         .map(|loaded| loaded.topology)
         .map_err(ExplainError::Topology)
@@ -286,7 +283,7 @@ mod tests {
             ),
             (
                 vec!["--topology", "no-such.yaml", "--query", QUERY],
-                "no-such.yaml: cannot be read",
+                "there is no topology file no-such.yaml in ",
             ),
             (
                 vec!["--query", &QUERY.replace("vendor_matching", "tarot")],

@@ -88,7 +88,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
             (&args.plan, Some(how))
         }
     };
-    let Some(topology) = load(&plan.topology.topology, screen)? else {
+    let Some(topology) = load(&plan.topology, screen)? else {
         return Ok(1);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

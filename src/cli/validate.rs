@@ -1,27 +1,27 @@
 //! `wedcache validate`: every problem of every file at once.
 
 use std::io;
-use std::path::PathBuf;
 
 use super::screen::Screen;
+use super::{Text, TopologiesArgs};
 use crate::topology::{self, Problems, Variables, graph};
 
 /// Check topology files: every problem at once, with its place and what was expected.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  wedcache validate                                # of WEDCACHE_TOPOLOGY
   wedcache validate topologies/wedsync.yaml
   wedcache validate --no-env topologies/*.yaml     # on a machine without the production variables
   wedcache validate --short broken.yaml            # one line a problem, for editors and CI")]
 pub struct Args {
-    /// Topology files.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    topologies: TopologiesArgs,
     /// Check without the environment: variables without a default are left as they are written.
     #[arg(long)]
-    pub no_env: bool,
+    no_env: bool,
     /// One line a problem: `file:line:column: message`.
     #[arg(long)]
-    pub short: bool,
+    short: bool,
 }
 
 /// 0 when all files are valid, 1 when one is not.
@@ -31,12 +31,11 @@ pub fn run(
     screen: &mut Screen<'_>,
 ) -> io::Result<u8> {
     let mut code = 0;
-    for path in &args.files {
-        let file = path.display().to_string();
-        let text = match std::fs::read_to_string(path) {
+    for source in args.topologies.sources() {
+        let Text { file, text } = match source.read() {
             Ok(text) => text,
             Err(error) => {
-                writeln!(screen.out, "{file}: cannot be read: {error}")?;
+                writeln!(screen.out, "{error}")?;
                 code = 1;
                 continue;
             }
@@ -101,8 +100,27 @@ fn also(warnings: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use clap::Parser as _;
+
     use super::*;
     use crate::topology::Look;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(options: &[&str], files: &[&Path]) -> Args {
+        let files = files.iter().map(|file| file.to_str().unwrap());
+        let words = ["validate"]
+            .into_iter()
+            .chain(options.iter().copied())
+            .chain(files);
+        Cli::parse_from(words).args
+    }
 
     fn validate(args: &Args) -> (u8, String) {
         let mut out = Vec::new();
@@ -127,11 +145,7 @@ mod tests {
         );
         std::fs::write(&good, include_str!("../../topologies/demo.yaml")).unwrap();
         std::fs::write(&bad, "name: x\nkafak: {}\n").unwrap();
-        let args = |files: &[&PathBuf]| Args {
-            files: files.iter().map(|&file| file.clone()).collect(),
-            no_env: false,
-            short: true,
-        };
+        let args = |files: &[&Path]| args(&["--short"], files);
         let (code, out) = validate(&args(&[&good]));
         assert_eq!(code, 0);
         let want = "valid: 7 cache types, 25 rules, 9 topics, 2 test cases\n";
@@ -144,7 +158,7 @@ mod tests {
         );
         assert!(out.contains("bad.yaml: not valid: 2 problems\n"), "{out}");
         assert!(
-            out.contains(want) && out.contains("none.yaml: cannot be read: "),
+            out.contains(want) && out.contains("there is no topology file "),
             "{out}"
         );
     }
