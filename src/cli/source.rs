@@ -122,8 +122,11 @@ impl Source {
     }
 }
 
-/// Topology files are UTF-8 text.
-fn decode(bytes: Vec<u8>) -> Result<String, Unreadable> {
+/// Topology files are UTF-8 text; a byte order mark before it counts for nothing.
+fn decode(mut bytes: Vec<u8>) -> Result<String, Unreadable> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(Unreadable::Utf16);
     }
@@ -181,9 +184,7 @@ impl SourceError {
                 let place = place.unwrap_or_default();
                 format!("there is no topology file {file}{place}")
             }
-            Unreadable::NotUtf8 { line, column } => {
-                format!("{file}:{line}:{column}: this is not UTF-8 text")
-            }
+            Unreadable::NotUtf8 { .. } => "this is not UTF-8 text".to_owned(),
             Unreadable::Utf16 => format!("{file} is UTF-16 text, where UTF-8 is needed"),
             Unreadable::Io(error) => format!("the topology file {file} cannot be read: {error}"),
         }
@@ -215,6 +216,9 @@ impl SourceError {
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Unreadable::NotUtf8 { line, column } = self.problem {
+            write!(f, "{}:{line}:{column}: ", self.file())?;
+        }
         write!(f, "{}\n  {}", self.message(), self.help())
     }
 }
@@ -275,8 +279,8 @@ mod tests {
                 source: Source::new("t.yaml".into(), Named::Option),
                 problem: decode(bytes.to_vec()).unwrap_err(),
             };
-            assert_eq!(error.message(), want);
-            assert_eq!(error.help(), "--topology named it; save it as UTF-8");
+            let told = format!("{want}\n  --topology named it; save it as UTF-8");
+            assert_eq!(error.to_string(), told);
         }
     }
 }

@@ -186,6 +186,8 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// What is legal in their conditions and may fail all the same.
+    warnings: Vec<RuleError>,
 }
 
 /// The part of a rule that an error is about, by its name in the topology.
@@ -231,10 +233,12 @@ pub struct RuleError {
     pub expected: Option<String>,
     /// The known name that is nearest to an unknown one.
     pub nearest: Option<String>,
+    /// Legal, and may fail all the same.
+    pub is_warning: bool,
 }
 
 impl Rules {
-    /// Checks all rules and reports all that is wrong with them.
+    /// Checks all rules and reports all that is wrong with them, warnings among it.
     pub fn compile(specs: &[RuleSpec], catalog: &Catalog) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
         let mut rules: Vec<Rule> = Vec::with_capacity(specs.len());
@@ -263,8 +267,11 @@ impl Rules {
                 });
             }
         }
-        if errors.is_empty() {
-            Ok(Self { rules })
+        if errors.iter().all(|error| error.is_warning) {
+            Ok(Self {
+                rules,
+                warnings: errors,
+            })
         } else {
             Err(errors)
         }
@@ -272,6 +279,10 @@ impl Rules {
 
     pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
         self.rules.iter()
+    }
+
+    pub fn warnings(&self) -> &[RuleError] {
+        &self.warnings
     }
 
     pub fn len(&self) -> usize {

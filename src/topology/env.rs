@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::units::Connection;
 
 /// Where variables come from.
@@ -69,6 +69,7 @@ pub(super) fn resolve(
         let Some(end) = rest[at..].find('}').map(|end| at + end) else {
             problems.push(
                 Problem::new(field.0.span, "`${` without its `}`")
+                    .code(Code::Variable)
                     .expected("expected `${NAME}` or `${NAME:-default}`"),
             );
             return Resolved {
@@ -87,7 +88,7 @@ pub(super) fn resolve(
                 complete = false;
                 text.push_str(&rest[at..=end]);
                 if let Some(problem) = missing {
-                    problems.push(problem(field, name));
+                    problems.push(problem(field, name).code(Code::Variable));
                 }
             }
         }

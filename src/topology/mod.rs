@@ -17,6 +17,7 @@ pub mod problem;
 pub mod schema;
 pub mod settings;
 mod shape;
+mod syntax;
 mod tree;
 mod units;
 

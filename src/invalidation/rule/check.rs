@@ -23,8 +23,16 @@ impl Check<'_> {
             message,
             expected: (!expected.is_empty()).then(|| expected.to_owned()),
             nearest: None,
+            is_warning: false,
         });
         self.errors.last_mut().expect("an error was just pushed")
+    }
+
+    fn report_condition(&mut self, problem: &ConditionProblem) -> &mut RuleError {
+        let error = self.report(RuleField::When, problem.message.clone(), &problem.expected);
+        error.at = problem.at;
+        error.nearest.clone_from(&problem.nearest);
+        error
     }
 
     pub(super) fn name(&mut self, spec: &RuleSpec, before: &[RuleSpec]) {
@@ -127,17 +135,15 @@ impl Check<'_> {
     ) -> Option<Condition> {
         let text = spec.condition.as_deref()?;
         match Condition::compile(text, source) {
-            Ok(condition) => Some(condition),
+            Ok(condition) => {
+                for warning in condition.warnings() {
+                    self.report_condition(warning).is_warning = true;
+                }
+                Some(condition)
+            }
             Err(problems) => {
-                for problem in problems {
-                    let ConditionProblem {
-                        at,
-                        message,
-                        expected,
-                        nearest,
-                    } = problem;
-                    let error = self.report(RuleField::When, message, &expected);
-                    (error.at, error.nearest) = (at, nearest);
+                for problem in &problems {
+                    self.report_condition(problem);
                 }
                 None
             }

@@ -6,7 +6,7 @@ use super::Build;
 use crate::invalidation::condition::TextPosition;
 use crate::invalidation::rule::{RuleError, RuleField, RuleSpec, Rules, Scope, Selection};
 use crate::model::Catalog;
-use crate::topology::problem::{Problem, Span, nearest};
+use crate::topology::problem::{Code, Problem, Span, nearest};
 use crate::topology::shape::{RuleShape, ScopeShape, TypesShape};
 use crate::topology::units::At;
 
@@ -48,6 +48,10 @@ impl Build<'_> {
             }
             Rules::default()
         });
+        for warning in rules.warnings() {
+            let problem = self.rule_problem(shapes, warning.clone());
+            self.report(problem);
+        }
         rules.into()
     }
 
@@ -108,6 +112,12 @@ impl Build<'_> {
         };
         problem.expected = error.expected.map(|what| format!("expected {what}"));
         problem.help = error.nearest.map(|near| format!("did you mean `{near}`?"));
+        if error.is_warning {
+            problem = problem.warning();
+        }
+        if error.field == RuleField::When {
+            problem = problem.code(Code::Condition);
+        }
         problem
     }
 }

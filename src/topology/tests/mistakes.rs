@@ -75,6 +75,24 @@ fn conditions_that_are_not_cel_and_fields_that_events_lack() {
 }
 
 #[test]
+fn conditions_that_can_never_be_evaluated_or_may_fail() {
+    insta::assert_snapshot!(told(&demo_with(&[
+        (
+            "when: event.attributes.priceChangePct > 5.0 || event.attributes.priceChangePct < -5.0",
+            "when: event.attributes.priceChangePct * 2 > 10"
+        ),
+        (
+            "event.weddingContext.guestCount * 10 > event.previous.guestCount * 11",
+            "event.weddingContext.guestCount * 1.1\n        > event.previous.guestCount"
+        ),
+        (
+            "when: has(event.attributes.available) && event.attributes.available == true",
+            "when: \"(event.change == 'x' ? 1 : 'y') + 1 == 2\""
+        ),
+    ])));
+}
+
+#[test]
 fn months_without_a_season_and_with_two() {
     insta::assert_snapshot!(told(&demo_with(&[
         ("months: [4, 5]", "months: [4, 5, 6, 13]"),
@@ -150,6 +168,41 @@ fn a_syntax_error_does_not_hide_the_other_sections() {
         ("guest_bands: [50, 100", "guest_bands: [50, 100}"),
         ("on: vendor.opened", "on: vendor.*opened"),
     ])));
+}
+
+/// Each is the one slip of an otherwise valid file, and told once, at its place.
+#[test]
+fn slips_of_syntax_are_told_in_the_words_of_who_made_them() {
+    let slips = [
+        (
+            "  client_id: wedcache-demo\n",
+            "\tclient_id: wedcache-demo\n",
+        ),
+        (
+            "  client_id: wedcache-demo\n",
+            "  \tclient_id: wedcache-demo\n",
+        ),
+        (
+            "    prompt:\n      version: 1",
+            "    prompt:\n\t\tversion: 1",
+        ),
+        ("topics:\n", "---\ntopics:\n"),
+        ("topics:\n", "--- # two\ntopics:\n"),
+        ("kafka:\n", "\u{feff}kafka:\n"),
+        ("kafka:\n", "kafka\n"),
+        ("name: wedsync-demo", "name: wedsync: demo"),
+        ("name: wedsync-demo", "name: \"wedsync-demo"),
+        ("name: wedsync-demo", "name: 'couple's'"),
+        ("name: wedsync-demo", "name: *wedsync"),
+        ("name: wedsync-demo", "name: wed\u{7}sync"),
+        ("guest_bands: [50, 100", "guest_bands: [50, 100, ["),
+        ("guest_bands: [50, 100", "guest_bands: [50, 100}, "),
+        ("client_id: wedcache-demo", "client_id: [${A}]"),
+        ("  poll_threads: 1", "   poll_threads: 1"),
+        ("freshness:\n", "freshness:\n  - max_rules_lag: 3\n"),
+    ];
+    let told = slips.map(|slip| format!("{:?}\n{}", slip.1, told(&demo_with(&[slip]))));
+    insta::assert_snapshot!(told.join("\n\n"));
 }
 
 #[test]
