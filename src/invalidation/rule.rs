@@ -204,7 +204,7 @@ impl RuleField {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
-            Self::On => "on",
+            Self::On => "trigger",
             Self::Types => "types",
             Self::Scope => "scope",
             Self::When => "when",

@@ -289,6 +289,9 @@ fn unknown_problem(node: &Node, entry: &Entry, fields: &'static [&'static str]) 
     let problem = Problem::new(entry.key.span, message)
         .code(Code::UnknownField)
         .choices("", free);
+    if entry.name() == "true" && fields.contains(&"on") {
+        return problem.help("YAML 1.1 reads the name `on` as true: write `trigger`");
+    }
     match nearest(entry.name(), fields) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem,

@@ -38,7 +38,7 @@ fn files() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
     write("good.yaml", GOOD.as_bytes());
-    let warning = GOOD.replace("on: vendor.closed", "on: vendor.closd");
+    let warning = GOOD.replace("trigger: vendor.closed", "trigger: vendor.closd");
     assert_ne!(warning, GOOD);
     write("warning.yaml", warning.as_bytes());
     let bad = warning.replace("scope: vendor_type", "scope: vendors_type");

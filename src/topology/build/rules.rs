@@ -35,7 +35,7 @@ impl Build<'_> {
     pub(super) fn rules(&mut self, shapes: &[RuleShape], catalog: &Catalog) -> Arc<Rules> {
         let specs: Vec<_> = shapes.iter().map(spec).collect();
         for shape in shapes {
-            self.check_trigger(&shape.on);
+            self.check_trigger(shape);
         }
         let rules = Rules::compile(&specs, catalog).unwrap_or_else(|errors| {
             // Names of a section that cannot be read cannot be judged.
@@ -55,7 +55,22 @@ impl Build<'_> {
         rules.into()
     }
 
-    fn check_trigger(&mut self, on: &At<String>) {
+    fn check_trigger(&mut self, shape: &RuleShape) {
+        let on = match (&shape.trigger, &shape.on) {
+            (Some(trigger), None) => trigger,
+            (None, Some(on)) => on,
+            (Some(trigger), Some(on)) => {
+                let problem = Problem::new(on.span, "`on` beside `trigger`, which means the same");
+                let problem = problem.also(trigger.span, "given here");
+                self.report(problem.help("keep one of the two"));
+                return;
+            }
+            (None, None) => {
+                let problem = Problem::new(shape.name.span, "the field `trigger` must be given");
+                self.report(problem.code(Code::MissingField));
+                return;
+            }
+        };
         // Other sources are refused when the rules are compiled.
         let known = on.starts_with("vendor.") || on.starts_with("wedding.");
         if !known || KNOWN_CHANGES.contains(&on.as_str()) || on.ends_with(".*") {
@@ -86,7 +101,7 @@ impl Build<'_> {
                     .map(|other| other.name.span);
                 shape.name.span
             }
-            RuleField::On => shape.on.span,
+            RuleField::On => trigger(shape).map_or(Span::STAND_IN, |of| of.span),
             RuleField::Scope => shape.scope.span,
             RuleField::Types => match (shape.types.as_ref(), error.item) {
                 (
@@ -122,10 +137,15 @@ impl Build<'_> {
     }
 }
 
+fn trigger(shape: &RuleShape) -> Option<&At<String>> {
+    shape.trigger.as_ref().or(shape.on.as_ref())
+}
+
 fn spec(shape: &RuleShape) -> RuleSpec {
     RuleSpec {
         name: shape.name.value.clone(),
-        on: shape.on.value.clone(),
+        // One that is missing has been reported; what else the rule says is still checked.
+        on: trigger(shape).map_or_else(String::new, |of| of.value.clone()),
         cache_types: match shape.types.as_ref().map(|types| &types.value) {
             None | Some(TypesShape::All) => Selection::All,
             Some(TypesShape::Named(names)) => {

@@ -60,6 +60,21 @@ fn dimensions_that_would_leak_or_never_share() {
 }
 
 #[test]
+fn a_trigger_has_two_names_and_is_given_once() {
+    let text = demo_with(&[("trigger: vendor.opened", "on: vendor.opened")]);
+    assert!(problems(&text).is_empty(), "{}", problems(&text));
+    insta::assert_snapshot!(told(&demo_with(&[
+        (
+            "trigger: vendor.opened",
+            "on: vendor.opened\n    trigger: vendor.opened"
+        ),
+        ("trigger: vendor.menu_changed", "true: vendor.menu_changed"),
+        ("    trigger: wedding.style_changed\n", ""),
+        ("trigger: wedding.deleted", "on: weding.deleted"),
+    ])));
+}
+
+#[test]
 fn conditions_that_are_not_cel_and_fields_that_events_lack() {
     insta::assert_snapshot!(told(&demo_with(&[
         ("|| event.attributes.priceChangePct < -5.0", "||"),
@@ -67,8 +82,8 @@ fn conditions_that_are_not_cel_and_fields_that_events_lack() {
             "      && event.attributes.priceChangePct <= 5.0",
             "      && event.atributes.priceChangePct <= 5.0"
         ),
-        ("on: vendor.opened", "on: vendor.opend"),
-        ("on: vendor.closed", "on: vendors.closed"),
+        ("trigger: vendor.opened", "trigger: vendor.opend"),
+        ("trigger: vendor.closed", "trigger: vendors.closed"),
         ("scope: wedding", "scope: vendor"),
         ("name: price-nudged", "name: price-moved"),
     ])));
@@ -111,7 +126,7 @@ fn topics_that_cannot_work() {
             "name: \"wedsync ai responses\""
         ),
         (
-            "name: wedsync.cache.invalidations, replication_factor: 1, retention: 1d",
+            "name: wedsync.cache.invalidations, retention: 1d",
             "name: wedsync.cache.invalidations, retention: 10m"
         ),
         (
@@ -119,6 +134,14 @@ fn topics_that_cannot_work() {
             "retention: 1d, format: confluent}\n  metrics"
         ),
         ("dead_letters: {", "dead_letters: {max_bytes: 1KiB, "),
+        (
+            "replication_factor: 1",
+            "replication_factor: ${COPIES:-many}"
+        ),
+        (
+            "partitions: 2, retention",
+            "partitions: 2, replication_factor: 0, retention"
+        ),
     ])));
 }
 
@@ -166,7 +189,7 @@ fn a_syntax_error_does_not_hide_the_other_sections() {
         ("size: 64MiB", "size: \"64MiB"),
         ("poll_threads:", "pol_threads:"),
         ("guest_bands: [50, 100", "guest_bands: [50, 100}"),
-        ("on: vendor.opened", "on: vendor.*opened"),
+        ("trigger: vendor.opened", "trigger: vendor.*opened"),
     ])));
 }
 
