@@ -12,6 +12,7 @@ use crate::codec::{Decoded, Decoder, Schemas};
 use crate::invalidation::explain::{self, EventReport, QueryReport};
 use crate::invalidation::rule::Change;
 use crate::model::Timestamp;
+use crate::model::event::HEARTBEAT;
 use crate::topology::{self, Problems, Topology, Variables};
 
 /// Show what a topology makes of an event or a query, and why: which rules fire and why the
@@ -134,10 +135,9 @@ fn decoder() -> Decoder {
 
 fn event(topology: &Topology, args: &Args, given: &str) -> Result<EventReport, ExplainError> {
     let value = input(given)?;
-    let has = |field: &str| {
-        parse::<serde_json::Value>(&value).is_some_and(|value| value.get(field).is_some())
-    };
-    let change = if has("vendorId") {
+    let field = |name: &str| parse::<serde_json::Value>(&value)?.get(name).cloned();
+    let has = |name: &str| field(name).is_some();
+    let change = if has("vendorId") || field("change").is_some_and(|of| of == HEARTBEAT) {
         Change::Vendor(decoded(
             "event",
             decoder().decode_vendor_change(Some(&value)),
@@ -151,7 +151,7 @@ fn event(topology: &Topology, args: &Args, given: &str) -> Result<EventReport, E
         return Err(ExplainError::NeitherKind);
     };
     let own = match &change {
-        Change::Vendor(change) => change.vendor_id.clone(),
+        Change::Vendor(change) => change.record_key().to_owned(),
         Change::Wedding(update) => update.wedding_id.clone(),
     };
     let key = args.key.as_deref().unwrap_or(&own);
@@ -241,6 +241,14 @@ mod tests {
         ] {
             assert!(text.contains(want), "{want} in {text}");
         }
+    }
+
+    #[test]
+    fn a_heartbeat_invalidates_nothing_and_says_why() {
+        let event = r#"{"eventId": "e-1", "change": "heartbeat", "source": "bloomdesk"}"#;
+        let text = explained(&["--event", event]).unwrap();
+        let want = "It invalidates nothing: a heartbeat only says that its integration lives.";
+        assert!(text.contains(want) && !text.contains("fires  "), "{text}");
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Change {
         format!("{}.{}", self.source().as_str(), self.change())
     }
 
+    /// Whether it only says that an integration lives.
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self, Self::Vendor(change) if change.is_heartbeat())
+    }
+
     pub fn event_id(&self) -> &str {
         match self {
             Self::Vendor(change) => &change.event_id,
@@ -175,6 +180,7 @@ impl Rule {
 
     pub fn is_triggered_by(&self, change: &Change) -> bool {
         self.source == change.source()
+            && !change.is_heartbeat()
             && self
                 .change
                 .as_deref()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::condition::{Condition, ConditionProblem};
 use super::{RuleError, RuleField, RuleSpec, Scope, Selection, Source};
 use crate::model::Catalog;
+use crate::model::event::HEARTBEAT;
 use crate::model::invalidation::UNREADABLE_RULE;
 
 /// The checking of one rule.
@@ -96,6 +97,11 @@ impl Check<'_> {
         };
         if change == "*" {
             return Some((source, None));
+        }
+        if source == Source::Vendor && change == HEARTBEAT {
+            let message = "a heartbeat only says that its integration lives: no rule can name it";
+            self.report(RuleField::On, message.to_owned(), "another change");
+            return None;
         }
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         if change.is_empty() || !change.chars().all(is_name) {
