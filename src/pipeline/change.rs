@@ -258,7 +258,7 @@ mod tests {
             Arc::new(Rules::compile(&[all], &catalog).unwrap()),
             catalog,
             Arc::clone(&metrics),
-            Duration::from_secs(300),
+            Duration::from_mins(5),
         );
         let value = br#"{"eventId": "e-1", "change": "heartbeat", "source": "bloomdesk"}"#;
         let cause = Cause {

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr, ListExpr, MapEntryExpr, MapExpr};
 use cel::common::types::Kind;
+use cel::common::value::Val;
 use cel::parser::Parser;
 use cel::{Context, ExecutionError, IdedExpr, Value};
 
@@ -26,18 +27,11 @@ pub(super) enum Attempt {
 pub(super) fn evaluate(expression: &IdedExpr) -> Attempt {
     let result = catch_unwind(AssertUnwindSafe(|| {
         let context = Context::with_env(Arc::clone(&LIBRARY));
-        let value = Value::resolve_val(expression, &context)?;
-        let kind = value.get_type().kind();
-        let whole = matches!(kind, Kind::List | Kind::Map)
-            .then(|| Value::try_from(value.as_ref()).ok())
-            .flatten();
-        Ok((kind, whole))
+        Value::resolve_val(expression, &context).map(|value| type_of(&*value))
     }));
     match result {
-        Ok(Ok((kind, whole))) => match type_of(kind, whole.as_ref()) {
-            Some(of) => Attempt::Gives(of),
-            None => Attempt::WrongValues(format!("it gives a {kind:?}")),
-        },
+        Ok(Ok(Some(of))) => Attempt::Gives(of),
+        Ok(Ok(None)) => Attempt::WrongValues("it gives what no condition has use for".to_owned()),
         Ok(Err(error)) => failed(&error),
         Err(panic) => Attempt::WrongValues(panic_text(&*panic).to_owned()),
     }
@@ -80,8 +74,8 @@ pub(in super::super) fn is_about_types(error: &ExecutionError) -> bool {
 }
 
 /// `None` for types that conditions have no use for.
-fn type_of(kind: Kind, value: Option<&Value>) -> Option<Type> {
-    Some(match kind {
+fn type_of(value: &dyn Val) -> Option<Type> {
+    Some(match value.get_type().kind() {
         Kind::Boolean => Type::Bool,
         Kind::Int => Type::Int,
         Kind::UInt => Type::UInt,
@@ -92,48 +86,34 @@ fn type_of(kind: Kind, value: Option<&Value>) -> Option<Type> {
         Kind::Timestamp => Type::Instant,
         Kind::Duration => Type::Span,
         Kind::Type => Type::Named,
-        Kind::List | Kind::Map => return value.map_or_else(|| Some(opaque(kind)), of_value),
+        Kind::List => Type::List(Box::new(items(value, |_| None).0)),
+        Kind::Map => {
+            let values = value.as_indexer()?;
+            let (keys, values) = items(value, |key| {
+                values.get(key).ok().and_then(|value| type_of(&*value))
+            });
+            Type::Map(Box::new(keys), Box::new(values))
+        }
         _ => return None,
     })
 }
 
-fn opaque(kind: Kind) -> Type {
-    let items = Box::new(Types::unknown());
-    if kind == Kind::List {
-        Type::List(items)
-    } else {
-        Type::Map(items.clone(), items)
-    }
-}
-
-fn of_value(value: &Value) -> Option<Type> {
-    let of_all = |items: &mut dyn Iterator<Item = &Value>| {
-        let mut all = Types::none();
-        for item in items {
-            match of_value(item) {
-                Some(of) => all.add(vec![of]),
-                None => all.is_unknown = true,
-            }
-        }
-        Box::new(all)
+/// The types of what a list or a mapping is gone through by, and of what `also` makes of each.
+fn items(holder: &dyn Val, also: impl Fn(&dyn Val) -> Option<Type>) -> (Types, Types) {
+    let (mut all, mut others) = (Types::none(), Types::none());
+    let Some(holder) = holder.as_iterable() else {
+        return (Types::unknown(), Types::unknown());
     };
-    Some(match value {
-        Value::Bool(_) => Type::Bool,
-        Value::Int(_) => Type::Int,
-        Value::UInt(_) => Type::UInt,
-        Value::Float(_) => Type::Double,
-        Value::String(_) => Type::Text,
-        Value::Bytes(_) => Type::Bytes,
-        Value::Null => Type::Null,
-        Value::Timestamp(_) => Type::Instant,
-        Value::Duration(_) => Type::Span,
-        Value::List(items) => Type::List(of_all(&mut items.iter())),
-        Value::Map(map) => {
-            let keys: Vec<_> = map.map.keys().map(Value::from).collect();
-            Type::Map(of_all(&mut keys.iter()), of_all(&mut map.map.values()))
-        }
-        _ => return None,
-    })
+    let add = |to: &mut Types, of: Option<Type>| match of {
+        Some(of) => to.add(vec![of]),
+        None => to.is_unknown = true,
+    };
+    let mut left = holder.iter();
+    while let Some(item) = left.next() {
+        add(&mut all, type_of(item));
+        add(&mut others, also(item));
+    }
+    (all, others)
 }
 
 /// Values of a type, as expressions. Of texts there are several, as what takes a text often takes
