@@ -24,8 +24,9 @@ WORKDIR /var/lib/wedcache
 VOLUME /var/lib/wedcache
 ENV WEDCACHE_LISTEN=0.0.0.0:9464
 ENV WEDCACHE_DATA=/var/lib/wedcache
+ENV WEDCACHE_TOPOLOGY=/etc/wedcache/topologies/wedsync.yaml
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD curl -fsS http://127.0.0.1:9464/livez
 ENTRYPOINT ["wedcache"]
-CMD ["run", "--topology", "/etc/wedcache/topologies/wedsync.yaml"]
+CMD ["run"]

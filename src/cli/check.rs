@@ -49,7 +49,7 @@ pub struct Args {
 
 /// Not to be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
-    let Some(topology) = load(&args.topology.topology, screen)? else {
+    let Some(topology) = load(&args.topology, screen)? else {
         return Ok(1);
     };
     let since = args.since.map(|since| since.at(Clock::System.now()));

@@ -93,9 +93,9 @@ struct ReplayArgs {
 
 /// Not to be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
-    let (file, filter) = match &args.command {
-        Command::List(list) => (&list.topology.topology, &list.filter),
-        Command::Replay(replay) => (&replay.topology.topology, &replay.filter),
+    let (named, filter) = match &args.command {
+        Command::List(list) => (&list.topology, &list.filter),
+        Command::Replay(replay) => (&replay.topology, &replay.filter),
     };
     if let Command::List(list) = &args.command
         && list.raw
@@ -103,7 +103,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     {
         anyhow::bail!("--raw writes bytes that are not for a terminal: send them to a file");
     }
-    let Some(topology) = load(file, screen)? else {
+    let Some(topology) = load(named, screen)? else {
         return Ok(1);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,18 +1,18 @@
 //! `wedcache explain`: what the rules make of an event, and what becomes of a query.
 
 use std::io::{self, Read as _, Write};
-use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::TopologyArgs;
 use super::screen::Screen;
+use super::{SourceError, Text, TopologyArgs};
 use crate::clock::Clock;
 use crate::codec::{Decoded, Decoder, Schemas};
 use crate::invalidation::explain::{self, EventReport, QueryReport};
 use crate::invalidation::rule::Change;
 use crate::model::Timestamp;
+use crate::model::event::HEARTBEAT;
 use crate::topology::{self, Problems, Topology, Variables};
 
 /// Show what a topology makes of an event or a query, and why: which rules fire and why the
@@ -50,6 +50,8 @@ enum ExplainError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error("{0}")]
     Topology(Box<Problems>),
     #[error("the {what}: {reject}")]
@@ -88,7 +90,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
 }
 
 fn explain(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), ExplainError> {
-    let topology = read_topology(&args.topology.topology)?;
+    let topology = read_topology(&args.topology)?;
     let report = Report {
         event: args
             .event
@@ -119,12 +121,8 @@ fn explain(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), Expla
 }
 
 /// Rules and keys do not depend on the environment.
-fn read_topology(path: &Path) -> Result<Topology, ExplainError> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| ExplainError::File {
-        file: file.clone(),
-        source,
-    })?;
+fn read_topology(args: &TopologyArgs) -> Result<Topology, ExplainError> {
+    let Text { file, text } = args.source().read()?;
     topology::read(&file, &text, Variables::Unresolved)
         .map(|loaded| loaded.topology)
         .map_err(ExplainError::Topology)
@@ -137,10 +135,9 @@ fn decoder() -> Decoder {
 
 fn event(topology: &Topology, args: &Args, given: &str) -> Result<EventReport, ExplainError> {
     let value = input(given)?;
-    let has = |field: &str| {
-        parse::<serde_json::Value>(&value).is_some_and(|value| value.get(field).is_some())
-    };
-    let change = if has("vendorId") {
+    let field = |name: &str| parse::<serde_json::Value>(&value)?.get(name).cloned();
+    let has = |name: &str| field(name).is_some();
+    let change = if has("vendorId") || field("change").is_some_and(|of| of == HEARTBEAT) {
         Change::Vendor(decoded(
             "event",
             decoder().decode_vendor_change(Some(&value)),
@@ -154,7 +151,7 @@ fn event(topology: &Topology, args: &Args, given: &str) -> Result<EventReport, E
         return Err(ExplainError::NeitherKind);
     };
     let own = match &change {
-        Change::Vendor(change) => change.vendor_id.clone(),
+        Change::Vendor(change) => change.record_key().to_owned(),
         Change::Wedding(update) => update.wedding_id.clone(),
     };
     let key = args.key.as_deref().unwrap_or(&own);
@@ -247,6 +244,14 @@ mod tests {
     }
 
     #[test]
+    fn a_heartbeat_invalidates_nothing_and_says_why() {
+        let event = r#"{"eventId": "e-1", "change": "heartbeat", "source": "bloomdesk"}"#;
+        let text = explained(&["--event", event]).unwrap();
+        let want = "It invalidates nothing: a heartbeat only says that its integration lives.";
+        assert!(text.contains(want) && !text.contains("fires  "), "{text}");
+    }
+
+    #[test]
     fn another_record_key_is_invalidated_too() {
         let text = explained(&["--event", EVENT, "--key", "v-99"]).unwrap();
         assert!(
@@ -286,7 +291,7 @@ mod tests {
             ),
             (
                 vec!["--topology", "no-such.yaml", "--query", QUERY],
-                "no-such.yaml: cannot be read",
+                "there is no topology file no-such.yaml in ",
             ),
             (
                 vec!["--query", &QUERY.replace("vendor_matching", "tarot")],

@@ -1,9 +1,7 @@
 //! `wedcache graph`: a drawing of a topology.
 
-use std::io;
-use std::path::PathBuf;
-
 use super::screen::Screen;
+use super::{Text, TopologyArgs};
 use crate::topology::graph::{Format, draw};
 use crate::topology::{self, Variables};
 
@@ -14,12 +12,11 @@ use crate::topology::{self, Variables};
   wedcache graph --format mermaid topologies/wedsync.yaml > topology.mmd
   wedcache graph --format dot topologies/wedsync.yaml | dot -Tsvg > topology.svg")]
 pub struct Args {
-    /// The topology file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[command(flatten)]
+    topology: TopologyArgs,
     /// What the drawing is for.
     #[arg(long, value_enum, default_value_t = GraphFormat::Terminal)]
-    pub format: GraphFormat,
+    format: GraphFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -35,15 +32,8 @@ pub enum GraphFormat {
 }
 
 /// 0, or 1 when the file is not valid. Variables are not looked up: a drawing needs none.
-pub fn run(args: &Args, screen: &mut Screen<'_>) -> io::Result<u8> {
-    let file = args.file.display().to_string();
-    let text = match std::fs::read_to_string(&args.file) {
-        Ok(text) => text,
-        Err(error) => {
-            writeln!(screen.out, "{file}: cannot be read: {error}")?;
-            return Ok(1);
-        }
-    };
+pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
+    let Text { file, text } = args.topology.source().read()?;
     let loaded = match topology::read(&file, &text, Variables::Unresolved) {
         Ok(loaded) => loaded,
         Err(problems) => {

@@ -7,22 +7,25 @@ pub mod demo;
 pub mod dlq;
 pub mod explain;
 pub mod graph;
+pub mod init;
 mod reading;
 pub mod run;
 pub mod schema;
 pub mod screen;
 pub mod simulate;
+mod source;
 pub mod test;
 pub mod topics;
 pub mod validate;
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use self::screen::Screen;
+pub use self::source::TopologyArgs;
+use self::source::{Source, SourceError, Text, TopologiesArgs};
 use crate::telemetry::{self, LogFormat};
 use crate::topology::{self, Topology, Variables};
 
@@ -34,13 +37,17 @@ use crate::topology::{self, Topology, Variables};
     version,
     propagate_version = true,
     after_help = "Examples:
-  wedcache demo                                         # see it live, nothing else needed
-  wedcache validate topologies/wedsync.yaml             # every mistake of a topology at once
-  wedcache test topologies/wedsync.yaml                 # its test cases, in mocked time
-  wedcache topics apply                                 # create the topics it names
-  wedcache simulate --quick                             # a wedding season in seconds
-  wedcache run --topology topologies/wedsync.yaml       # the stream, against a real Kafka
-  wedcache check                                        # was any answer one that a change forbids?"
+  wedcache demo                           # see it live, nothing else needed
+  wedcache init                           # the shipped topologies and examples, to start from
+  wedcache validate                       # every mistake of a topology at once
+  wedcache test                           # its test cases, in mocked time
+  wedcache topics apply                   # create the topics that it names
+  wedcache simulate --quick               # a wedding season in seconds
+  wedcache run                            # the stream, against a real Kafka
+  wedcache check                          # was any answer one that a change forbids?
+
+A command's topology is FILE or --topology FILE; without either WEDCACHE_TOPOLOGY names it; without
+that it is topologies/wedsync.yaml. Each command's --help has its examples and exit codes."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -74,6 +81,7 @@ struct LogArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Init(init::Args),
     Run(run::Args),
     Validate(validate::Args),
     Test(test::Args),
@@ -86,19 +94,6 @@ enum Command {
     Bench(bench::Args),
     Simulate(simulate::Args),
     Completions(completions::Args),
-}
-
-/// Where a command takes its topology from.
-#[derive(Debug, Clone, clap::Args)]
-pub struct TopologyArgs {
-    /// The topology file.
-    #[arg(
-        long,
-        env = "WEDCACHE_TOPOLOGY",
-        default_value = "topologies/wedsync.yaml",
-        value_name = "FILE"
-    )]
-    pub topology: PathBuf,
 }
 
 /// Reads the command line and does what it says.
@@ -129,6 +124,7 @@ impl Cli {
                 telemetry::install(self.log.log_format, &self.log.log)?;
                 run::run(args, &mut screen)?
             }
+            Command::Init(args) => init::run(args, &mut screen)?,
             Command::Validate(args) => validate::run(args, &environment, &mut screen)?,
             Command::Test(args) => test::run(args, &mut screen)?,
             Command::Explain(args) => explain::run(args, &mut screen)?,
@@ -167,11 +163,8 @@ pub fn environment(name: &str) -> Option<String> {
 }
 
 /// A topology file with its variables, or nothing where it has mistakes, which are shown.
-pub fn load(path: &Path, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        anyhow::anyhow!("{file} cannot be read: {error}; name a topology with --topology FILE")
-    })?;
+pub fn load(args: &TopologyArgs, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
+    let Text { file, text } = args.source().read()?;
     load_text(&file, &text, &environment, screen)
 }
 

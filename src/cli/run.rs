@@ -9,7 +9,7 @@ use crate::shutdown;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   WEDCACHE_KAFKA=localhost:9092 wedcache run
-  wedcache run --topology topologies/wedsync.yaml --log info,wedcache::pipeline=debug
+  wedcache run topologies/wedsync.yaml --log info,wedcache::pipeline=debug
 
 A first signal drains: nothing new is taken, what was taken is answered, stored and committed.
 A second one ends at once; what was unfinished is repeated by the next start.
@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
-    let Some(topology) = load(&args.topology.topology, screen)? else {
+    let Some(topology) = load(&args.topology, screen)? else {
         return Ok(1);
     };
     #[cfg(feature = "failpoints")]

@@ -8,6 +8,7 @@ use chrono::{Days, Months, NaiveDate};
 use serde::Serialize;
 
 use super::screen::Screen;
+use super::{Text, TopologyArgs};
 use crate::simulate::report::{self, Report};
 use crate::simulate::sensitivity::{self, Variation};
 use crate::simulate::{self, Assumptions, Figures, Options, Period};
@@ -25,14 +26,8 @@ use crate::topology::{self, ByteSize, Topology, Variables};
 
 What is assumed about couples, vendors and the model: docs/season.md.")]
 pub struct Args {
-    /// The topology file: its types, keys, rules, times of life and layers are what is simulated.
-    #[arg(
-        long,
-        env = "WEDCACHE_TOPOLOGY",
-        default_value = "topologies/wedsync.yaml",
-        value_name = "FILE"
-    )]
-    topology: PathBuf,
+    #[command(flatten)]
+    topology: TopologyArgs,
     /// The season's dice.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
@@ -160,7 +155,7 @@ impl Args {
     fn command(&self) -> String {
         let mut command = format!(
             "wedcache simulate --topology {} --seed {} --year {}",
-            self.topology.display(),
+            self.topology.source().path().display(),
             self.seed,
             self.year
         );
@@ -195,11 +190,8 @@ impl Args {
 
 /// The environment is not looked at, so that a season ends alike everywhere. A Redis whose address
 /// it would give is simulated as if it were given.
-fn load(path: &Path, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        anyhow::anyhow!("{file} cannot be read: {error}; name a topology with --topology FILE")
-    })?;
+fn load(args: &TopologyArgs, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
+    let Text { file, text } = args.source().read()?;
     let redis = |name: &str| {
         name.contains("REDIS")
             .then(|| "redis://simulated".to_owned())

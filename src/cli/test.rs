@@ -1,11 +1,11 @@
 //! `wedcache test`: the test cases that topologies carry, in mocked time with a mocked provider.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::screen::Screen;
+use super::{Source, Text, TopologiesArgs};
 use crate::driver::case::{self, Verdict};
 use crate::topology::cases::Case;
 use crate::topology::{self, Look, Topology, Variables};
@@ -14,16 +14,15 @@ use crate::topology::{self, Look, Topology, Variables};
 /// started and nothing waits: time and provider are mocked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  wedcache test                                        # topologies/wedsync.yaml
+  wedcache test                                        # of WEDCACHE_TOPOLOGY
   wedcache test topologies/*.yaml
   wedcache test --filter 'price' topologies/demo.yaml  # cases whose name contains `price`")]
 pub struct Args {
-    /// Topology files.
-    #[arg(value_name = "FILE", default_value = "topologies/wedsync.yaml")]
-    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    topologies: TopologiesArgs,
     /// Only cases whose name contains this text, in any case of letters.
     #[arg(long, value_name = "TEXT")]
-    pub filter: Option<String>,
+    filter: Option<String>,
 }
 
 /// 0 when all cases pass, 1 when one fails, a file is not valid or no case was run.
@@ -76,9 +75,8 @@ fn run_cases(args: &Args, screen: &mut Screen<'_>) -> io::Result<Tally> {
     let began = Instant::now();
     let filter = args.filter.as_deref().map(str::to_lowercase);
     let mut tally = Tally::default();
-    for path in &args.files {
-        let file = path.display().to_string();
-        let Some(topology) = read(&file, path, screen)? else {
+    for source in args.topologies.sources() {
+        let Some((file, topology)) = read(&source, screen)? else {
             tally.unreadable += 1;
             continue;
         };
@@ -102,16 +100,16 @@ fn run_cases(args: &Args, screen: &mut Screen<'_>) -> io::Result<Tally> {
 }
 
 /// The cases do not look at the environment, so that they end alike everywhere.
-fn read(file: &str, path: &Path, screen: &mut Screen<'_>) -> io::Result<Option<Arc<Topology>>> {
-    let text = match std::fs::read_to_string(path) {
+fn read(source: &Source, screen: &mut Screen<'_>) -> io::Result<Option<(String, Arc<Topology>)>> {
+    let Text { file, text } = match source.read() {
         Ok(text) => text,
         Err(error) => {
-            writeln!(screen.out, "{file}: cannot be read: {error}")?;
+            writeln!(screen.out, "{error}")?;
             return Ok(None);
         }
     };
-    match topology::read(file, &text, Variables::Unresolved) {
-        Ok(loaded) => Ok(Some(Arc::new(loaded.topology))),
+    match topology::read(&file, &text, Variables::Unresolved) {
+        Ok(loaded) => Ok(Some((file, Arc::new(loaded.topology)))),
         Err(problems) => {
             let text = problems.render(screen.look, screen.width);
             screen.out.write_all(text.as_bytes())?;
@@ -247,7 +245,10 @@ mod tests {
         let (tally, text) = run_with(&["no-such.yaml", "Cargo.toml", FILES[1]]);
         assert_eq!(tally.unreadable, 2);
         assert!(tally.passed > 0 && !tally.is_good());
-        assert!(text.contains("no-such.yaml: cannot be read"), "{text}");
+        assert!(
+            text.contains("there is no topology file no-such.yaml in "),
+            "{text}"
+        );
         assert!(text.contains("Cargo.toml:"), "{text}");
     }
 }

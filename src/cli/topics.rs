@@ -28,7 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 #[command(after_help = "Examples:
   wedcache topics plan                           # what is missing or differs
   wedcache topics apply                          # creates what is missing
-  wedcache topics apply --replication-factor 1   # on a single broker")]
+  wedcache topics apply --replication-factor 1   # on a single broker, for this once")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -45,7 +45,7 @@ Exit codes: 0 all is as it ought to be · 1 could not look · 2 something is mis
     /// Create missing topics; change existing ones only where told to.
     #[command(after_help = "Examples:
   wedcache topics apply                          # creates what is missing
-  wedcache topics apply --replication-factor 1   # on a single broker
+  WEDCACHE_REPLICATION_FACTOR=1 wedcache topics apply      # on a single broker
   wedcache topics apply --alter                  # also sets configs that differ
 
 It may be run again at any time: what is there stays as it is, with its records.
@@ -88,7 +88,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
             (&args.plan, Some(how))
         }
     };
-    let Some(topology) = load(&plan.topology.topology, screen)? else {
+    let Some(topology) = load(&plan.topology, screen)? else {
         return Ok(1);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -252,8 +252,8 @@ fn refused(error: KafkaError) -> anyhow::Error {
     let error = anyhow::Error::from(error);
     if fewer {
         return error.context(
-            "the cluster has fewer brokers than copies were asked for; \
-             on a single broker: --replication-factor 1",
+            "the cluster has fewer brokers than copies were asked for; on a single broker: \
+             `topics.replication_factor: 1`, or --replication-factor 1",
         );
     }
     error

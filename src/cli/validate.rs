@@ -1,31 +1,49 @@
 //! `wedcache validate`: every problem of every file at once.
 
+mod format;
+#[cfg(test)]
+mod tests;
+
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::format::{Diagnostic, Format, json, show, show_one};
 use super::screen::Screen;
+use super::{Text, TopologiesArgs};
 use crate::app;
 use crate::clock::Clock;
 use crate::codec::Schemas;
-use crate::topology::{self, Loaded, Problems, Variables, graph};
+use crate::topology::{self, Code, Loaded, Problems, Variables, graph};
 
 /// Check topology files: every problem at once, with its place and what was expected.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  wedcache validate                                # of WEDCACHE_TOPOLOGY
   wedcache validate topologies/wedsync.yaml
   wedcache validate --no-env topologies/*.yaml     # on a machine without the production variables
-  wedcache validate --short broken.yaml            # one line a problem, for editors and CI")]
+  wedcache validate --format short broken.yaml     # one line a problem, for editors
+  wedcache validate --format github --deny-warnings topologies/*.yaml     # in a workflow
+
+`--format json` prints one array of {file, line, column, endLine, endColumn, severity, code, message,
+help}; lines and columns count from 1, columns in characters.
+
+Exit codes: 0 all files are valid · 1 one is not, or cannot be read, or has a warning with
+--deny-warnings")]
 pub struct Args {
-    /// Topology files.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    topologies: TopologiesArgs,
     /// Check without the environment: variables without a default are left as they are written.
     #[arg(long)]
-    pub no_env: bool,
-    /// One line a problem: `file:line:column: message`.
+    no_env: bool,
+    /// How problems are shown.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The same as `--format short`.
+    #[arg(long, conflicts_with = "format")]
+    short: bool,
+    /// A file with warnings is not valid.
     #[arg(long)]
-    pub short: bool,
+    deny_warnings: bool,
 }
 
 /// 0 when all files are valid, 1 when one is not.
@@ -34,89 +52,113 @@ pub fn run(
     environment: &dyn Fn(&str) -> Option<String>,
     screen: &mut Screen<'_>,
 ) -> io::Result<u8> {
-    let mut code = 0;
-    for path in &args.files {
-        let file = path.display().to_string();
-        let text = match std::fs::read_to_string(path) {
+    let variables = if args.no_env {
+        Variables::Unresolved
+    } else {
+        Variables::From(environment)
+    };
+    let format = if args.short {
+        Format::Short
+    } else {
+        args.format
+    };
+    let (mut code, mut diagnostics) = (0, Vec::new());
+    for source in args.topologies.sources() {
+        let Text { file, text } = match source.read() {
             Ok(text) => text,
             Err(error) => {
-                writeln!(screen.out, "{file}: cannot be read: {error}")?;
                 code = 1;
+                let diagnostic = Diagnostic::of_file(&error);
+                if format == Format::Full {
+                    writeln!(screen.out, "{error}")?;
+                } else {
+                    show_one(format, &diagnostic, screen)?;
+                }
+                diagnostics.push(diagnostic);
                 continue;
             }
         };
-        let variables = if args.no_env {
-            Variables::Unresolved
-        } else {
-            Variables::From(environment)
+        let mut read = topology::read(&file, &text, variables);
+        if !args.no_env {
+            read = read.and_then(usable);
+        }
+        let problems = match &read {
+            Ok(loaded) => &loaded.warnings,
+            Err(problems) => problems,
         };
-        match topology::read(&file, &text, variables) {
-            Ok(loaded)
-                if !args.no_env
-                    && let Some(problem) = unusable(&loaded) =>
-            {
-                code = 1;
-                show(&loaded.warnings, args.short, screen)?;
-                show(&problem, args.short, screen)?;
-                let also = also(loaded.warnings.warnings());
-                writeln!(screen.out, "{file}: not valid: 1 problem{also}")?;
-            }
-            Ok(loaded) => {
-                show(&loaded.warnings, args.short, screen)?;
-                let counts = graph::counts(&loaded.topology);
-                writeln!(
-                    screen.out,
-                    "{file}: valid: {counts}{}",
-                    also(loaded.warnings.warnings())
-                )?;
-                if args.no_env {
-                    for variable in &loaded.variables {
-                        writeln!(screen.out, "  {variable}")?;
-                    }
-                }
-            }
-            Err(problems) => {
-                code = 1;
-                show(&problems, args.short, screen)?;
-                let errors = count(problems.errors(), "problem");
-                writeln!(
-                    screen.out,
-                    "{file}: not valid: {errors}{}",
-                    also(problems.warnings())
-                )?;
+        let is_denied = args.deny_warnings && problems.warnings() > 0;
+        if read.is_err() || is_denied {
+            code = 1;
+        }
+        diagnostics.extend(Diagnostic::of_problems(problems));
+        if format != Format::Json {
+            show(format, problems, screen)?;
+            let read = read.as_ref().map_err(AsRef::as_ref);
+            conclude(&file, read, is_denied, screen)?;
+            if let (Ok(loaded), true) = (read, args.no_env) {
+                list_variables(loaded, screen)?;
             }
         }
+    }
+    if format == Format::Json {
+        json(&diagnostics, screen)?;
     }
     Ok(code)
 }
 
-/// What would end a start on this machine: a provider or a registry that no client can be built
-/// for.
-fn unusable(loaded: &Loaded) -> Option<Problems> {
+/// Refuses what would end a start on this machine: a provider or a registry that no client can be
+/// built for.
+fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
     let topology = &loaded.topology;
     if let Err(error) = app::providers(topology, &Clock::System) {
-        let kind = topology.providers.get(&error.name)?.kind();
+        let kind = topology
+            .providers
+            .get(&error.name)
+            .map_or("", |provider| provider.kind());
         let path = ["providers", &error.name, kind, "base_url"];
-        return Some(loaded.problem(&path, error.to_string()));
+        return Err(loaded.refuse(Code::Providers, &path, error.to_string()));
     }
     let schemas = Arc::new(Schemas::embedded());
-    let registry = app::registry(topology.registry.as_ref(), &schemas);
-    let error = registry.err()?;
-    Some(loaded.problem(
-        &["registry", "urls"],
-        format!("the schema registry: {error}"),
-    ))
+    match app::registry(topology.registry.as_ref(), &schemas) {
+        Ok(_) => Ok(loaded),
+        Err(error) => {
+            let message = format!("the schema registry: {error}");
+            Err(loaded.refuse(Code::Registry, &["registry", "urls"], message))
+        }
+    }
 }
 
-fn show(problems: &Problems, short: bool, screen: &mut Screen<'_>) -> io::Result<()> {
-    if problems.is_empty() {
-        return Ok(());
+/// The last word on a file.
+fn conclude(
+    file: &str,
+    read: Result<&Loaded, &Problems>,
+    is_denied: bool,
+    screen: &mut Screen<'_>,
+) -> io::Result<()> {
+    match read {
+        Ok(loaded) => {
+            let counts = graph::counts(&loaded.topology);
+            let warnings = also(loaded.warnings.warnings());
+            if is_denied {
+                let warnings = warnings.trim_start_matches(", ");
+                return writeln!(
+                    screen.out,
+                    "{file}: not valid: {warnings}, denied by --deny-warnings"
+                );
+            }
+            writeln!(screen.out, "{file}: valid: {counts}{warnings}")
+        }
+        Err(problems) => {
+            let errors = count(problems.errors(), "problem");
+            let warnings = also(problems.warnings());
+            writeln!(screen.out, "{file}: not valid: {errors}{warnings}")
+        }
     }
-    if short {
-        return writeln!(screen.out, "{problems}");
-    }
-    let text = problems.render(screen.look, screen.width);
-    screen.out.write_all(text.as_bytes())
+}
+
+fn list_variables(loaded: &Loaded, screen: &mut Screen<'_>) -> io::Result<()> {
+    let mut variables = loaded.variables.iter();
+    variables.try_for_each(|variable| writeln!(screen.out, "  {variable}"))
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -128,90 +170,5 @@ fn also(warnings: usize) -> String {
     match warnings {
         0 => String::new(),
         warnings => format!(", {}", count(warnings, "warning")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::topology::Look;
-
-    fn validate(args: &Args) -> (u8, String) {
-        let mut out = Vec::new();
-        let mut screen = Screen {
-            out: &mut out,
-            look: Look {
-                unicode: false,
-                colour: false,
-            },
-            width: 100,
-        };
-        let code = run(args, &|_| None, &mut screen).unwrap();
-        (code, String::from_utf8(out).unwrap())
-    }
-
-    #[test]
-    fn a_valid_file_is_one_line_and_a_wrong_one_fails_them_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let (good, bad) = (
-            folder.path().join("good.yaml"),
-            folder.path().join("bad.yaml"),
-        );
-        std::fs::write(&good, include_str!("../../topologies/demo.yaml")).unwrap();
-        std::fs::write(&bad, "name: x\nkafak: {}\n").unwrap();
-        let args = |files: &[&PathBuf]| Args {
-            files: files.iter().map(|&file| file.clone()).collect(),
-            no_env: false,
-            short: true,
-        };
-        let (code, out) = validate(&args(&[&good]));
-        assert_eq!(code, 0);
-        let want = "valid: 7 cache types, 25 rules, 9 topics, 2 test cases\n";
-        assert_eq!(out, format!("{}: {want}", good.display()));
-        let (code, out) = validate(&args(&[&bad, &good, &folder.path().join("none.yaml")]));
-        assert_eq!(code, 1);
-        assert!(
-            out.contains("bad.yaml:2:1: there is no field `kafak` here"),
-            "{out}"
-        );
-        assert!(out.contains("bad.yaml: not valid: 2 problems\n"), "{out}");
-        assert!(
-            out.contains(want) && out.contains("none.yaml: cannot be read: "),
-            "{out}"
-        );
-    }
-
-    #[test]
-    fn a_key_with_a_line_end_is_found_and_named_but_not_shown() {
-        let environment = |name: &str| match name {
-            "WEDCACHE_KAFKA" => Some("localhost:9092".to_owned()),
-            "WEDCACHE_AI_KEY" => Some("sk-test\n".to_owned()),
-            _ => None,
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("wedsync.yaml");
-        std::fs::write(&file, include_str!("../../topologies/wedsync.yaml")).unwrap();
-        let args = Args {
-            files: vec![file],
-            no_env: false,
-            short: true,
-        };
-        let mut out = Vec::new();
-        let mut screen = Screen {
-            out: &mut out,
-            look: Look {
-                unicode: false,
-                colour: false,
-            },
-            width: 100,
-        };
-        let code = run(&args, &environment, &mut screen).unwrap();
-        let out = String::from_utf8(out).unwrap();
-        assert_eq!(code, 1);
-        assert!(
-            out.contains("the value of `WEDCACHE_AI_KEY` ends with a line end"),
-            "{out}"
-        );
-        assert!(!out.contains("sk-test"), "{out}");
     }
 }

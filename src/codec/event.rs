@@ -1,7 +1,8 @@
 //! What a decoded event must hold beyond its types: ids and names that are really there.
 
-use serde::de::{Deserialize, DeserializeOwned};
+use serde::de::{self, Deserialize, DeserializeOwned};
 
+use super::fault::Fault;
 use super::reject::{Reason, Reject};
 use super::schemas::RecordKind;
 use crate::model::event::Location;
@@ -68,11 +69,14 @@ impl Incoming<'_> for VendorChange {
     type Owned = Self;
 
     fn settle(&mut self) -> Result<(), Reject> {
-        required(&[
-            ("eventId", &self.event_id),
-            ("vendorId", &self.vendor_id),
-            ("change", &self.change),
-        ])?;
+        required(&[("eventId", &self.event_id), ("change", &self.change)])?;
+        if !self.is_heartbeat() {
+            if self.vendor_id.is_empty() {
+                let fault = <Fault as de::Error>::missing_field("vendorId");
+                return Err(Reject::new(Reason::MissingField, fault.to_string()));
+            }
+            required(&[("vendorId", &self.vendor_id)])?;
+        }
         if let Some(location) = &self.location {
             place("location", location)?;
         }

@@ -65,6 +65,14 @@ impl RecordKind {
         }
     }
 
+    /// Its schemas of earlier versions, the oldest first: producers may write them still.
+    fn older_schema_texts(self) -> &'static [&'static str] {
+        match self {
+            Self::VendorChange => &[include_str!("../../schemas/older/VendorChange-1.avsc")],
+            _ => &[],
+        }
+    }
+
     /// The fingerprint of its schema (CRC-64-AVRO of the parsing canonical form).
     pub fn fingerprint(self) -> u64 {
         embedded()[self as usize].fingerprint()
@@ -79,6 +87,20 @@ fn embedded() -> &'static [Arc<Layout>; 8] {
         })
     });
     &EMBEDDED
+}
+
+/// The layouts of what our schemas were before.
+fn older() -> &'static [Arc<Layout>] {
+    static OLDER: LazyLock<Vec<Arc<Layout>>> = LazyLock::new(|| {
+        let texts = RecordKind::ALL.map(RecordKind::older_schema_texts);
+        let layout = |text: &&str| Layout::parse(text).expect("tests parse every older schema");
+        texts
+            .into_iter()
+            .flatten()
+            .map(|text| layout(text).into())
+            .collect()
+    });
+    &OLDER
 }
 
 /// What a registry's id stands for.
@@ -117,13 +139,16 @@ impl Default for Schemas {
 }
 
 impl Schemas {
-    /// Our own schemas.
+    /// Our own schemas, as they are and as they were.
     pub fn embedded() -> Self {
         let mut schemas = Self {
             by_fingerprint: HashMap::new(),
             by_id: ArcSwap::default(),
         };
         for layout in embedded() {
+            schemas.add(layout);
+        }
+        for layout in older() {
             schemas.add(layout);
         }
         schemas
@@ -218,7 +243,7 @@ mod tests {
     fn fingerprints_are_those_that_python_makes_of_the_files() {
         for (kind, header) in [
             (RecordKind::AiQuery, "e93e0de4d79b3759"),
-            (RecordKind::VendorChange, "24d286cf2e33fc96"),
+            (RecordKind::VendorChange, "9ff2acccfe469055"),
             (RecordKind::WeddingUpdate, "122b529400620ac3"),
             (RecordKind::AiAnswer, "dd2c0ab7d28b5e05"),
             (RecordKind::CacheMetric, "d402fb1f97c98337"),
@@ -230,6 +255,19 @@ mod tests {
             assert_eq!(hex, header, "{kind:?}");
             let readme = include_str!("../../schemas/README.md");
             assert!(readme.contains(&hex), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn older_schemas_are_known_by_their_fingerprints() {
+        let schemas = Schemas::embedded();
+        let readme = include_str!("../../schemas/README.md");
+        assert_eq!(older().len(), 1);
+        for layout in older() {
+            let fingerprint = layout.fingerprint();
+            assert!(schemas.with_fingerprint(fingerprint).is_some());
+            let hex = format!("{:016x}", fingerprint.swap_bytes());
+            assert!(readme.contains(&hex), "{hex}");
         }
     }
 

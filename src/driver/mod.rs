@@ -207,14 +207,11 @@ impl Driver {
         self.record_at(number, None, Some(value));
     }
 
-    /// A vendor change comes in, under its vendor's id.
+    /// A vendor change comes in, under its vendor's id; a heartbeat under its source.
     pub fn vendor_change(&mut self, change: &VendorChange) {
         let value = serde_json::to_vec(change).expect("a change is writable as JSON");
-        self.change(
-            Source::Vendor,
-            Some(change.vendor_id.clone().into_bytes()),
-            Some(value),
-        );
+        let key = change.record_key().to_owned().into_bytes();
+        self.change(Source::Vendor, Some(key), Some(value));
     }
 
     /// A wedding update comes in, under its wedding's id.

@@ -10,11 +10,13 @@
 //! [`super::facts::MAX_ITEMS`] and [`super::facts::MAX_TEXT_BYTES`].
 //!
 //! A condition that cannot be evaluated on an event (a missing attribute, a wrong type, an event
-//! beyond the bounds) counts as holding: it must not lose an invalidation. `has(…)` asks first.
+//! beyond the bounds) counts as holding: it must not lose an invalidation. `has(…)` asks first. One
+//! that can be evaluated on no event is refused ([`types`]).
 
 mod check;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -92,6 +94,7 @@ pub struct Condition {
     expression: IdedExpr,
     /// The event's fields that it reads, in order, each once.
     fields: Vec<Vec<String>>,
+    warnings: Vec<ConditionProblem>,
 }
 
 /// The functions of CEL's standard library, without its macros. It is costly to build.
@@ -126,21 +129,25 @@ impl Condition {
                 return Err(vec![ConditionProblem::new(None, message)]);
             }
         };
-        let mut check = Check::new(source, &places);
-        check.condition(&expression);
-        let (problems, fields) = check.finish();
-        if !problems.is_empty() {
-            return Err(problems);
+        let checked = Check::new(source, &places).condition(&expression);
+        if !checked.problems.is_empty() {
+            return Err(checked.problems);
         }
         Ok(Self {
             text: text.into(),
             expression,
-            fields,
+            fields: checked.fields,
+            warnings: checked.warnings,
         })
     }
 
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What is legal and may fail all the same.
+    pub fn warnings(&self) -> &[ConditionProblem] {
+        &self.warnings
     }
 
     pub fn evaluate(&self, facts: &Facts) -> Truth {

@@ -68,6 +68,11 @@ impl Change {
         format!("{}.{}", self.source().as_str(), self.change())
     }
 
+    /// Whether it only says that an integration lives.
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self, Self::Vendor(change) if change.is_heartbeat())
+    }
+
     pub fn event_id(&self) -> &str {
         match self {
             Self::Vendor(change) => &change.event_id,
@@ -175,6 +180,7 @@ impl Rule {
 
     pub fn is_triggered_by(&self, change: &Change) -> bool {
         self.source == change.source()
+            && !change.is_heartbeat()
             && self
                 .change
                 .as_deref()
@@ -186,6 +192,8 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// What is legal in their conditions and may fail all the same.
+    warnings: Vec<RuleError>,
 }
 
 /// The part of a rule that an error is about, by its name in the topology.
@@ -202,7 +210,7 @@ impl RuleField {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Name => "name",
-            Self::On => "on",
+            Self::On => "trigger",
             Self::Types => "types",
             Self::Scope => "scope",
             Self::When => "when",
@@ -231,10 +239,12 @@ pub struct RuleError {
     pub expected: Option<String>,
     /// The known name that is nearest to an unknown one.
     pub nearest: Option<String>,
+    /// Legal, and may fail all the same.
+    pub is_warning: bool,
 }
 
 impl Rules {
-    /// Checks all rules and reports all that is wrong with them.
+    /// Checks all rules and reports all that is wrong with them, warnings among it.
     pub fn compile(specs: &[RuleSpec], catalog: &Catalog) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
         let mut rules: Vec<Rule> = Vec::with_capacity(specs.len());
@@ -263,8 +273,11 @@ impl Rules {
                 });
             }
         }
-        if errors.is_empty() {
-            Ok(Self { rules })
+        if errors.iter().all(|error| error.is_warning) {
+            Ok(Self {
+                rules,
+                warnings: errors,
+            })
         } else {
             Err(errors)
         }
@@ -272,6 +285,10 @@ impl Rules {
 
     pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
         self.rules.iter()
+    }
+
+    pub fn warnings(&self) -> &[RuleError] {
+        &self.warnings
     }
 
     pub fn len(&self) -> usize {

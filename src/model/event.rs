@@ -175,11 +175,17 @@ pub struct QueryOptions {
     pub deadline: Option<Timestamp>,
 }
 
+/// The change by which an integration says that it lives. Nothing changed, so nothing is
+/// invalidated, and no rule can name it.
+pub const HEARTBEAT: &str = "heartbeat";
+
 /// Something changed at a vendor; the record key is the vendor id. Rule trigger `vendor.<change>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VendorChange {
     pub event_id: String,
+    /// Empty where the record names none, as a [`HEARTBEAT`] may; decoding refuses it elsewhere.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_id: String,
     #[serde(default)]
     pub vendor_type: Option<String>,
@@ -193,6 +199,20 @@ pub struct VendorChange {
     pub source: Option<String>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub attributes: Attributes,
+}
+
+impl VendorChange {
+    pub fn is_heartbeat(&self) -> bool {
+        self.change == HEARTBEAT
+    }
+
+    /// The key of its record: the vendor, or of a heartbeat the integration.
+    pub fn record_key(&self) -> &str {
+        if self.is_heartbeat() {
+            return self.source.as_deref().unwrap_or_default();
+        }
+        &self.vendor_id
+    }
 }
 
 /// Something changed at a wedding; the record key is the wedding id. Rule trigger

@@ -80,7 +80,9 @@ impl ChangeJudge {
         let input = record.source.as_str();
         match self.decode(record) {
             Decoded::Event(change) => {
-                self.metrics.record(input, "event");
+                let is_heartbeat = change.is_heartbeat();
+                let result = if is_heartbeat { "heartbeat" } else { "event" };
+                self.metrics.record(input, result);
                 let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
                 let plan = plan::plan(&self.rules, &self.catalog, &change, key);
                 let cause = Cause {
@@ -267,4 +269,57 @@ fn place(cause: &Cause) -> String {
 /// A change, or what a rule needs of it, could not be read.
 fn alert(summary: String) -> Alert {
     Alert::new("change_unreadable", Severity::Ticket, summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Schemas;
+    use crate::invalidation::rule::{RuleSpec, Scope, Selection};
+    use crate::model::Mode;
+    use crate::model::catalog::sample;
+
+    #[test]
+    fn a_heartbeat_is_counted_and_nothing_else() {
+        let all = RuleSpec {
+            name: "all".into(),
+            on: "vendor.*".into(),
+            cache_types: Selection::All,
+            scope: Scope::Vendor,
+            mode: Mode::Purge,
+            condition: None,
+            active: true,
+        };
+        let catalog = Arc::new(sample::catalog());
+        let metrics = Arc::new(Metrics::new(Vec::new()));
+        let mut judge = ChangeJudge::new(
+            Arc::new(Decoder::new(Schemas::embedded().into(), usize::MAX)),
+            Arc::new(Rules::compile(&[all], &catalog).unwrap()),
+            catalog,
+            Arc::clone(&metrics),
+            Duration::from_mins(5),
+        );
+        let value = br#"{"eventId": "e-1", "change": "heartbeat", "source": "bloomdesk"}"#;
+        let cause = Cause {
+            topic: "wedsync.vendor.changes".into(),
+            partition: 0,
+            offset: 7,
+            event_id: None,
+        };
+        let judged = judge.judge(&ChangeRecord {
+            source: Source::Vendor,
+            key: Some(b"bloomdesk"),
+            value: Some(value),
+            cause: &cause,
+            now: Timestamp(0),
+        });
+        assert!(
+            judged.records.is_empty() && judged.alerts.is_empty(),
+            "{judged:?}"
+        );
+        assert_eq!((judged.fate, judged.owed), (Fate::Done, Vec::new()));
+        let counted = "wedcache_records_total{input=\"vendor\",result=\"heartbeat\"} 1";
+        let all = metrics.render().unwrap();
+        assert!(all.contains(counted), "{all}");
+    }
 }

@@ -361,10 +361,11 @@ mod wire {
     #[serde(rename_all = "camelCase")]
     pub(super) struct VendorChange {
         event_id: String,
-        vendor_id: String,
+        /// Left out only in a `heartbeat`.
+        vendor_id: Option<String>,
         vendor_type: Option<String>,
         /// `price_changed`, `availability_changed`, `menu_changed`, `portfolio_changed`,
-        /// `details_changed`, `opened`, `closed`, or any other.
+        /// `details_changed`, `opened`, `closed`, `heartbeat`, or any other.
         change: String,
         location: Option<Location>,
         occurred_at: Option<String>,

@@ -14,7 +14,7 @@ use serde::de::{self, DeserializeOwned, Deserializer, Expected, Unexpected, Visi
 mod access;
 
 use self::access::{Choice, Entries, Items, Placed};
-use super::problem::{Problem, Span, nearest};
+use super::problem::{Code, Problem, Span, nearest};
 use super::tree::{Entry, Node, STAND_IN, Value};
 
 /// The newtype name by which [`super::units::At`] asks for its place.
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         }
         Err(Fault::at(
             self.node,
-            Problem::new(self.node.span, "a variable cannot stand here").help(
+            Problem::new(self.node.span, "a variable cannot stand here").code(Code::Variable).help(
                 "`${VAR}` is for connection fields only (addresses, paths, secrets, instance ids); what the cache does is written out, so that a file says what it does",
             ),
         ))
@@ -286,7 +286,12 @@ fn unknown_problem(node: &Node, entry: &Entry, fields: &'static [&'static str]) 
         .iter()
         .copied()
         .filter(|field| node.get(field).is_none());
-    let problem = Problem::new(entry.key.span, message).choices("", free);
+    let problem = Problem::new(entry.key.span, message)
+        .code(Code::UnknownField)
+        .choices("", free);
+    if entry.name() == "true" && fields.contains(&"on") {
+        return problem.help("YAML 1.1 reads the name `on` as true: write `trigger`");
+    }
     match nearest(entry.name(), fields) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem,
@@ -304,6 +309,7 @@ fn missing_problem(node: &Node, missing: &[&str]) -> Problem {
         node.span,
         format!("the {what} {} must be given", names.join(", ")),
     )
+    .code(Code::MissingField)
 }
 
 macro_rules! scalars {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::problem::{Problem, Severity};
+use super::problem::{Code, Problem, Severity};
 use super::units::Connection;
 
 /// Where variables come from.
@@ -86,6 +86,7 @@ pub(super) fn resolve(
         let Some(end) = rest[at..].find('}').map(|end| at + end) else {
             problems.push(
                 Problem::new(field.0.span, "`${` without its `}`")
+                    .code(Code::Variable)
                     .expected("expected `${NAME}` or `${NAME:-default}`"),
             );
             resolved.complete = false;
@@ -108,7 +109,7 @@ pub(super) fn resolve(
                 resolved.complete = false;
                 resolved.text.push_str(&rest[at..=end]);
                 if let Some(problem) = missing {
-                    problems.push(problem(field, name));
+                    problems.push(problem(field, name).code(Code::Variable));
                 }
             }
         }

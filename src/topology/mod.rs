@@ -17,6 +17,7 @@ pub mod problem;
 pub mod schema;
 pub mod settings;
 mod shape;
+mod syntax;
 mod tree;
 mod units;
 
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use self::cases::Case;
 pub use self::env::{Variable, Variables};
-pub use self::problem::{Look, Problem, Problems};
+pub use self::problem::{Code, Look, Problem, Problems};
 use self::settings::{
     Freshness, Generation, Kafka, Layers, Prices, Provider, Registry, Server, Topics, Vendor,
 };
@@ -67,21 +68,20 @@ pub struct Loaded {
     pub warnings: Problems,
     /// The environment variables that the file names, sorted.
     pub variables: Vec<Variable>,
-    file: String,
-    text: String,
     tree: tree::Node,
 }
 
 impl Loaded {
-    /// What is found only where the topology is used, at its place in the file: the field that
+    /// Adds what is found only where the topology is used, at its place in the file: the field that
     /// `path` leads to, or as far as it leads.
-    pub fn problem(&self, path: &[&str], message: String) -> Problems {
+    pub fn refuse(mut self, code: Code, path: &[&str], message: String) -> Box<Problems> {
         let mut node = &self.tree;
         for name in path {
             node = node.get(name).unwrap_or(node);
         }
-        let problem = Problem::new(node.span, message);
-        Problems::new(&self.file, &self.text, vec![problem])
+        self.warnings
+            .add(Problem::new(node.span, message).code(code));
+        Box::new(self.warnings)
     }
 }
 
@@ -102,8 +102,6 @@ pub fn read(file: &str, text: &str, variables: Variables<'_>) -> Result<Loaded, 
             topology,
             warnings: problems,
             variables: built.variables,
-            file: file.to_owned(),
-            text: text.to_owned(),
             tree: parsed.root,
         }),
         None => Err(Box::new(problems)),

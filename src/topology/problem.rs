@@ -36,6 +36,7 @@ pub struct Problem {
     /// A second place that belongs to it.
     pub other: Option<(Span, String)>,
     pub severity: Severity,
+    pub code: Code,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,70 @@ pub enum Severity {
     Error,
     /// Legal, but hardly meant.
     Warning,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// What kind of mistake it is, or which section's rules it breaks: for programs, and never
+/// renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    Syntax,
+    UnknownField,
+    MissingField,
+    DuplicateField,
+    InvalidValue,
+    UnknownName,
+    Variable,
+    Kafka,
+    KafkaProperty,
+    Registry,
+    Topics,
+    CacheTypes,
+    Catalog,
+    Layers,
+    Providers,
+    Prices,
+    Rules,
+    Condition,
+    Freshness,
+    Server,
+    Tests,
+}
+
+impl Code {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::UnknownField => "unknown-field",
+            Self::MissingField => "missing-field",
+            Self::DuplicateField => "duplicate-field",
+            Self::InvalidValue => "invalid-value",
+            Self::UnknownName => "unknown-name",
+            Self::Variable => "variable",
+            Self::Kafka => "kafka",
+            Self::KafkaProperty => "kafka-property",
+            Self::Registry => "registry",
+            Self::Topics => "topics",
+            Self::CacheTypes => "cache-types",
+            Self::Catalog => "catalog",
+            Self::Layers => "layers",
+            Self::Providers => "providers",
+            Self::Prices => "prices",
+            Self::Rules => "rules",
+            Self::Condition => "condition",
+            Self::Freshness => "freshness",
+            Self::Server => "server",
+            Self::Tests => "tests",
+        }
+    }
 }
 
 impl Problem {
@@ -54,7 +119,13 @@ impl Problem {
             help: None,
             other: None,
             severity: Severity::Error,
+            code: Code::InvalidValue,
         }
+    }
+
+    pub(super) fn code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
     }
 
     pub(super) fn expected(mut self, what: impl Into<String>) -> Self {
@@ -131,6 +202,11 @@ impl Problems {
         }
     }
 
+    pub(super) fn add(&mut self, problem: Problem) {
+        self.list.push(problem);
+        self.list.sort_by_key(|problem| problem.span.start);
+    }
+
     pub fn file(&self) -> &str {
         self.source.name()
     }
@@ -156,8 +232,17 @@ impl Problems {
 
     /// Line and column of a problem, counted from one, columns in characters.
     pub fn position(&self, problem: &Problem) -> (usize, usize) {
+        self.place(problem.span.start)
+    }
+
+    /// Line and column of what comes after a problem's text.
+    pub fn end(&self, problem: &Problem) -> (usize, usize) {
+        self.place(problem.span.start.saturating_add(problem.span.len))
+    }
+
+    fn place(&self, at: usize) -> (usize, usize) {
         let text = self.source.inner();
-        let before = &text[..problem.span.start.min(text.len())];
+        let before = &text[..at.min(text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before
             .rsplit('\n')
@@ -203,7 +288,7 @@ impl Problems {
     }
 }
 
-/// One line a problem: `file:line:column: message`.
+/// One line a problem: `file:line:column: error: message`.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.list.iter().enumerate() {
@@ -211,13 +296,22 @@ impl fmt::Display for Problems {
             if at > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{line}:{column}: {}", self.file(), problem.message)?;
-            if let Some(expected) = &problem.expected {
-                write!(f, "; {expected}")?;
-            }
+            let severity = problem.severity.as_str();
+            write!(f, "{}:{line}:{column}: {severity}: {problem}", self.file())?;
             if let Some(help) = &problem.help {
                 write!(f, " ({help})")?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong and what was expected, on one line.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(expected) = &self.expected {
+            write!(f, "; {expected}")?;
         }
         Ok(())
     }

@@ -212,11 +212,18 @@ pub(super) struct NearnessShape {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["trigger"]}, {"required": ["on"]}]))]
 pub(super) struct RuleShape {
     /// Told in every invalidation.
     pub(super) name: At<String>,
     /// `vendor.<change>` or `wedding.<change>`; `vendor.*` is every change.
-    pub(super) on: At<String>,
+    #[serde(default)]
+    #[schemars(with = "At<String>")]
+    pub(super) trigger: Option<At<String>>,
+    /// The same as `trigger`. Tools that read YAML 1.1 take this name for `true`.
+    #[serde(default)]
+    #[schemars(with = "At<String>")]
+    pub(super) on: Option<At<String>>,
     /// The cache types that it touches; without it, all of them.
     pub(super) types: Option<At<TypesShape>>,
     /// Whose answers.

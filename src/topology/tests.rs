@@ -175,6 +175,26 @@ fn without_addresses_there_is_no_redis_and_no_registry() {
 }
 
 #[test]
+fn topics_have_the_copies_of_all_or_their_own() {
+    let text = WEDSYNC.replace(
+        "partitions: 12, retention: 3d, max_bytes",
+        "replication_factor: 2, max_bytes",
+    );
+    assert_ne!(text, WEDSYNC);
+    let five = |name: &str| (name == "WEDCACHE_REPLICATION_FACTOR").then(|| "5".to_owned());
+    let topics = read("t", &text, Variables::From(&five))
+        .unwrap()
+        .topology
+        .topics;
+    for topic in topics.iter() {
+        let want = if topic.role == Role::Queries { 2 } else { 5 };
+        assert_eq!(topic.replication_factor, want, "{topic:?}");
+    }
+    let usual = load("wedsync.yaml", WEDSYNC).topics;
+    assert!(usual.iter().all(|topic| topic.replication_factor == 3));
+}
+
+#[test]
 fn the_demo_topology_is_valid_without_any_environment() {
     let topology = load("demo.yaml", DEMO);
     assert!(topology.layers.redis.is_none());

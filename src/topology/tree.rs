@@ -9,7 +9,8 @@ use std::fmt;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Location, Options, Spanned};
 
-use super::problem::{Problem, Span};
+use super::problem::{Code, Problem, Span};
+use super::syntax;
 
 /// A node and its place in the file.
 #[derive(Debug, Clone)]
@@ -98,6 +99,14 @@ pub(super) fn parse(text: &str) -> Parsed {
     let mut broken = Vec::new();
     let mut root = match parse_text(text) {
         Ok(root) => root,
+        Err(error @ serde_saphyr::Error::MultipleDocuments { .. }) => {
+            problems.push(syntax::problem(&error, text));
+            // What the first says is checked all the same; what only the others say is not missing.
+            let end = syntax::second_document(text).map_or(text.len(), |span| span.start);
+            let others = sections(&text[end..]).into_iter();
+            broken.extend(others.map(|(name, _)| name.to_owned()));
+            parse_text(&text[..end]).unwrap_or_else(|_| nothing())
+        }
         Err(error) => {
             let (root, names) = parse_sections(text, &error, &mut problems);
             broken = names;
@@ -148,36 +157,50 @@ fn parse_sections(
             Err(serde_saphyr::Error::UnknownAnchor { .. }) => broken.push(name.to_owned()),
             Err(error) => {
                 broken.push(name.to_owned());
-                let problem = syntax_problem(&error, text);
+                let header = text[range.clone()].lines().next().unwrap_or_default();
+                let problem = if header.contains(':') {
+                    syntax::problem(&error, text)
+                } else {
+                    syntax::name_alone(Span {
+                        start: range.start,
+                        len: header.trim_end().len(),
+                    })
+                };
                 told.insert(problem.span.start);
                 problems.push(problem);
             }
         }
     }
     if told.is_empty() {
-        problems.push(syntax_problem(whole, text));
+        problems.push(syntax::problem(whole, text));
     }
     let root = Node {
-        id: 0,
-        span: Span::default(),
-        raw: String::new(),
         value: Value::Map(entries),
+        ..nothing()
     };
     (root, broken)
 }
 
-/// The top-level keys with the bytes that they reach over.
+/// A document of which nothing is known.
+fn nothing() -> Node {
+    Node {
+        id: 0,
+        span: Span::default(),
+        raw: String::new(),
+        value: Value::Map(Vec::new()),
+    }
+}
+
+/// The top-level keys with the bytes that they reach over. A name without its `:`, or behind a
+/// stray byte order mark, is one too: it is broken, and not missing.
 fn sections(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
     let mut starts: Vec<(&str, usize)> = Vec::new();
     let mut at = 0;
     for line in text.split_inclusive('\n') {
-        let named = line.split_once(':').map(|(name, _)| name);
-        if let Some(name) = named
-            && !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
-        {
+        let named = line.trim_start_matches('\u{feff}').trim_end();
+        let name = named.split(':').next().unwrap_or_default();
+        let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_name) {
             starts.push((name, at));
         }
         at += line.len();
@@ -188,60 +211,6 @@ fn sections(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
         .zip(ends)
         .map(|((name, start), end)| (*name, *start..end))
         .collect()
-}
-
-fn syntax_problem(error: &serde_saphyr::Error, text: &str) -> Problem {
-    let error = error.without_snippet();
-    let span = error
-        .location()
-        .map_or(Span::default(), |at| location_span(at, text));
-    let message = error.to_string();
-    // Positions are shown by the snippet; the parser's own count is one too many.
-    let message = match message.find(" at line ") {
-        Some(end) => message[..end].to_owned(),
-        None => message,
-    };
-    let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or_default();
-    let help = if line.contains("${") {
-        "between `{}` and `[]`, a variable stands in quotes: `\"${NAME}\"`"
-    } else {
-        "most often a missing `:`, a tab, an unclosed quote or bracket, or a wrong indentation just before this place"
-    };
-    Problem::new(span, format!("this is not YAML: {message}")).help(help)
-}
-
-fn location_span(location: Location, text: &str) -> Span {
-    let span = location.span();
-    let start = match span.byte_offset() {
-        Some(start) => usize::try_from(start).unwrap_or(usize::MAX),
-        None => byte_of(text, location.line(), location.column()),
-    };
-    let len = usize::try_from(span.byte_len().unwrap_or(0)).unwrap_or(0);
-    let start = start.min(text.len());
-    Span {
-        start,
-        len: len.min(text.len() - start),
-    }
-}
-
-/// Lines and columns count from one, columns in characters.
-fn byte_of(text: &str, line: u64, column: u64) -> usize {
-    let (line, column) = (
-        usize::try_from(line).unwrap_or(1).max(1),
-        usize::try_from(column).unwrap_or(1).max(1),
-    );
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(line - 1)
-        .map(str::len)
-        .sum();
-    let in_line = text[start..]
-        .chars()
-        .take(column - 1)
-        .map(char::len_utf8)
-        .sum::<usize>();
-    start + in_line
 }
 
 /// Numbers the nodes, makes plain keys text, and reports keys that stand twice.
@@ -276,6 +245,7 @@ fn settle(node: &mut Node, text: &str, next: &mut usize, problems: &mut Vec<Prob
                 if let Some((_, first)) = seen.iter().find(|(other, _)| *other == name) {
                     problems.push(
                         Problem::new(entry.key.span, format!("`{name}` stands twice"))
+                            .code(Code::DuplicateField)
                             .also(*first, "first here")
                             .help("keep one of the two"),
                     );

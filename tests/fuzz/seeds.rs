@@ -119,6 +119,7 @@ impl Datum {
     fn vendor_change(self) -> Self {
         let named = self
             .text("e-1")
+            .some()
             .text("v-17")
             .some()
             .text("florist")

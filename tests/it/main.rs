@@ -10,6 +10,7 @@
 
 mod architecture;
 mod bench;
+mod cli;
 mod foreign_ai;
 mod guarantees;
 mod stream;

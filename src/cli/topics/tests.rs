@@ -3,8 +3,16 @@ use crate::broker::{Broker, BrokerOptions};
 use crate::topology::{self, Look, Variables};
 
 fn topology(servers: &str) -> Topology {
+    topology_of(servers, None)
+}
+
+fn topology_of(servers: &str, copies: Option<&str>) -> Topology {
     let text = include_str!("../../../topologies/wedsync.yaml");
-    let variables = |name: &str| (name == "WEDCACHE_KAFKA").then(|| servers.to_owned());
+    let variables = |name: &str| match name {
+        "WEDCACHE_KAFKA" => Some(servers.to_owned()),
+        "WEDCACHE_REPLICATION_FACTOR" => copies.map(str::to_owned),
+        _ => None,
+    };
     let loaded = topology::read("wedsync.yaml", text, Variables::From(&variables));
     loaded.unwrap().topology
 }
@@ -27,6 +35,14 @@ async fn topics_with(
     replication_factor: Option<u16>,
     how: Option<Apply>,
 ) -> (anyhow::Result<u8>, String) {
+    topics_of(&topology(servers), replication_factor, how).await
+}
+
+async fn topics_of(
+    topology: &Topology,
+    replication_factor: Option<u16>,
+    how: Option<Apply>,
+) -> (anyhow::Result<u8>, String) {
     let mut out = Vec::new();
     let mut screen = Screen {
         out: &mut out,
@@ -36,7 +52,7 @@ async fn topics_with(
         },
         width: 100,
     };
-    let code = carry_out(&topology(servers), replication_factor, how, &mut screen).await;
+    let code = carry_out(topology, replication_factor, how, &mut screen).await;
     (code, String::from_utf8(out).unwrap())
 }
 
@@ -131,6 +147,17 @@ async fn a_log_of_several_partitions_fails_whatever_is_told() {
     assert_eq!(code.unwrap(), 1, "{out}");
     let told = "    partitions: 3, wanted 1 (its offsets are the clock: delete the topic";
     assert!(out.contains(told), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_agrees_with_what_the_topologys_own_factor_applied() {
+    let broker = broker().await;
+    let topology = topology_of(&broker.bootstrap(), Some("1"));
+    let (code, out) = topics_of(&topology, None, Some(CREATE)).await;
+    assert_eq!(code.unwrap(), 0, "{out}");
+    let (code, out) = topics_of(&topology, None, None).await;
+    assert_eq!(code.unwrap(), 0, "{out}");
+    assert!(out.ends_with("\nnothing to do\n"), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

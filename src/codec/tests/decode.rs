@@ -121,6 +121,84 @@ fn single_object_of(schema: &str, datum: &[u8]) -> Vec<u8> {
     [b"\xc3\x01", fingerprint.as_slice(), datum].concat()
 }
 
+/// What `VendorChange` was before its vendor could be left out.
+const BEFORE_HEARTBEATS: &str = include_str!("../../../schemas/older/VendorChange-1.avsc");
+
+#[test]
+fn changes_by_the_schema_of_before_are_read_without_its_file() {
+    let mut value = vendor_change();
+    value["occurredAt"] = json!(1_795_341_600_000_i64);
+    let want = decoder().decode_vendor_change(Some(vendor_change().to_string().as_bytes()));
+    let header = 0x24d2_86cf_2e33_fc96_u64.to_be_bytes();
+    let bytes = datum(BEFORE_HEARTBEATS, &value);
+    let record = [&b"\xc3\x01"[..], header.as_slice(), bytes.as_slice()].concat();
+    assert_eq!(decoder().decode_vendor_change(Some(&record)), want);
+}
+
+/// Others who read changes by the schema of before go on with all that names a vendor.
+#[test]
+fn readers_by_the_schema_of_before_read_changes_of_vendors() {
+    let parse = |text| apache_avro::Schema::parse_str(text).unwrap();
+    let (new, before) = (
+        parse(RecordKind::VendorChange.schema_text()),
+        parse(BEFORE_HEARTBEATS),
+    );
+    let mut value = vendor_change();
+    value["occurredAt"] = json!(1_795_341_600_000_i64);
+    let bytes = datum(RecordKind::VendorChange.schema_text(), &value);
+    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&new)
+        .reader_schema(&before)
+        .build()
+        .unwrap();
+    let read = reader.read_value(&mut bytes.as_slice()).unwrap();
+    let apache_avro::types::Value::Record(fields) = read else {
+        panic!("{read:?}");
+    };
+    let vendor = fields.iter().find(|(name, _)| name == "vendorId").unwrap();
+    assert_eq!(
+        vendor.1,
+        apache_avro::types::Value::String("v-17".to_owned())
+    );
+}
+
+#[test]
+fn only_a_heartbeat_names_no_vendor() {
+    let heartbeat = json!({"eventId": "e-1", "change": "heartbeat", "source": "bloomdesk"});
+    let json = decoder().decode_vendor_change(Some(heartbeat.to_string().as_bytes()));
+    let avro = datum(RecordKind::VendorChange.schema_text(), &heartbeat);
+    let avro = single_object(RecordKind::VendorChange, &avro);
+    assert_eq!(decoder().decode_vendor_change(Some(&avro)), json);
+    let Decoded::Event(event) = &json else {
+        panic!("{json:?}");
+    };
+    assert!(event.is_heartbeat() && event.vendor_id.is_empty());
+    for vendor in [json!(null), json!(""), json!(" "), json!("v-17")] {
+        let value = with(heartbeat.clone(), "/vendorId", Some(vendor));
+        let read = decoder().decode_vendor_change(Some(&value));
+        assert!(
+            matches!(&read, Decoded::Event(event) if event.is_heartbeat()),
+            "{read:?}"
+        );
+    }
+    let other = with(heartbeat, "/change", Some(json!("opened")));
+    match decoder().decode_vendor_change(Some(&other)) {
+        Decoded::Rejected(reject) => {
+            assert_eq!(
+                reject.to_string(),
+                "missing_field: vendorId: required, but not there"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let opened = json!({"eventId": "e-1", "vendorId": null, "change": "opened"});
+    let opened = datum(RecordKind::VendorChange.schema_text(), &opened);
+    let opened = single_object(RecordKind::VendorChange, &opened);
+    match decoder().decode_vendor_change(Some(&opened)) {
+        Decoded::Rejected(reject) => assert_eq!(reject.reason, Reason::MissingField),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn change_events_are_the_same_in_json_and_avro() {
     let mut avro = vendor_change();

@@ -294,9 +294,12 @@ fn evolve(schema: &mut Value, written: &mut Value, expected: &mut Value, change:
         Change::Drop(index) => {
             let path = index.get(&paths).clone();
             let fields = record_at(schema, &path);
-            // One that defines a type which another field refers to has to stay.
+            // One that defines a type which another field refers to has to stay, and so has the
+            // vendor, which every change but a heartbeat names.
             let optional = |field: &Value| {
-                field.get("default").is_some() && !field["type"][1]["fields"].is_array()
+                field.get("default").is_some()
+                    && !field["type"][1]["fields"].is_array()
+                    && field["name"] != "vendorId"
             };
             let Some(at) = (0..fields.len()).rev().find(|at| optional(&fields[*at])) else {
                 return;

@@ -1,6 +1,6 @@
 //! What a parsed condition may say: known names, comparisons that can be true, bounded work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use cel::IdedExpr;
 use cel::common::ast::{
@@ -9,13 +9,14 @@ use cel::common::ast::{
 
 use super::super::facts::{self, Kind};
 use super::super::rule::{Source, nearest};
+use super::types::{FindingKind, Inference};
 use super::{ConditionProblem, MAX_DEPTH, TextPosition};
 use crate::model::event::BudgetRange;
 use crate::model::place::{self, Places};
 use crate::model::text::normalise;
 
 /// The one variable.
-const EVENT: &str = "event";
+pub(super) const EVENT: &str = "event";
 /// The functions that conditions may call: CEL's standard ones.
 const FUNCTIONS: [&str; 28] = [
     "contains",
@@ -49,7 +50,7 @@ const FUNCTIONS: [&str; 28] = [
     "all",
 ];
 /// Names of types, as in `type(event.attributes.note) == string`.
-const TYPES: [&str; 9] = [
+pub(super) const TYPES: [&str; 9] = [
     "bool",
     "bytes",
     "double",
@@ -63,10 +64,21 @@ const TYPES: [&str; 9] = [
 /// The largest compiled pattern of `matches`, in bytes: it is compiled for every event.
 const MAX_PATTERN_BYTES: usize = 32 << 10;
 
+/// What was found of a condition.
+pub(super) struct Checked {
+    pub(super) problems: Vec<ConditionProblem>,
+    pub(super) warnings: Vec<ConditionProblem>,
+    /// The event's fields that are read.
+    pub(super) fields: Vec<Vec<String>>,
+}
+
 pub(super) struct Check<'a> {
     source: Option<Source>,
     places: &'a SourceInfo,
     problems: Vec<ConditionProblem>,
+    warnings: Vec<ConditionProblem>,
+    /// The parts that these are about.
+    reported: HashSet<u64>,
     fields: BTreeSet<Vec<String>>,
     /// The variables of the macros around.
     bound: Vec<&'a str>,
@@ -80,6 +92,8 @@ impl<'a> Check<'a> {
             source,
             places,
             problems: Vec::new(),
+            warnings: Vec::new(),
+            reported: HashSet::new(),
             fields: BTreeSet::new(),
             bound: Vec::new(),
             depth: 0,
@@ -87,20 +101,37 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The problems, and the event's fields that are read.
-    pub(super) fn finish(self) -> (Vec<ConditionProblem>, Vec<Vec<String>>) {
-        (self.problems, self.fields.into_iter().collect())
+    /// Checks a whole condition.
+    pub(super) fn condition(mut self, root: &'a IdedExpr) -> Checked {
+        self.expression(root);
+        if !self.too_deep {
+            self.types(root);
+        }
+        Checked {
+            problems: self.problems,
+            warnings: self.warnings,
+            fields: self.fields.into_iter().collect(),
+        }
     }
 
-    pub(super) fn condition(&mut self, root: &'a IdedExpr) {
-        if !can_be_boolean(&root.expr) {
-            let problem = self.report(root, "is never true or false");
-            problem.expected = "a comparison, or another expression that gives a boolean".into();
+    fn types(&mut self, root: &'a IdedExpr) {
+        let reported = std::mem::take(&mut self.reported);
+        for finding in Inference::new(self.source, &reported).condition(root) {
+            let problem = ConditionProblem {
+                expected: finding.expected,
+                ..ConditionProblem::new(position(self.places, finding.at), finding.message)
+            };
+            match finding.kind {
+                FindingKind::MayFail => self.warnings.push(problem),
+                FindingKind::Fails | FindingKind::NotBoolean | FindingKind::Always(_) => {
+                    self.problems.push(problem);
+                }
+            }
         }
-        self.expression(root);
     }
 
     fn report(&mut self, at: &IdedExpr, message: impl Into<String>) -> &mut ConditionProblem {
+        self.reported.insert(at.id);
         let at = position(self.places, at);
         self.problems.push(ConditionProblem::new(at, message));
         self.problems.last_mut().expect("it was just pushed")
@@ -368,7 +399,7 @@ fn other_spelling(place: &str) -> Option<String> {
 }
 
 /// The names below `event` that an expression spells: `event.a.b`, `event["a"].b`.
-fn path(of: &IdedExpr) -> Option<Vec<String>> {
+pub(super) fn path(of: &IdedExpr) -> Option<Vec<String>> {
     let mut path = Vec::new();
     let mut at = of;
     loop {
@@ -396,12 +427,14 @@ fn path(of: &IdedExpr) -> Option<Vec<String>> {
     }
 }
 
-/// Where an expression begins: its leftmost part, since operators are placed where they stand.
+/// Where an expression begins: its leftmost part, since operators, calls and macros are placed
+/// where their signs stand.
 fn position(places: &SourceInfo, of: &IdedExpr) -> Option<TextPosition> {
     let mut leftmost = of;
     loop {
         leftmost = match &leftmost.expr {
             Expr::Select(select) => &select.operand,
+            Expr::Comprehension(over) => &over.iter_range,
             Expr::Call(call) => match call.target.as_deref().or(call.args.first()) {
                 Some(first) if places.offset_for(first.id) < places.offset_for(leftmost.id) => {
                     first
@@ -412,33 +445,12 @@ fn position(places: &SourceInfo, of: &IdedExpr) -> Option<TextPosition> {
         };
     }
     let (start, _) = places.offset_for(leftmost.id)?;
-    TextPosition::at(&places.source, start as usize)
-}
-
-/// False where the outermost part shows that no boolean can come of it.
-fn can_be_boolean(of: &Expr) -> bool {
-    match of {
-        Expr::Literal(literal) => matches!(literal, LiteralValue::Boolean(_)),
-        Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => false,
-        Expr::Call(call) => !matches!(
-            call.func_name.as_str(),
-            operators::ADD
-                | operators::SUBSTRACT
-                | operators::MULTIPLY
-                | operators::DIVIDE
-                | operators::MODULO
-                | operators::NEGATE
-                | "size"
-                | "int"
-                | "uint"
-                | "double"
-                | "string"
-                | "bytes"
-                | "timestamp"
-                | "duration"
-                | "type"
-        ),
-        Expr::Ident(name) => name != EVENT && !TYPES.contains(&name.as_str()),
-        _ => true,
+    let mut start = start as usize;
+    if let Expr::Call(call) = &leftmost.expr
+        && let Some(before) = places.source.get(..start)
+        && let Some(before) = before.trim_end().strip_suffix(&call.func_name)
+    {
+        start = before.len();
     }
+    TextPosition::at(&places.source, start)
 }

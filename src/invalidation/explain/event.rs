@@ -15,6 +15,8 @@ pub struct EventReport {
     /// `vendor.price_changed`.
     pub trigger: String,
     pub event_id: String,
+    /// It only says that an integration lives.
+    pub is_heartbeat: bool,
     /// In the order written.
     pub rules: Vec<RuleReport>,
     /// What goes into the log: each tag once, a purge absorbing a refresh.
@@ -112,6 +114,7 @@ pub fn event(
     let plan = plan(rules, catalog, change, record_key);
     EventReport {
         trigger: change.trigger(),
+        is_heartbeat: change.is_heartbeat(),
         event_id: change.event_id().to_owned(),
         rules: rules.iter().map(|rule| report(&judge, rule)).collect(),
         invalidations: plan.invalidations.iter().map(Into::into).collect(),
@@ -169,6 +172,10 @@ impl fmt::Display for EventReport {
             rule.write(f, width)?;
         }
         match self.invalidations.as_slice() {
+            [] if self.is_heartbeat => writeln!(
+                f,
+                "\nIt invalidates nothing: a heartbeat only says that its integration lives."
+            )?,
             [] => writeln!(f, "\nIt invalidates nothing.")?,
             invalidations => {
                 writeln!(f, "\nIt invalidates:")?;

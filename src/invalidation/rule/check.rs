@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::condition::{Condition, ConditionProblem};
 use super::{RuleError, RuleField, RuleSpec, Scope, Selection, Source};
 use crate::model::Catalog;
+use crate::model::event::HEARTBEAT;
 use crate::model::invalidation::UNREADABLE_RULE;
 
 /// The checking of one rule.
@@ -23,8 +24,16 @@ impl Check<'_> {
             message,
             expected: (!expected.is_empty()).then(|| expected.to_owned()),
             nearest: None,
+            is_warning: false,
         });
         self.errors.last_mut().expect("an error was just pushed")
+    }
+
+    fn report_condition(&mut self, problem: &ConditionProblem) -> &mut RuleError {
+        let error = self.report(RuleField::When, problem.message.clone(), &problem.expected);
+        error.at = problem.at;
+        error.nearest.clone_from(&problem.nearest);
+        error
     }
 
     pub(super) fn name(&mut self, spec: &RuleSpec, before: &[RuleSpec]) {
@@ -89,6 +98,11 @@ impl Check<'_> {
         if change == "*" {
             return Some((source, None));
         }
+        if source == Source::Vendor && change == HEARTBEAT {
+            let message = "a heartbeat only says that its integration lives: no rule can name it";
+            self.report(RuleField::On, message.to_owned(), "another change");
+            return None;
+        }
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
         if change.is_empty() || !change.chars().all(is_name) {
             let message = format!("`{change}` cannot be the name of a change");
@@ -127,17 +141,15 @@ impl Check<'_> {
     ) -> Option<Condition> {
         let text = spec.condition.as_deref()?;
         match Condition::compile(text, source) {
-            Ok(condition) => Some(condition),
+            Ok(condition) => {
+                for warning in condition.warnings() {
+                    self.report_condition(warning).is_warning = true;
+                }
+                Some(condition)
+            }
             Err(problems) => {
-                for problem in problems {
-                    let ConditionProblem {
-                        at,
-                        message,
-                        expected,
-                        nearest,
-                    } = problem;
-                    let error = self.report(RuleField::When, message, &expected);
-                    (error.at, error.nearest) = (at, nearest);
+                for problem in &problems {
+                    self.report_condition(problem);
                 }
                 None
             }

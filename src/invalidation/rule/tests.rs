@@ -13,6 +13,21 @@ fn spec(name: &str, on: &str, scope: Scope) -> RuleSpec {
     }
 }
 
+#[test]
+fn a_heartbeat_triggers_no_rule_and_none_can_name_it() {
+    let told = problems(&[spec("a", "vendor.heartbeat", Scope::Vendor)]);
+    let want = "0 trigger: a heartbeat only says that its integration lives: no rule can name it \
+                | another change";
+    assert_eq!(told, [want]);
+    // Of weddings it is a name like others.
+    assert!(problems(&[spec("a", "wedding.heartbeat", Scope::Wedding)]).is_empty());
+    let json = r#"{"eventId": "e", "change": "heartbeat", "source": "bloomdesk"}"#;
+    let heartbeat = Change::Vendor(serde_json::from_str(json).unwrap());
+    let all = [spec("all", "vendor.*", Scope::Vendor)];
+    let rules = Rules::compile(&all, &sample::catalog()).unwrap();
+    assert!(rules.iter().all(|rule| !rule.is_triggered_by(&heartbeat)));
+}
+
 fn problems(specs: &[RuleSpec]) -> Vec<String> {
     let Err(errors) = Rules::compile(specs, &sample::catalog()) else {
         return Vec::new();

@@ -11,7 +11,7 @@ use crate::topology::cases::{
     Action, Case, CaseShape, Expectation, Outcome, RawRecord, RecordShape, Reply, ReplyShape, Step,
     StepShape,
 };
-use crate::topology::problem::{Problem, Span};
+use crate::topology::problem::{Code, Problem, Span};
 use crate::topology::units::At;
 
 impl Build<'_> {
@@ -73,7 +73,14 @@ impl Build<'_> {
                     asked.insert(query.query_id.clone());
                     Action::Query(*query)
                 }
-                StepShape::VendorChange(change) => Action::VendorChange(*change),
+                StepShape::VendorChange(change) => {
+                    if change.vendor_id.is_empty() && !change.is_heartbeat() {
+                        let problem = Problem::new(span, "the field `vendorId` must be given");
+                        let problem = problem.help("only a `heartbeat` names no vendor");
+                        self.report(problem.code(Code::MissingField));
+                    }
+                    Action::VendorChange(*change)
+                }
                 StepShape::WeddingUpdate(update) => Action::WeddingUpdate(*update),
                 StepShape::Record(record) => {
                     // Its query's id is inside of its bytes.

@@ -19,7 +19,7 @@ pub(super) use rules::KNOWN_CHANGES;
 
 use super::Topology;
 use super::env::{Form, Resolved, Variable, Variables, resolve, variables_in};
-use super::problem::{Problem, Severity, Span};
+use super::problem::{Code, Problem, Severity, Span};
 use super::settings::{Freshness, Lag};
 use super::shape::{FreshnessShape, LagShape, TopologyFile};
 use super::tree::Parsed;
@@ -73,13 +73,21 @@ pub(super) fn build(
 impl Build<'_> {
     /// `None` only where a required section is missing or unreadable, which has been reported.
     fn topology(&mut self, shape: TopologyFile) -> Option<Topology> {
-        let kafka = shape.kafka.map(|kafka| self.kafka(kafka));
-        let registry = shape.registry.and_then(|registry| self.registry(registry));
-        let vendors = self.vendors(shape.vendors.unwrap_or_default());
-        let providers = self.providers(shape.providers.unwrap_or_default());
-        let prices = self.prices(shape.prices, &providers);
-        let (types, generation) =
-            self.cache_types(shape.cache_types.unwrap_or_default(), &providers);
+        let kafka = shape
+            .kafka
+            .map(|of| self.of(Code::Kafka, |build| build.kafka(of)));
+        let registry = shape
+            .registry
+            .and_then(|of| self.of(Code::Registry, |build| build.registry(of)));
+        let vendors = shape.vendors.unwrap_or_default();
+        let vendors = self.of(Code::Catalog, |build| build.vendors(vendors));
+        let providers = shape.providers.unwrap_or_default();
+        let providers = self.of(Code::Providers, |build| build.providers(providers));
+        let prices = self.of(Code::Prices, |build| build.prices(shape.prices, &providers));
+        let types = shape.cache_types.unwrap_or_default();
+        let (types, generation) = self.of(Code::CacheTypes, |build| {
+            build.cache_types(types, &providers)
+        });
         let tables = catalog::TableShapes {
             markets: shape.markets,
             seasons: shape.seasons,
@@ -89,17 +97,28 @@ impl Build<'_> {
             vendor_id_pattern: shape.vendor_id_pattern,
             id_case: shape.id_case,
         };
-        let (catalog, capacity_factors) = self.catalog(types, tables, &vendors);
-        let topics = shape.topics.map(|topics| self.topics(topics, &catalog));
-        let layers = shape.layers.map(|layers| self.layers(layers));
-        let rules = self.rules(&shape.rules.unwrap_or_default(), &catalog);
-        let freshness = self.freshness(
-            &shape.freshness,
-            kafka.as_ref().map(|kafka| kafka.session_timeout),
-        );
-        let server = self.server(&shape.server);
-        let cases = self.cases(shape.tests, &catalog, &rules);
-        self.check_use(&generation, &providers);
+        let (catalog, capacity_factors) = self.of(Code::Catalog, |build| {
+            build.catalog(types, tables, &vendors)
+        });
+        let topics = shape
+            .topics
+            .map(|of| self.of(Code::Topics, |build| build.topics(of, &catalog)));
+        let layers = shape
+            .layers
+            .map(|of| self.of(Code::Layers, |build| build.layers(of)));
+        let rules = shape.rules.unwrap_or_default();
+        let rules = self.of(Code::Rules, |build| build.rules(&rules, &catalog));
+        let session = kafka.as_ref().map(|kafka| kafka.session_timeout);
+        let freshness = self.of(Code::Freshness, |build| {
+            build.freshness(&shape.freshness, session)
+        });
+        let server = self.of(Code::Server, |build| build.server(&shape.server));
+        let cases = self.of(Code::Tests, |build| {
+            build.cases(shape.tests, &catalog, &rules)
+        });
+        self.of(Code::Providers, |build| {
+            build.check_use(&generation, &providers);
+        });
         Some(Topology {
             name: self.plain_name(shape.name?),
             version: shape.version?.value,
@@ -118,6 +137,18 @@ impl Build<'_> {
             server,
             cases,
         })
+    }
+
+    /// Checks a part of the file: what has no code of its own yet is of `code`.
+    fn of<T>(&mut self, code: Code, check: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.problems.len();
+        let checked = check(self);
+        for problem in &mut self.problems[before..] {
+            if problem.code == Code::InvalidValue {
+                problem.code = code;
+            }
+        }
+        checked
     }
 
     /// Sections that neither are there nor could not be read.
@@ -148,7 +179,7 @@ impl Build<'_> {
                 "the sections"
             };
             let message = format!("{many} {} must be given", missing.join(", "));
-            self.report(Problem::new(Span::default(), message));
+            self.report(Problem::new(Span::default(), message).code(Code::MissingField));
         }
     }
 
@@ -179,6 +210,7 @@ impl Build<'_> {
         if known.iter().all(|known| *known != **name) {
             let message = format!("there is no {what} `{}`", name.value);
             let problem = Problem::new(name.span, message)
+                .code(Code::UnknownName)
                 .help(format!("{what}s are defined under `{section}`"))
                 .choices(name, known.iter().map(String::as_str));
             self.report(problem);

@@ -6,7 +6,7 @@ use super::Build;
 use crate::invalidation::condition::TextPosition;
 use crate::invalidation::rule::{RuleError, RuleField, RuleSpec, Rules, Scope, Selection};
 use crate::model::Catalog;
-use crate::topology::problem::{Problem, Span, nearest};
+use crate::topology::problem::{Code, Problem, Span, nearest};
 use crate::topology::shape::{RuleShape, ScopeShape, TypesShape};
 use crate::topology::units::At;
 
@@ -35,7 +35,7 @@ impl Build<'_> {
     pub(super) fn rules(&mut self, shapes: &[RuleShape], catalog: &Catalog) -> Arc<Rules> {
         let specs: Vec<_> = shapes.iter().map(spec).collect();
         for shape in shapes {
-            self.check_trigger(&shape.on);
+            self.check_trigger(shape);
         }
         let rules = Rules::compile(&specs, catalog).unwrap_or_else(|errors| {
             // Names of a section that cannot be read cannot be judged.
@@ -48,10 +48,29 @@ impl Build<'_> {
             }
             Rules::default()
         });
+        for warning in rules.warnings() {
+            let problem = self.rule_problem(shapes, warning.clone());
+            self.report(problem);
+        }
         rules.into()
     }
 
-    fn check_trigger(&mut self, on: &At<String>) {
+    fn check_trigger(&mut self, shape: &RuleShape) {
+        let on = match (&shape.trigger, &shape.on) {
+            (Some(trigger), None) => trigger,
+            (None, Some(on)) => on,
+            (Some(trigger), Some(on)) => {
+                let problem = Problem::new(on.span, "`on` beside `trigger`, which means the same");
+                let problem = problem.also(trigger.span, "given here");
+                self.report(problem.help("keep one of the two"));
+                return;
+            }
+            (None, None) => {
+                let problem = Problem::new(shape.name.span, "the field `trigger` must be given");
+                self.report(problem.code(Code::MissingField));
+                return;
+            }
+        };
         // Other sources are refused when the rules are compiled.
         let known = on.starts_with("vendor.") || on.starts_with("wedding.");
         if !known || KNOWN_CHANGES.contains(&on.as_str()) || on.ends_with(".*") {
@@ -82,7 +101,7 @@ impl Build<'_> {
                     .map(|other| other.name.span);
                 shape.name.span
             }
-            RuleField::On => shape.on.span,
+            RuleField::On => trigger(shape).map_or(Span::STAND_IN, |of| of.span),
             RuleField::Scope => shape.scope.span,
             RuleField::Types => match (shape.types.as_ref(), error.item) {
                 (
@@ -108,14 +127,25 @@ impl Build<'_> {
         };
         problem.expected = error.expected.map(|what| format!("expected {what}"));
         problem.help = error.nearest.map(|near| format!("did you mean `{near}`?"));
+        if error.is_warning {
+            problem = problem.warning();
+        }
+        if error.field == RuleField::When {
+            problem = problem.code(Code::Condition);
+        }
         problem
     }
+}
+
+fn trigger(shape: &RuleShape) -> Option<&At<String>> {
+    shape.trigger.as_ref().or(shape.on.as_ref())
 }
 
 fn spec(shape: &RuleShape) -> RuleSpec {
     RuleSpec {
         name: shape.name.value.clone(),
-        on: shape.on.value.clone(),
+        // One that is missing has been reported; what else the rule says is still checked.
+        on: trigger(shape).map_or_else(String::new, |of| of.value.clone()),
         cache_types: match shape.types.as_ref().map(|types| &types.value) {
             None | Some(TypesShape::All) => Selection::All,
             Some(TypesShape::Named(names)) => {

@@ -188,32 +188,34 @@ impl Build<'_> {
             );
         }
         self.check_log_retention(&shape.invalidations.retention, catalog);
+        let copies = self.replication_factor(&shape.replication_factor);
         let dead = shape.dead_letters;
         let log = shape.invalidations;
         let one = At {
             value: 1,
             span: log.name.span,
         };
+        let or = |own: Option<At<u16>>| own.unwrap_or_else(|| copies.clone());
         let topics = Topics {
-            queries: self.input(Role::Queries, shape.queries),
-            vendor_changes: self.input(Role::VendorChanges, shape.vendor_changes),
-            wedding_updates: self.input(Role::WeddingUpdates, shape.wedding_updates),
-            answers: self.output(Role::Answers, shape.answers),
-            metrics: self.output(Role::Metrics, shape.metrics),
+            queries: self.input(Role::Queries, shape.queries, or),
+            vendor_changes: self.input(Role::VendorChanges, shape.vendor_changes, or),
+            wedding_updates: self.input(Role::WeddingUpdates, shape.wedding_updates, or),
+            answers: self.output(Role::Answers, shape.answers, or),
+            metrics: self.output(Role::Metrics, shape.metrics, or),
             invalidations: self.topic(
                 Role::Invalidations,
                 log.name,
-                (one, log.replication_factor),
+                (one, or(log.replication_factor)),
                 &log.retention,
             ),
-            alerts: self.output(Role::Alerts, shape.alerts),
-            audit: self.output(Role::Audit, shape.audit),
+            alerts: self.output(Role::Alerts, shape.alerts, or),
+            audit: self.output(Role::Audit, shape.audit, or),
             dead_letters: Topic {
                 max_bytes: Some(dead.max_bytes.value),
                 ..self.topic(
                     Role::DeadLetters,
                     dead.name,
-                    (dead.partitions, dead.replication_factor),
+                    (dead.partitions, or(dead.replication_factor)),
                     &dead.retention,
                 )
             },
@@ -222,22 +224,50 @@ impl Build<'_> {
         topics
     }
 
-    fn input(&mut self, role: Role, shape: InputTopicShape) -> Topic {
-        let copies = (shape.partitions, shape.replication_factor);
+    /// The factor of topics that have none of their own; 1 in place of what is none.
+    fn replication_factor(&mut self, field: &Connection) -> At<u16> {
+        let resolved = self.resolve(field);
+        let value = resolved.text.trim().parse().ok().filter(|value| *value > 0);
+        if value.is_none() && resolved.complete {
+            let message = format!("`{}` is not a number of copies", resolved.text);
+            let most = u16::MAX;
+            self.report(
+                Problem::new(field.0.span, message)
+                    .expected(format!("expected a whole number from 1 to {most}")),
+            );
+        }
+        At {
+            value: value.unwrap_or(1),
+            span: field.0.span,
+        }
+    }
+
+    fn input(
+        &mut self,
+        role: Role,
+        shape: InputTopicShape,
+        or: impl Fn(Option<At<u16>>) -> At<u16>,
+    ) -> Topic {
+        let copies = (shape.partitions, or(shape.replication_factor));
         Topic {
             max_bytes: Some(shape.max_bytes.value),
             ..self.topic(role, shape.name, copies, &shape.retention)
         }
     }
 
-    fn output(&mut self, role: Role, shape: OutputTopicShape) -> Topic {
+    fn output(
+        &mut self,
+        role: Role,
+        shape: OutputTopicShape,
+        or: impl Fn(Option<At<u16>>) -> At<u16>,
+    ) -> Topic {
         if shape.format.value == Format::Confluent && self.parsed.root.get("registry").is_none() {
             self.report(
                 Problem::new(shape.format.span, "`confluent` needs the schema registry")
                     .help("add a `registry` section, or write `avro`, which needs none"),
             );
         }
-        let copies = (shape.partitions, shape.replication_factor);
+        let copies = (shape.partitions, or(shape.replication_factor));
         Topic {
             format: Some(shape.format.value),
             ..self.topic(role, shape.name, copies, &shape.retention)

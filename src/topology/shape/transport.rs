@@ -125,6 +125,10 @@ pub(in crate::topology) struct BasicAuthShape {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::topology) struct TopicsShape {
+    /// Copies of each partition of each topic that has no factor of its own: a number, or a
+    /// variable, as it goes by the cluster.
+    #[serde(default = "replication_factor")]
+    pub(in crate::topology) replication_factor: Connection,
     /// In: AI queries.
     pub(in crate::topology) queries: InputTopicShape,
     /// In: what changed at vendors, keyed by vendor id.
@@ -151,8 +155,10 @@ pub(in crate::topology) struct InputTopicShape {
     pub(in crate::topology) name: At<String>,
     #[serde(default = "partitions")]
     pub(in crate::topology) partitions: At<u16>,
-    #[serde(default = "replication_factor")]
-    pub(in crate::topology) replication_factor: At<u16>,
+    /// Copies of each partition, where not as many as of the other topics.
+    #[serde(default)]
+    #[schemars(with = "At<u16>")]
+    pub(in crate::topology) replication_factor: Option<At<u16>>,
     #[serde(default = "retention")]
     pub(in crate::topology) retention: At<Lasting>,
     /// Larger values are dead-lettered as `too_large`.
@@ -166,8 +172,10 @@ pub(in crate::topology) struct OutputTopicShape {
     pub(in crate::topology) name: At<String>,
     #[serde(default = "partitions")]
     pub(in crate::topology) partitions: At<u16>,
-    #[serde(default = "replication_factor")]
-    pub(in crate::topology) replication_factor: At<u16>,
+    /// Copies of each partition, where not as many as of the other topics.
+    #[serde(default)]
+    #[schemars(with = "At<u16>")]
+    pub(in crate::topology) replication_factor: Option<At<u16>>,
     #[serde(default = "retention")]
     pub(in crate::topology) retention: At<Lasting>,
     #[serde(default = "format")]
@@ -178,8 +186,10 @@ pub(in crate::topology) struct OutputTopicShape {
 #[serde(deny_unknown_fields)]
 pub(in crate::topology) struct LogTopicShape {
     pub(in crate::topology) name: At<String>,
-    #[serde(default = "replication_factor")]
-    pub(in crate::topology) replication_factor: At<u16>,
+    /// Copies of each partition, where not as many as of the other topics.
+    #[serde(default)]
+    #[schemars(with = "At<u16>")]
+    pub(in crate::topology) replication_factor: Option<At<u16>>,
     /// At least as long as any entry may live: the longest TTL × the highest season and nearness
     /// factors + stale window + stale-if-error.
     pub(in crate::topology) retention: At<Lasting>,
@@ -191,8 +201,10 @@ pub(in crate::topology) struct DeadLetterTopicShape {
     pub(in crate::topology) name: At<String>,
     #[serde(default = "partitions")]
     pub(in crate::topology) partitions: At<u16>,
-    #[serde(default = "replication_factor")]
-    pub(in crate::topology) replication_factor: At<u16>,
+    /// Copies of each partition, where not as many as of the other topics.
+    #[serde(default)]
+    #[schemars(with = "At<u16>")]
+    pub(in crate::topology) replication_factor: Option<At<u16>>,
     #[serde(default = "retention")]
     pub(in crate::topology) retention: At<Lasting>,
     /// Larger than any record of the inputs.
@@ -230,7 +242,7 @@ defaults! {
     commit_interval: At<Lasting> = at(Lasting::secs(1));
     watchdog: At<Lasting> = at(Lasting::secs(120));
     partitions: At<u16> = at(12);
-    replication_factor: At<u16> = at(3);
+    replication_factor: Connection = Connection(at("3".to_owned()));
     retention: At<Lasting> = at(Lasting::secs(7 * 86_400));
     max_value: At<ByteSize> = at(ByteSize::kib(256));
     max_dead_letter: At<ByteSize> = at(ByteSize::mib(2));

@@ -60,6 +60,21 @@ fn dimensions_that_would_leak_or_never_share() {
 }
 
 #[test]
+fn a_trigger_has_two_names_and_is_given_once() {
+    let text = demo_with(&[("trigger: vendor.opened", "on: vendor.opened")]);
+    assert!(problems(&text).is_empty(), "{}", problems(&text));
+    insta::assert_snapshot!(told(&demo_with(&[
+        (
+            "trigger: vendor.opened",
+            "on: vendor.opened\n    trigger: vendor.opened"
+        ),
+        ("trigger: vendor.menu_changed", "true: vendor.menu_changed"),
+        ("    trigger: wedding.style_changed\n", ""),
+        ("trigger: wedding.deleted", "on: weding.deleted"),
+    ])));
+}
+
+#[test]
 fn conditions_that_are_not_cel_and_fields_that_events_lack() {
     insta::assert_snapshot!(told(&demo_with(&[
         ("|| event.attributes.priceChangePct < -5.0", "||"),
@@ -67,10 +82,28 @@ fn conditions_that_are_not_cel_and_fields_that_events_lack() {
             "      && event.attributes.priceChangePct <= 5.0",
             "      && event.atributes.priceChangePct <= 5.0"
         ),
-        ("on: vendor.opened", "on: vendor.opend"),
-        ("on: vendor.closed", "on: vendors.closed"),
+        ("trigger: vendor.opened", "trigger: vendor.opend"),
+        ("trigger: vendor.closed", "trigger: vendors.closed"),
         ("scope: wedding", "scope: vendor"),
         ("name: price-nudged", "name: price-moved"),
+    ])));
+}
+
+#[test]
+fn conditions_that_can_never_be_evaluated_or_may_fail() {
+    insta::assert_snapshot!(told(&demo_with(&[
+        (
+            "when: event.attributes.priceChangePct > 5.0 || event.attributes.priceChangePct < -5.0",
+            "when: event.attributes.priceChangePct * 2 > 10"
+        ),
+        (
+            "event.weddingContext.guestCount * 10 > event.previous.guestCount * 11",
+            "event.weddingContext.guestCount * 1.1\n        > event.previous.guestCount"
+        ),
+        (
+            "when: has(event.attributes.available) && event.attributes.available == true",
+            "when: \"(event.change == 'x' ? 1 : 'y') + 1 == 2\""
+        ),
     ])));
 }
 
@@ -93,7 +126,7 @@ fn topics_that_cannot_work() {
             "name: \"wedsync ai responses\""
         ),
         (
-            "name: wedsync.cache.invalidations, replication_factor: 1, retention: 1d",
+            "name: wedsync.cache.invalidations, retention: 1d",
             "name: wedsync.cache.invalidations, retention: 10m"
         ),
         (
@@ -101,6 +134,14 @@ fn topics_that_cannot_work() {
             "retention: 1d, format: confluent}\n  metrics"
         ),
         ("dead_letters: {", "dead_letters: {max_bytes: 1KiB, "),
+        (
+            "replication_factor: 1",
+            "replication_factor: ${COPIES:-many}"
+        ),
+        (
+            "partitions: 2, retention",
+            "partitions: 2, replication_factor: 0, retention"
+        ),
     ])));
 }
 
@@ -148,8 +189,43 @@ fn a_syntax_error_does_not_hide_the_other_sections() {
         ("size: 64MiB", "size: \"64MiB"),
         ("poll_threads:", "pol_threads:"),
         ("guest_bands: [50, 100", "guest_bands: [50, 100}"),
-        ("on: vendor.opened", "on: vendor.*opened"),
+        ("trigger: vendor.opened", "trigger: vendor.*opened"),
     ])));
+}
+
+/// Each is the one slip of an otherwise valid file, and told once, at its place.
+#[test]
+fn slips_of_syntax_are_told_in_the_words_of_who_made_them() {
+    let slips = [
+        (
+            "  client_id: wedcache-demo\n",
+            "\tclient_id: wedcache-demo\n",
+        ),
+        (
+            "  client_id: wedcache-demo\n",
+            "  \tclient_id: wedcache-demo\n",
+        ),
+        (
+            "    prompt:\n      version: 1",
+            "    prompt:\n\t\tversion: 1",
+        ),
+        ("topics:\n", "---\ntopics:\n"),
+        ("topics:\n", "--- # two\ntopics:\n"),
+        ("kafka:\n", "\u{feff}kafka:\n"),
+        ("kafka:\n", "kafka\n"),
+        ("name: wedsync-demo", "name: wedsync: demo"),
+        ("name: wedsync-demo", "name: \"wedsync-demo"),
+        ("name: wedsync-demo", "name: 'couple's'"),
+        ("name: wedsync-demo", "name: *wedsync"),
+        ("name: wedsync-demo", "name: wed\u{7}sync"),
+        ("guest_bands: [50, 100", "guest_bands: [50, 100, ["),
+        ("guest_bands: [50, 100", "guest_bands: [50, 100}, "),
+        ("client_id: wedcache-demo", "client_id: [${A}]"),
+        ("  poll_threads: 1", "   poll_threads: 1"),
+        ("freshness:\n", "freshness:\n  - max_rules_lag: 3\n"),
+    ];
+    let told = slips.map(|slip| format!("{:?}\n{}", slip.1, told(&demo_with(&[slip]))));
+    insta::assert_snapshot!(told.join("\n\n"));
 }
 
 #[test]

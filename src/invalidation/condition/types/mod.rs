@@ -1,0 +1,154 @@
+//! The types of a condition's parts: what can never be evaluated is found when the rules are read,
+//! as it would count as holding at every event.
+//!
+//! CEL converts nothing by itself: `event.weddingContext.guestCount * 1.1` multiplies an int by a
+//! double, which fails at every event. The types of the event's fields are known
+//! ([`super::super::facts`]); an attribute is a string, a double or a bool, as its sender pleases.
+//! What an operator or a function takes is asked of the evaluator itself ([`attempt`]), with a
+//! sample of each type, so that the two cannot disagree.
+//!
+//! A part that fails for every type is an error, also where `&&`, `||` or `? :` may pass it by. One
+//! that fails for some values is a warning; what only depends on the type that a sender gave an
+//! attribute is not.
+//! Missing fields, divisions by a zero that is not written out, overflows and indexes beyond a
+//! list's end are not looked for.
+
+mod attempt;
+mod infer;
+mod outcomes;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub(super) use self::infer::{Inference, Kind as FindingKind};
+use super::super::facts;
+
+/// The type of a value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Type {
+    Bool,
+    Int,
+    UInt,
+    Double,
+    Text,
+    Bytes,
+    Null,
+    Instant,
+    Span,
+    /// What `type(…)` gives.
+    Named,
+    List(Box<Types>),
+    /// Of keys and values.
+    Map(Box<Types>, Box<Types>),
+    /// A part of the event with these fields.
+    Object(&'static [(&'static str, facts::Kind)]),
+    /// An event's attributes.
+    Attributes,
+}
+
+/// The types that an expression's value can have.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Types {
+    /// Which of these it is, values decide; which of an alternative's types, the sender of an
+    /// attribute. Empty where no value can come of it.
+    alternatives: Vec<Vec<Type>>,
+    /// Nothing is known of it, and nothing is found wrong with its use.
+    is_unknown: bool,
+}
+
+/// Past so many alternatives nothing more is to be learned.
+const MOST_ALTERNATIVES: usize = 16;
+
+impl Types {
+    /// No value can come of it.
+    fn none() -> Self {
+        Self::default()
+    }
+
+    fn unknown() -> Self {
+        Self {
+            is_unknown: true,
+            ..Self::default()
+        }
+    }
+
+    fn one(of: Type) -> Self {
+        Self::either(vec![of])
+    }
+
+    /// One of these types, as the sender of an attribute pleases.
+    fn either(types: Vec<Type>) -> Self {
+        Self {
+            alternatives: vec![types],
+            is_unknown: false,
+        }
+    }
+
+    fn of_kind(kind: facts::Kind) -> Self {
+        use facts::Kind;
+        match kind {
+            Kind::Text | Kind::VendorType | Kind::Place | Kind::Budget => Self::one(Type::Text),
+            Kind::Number => Self::one(Type::Int),
+            Kind::Instant => Self::one(Type::Instant),
+            Kind::Texts => Self::one(Type::List(Box::new(Self::one(Type::Text)))),
+            Kind::Attribute => Self::either(vec![Type::Text, Type::Double, Type::Bool]),
+            Kind::Attributes => Self::one(Type::Attributes),
+            Kind::Object(fields) => Self::one(Type::Object(fields)),
+        }
+    }
+
+    /// Whether no value can come of it.
+    fn is_none(&self) -> bool {
+        self.alternatives.is_empty() && !self.is_unknown
+    }
+
+    /// Of the items of a list or a mapping: whether none was written out, or nothing is known.
+    fn is_open(&self) -> bool {
+        self.is_unknown || self.alternatives.is_empty()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Type> {
+        self.alternatives.iter().flatten()
+    }
+
+    fn can_be(&self, of: &Type) -> bool {
+        self.is_unknown || self.all().any(|known| known == of)
+    }
+
+    /// Whether it has this type, of whatever value and sender.
+    fn can_always_be(&self, of: &Type) -> bool {
+        let has = |types: &Vec<Type>| types.contains(of);
+        self.is_unknown || self.alternatives.iter().all(has)
+    }
+
+    fn add(&mut self, alternative: Vec<Type>) {
+        if !self.alternatives.contains(&alternative) {
+            self.alternatives.push(alternative);
+        }
+        if self.alternatives.len() > MOST_ALTERNATIVES {
+            *self = Self::unknown();
+        }
+    }
+
+    fn join(&mut self, more: Self) {
+        self.is_unknown |= more.is_unknown;
+        for alternative in more.alternatives {
+            self.add(alternative);
+        }
+    }
+
+    /// Whether a value of `self` can equal one of `other`: numbers equal numbers of other types.
+    fn can_equal(&self, other: &Self) -> bool {
+        fn alike(a: &Type, b: &Type) -> bool {
+            let number = |of: &Type| matches!(of, Type::Int | Type::UInt | Type::Double);
+            let mapping =
+                |of: &Type| matches!(of, Type::Map(..) | Type::Object(_) | Type::Attributes);
+            match (a, b) {
+                // Of empty lists nothing differs.
+                (Type::List(_), Type::List(_)) => true,
+                (a, b) => a == b || number(a) && number(b) || mapping(a) && mapping(b),
+            }
+        }
+        self.is_unknown || other.is_unknown || self.all().any(|a| other.all().any(|b| alike(a, b)))
+    }
+}
