@@ -29,10 +29,11 @@ pub use self::error::AppError;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
 pub use self::patience::patiently;
-pub use self::providers::{Providers, ai_options, models, prices, providers};
+pub use self::providers::{Providers, VENDORS, ai_options, models, prices, providers};
 pub use self::registry::client as registry;
 use self::revival::Revival;
 use crate::ai::install_crypto;
+use crate::ai::simulator::World;
 use crate::api::{Served, Server};
 use crate::cache::Holder;
 use crate::clock::Clock;
@@ -108,6 +109,15 @@ impl App {
     /// Starts an instance and returns when it is ready. Ends early, with an error, when `stop` is
     /// cancelled meanwhile.
     pub async fn start(topology: Topology, stop: &CancellationToken) -> Result<Self, AppError> {
+        Self::start_in(providers::still_world(), topology, stop).await
+    }
+
+    /// Like [`App::start`], with a world of its own for simulated providers.
+    pub async fn start_in(
+        world: Arc<dyn World>,
+        topology: Topology,
+        stop: &CancellationToken,
+    ) -> Result<Self, AppError> {
         install_crypto();
         let topology = Arc::new(topology);
         let health = Arc::new(Health::new(topology.kafka.watchdog_age));
@@ -121,28 +131,23 @@ impl App {
         let server = Server::bind(topology.server.listen).await?;
         let address = server.address();
         tracing::info!(%address, "/metrics, /livez and /readyz");
-        let answers_http = server.serve(
-            Served {
-                health: Arc::clone(&health),
-                metrics: Arc::clone(&metrics),
-            },
-            background.clone(),
-        );
+        let served = Served { health, metrics };
+        let answers_http = server.serve(served.clone(), background.clone());
         let port = Port {
             address,
             server: tokio::spawn(answers_http),
             background,
         };
         tokio::select! {
-            started = Self::start_stages(topology, health, metrics, port) => started,
+            started = Self::start_stages(topology, world, served, port) => started,
             () = stop.cancelled() => Err(AppError::StoppedEarly),
         }
     }
 
     async fn start_stages(
         topology: Arc<Topology>,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
+        world: Arc<dyn World>,
+        Served { health, metrics }: Served,
         port: Port,
     ) -> Result<Self, AppError> {
         let background = port.background.clone();
@@ -174,7 +179,7 @@ impl App {
         let lag = Arc::new(Lag::default());
         let watch = LagWatch::new(&shared, Arc::clone(&lag), log_status.clone(), judged);
         tokio::spawn(watch.run(background.clone()));
-        let providers = providers(&topology, &shared.clock)?;
+        let providers = providers(&topology, &shared.clock, &world)?;
         let resolver = Arc::new(Resolver::new(Parts {
             catalog: Arc::clone(&topology.catalog),
             layers,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ai::http::DEFAULT_BODY_LIMIT;
-use crate::ai::simulator::{Behaviour, Faults, Latency};
+use crate::ai::simulator::{Behaviour, Faults, Latency, Vendors, World};
 use crate::ai::{
     Ai, AiOptions, Anthropic, BreakerOptions, BudgetOptions, BuildError, Endpoint, OpenAi,
     OpenAiOptions, Price, PriceTable, Provider, Simulator, SimulatorOptions, Timeouts,
@@ -19,8 +19,17 @@ use crate::topology::settings::{self, HttpProvider};
 /// The clients, by the provider's name in the topology.
 pub type Providers = BTreeMap<Arc<str>, Arc<Ai>>;
 
-/// Builds the client of every provider. Nothing is sent.
-pub fn providers(topology: &Topology, clock: &Clock) -> Result<Providers, BuildError> {
+/// Returns the world that simulated providers answer from where nothing changes it.
+pub fn still_world() -> Arc<dyn World> {
+    Arc::new(Arc::new(Vendors::numbered(VENDORS)))
+}
+
+/// Builds the client of every provider; simulated ones answer from `world`. Nothing is sent.
+pub fn providers(
+    topology: &Topology,
+    clock: &Clock,
+    world: &Arc<dyn World>,
+) -> Result<Providers, BuildError> {
     let prices = Arc::new(prices(topology));
     topology
         .providers
@@ -36,7 +45,7 @@ pub fn providers(topology: &Topology, clock: &Clock) -> Result<Providers, BuildE
                     let endpoint = endpoint(name, http, &prices, clock);
                     ai(Arc::new(Anthropic::new(&endpoint)?), http)
                 }
-                settings::Provider::Simulator(of) => simulator(name, of, &prices),
+                settings::Provider::Simulator(of) => simulator(name, of, &prices, world),
             };
             Ok((Arc::clone(name), Arc::new(ai)))
         })
@@ -137,7 +146,12 @@ fn waiting_room(concurrency: usize) -> usize {
     concurrency.saturating_mul(16).max(16_384)
 }
 
-fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
+fn simulator(
+    name: &str,
+    of: &settings::Simulator,
+    prices: &PriceTable,
+    world: &Arc<dyn World>,
+) -> Ai {
     let price = prices.find(&of.model);
     let spread = (of.min_latency + of.max_latency) / 2;
     let latency = if of.min_latency == of.max_latency {
@@ -164,14 +178,12 @@ fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
         },
         input_usd_per_million: price.map_or(0.0, |price| price.input_usd_per_million),
         output_usd_per_million: price.map_or(0.0, |price| price.output_usd_per_million),
-        vendor_pool: (1..=VENDOR_POOL)
-            .map(|number| format!("v-{number}"))
-            .collect(),
         mention_rate: if of.vendors_per_answer == 0 { 0.0 } else { 0.6 },
         ..SimulatorOptions::default()
-    });
+    })
+    .in_world(Arc::clone(world));
     Ai::new(Arc::new(simulator), simulator_options(of))
 }
 
 /// Vendors that simulated answers name: as many as the platform has integrations.
-const VENDOR_POOL: usize = 50;
+pub const VENDORS: u32 = 50;
