@@ -131,15 +131,15 @@ impl App {
         let server = Server::bind(topology.server.listen).await?;
         let address = server.address();
         tracing::info!(%address, "/metrics, /livez and /readyz");
-        let served = Served { health, metrics };
-        let answers_http = server.serve(served.clone(), background.clone());
+        let seen = Served { health, metrics };
+        let answers_http = server.serve(seen.clone(), background.clone());
         let port = Port {
             address,
             server: tokio::spawn(answers_http),
             background,
         };
         tokio::select! {
-            started = Self::start_stages(topology, world, served, port) => started,
+            started = Self::start_stages(topology, world, seen, port) => started,
             () = stop.cancelled() => Err(AppError::StoppedEarly),
         }
     }

@@ -29,17 +29,17 @@ pub(super) fn mentions(
 ) -> Mentions {
     let mut mentions = Mentions::default();
     for word in prompt.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')) {
-        let word = word.trim_end_matches(['-', '_']);
-        let is_id = word.strip_prefix("v-").is_some_and(|rest| !rest.is_empty());
-        if !is_id && world.get(word).is_none() {
+        let id = word.trim_end_matches(['-', '_']);
+        let is_id = id.strip_prefix("v-").is_some_and(|rest| !rest.is_empty());
+        if !is_id && world.get(id).is_none() {
             continue;
         }
-        if world.is_closed(word) {
+        if world.is_closed(id) {
             mentions.misses_closed = true;
         } else if mentions.vendors.len() < MOST_VENDORS
-            && !mentions.vendors.iter().any(|known| known == word)
+            && !mentions.vendors.iter().any(|known| known == id)
         {
-            mentions.vendors.push(word.to_owned());
+            mentions.vendors.push(id.to_owned());
         }
     }
     let (mentions_any, count) = (rng.f64() < mention_rate, rng.usize(1..=3));
