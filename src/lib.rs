@@ -22,6 +22,7 @@
 //! 7. [`pipeline`]: the stages between Kafka and Kafka. [`app`]: all of it put together.
 //! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside.
 //! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
+//!    [`demo`]: all of it in one process, with a season that asks and changes.
 //!
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
 //!

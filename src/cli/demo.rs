@@ -204,7 +204,10 @@ fn ascii(text: &str, look: Look) -> Cow<'_, str> {
 /// What is printed at the end.
 fn summary(seen: &Seen, elapsed: Duration) -> Vec<String> {
     let (tally, changes) = (&seen.tally, &seen.changes);
-    let first = tally.first_answer.unwrap_or_default();
+    let first = tally.first_answer.map_or_else(
+        || "it ended before the first".to_owned(),
+        |first| format!("the first {} after the start", time(first)),
+    );
     let total = tally.spent_usd + tally.saved_usd;
     let saved = if total > 0.0 {
         tally.saved_usd / total
@@ -213,10 +216,9 @@ fn summary(seen: &Seen, elapsed: Duration) -> Vec<String> {
     };
     vec![
         format!(
-            "{} answers in {:.1} s, the first {} after the start",
+            "{} answers in {:.1} s, {first}",
             tally.answered,
             elapsed.as_secs_f64(),
-            time(first),
         ),
         format!(
             "hits {} % (memory {}, disk {}), joined {}, AI calls {}, stale {}, failed {}",
@@ -280,10 +282,7 @@ mod tests {
     fn the_last_words_fit_80_columns() {
         let seen = Seen::default();
         let lines = summary(&seen, Duration::from_millis(10_040));
-        assert_eq!(
-            lines[0],
-            "0 answers in 10.0 s, the first 0.0 ms after the start"
-        );
+        assert_eq!(lines[0], "0 answers in 10.0 s, it ended before the first");
         assert!(lines.iter().all(|line| line.len() < 74), "{lines:#?}");
     }
 

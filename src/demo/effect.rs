@@ -117,9 +117,9 @@ impl Effect {
         };
         let under_way = match self.under_way {
             0 => String::new(),
-            count => format!(" ({count} under way named it)"),
+            count => format!(", {count} under way"),
         };
-        format!("{again}{named}{under_way}")
+        format!("{under_way}{again}{named}")
     }
 }
 
@@ -245,7 +245,7 @@ mod tests {
                     under_way: 1,
                     ..closed.clone()
                 },
-                "v-3 closed → 3 answers forbidden in 8 ms (1 under way named it)",
+                "v-3 closed → 3 answers forbidden in 8 ms, 1 under way",
             ),
             (
                 Effect {

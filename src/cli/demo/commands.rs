@@ -94,6 +94,15 @@ mod tests {
         insta::assert_snapshot!(shown);
     }
 
+    #[test]
+    fn the_readme_has_the_same_commands() {
+        let readme = include_str!("../../../README.md");
+        for command in commands(&addresses()).into_iter().take(3) {
+            let text = command.lines.join("\n");
+            assert!(readme.contains(&text), "README.md lacks\n{text}");
+        }
+    }
+
     /// What the shell gives to kcat: the text in quotes without its line breaks.
     fn sent(command: &Command) -> String {
         let text = command.lines.join("\n");
