@@ -319,3 +319,26 @@ fn log_normal_latencies_have_their_median_and_never_exceed_their_bound() {
     assert!((740..860).contains(&middle), "{middle}");
     assert!(draws[1999] <= max && draws[1900] > Duration::from_millis(1500));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_changes_no_answer_names_a_vendor_that_is_closed(
+        changes in proptest::collection::vec((1..8_u32, 0..4_usize), 0..40),
+        question in "(Which (venue|florist|caterer)|Is v-[1-9]|v-[1-4], v-[1-9]|Anything)[?.]",
+    ) {
+        let world = Changing::new();
+        let simulator = always_mentions(&world);
+        for (vendor, change) in changes {
+            let change = ["closed", "opened", "price_changed", "menu_changed"][change];
+            world.change(&format!("v-{vendor}"), change);
+            let vendors = world.0.lock().unwrap().clone().unwrap();
+            let answer = simulator.answer(&prompt(&question), &vendors);
+            let is_id = |c: char| c.is_alphanumeric() || c == '-';
+            for word in answer.split(|c| !is_id(c)) {
+                proptest::prop_assert!(!vendors.is_closed(word), "{word} in {answer}");
+            }
+        }
+    }
+}

@@ -22,8 +22,8 @@ pub(super) fn findings(figures: &Figures) -> Vec<String> {
     ];
     if repeats.ever.queries > 0 {
         found.push(format!(
-            "Couples who repeat a question were answered from the cache in {:.1} % within an hour, \
-             {:.1} % within a day, {:.1} % ever.",
+            "Couples who repeated a question were answered from the cache in {:.1} % of cases within \
+             an hour, {:.1} % within a day, {:.1} % ever.",
             repeats.within_an_hour.rate(),
             repeats.within_a_day.rate(),
             repeats.ever.rate(),
