@@ -197,18 +197,13 @@ impl Panel<'_> {
             wrong,
             ..
         } = self.frame.now;
-        let verdict = Span::raw(format!("{wrong} of {judged}"));
+        let verdict = Span::raw(format!(" {wrong} of {judged} answers")).bold();
         let verdict = match wrong {
             0 => self.paint(verdict, Color::Green),
-            _ => self.paint(verdict, Color::Red).bold(),
+            _ => self.paint(verdict, Color::Red),
         };
-        let mut out = vec![Line::from(vec![
-            Span::raw(format!(
-                " {changes} changes; answers given that one of them forbade: "
-            ))
-            .bold(),
-            verdict,
-        ])];
+        let rest = format!(" given that a change forbade; {changes} changes:");
+        let mut out = vec![Line::from(vec![verdict, Span::raw(rest)])];
         out.extend(latest(self.changes, rows).into_iter().filter_map(|effect| {
             let sentence = Span::raw(format!(" {}", effect.sentence()?));
             Some(Line::from(if effect.is_closing() {
@@ -237,7 +232,7 @@ impl Panel<'_> {
 
     fn paint(&self, span: Span<'static>, colour: Color) -> Span<'static> {
         if self.look.colour {
-            span.style(Style::new().fg(colour))
+            span.patch_style(Style::new().fg(colour))
         } else {
             span
         }
