@@ -23,6 +23,7 @@
 //! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside;
 //!    [`outbound`]: the HTTP clients of [`ai`] and [`codec`] and their TLS.
 //! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
+//!    [`demo`]: all of it in one process, with a season that asks and changes.
 //!
 //! [`trouble`] says when a failure that lasts is worth a log line.
 //! `failpoint` names the points at which proofs stop a process in order to kill it.

@@ -3,9 +3,17 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by the first SIGINT or SIGTERM; a second one exits with 130.
-/// Must be called within a runtime.
+/// The exit code of a process that was told twice to end.
+pub const TOLD_TWICE: u8 = 130;
+
+/// A token that is cancelled by the first SIGINT or SIGTERM; a second one exits with
+/// [`TOLD_TWICE`]. Must be called within a runtime.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
+    on_signal_else(|| ())
+}
+
+/// Like [`on_signal`]; `last` runs before a second signal exits.
+pub fn on_signal_else(last: impl FnOnce() + Send + 'static) -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
@@ -19,7 +27,8 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         tracing::info!("asked to end; a second signal ends at once");
         asked.cancel();
         next().await;
-        std::process::exit(130);
+        last();
+        std::process::exit(TOLD_TWICE.into());
     });
     Ok(stop)
 }

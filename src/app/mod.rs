@@ -9,12 +9,14 @@ mod drain;
 mod error;
 mod lag_watch;
 mod layers;
+mod log_identity;
 mod patience;
 mod probes;
 mod providers;
 mod registry;
 mod revival;
 mod rules;
+mod shared;
 mod troubles;
 
 use std::sync::Arc;
@@ -31,46 +33,30 @@ use self::drain::Left;
 pub use self::error::AppError;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
+use self::log_identity::keep_identity;
 pub use self::patience::patiently;
-use self::providers::keyless;
-pub use self::providers::{Providers, UnusableProvider, ai_options, models, prices, providers};
+pub use self::providers::{
+    Providers, UnusableProvider, VENDORS, ai_options, models, prices, providers, still_world,
+};
 pub use self::registry::client as registry;
 use self::revival::Revival;
 use self::rules::RulesStage;
+use self::shared::{Prepared, Shared};
 use self::troubles::TroubleWatch;
+use crate::ai::simulator::World;
 use crate::api::{Served, Server};
-use crate::cache::{Holder, Layers};
-use crate::clock::Clock;
-use crate::codec::log::encode_identity;
-use crate::codec::{Decoder, Encoder, Registry, Schemas};
+use crate::cache::Holder;
 use crate::health::{Health, Phase};
-use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
-use crate::kafka::{Admin, Intake, IntakeHandle, OutRecord, PartitionReader, ReaderOptions};
+use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader};
 use crate::metrics::Metrics;
-use crate::model::Form;
-use crate::model::invalidation::LogIdentity;
 use crate::outbound::install_crypto;
-use crate::pipeline::alerting::Alerting;
-use crate::pipeline::change::ChangeJudge;
-use crate::pipeline::follower::{LogFollower, LogStatus};
-use crate::pipeline::outputs::{OutputTopics, Outputs};
-use crate::pipeline::query::{AnswerWriter, QueryReader};
-use crate::pipeline::query_stage::{QueryParts, QueryStage};
-use crate::pipeline::redelivery::Redelivery;
-use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, Stall};
+use crate::pipeline::follower::LogStatus;
+use crate::pipeline::outputs::Outputs;
+use crate::pipeline::query_stage::QueryStage;
 use crate::resolver::{Lag, Parts, Resolver};
 use crate::topology::Topology;
-use crate::topology::settings::{Format, Role};
 
-/// How long a request of the administration may take.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two tries at reaching Kafka.
-const CONNECT_EVERY: Duration = Duration::from_secs(1);
 const WATCHDOG_EVERY: Duration = Duration::from_secs(1);
-/// The log's identity is appended again so often; retention is days.
-const REPEAT_EVERY: Duration = Duration::from_hours(1);
-/// Progress is appended again so often: a log that was made anew knows it by then.
-const REPEAT_PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
 /// A running instance.
 pub struct App {
@@ -97,26 +83,19 @@ struct Port {
     background: CancellationToken,
 }
 
-/// What an instance shares between its stages.
-struct Shared {
-    topology: Arc<Topology>,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    table: Arc<TagTable>,
-    progress: Arc<RulesProgress>,
-    registry: Option<Arc<Registry>>,
-    decoder: [Arc<Decoder>; 2],
-    outputs: Outputs,
-    admin: Admin,
-    /// Whether the log refuses what the rules stage has to append.
-    stall: Arc<Stall>,
-    alerting: Arc<Alerting>,
-}
-
 impl App {
     /// Starts an instance and returns when it is ready. Ends early, with an error, when `stop` is
     /// cancelled meanwhile.
     pub async fn start(topology: Topology, stop: &CancellationToken) -> Result<Self, AppError> {
+        Self::start_in(still_world(), topology, stop).await
+    }
+
+    /// Like [`App::start`], with a world of its own for simulated providers.
+    pub async fn start_in(
+        world: Arc<dyn World>,
+        topology: Topology,
+        stop: &CancellationToken,
+    ) -> Result<Self, AppError> {
         install_crypto();
         let topology = Arc::new(topology);
         let health = Arc::new(Health::new(topology.kafka.watchdog_age));
@@ -130,29 +109,25 @@ impl App {
         let server = Server::bind(topology.server.listen).await?;
         let address = server.address();
         tracing::info!(%address, "/metrics, /livez and /readyz");
-        let answers_http = server.serve(
-            Served {
-                health: Arc::clone(&health),
-                metrics: Arc::clone(&metrics),
-            },
-            background.clone(),
-        );
+        let seen = Served { health, metrics };
+        let answers_http = server.serve(seen.clone(), background.clone());
         let port = Port {
             address,
             server: tokio::spawn(answers_http),
             background,
         };
         let prepared = tokio::select! {
-            prepared = Prepared::new(&topology, &health, &metrics) => prepared?,
+            prepared = Prepared::new(&topology, &world, &seen) => prepared?,
             // Nothing has been taken in yet.
             () = stop.cancelled() => return Err(AppError::StoppedEarly),
         };
-        Self::start_stages(prepared, (topology, health, metrics), port, stop).await
+        Self::start_stages(prepared, topology, seen, port, stop).await
     }
 
     async fn start_stages(
         prepared: Prepared,
-        (topology, health, metrics): (Arc<Topology>, Arc<Health>, Arc<Metrics>),
+        topology: Arc<Topology>,
+        Served { health, metrics }: Served,
         port: Port,
         stop: &CancellationToken,
     ) -> Result<Self, AppError> {
@@ -316,51 +291,6 @@ impl App {
     }
 }
 
-/// What an instance has before it takes anything in.
-struct Prepared {
-    shared: Shared,
-    reader: PartitionReader,
-    log_status: watch::Receiver<LogStatus>,
-    layers: Layers,
-    providers: Providers,
-}
-
-impl Prepared {
-    /// Builds the providers, finds Kafka and its topics, and reads the log to its end.
-    async fn new(
-        topology: &Arc<Topology>,
-        health: &Health,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, AppError> {
-        // Before anything is joined: who cannot ask must not take partitions from those who can.
-        let providers = providers(topology, &Clock::System)?;
-        for line in keyless(topology) {
-            tracing::warn!("{line}");
-        }
-        let shared = Shared::new(topology, metrics).await?;
-        let form = match topology.topics.answers.format {
-            Some(Format::Avro | Format::Confluent) => Form::Plain,
-            Some(Format::Json) | None => Form::Json,
-        };
-        health.enter(Phase::ReadingLog);
-        let (reader, mut log_status) = shared.follow_log()?;
-        // A large folder takes seconds to open, as a long log does to read.
-        let (layers, caught_up) = tokio::join!(
-            layers::open(&topology.layers, form, &shared.clock),
-            shared.caught_up(&mut log_status),
-        );
-        caught_up?;
-        shared.identified(&mut log_status).await?;
-        Ok(Self {
-            shared,
-            reader,
-            log_status,
-            layers,
-            providers,
-        })
-    }
-}
-
 /// Ends a rules stage that was started, when the start itself is given up.
 async fn stopped_early(mut rules: RulesStage, outputs: &Outputs, patience: Duration) -> AppError {
     let deadline = Instant::now() + patience;
@@ -376,272 +306,5 @@ async fn stopped_early(mut rules: RulesStage, outputs: &Outputs, patience: Durat
         AppError::StoppedEarly
     } else {
         AppError::NotDrained { left }
-    }
-}
-
-impl Shared {
-    async fn new(topology: &Arc<Topology>, metrics: &Arc<Metrics>) -> Result<Self, AppError> {
-        let clock = Clock::System;
-        let admin = Admin::new(&client(&topology.kafka).named("admin"), ADMIN_TIMEOUT)?;
-        wait_for_topics(&admin, topology).await?;
-        let schemas = Arc::new(Schemas::embedded());
-        let registry = registry::client(topology.registry.as_ref(), &schemas)?.map(Arc::new);
-        let framings = registry::framings(&topology.topics, registry.as_deref()).await?;
-        let decoder = |role| {
-            let max_bytes = topology
-                .topics
-                .get(role)
-                .max_bytes
-                .map_or(usize::MAX, |bytes| {
-                    usize::try_from(bytes.0).unwrap_or(usize::MAX)
-                });
-            Arc::new(Decoder::new(Arc::clone(&schemas), max_bytes))
-        };
-        let producers = clients::producers(topology)?;
-        let name = |role| Arc::clone(&topology.topics.get(role).name);
-        let outputs = Outputs {
-            topics: Arc::new(OutputTopics {
-                answers: name(Role::Answers),
-                metrics: name(Role::Metrics),
-                invalidations: name(Role::Invalidations),
-                alerts: name(Role::Alerts),
-                dead_letters: name(Role::DeadLetters),
-            }),
-            encoder: Arc::new(Encoder::new(framings)),
-            answers: producers.answers,
-            single: producers.single,
-            letters_log: Outputs::letters_log(),
-            log: producers.log,
-            metrics: producers.metrics,
-        };
-        let alerting = Arc::new(Alerting::new(
-            outputs.clone(),
-            clock.clone(),
-            topology.kafka.instance_id.clone(),
-        ));
-        let table = TagTable::new(TagTableOptions {
-            keep: topology.catalog.longest_life() + Duration::from_hours(1),
-            ..TagTableOptions::default()
-        });
-        Ok(Self {
-            topology: Arc::clone(topology),
-            clock,
-            metrics: Arc::clone(metrics),
-            table: Arc::new(table),
-            progress: Arc::default(),
-            registry,
-            decoder: [decoder(Role::Queries), decoder(Role::VendorChanges)],
-            outputs,
-            admin,
-            stall: Arc::default(),
-            alerting,
-        })
-    }
-
-    fn follow_log(&self) -> Result<(PartitionReader, watch::Receiver<LogStatus>), AppError> {
-        let (follower, status) = LogFollower::new(
-            Arc::clone(&self.table),
-            Arc::clone(&self.progress),
-            Arc::clone(&self.topology.catalog),
-            self.clock.clone(),
-        );
-        let client = client(&self.topology.kafka).named("log-reader");
-        let topic = self
-            .topology
-            .topics
-            .get(Role::Invalidations)
-            .name
-            .to_string();
-        let options = ReaderOptions {
-            ends_interval: Duration::from_millis(500),
-            ..ReaderOptions::new(client, topic)
-        };
-        Ok((PartitionReader::spawn(options, follower)?, status))
-    }
-
-    async fn caught_up(&self, status: &mut watch::Receiver<LogStatus>) -> Result<(), AppError> {
-        let reached = status.wait_for(|status| status.caught_up).await;
-        reached.map(|_| ()).map_err(|_| AppError::Fatal {
-            what: "log reader",
-            why: "its thread ended before the log's end".to_owned(),
-        })
-    }
-
-    /// Waits for the log's identity record; appends one if there is none.
-    async fn identified(&self, status: &mut watch::Receiver<LogStatus>) -> Result<(), AppError> {
-        let said = *status.borrow();
-        if said.identity.is_none() {
-            append_identity(&self.outputs, &identity(&said, &self.clock)).await;
-        }
-        let told = status.wait_for(|status| status.identity.is_some()).await;
-        told.map(|_| ()).map_err(|_| AppError::Fatal {
-            what: "log reader",
-            why: "its thread ended before the log's identity was read".to_owned(),
-        })
-    }
-
-    async fn change_ends(&self) -> Result<ChangeEnds, AppError> {
-        let topics = [Role::VendorChanges, Role::WeddingUpdates]
-            .map(|role| Arc::clone(&self.topology.topics.get(role).name));
-        Ok(patiently(async || lag_watch::change_ends(&self.admin, &topics).await).await?)
-    }
-
-    /// Waits, bounded, until what stood in the change topics at the start is judged.
-    async fn judged(&self, ends: &ChangeEnds) -> bool {
-        let deadline = Instant::now() + self.topology.freshness.start_barrier_timeout;
-        loop {
-            let behind = self.progress.behind(ends);
-            if behind == 0 {
-                return true;
-            }
-            if Instant::now() >= deadline {
-                tracing::warn!(
-                    behind,
-                    "changes from before the start are not judged in time: starting all the same"
-                );
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn rules_parts(&self) -> RulesParts {
-        let topics = &self.topology.topics;
-        RulesParts {
-            judge: ChangeJudge::new(
-                Arc::clone(&self.decoder[1]),
-                Arc::clone(&self.topology.rules),
-                Arc::clone(&self.topology.catalog),
-                Arc::clone(&self.metrics),
-                self.topology.freshness.widen_refresh_interval,
-            ),
-            progress: Arc::clone(&self.progress),
-            outputs: self.outputs.clone(),
-            registry: self.registry.clone(),
-            clock: self.clock.clone(),
-            topics: ChangeTopics {
-                vendor: Arc::clone(&topics.get(Role::VendorChanges).name),
-                wedding: Arc::clone(&topics.get(Role::WeddingUpdates).name),
-            },
-            repeat_progress: REPEAT_PROGRESS_EVERY,
-            stall: Arc::clone(&self.stall),
-            alerting: Arc::clone(&self.alerting),
-        }
-    }
-
-    fn redelivery(&self) -> Redelivery {
-        Redelivery {
-            outputs: self.outputs.clone(),
-            decoder: Decoder::new(Arc::new(Schemas::embedded()), usize::MAX),
-            registry: self.registry.clone(),
-        }
-    }
-
-    fn query_parts(&self, resolver: &Arc<Resolver>, waiting: &TaskTracker) -> QueryParts {
-        QueryParts {
-            reader: QueryReader {
-                decoder: Arc::clone(&self.decoder[0]),
-                catalog: Arc::clone(&self.topology.catalog),
-                table: Arc::clone(&self.table),
-                clock: self.clock.clone(),
-            },
-            writer: AnswerWriter {
-                encoder: Arc::clone(&self.outputs.encoder),
-                catalog: Arc::clone(&self.topology.catalog),
-                metrics: Arc::clone(&self.metrics),
-                clock: self.clock.clone(),
-            },
-            resolver: Arc::clone(resolver),
-            outputs: self.outputs.clone(),
-            registry: self.registry.clone(),
-            runtime: Handle::current(),
-            waiting: waiting.clone(),
-        }
-    }
-}
-
-/// Waits for Kafka as long as it takes; topics that are missing there are an error at once.
-async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppError> {
-    let found = patiently(async || admin.topics().await).await?;
-    let missing: Vec<String> = topology
-        .topics
-        .iter()
-        .filter(|topic| !found.contains_key(&*topic.name))
-        .map(|topic| topic.name.to_string())
-        .collect();
-    if !missing.is_empty() {
-        return Err(AppError::MissingTopics { missing });
-    }
-    let log = &topology.topics.get(Role::Invalidations).name;
-    match found.get(&**log) {
-        Some(1) | None => Ok(()),
-        Some(&partitions) => Err(AppError::LogPartitions {
-            topic: log.to_string(),
-            partitions,
-        }),
-    }
-}
-
-/// The identity to be recorded in the log that `said` this: again, or for the first time.
-fn identity(said: &LogStatus, clock: &Clock) -> LogIdentity {
-    said.identity.unwrap_or_else(|| {
-        let fresh = LogIdentity::fresh(clock.now());
-        let id = said.log_id.unwrap_or(fresh.id);
-        LogIdentity { id, ..fresh }
-    })
-}
-
-async fn append_identity(outputs: &Outputs, identity: &LogIdentity) {
-    let (key, value) = (identity.record_key(), encode_identity(identity));
-    let record = OutRecord {
-        partition: Some(0),
-        ..OutRecord::to(
-            &outputs.topics.invalidations,
-            Some(key.as_bytes()),
-            Some(&value),
-        )
-    };
-    loop {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        match outputs.log.append(&record, deadline).await {
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(%error, "the log's identity could not be appended; trying on");
-                tokio::time::sleep(CONNECT_EVERY).await;
-            }
-        }
-    }
-}
-
-/// Appends the identity again before retention drops it, and a new one to a log made anew.
-async fn keep_identity(
-    outputs: Outputs,
-    mut status: watch::Receiver<LogStatus>,
-    stop: CancellationToken,
-) {
-    let mut repeat = tokio::time::interval(REPEAT_EVERY);
-    repeat.tick().await;
-    loop {
-        let nameless = status.wait_for(|status| status.caught_up && status.identity.is_none());
-        tokio::select! {
-            () = stop.cancelled() => return,
-            nameless = nameless => if nameless.is_err() {
-                return;
-            },
-            _ = repeat.tick() => {}
-        }
-        let said = *status.borrow();
-        if !said.caught_up {
-            continue;
-        }
-        append_identity(&outputs, &identity(&said, &Clock::System)).await;
-        // Until it has been read back, another one would only be a loser.
-        let told = status.wait_for(|status| status.identity.is_some());
-        if tokio::time::timeout(Duration::from_secs(10), told)
-            .await
-            .is_err()
-        {
-            tracing::warn!("the log's identity has not come back yet");
-        }
     }
 }

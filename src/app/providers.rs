@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ai::http::DEFAULT_BODY_LIMIT;
-use crate::ai::simulator::{Behaviour, Faults, Latency};
+use crate::ai::simulator::{Behaviour, Faults, Latency, Vendors, World};
 use crate::ai::{
     Ai, AiOptions, Anthropic, BreakerOptions, BudgetOptions, BuildError, Endpoint, OpenAi,
     OpenAiOptions, Price, PriceTable, Provider, Simulator, SimulatorOptions, Site, Timeouts,
@@ -20,6 +20,11 @@ use crate::topology::settings::{self, HttpProvider};
 /// The clients, by the provider's name in the topology.
 pub type Providers = BTreeMap<Arc<str>, Arc<Ai>>;
 
+/// Returns the world that simulated providers answer from where nothing changes it.
+pub fn still_world() -> Arc<dyn World> {
+    Arc::new(Arc::new(Vendors::numbered(VENDORS)))
+}
+
 /// A provider that no client can be built for.
 #[derive(Debug, thiserror::Error)]
 #[error("the provider `{name}` cannot be used: {why}")]
@@ -29,15 +34,20 @@ pub struct UnusableProvider {
 }
 
 /// Builds the client of every provider, with all that it needs: its key's header, TLS and
-/// certificates. Nothing is sent.
-pub fn providers(topology: &Topology, clock: &Clock) -> Result<Providers, UnusableProvider> {
+/// certificates; simulated ones answer from `world`. Nothing is sent.
+pub fn providers(
+    topology: &Topology,
+    clock: &Clock,
+    world: &Arc<dyn World>,
+) -> Result<Providers, UnusableProvider> {
     let prices = Arc::new(prices(topology));
     let all = topology.providers.iter();
     all.map(|(name, settings)| {
-        let ai = provider(name, settings, &prices, clock).map_err(|why| UnusableProvider {
-            name: Arc::clone(name),
-            why,
-        })?;
+        let ai =
+            provider(name, settings, &prices, clock, world).map_err(|why| UnusableProvider {
+                name: Arc::clone(name),
+                why,
+            })?;
         Ok((Arc::clone(name), Arc::new(ai)))
     })
     .collect()
@@ -48,6 +58,7 @@ fn provider(
     settings: &settings::Provider,
     prices: &Arc<PriceTable>,
     clock: &Clock,
+    world: &Arc<dyn World>,
 ) -> Result<Ai, BuildError> {
     let (provider, http): (Arc<dyn Provider>, _) = match settings {
         settings::Provider::OpenAi(http) => {
@@ -59,7 +70,7 @@ fn provider(
             let endpoint = endpoint(name, http, prices, clock);
             (Arc::new(Anthropic::new(&endpoint)?), http)
         }
-        settings::Provider::Simulator(of) => return Ok(simulator(name, of, prices)),
+        settings::Provider::Simulator(of) => return Ok(simulator(name, of, prices, world)),
     };
     let site = site(name, settings.kind(), http);
     Ok(Ai::new(provider, http_options(http)).at(site))
@@ -188,7 +199,12 @@ fn waiting_room(concurrency: usize) -> usize {
     concurrency.saturating_mul(16).max(16_384)
 }
 
-fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
+fn simulator(
+    name: &str,
+    of: &settings::Simulator,
+    prices: &PriceTable,
+    world: &Arc<dyn World>,
+) -> Ai {
     let price = prices.find(&of.model);
     let spread = (of.min_latency + of.max_latency) / 2;
     let latency = if of.min_latency == of.max_latency {
@@ -215,17 +231,15 @@ fn simulator(name: &str, of: &settings::Simulator, prices: &PriceTable) -> Ai {
         },
         input_usd_per_million: price.map_or(0.0, |price| price.input_usd_per_million),
         output_usd_per_million: price.map_or(0.0, |price| price.output_usd_per_million),
-        vendor_pool: (1..=VENDOR_POOL)
-            .map(|number| format!("v-{number}"))
-            .collect(),
         mention_rate: if of.vendors_per_answer == 0 { 0.0 } else { 0.6 },
         ..SimulatorOptions::default()
-    });
+    })
+    .in_world(Arc::clone(world));
     Ai::new(Arc::new(simulator), simulator_options(of))
 }
 
 /// Vendors that simulated answers name: as many as the platform has integrations.
-const VENDOR_POOL: usize = 50;
+pub const VENDORS: u32 = 50;
 
 #[cfg(test)]
 mod tests {
@@ -272,7 +286,7 @@ mod tests {
             panic!("main speaks OpenAI's dialect");
         };
         http.api_key = Some("sk\u{1}".to_owned().into());
-        let error = providers(&topology, &Clock::System)
+        let error = providers(&topology, &Clock::System, &still_world())
             .err()
             .unwrap()
             .to_string();

@@ -110,7 +110,7 @@ pub fn run(
 /// built for.
 fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
     let topology = &loaded.topology;
-    if let Err(error) = app::providers(topology, &Clock::System) {
+    if let Err(error) = app::providers(topology, &Clock::System, &app::still_world()) {
         let kind = topology
             .providers
             .get(&error.name)

@@ -1,34 +1,45 @@
 //! A live stream on the embedded broker: the real program, a simulated season and provider.
 //!
-//! [`Demo::start`] starts broker, topics, instance, season and observer; whoever shows it reads
-//! [`Demo::look`] as often as it likes.
+//! [`Demo::start`] starts broker, topics, instance, season and readers; whoever shows it looks at
+//! its [`Watch`] as often as it likes. In reading order: `season` (what is asked and what
+//! changes), `play` (its way into Kafka), `world` (what the model knows), `watch`, `tally`,
+//! `changes` and `effect` (what is seen of it all).
 
+mod changes;
+mod effect;
+mod play;
 mod season;
 mod tally;
+mod watch;
+mod world;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::season::Season;
+pub use self::changes::Changes;
+pub use self::effect::{Effect, Place, Told};
+pub use self::play::Script;
+use self::play::{Player, Sender};
+pub use self::season::{Season, YOURS};
 pub use self::tally::{Tally, share};
-use crate::app::{App, AppError, client};
+pub use self::watch::{Seen, Watch};
+use self::world::LiveWorld;
+use crate::ai::simulator::World;
+use crate::app::{App, AppError};
 use crate::broker::{Broker, BrokerError, BrokerOptions, TopicError};
-use crate::kafka::producer::OutputOptions;
-use crate::kafka::{
-    Delivery, KafkaError, OutRecord, Output, PartitionReader, ReaderEvent, ReaderOptions,
-};
-use crate::metrics::Metrics;
+use crate::kafka::{KafkaError, PartitionReader};
 use crate::topics;
 use crate::topology::Topology;
+use crate::topology::settings::Role;
 
-/// The season's questions come in bursts of this length.
-const TICK: Duration = Duration::from_millis(20);
-/// A vendor changes so often, a wedding half as often.
-const CHANGE_EVERY: Duration = Duration::from_millis(800);
+/// Closings that wait to be sent; further ones are dropped.
+const MOST_CLOSINGS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
@@ -42,26 +53,22 @@ pub enum DemoError {
     App(#[from] AppError),
 }
 
+/// A running demo.
 pub struct Demo {
-    broker: Broker,
-    tally: Arc<Mutex<Tally>>,
-    metrics: Arc<Metrics>,
+    broker: Arc<Broker>,
+    watch: Watch,
     metrics_url: String,
+    closings: mpsc::Sender<String>,
     running: JoinHandle<Result<(), AppError>>,
-    season: JoinHandle<()>,
-    observers: Vec<PartitionReader>,
+    playing: JoinHandle<()>,
+    readers: Vec<PartitionReader>,
     stop: CancellationToken,
 }
 
-/// A moment of the demo.
-pub struct Look<'a> {
-    pub tally: MutexGuard<'a, Tally>,
-    pub invalidations: f64,
-}
-
-/// The embedded broker: started before the topology is read, which names its address.
-pub async fn broker() -> Result<Broker, BrokerError> {
+/// Starts the embedded broker: before the topology is read, which names its address.
+pub async fn broker(listen: SocketAddr) -> Result<Broker, BrokerError> {
     Broker::start(BrokerOptions {
+        listen,
         max_partition_bytes: 32 << 20,
         ..BrokerOptions::default()
     })
@@ -74,42 +81,41 @@ pub fn data_folder() -> PathBuf {
 }
 
 impl Demo {
-    /// `rate`: questions a second.
+    /// Starts the stream and its season; returns when the instance is ready.
     pub async fn start(
         broker: Broker,
         topology: Topology,
-        season: Season,
-        rate: u32,
+        script: Script,
         stop: &CancellationToken,
     ) -> Result<Self, DemoError> {
-        let began = Instant::now();
-        for spec in topics::specs(&topology, Some(1)) {
-            let configs: Vec<(&str, &str)> = spec
-                .configs
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect();
-            broker.create_topic(&spec.name, spec.partitions, &configs)?;
-        }
-        let tally = Arc::new(Mutex::new(Tally::default()));
-        let observers = observe(&topology, &tally, began)?;
+        let watch = Watch::new();
+        create_topics(&broker, &topology)?;
+        let broker = Arc::new(broker);
+        let world = Arc::new(live_world(&broker, &topology));
+        let readers = watch.follow(&topology, &world)?;
         let sender = Sender::new(&topology)?;
-        let app = App::start(topology, stop).await?;
+        let world: Arc<dyn World> = world;
+        let app = App::start_in(world, topology, stop).await?;
         let metrics_url = format!("http://{}/metrics", app.address());
-        let metrics = Arc::clone(app.metrics());
-        let season = tokio::spawn(play(season, sender, Arc::clone(&tally), rate, stop.clone()));
+        let (closings, to_close) = mpsc::channel(MOST_CLOSINGS);
+        let player = Player {
+            script,
+            sender,
+            watch: watch.clone(),
+            closings: to_close,
+        };
+        let playing = tokio::spawn(player.play(stop.clone()));
         let token = stop.clone();
         let running = tokio::spawn(async move { app.run(&token).await });
-        let stop = stop.clone();
         Ok(Self {
             broker,
-            tally,
-            metrics,
+            watch,
             metrics_url,
+            closings,
             running,
-            season,
-            observers,
-            stop,
+            playing,
+            readers,
+            stop: stop.clone(),
         })
     }
 
@@ -121,23 +127,29 @@ impl Demo {
         &self.metrics_url
     }
 
-    pub fn look(&self) -> Look<'_> {
-        let invalidations = self.metrics.total("wedcache_invalidations_total", None);
-        Look {
-            tally: lock(&self.tally),
-            invalidations,
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Closes the vendor that most answers name; the season's producer sends the change.
+    pub fn close_most_named(&self) {
+        let vendor = self.watch.look().changes.most_named().map(str::to_owned);
+        if let Some(vendor) = vendor
+            && let Err(error) = self.closings.try_send(vendor)
+        {
+            tracing::debug!(%error, "a closing was dropped");
         }
     }
 
-    /// The instance ended by itself.
+    /// Whether the instance ended by itself.
     pub fn is_over(&self) -> bool {
         self.running.is_finished()
     }
 
-    /// Drains and stops everything; the last word is the instance's.
-    pub async fn end(self) -> Result<Tally, DemoError> {
+    /// Drains and stops everything; returns why the instance ended, where it ended badly.
+    pub async fn end(self) -> Result<(), DemoError> {
         self.stop.cancel();
-        if let Err(error) = self.season.await {
+        if let Err(error) = self.playing.await {
             tracing::error!(%error, "the season ended badly");
         }
         let ended = match self.running.await {
@@ -148,117 +160,51 @@ impl Demo {
             }),
         };
         let deadline = Instant::now() + Duration::from_secs(1);
-        for observer in self.observers {
-            observer.shutdown(deadline).await;
+        let readers = self.readers.into_iter().map(|of| of.shutdown(deadline));
+        futures_util::future::join_all(readers).await;
+        // A call that asks for the topic's ends holds the broker for a moment; dropped, it stops
+        // too.
+        if let Some(broker) = Arc::into_inner(self.broker) {
+            broker.shutdown().await;
         }
-        self.broker.shutdown().await;
         match ended {
             // Calls that were still under way: the demo's state goes with it anyway.
-            Ok(()) | Err(AppError::NotDrained { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(std::mem::take(&mut lock(&self.tally)))
-    }
-}
-
-fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reads every partition of the answers' topic.
-fn observe(
-    topology: &Topology,
-    tally: &Arc<Mutex<Tally>>,
-    began: Instant,
-) -> Result<Vec<PartitionReader>, KafkaError> {
-    let answers = &topology.topics.answers;
-    (0..i32::from(answers.partitions))
-        .map(|partition| {
-            let client = client(&topology.kafka).named(&format!("observer-{partition}"));
-            let options = ReaderOptions {
-                partition,
-                ..ReaderOptions::new(client, answers.name.to_string())
-            };
-            let tally = Arc::clone(tally);
-            PartitionReader::spawn(options, move |events: Vec<ReaderEvent>| {
-                for event in events {
-                    if let ReaderEvent::Record(record) = event {
-                        let mut tally = lock(&tally);
-                        tally.first_answer.get_or_insert_with(|| began.elapsed());
-                        tally.answer(record.value.as_deref().unwrap_or_default());
-                    }
-                }
-            })
-        })
-        .collect()
-}
-
-/// The season's producer and the topics it writes to.
-struct Sender {
-    output: Output,
-    queries: Arc<str>,
-    vendors: Arc<str>,
-    weddings: Arc<str>,
-}
-
-impl Sender {
-    fn new(topology: &Topology) -> Result<Self, KafkaError> {
-        let options = OutputOptions {
-            linger: Duration::ZERO,
-            ..OutputOptions::new(client(&topology.kafka).named("season"))
-        };
-        Ok(Self {
-            output: Output::new(&options)?,
-            queries: Arc::clone(&topology.topics.queries.name),
-            vendors: Arc::clone(&topology.topics.vendor_changes.name),
-            weddings: Arc::clone(&topology.topics.wedding_updates.name),
-        })
-    }
-
-    fn send(&self, topic: &str, key: &str, value: &serde_json::Value) {
-        let value = value.to_string();
-        let record = OutRecord::to(topic, Some(key.as_bytes()), Some(value.as_bytes()));
-        if let Err(refused) = self.output.send(&record, Delivery::Forget) {
-            tracing::warn!(topic, reason = %refused.reason, "the season lost an event");
+            Ok(()) | Err(AppError::NotDrained { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-async fn play(
-    mut season: Season,
-    sender: Sender,
-    tally: Arc<Mutex<Tally>>,
-    rate: u32,
-    stop: CancellationToken,
-) {
-    let mut ticks = tokio::time::interval(TICK);
-    let mut changes = tokio::time::interval(CHANGE_EVERY);
-    let per_tick = f64::from(rate) * TICK.as_secs_f64();
-    let (mut owed, mut weddings) = (0.0, false);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {
-                owed += per_tick;
-                while owed >= 1.0 {
-                    owed -= 1.0;
-                    let (id, query) = season.query();
-                    lock(&tally).asked(id.clone());
-                    sender.send(&sender.queries, &id, &query);
-                }
-            }
-            _ = changes.tick() => {
-                let change = season.vendor_change();
-                sender.send(&sender.vendors, &change.key, &change.event);
-                weddings = !weddings;
-                let mut count = 1;
-                if weddings {
-                    let update = season.wedding_update();
-                    sender.send(&sender.weddings, &update.key, &update.event);
-                    count += 1;
-                }
-                lock(&tally).changes += count;
-            }
+/// Creates the topology's topics. Those of changes take the broker's clock, so that what is
+/// measured from a change on does not depend on its producer's clock.
+fn create_topics(broker: &Broker, topology: &Topology) -> Result<(), TopicError> {
+    let changes = [Role::VendorChanges, Role::WeddingUpdates].map(|role| topology.topics.get(role));
+    for mut spec in topics::specs(topology, Some(1)) {
+        if changes.iter().any(|topic| *topic.name == *spec.name) {
+            let (name, value) = ("message.timestamp.type", "LogAppendTime");
+            spec.configs.insert(name.to_owned(), value.to_owned());
         }
+        let configs: Vec<(&str, &str)> = spec
+            .configs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        broker.create_topic(&spec.name, spec.partitions, &configs)?;
     }
+    Ok(())
 }
+
+fn live_world(broker: &Arc<Broker>, topology: &Topology) -> LiveWorld {
+    let topic = &topology.topics.vendor_changes;
+    let (name, partitions) = (Arc::clone(&topic.name), i32::from(topic.partitions));
+    let broker = Arc::downgrade(broker);
+    let ends = move || {
+        let broker = broker.upgrade()?;
+        let end = |partition| broker.watermarks(&name, partition).map(|(_, end)| end);
+        (0..partitions).map(end).collect()
+    };
+    LiveWorld::new(usize::from(topic.partitions), Box::new(ends))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,25 @@
 //! A simulated wedding season: couples who ask, vendors who change, weddings that move. The same
 //! seed gives the same season; nothing here knows the time.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use crate::ai::simulator::vendor_type;
+use crate::app::VENDORS;
+
+/// The `source` of the season's vendor changes.
+pub(super) const SOURCE: &str = "demo";
+/// How the event ids of the season's wedding updates begin.
+pub(super) const EVENT_IDS: &str = "demo-e-";
+/// The vendor that is left to those who look on: the season never closes it.
+pub const YOURS: u32 = 3;
+/// Vendors that the season keeps closed; the one that closed first opens again.
+const MOST_CLOSED: usize = 2;
+
 /// Couples of the season; the first ask most (Zipf), as a few planners do in real life.
 const COUPLES: usize = 90;
-const VENDORS: u32 = 50;
-const VENDOR_TYPES: [&str; 4] = ["venue", "photographer", "caterer", "florist"];
 const STYLES: [&str; 4] = ["rustic", "classic", "modern", "boho"];
 const BUDGETS: [&str; 4] = ["budget", "moderate", "premium", "luxury"];
 const PLACES: [(&str, &str); 14] = [
@@ -81,6 +93,10 @@ const QUESTIONS: [(&str, &[&str]); 7] = [
 pub struct Season {
     rng: Rng,
     couples: Vec<Couple>,
+    /// Vendors that the season closed, in that order.
+    closed: VecDeque<u32>,
+    /// Vendors that closed for good.
+    gone: BTreeSet<u32>,
     queries: u64,
     events: u64,
 }
@@ -119,6 +135,8 @@ impl Season {
         Self {
             rng,
             couples,
+            closed: VecDeque::new(),
+            gone: BTreeSet::new(),
             queries: 0,
             events: 0,
         }
@@ -146,26 +164,64 @@ impl Season {
         (query_id, query)
     }
 
-    pub fn vendor_change(&mut self) -> Change {
+    /// The next change of an open vendor; none where all are closed.
+    pub fn vendor_change(&mut self) -> Option<Change> {
+        let number = self.open_vendor(|_| true)?;
+        let changes = match vendor_type(number) {
+            "caterer" => ["price_changed", "availability_changed", "menu_changed"],
+            _ => ["price_changed", "availability_changed", "portfolio_changed"],
+        };
+        let change = pick(&mut self.rng, &changes);
+        Some(self.vendor_event(number, change))
+    }
+
+    /// Closes a vendor, and opens the one that closed first where too many are closed.
+    pub fn closing(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if let Some(number) = self.open_vendor(|number| number != YOURS) {
+            self.closed.push_back(number);
+            changes.push(self.vendor_event(number, "closed"));
+        }
+        if self.closed.len() > MOST_CLOSED
+            && let Some(first) = self.closed.pop_front()
+        {
+            changes.push(self.vendor_event(first, "opened"));
+        }
+        changes
+    }
+
+    /// Closes this vendor for good; none where it is not one of the season's.
+    pub fn close(&mut self, vendor: &str) -> Option<Change> {
+        let number = vendor.strip_prefix("v-")?.parse().ok()?;
+        if !(1..=VENDORS).contains(&number) {
+            return None;
+        }
+        self.closed.retain(|closed| *closed != number);
+        self.gone.insert(number);
+        Some(self.vendor_event(number, "closed"))
+    }
+
+    fn open_vendor(&mut self, may: impl Fn(u32) -> bool) -> Option<u32> {
+        let is_open = |of: &u32| !self.closed.contains(of) && !self.gone.contains(of);
+        let open = (1..=VENDORS).filter(is_open).filter(|of| may(*of));
+        self.rng.choice(open.collect::<Vec<_>>())
+    }
+
+    fn vendor_event(&mut self, number: u32, change: &str) -> Change {
         self.events += 1;
-        let vendor = self.rng.u32(1..=VENDORS);
-        let change = [
-            "price_changed",
-            "availability_changed",
-            "portfolio_changed",
-            "menu_changed",
-        ];
-        let change = pick(&mut self.rng, &change);
-        let key = format!("v-{vendor}");
-        let event = json!({
-            "eventId": format!("demo-e-{}", self.events),
+        let key = format!("v-{number}");
+        let mut event = json!({
+            "eventId": format!("{EVENT_IDS}{}", self.events),
             "vendorId": key,
-            "vendorType": VENDOR_TYPES[vendor as usize % VENDOR_TYPES.len()],
+            "vendorType": vendor_type(number),
             "change": change,
-            "location": location(PLACES[vendor as usize % PLACES.len()]),
-            "source": "demo",
-            "attributes": {"priceChangePct": f64::from(self.rng.i32(-200..=200)) / 10.0},
+            "location": location(PLACES[number as usize % PLACES.len()]),
+            "source": SOURCE,
         });
+        if change == "price_changed" {
+            let pct = f64::from(self.rng.i32(-200..=200)) / 10.0;
+            event["attributes"] = json!({"priceChangePct": pct});
+        }
         Change { key, event }
     }
 
@@ -179,7 +235,7 @@ impl Season {
         let couple = &self.couples[number];
         let key = format!("w-{number}");
         let event = json!({
-            "eventId": format!("demo-e-{}", self.events),
+            "eventId": format!("{EVENT_IDS}{}", self.events),
             "weddingId": key,
             "userId": format!("u-{number}"),
             "change": change,
@@ -228,14 +284,48 @@ mod tests {
             let value = query.to_string();
             let decoded = reader.decode_query(Some(value.as_bytes()));
             assert!(matches!(decoded, Decoded::Event(_)), "{value}");
-            let value = one.vendor_change().event.to_string();
-            assert_eq!(value, two.vendor_change().event.to_string());
+            let value = one.vendor_change().unwrap().event.to_string();
+            assert_eq!(value, two.vendor_change().unwrap().event.to_string());
             let decoded = reader.decode_vendor_change(Some(value.as_bytes()));
             assert!(matches!(decoded, Decoded::Event(_)), "{value}");
+            for (closing, again) in one.closing().iter().zip(two.closing()) {
+                assert_eq!(closing.event, again.event);
+                let value = closing.event.to_string();
+                let decoded = reader.decode_vendor_change(Some(value.as_bytes()));
+                assert!(matches!(decoded, Decoded::Event(_)), "{value}");
+            }
             let value = one.wedding_update().event.to_string();
             assert_eq!(value, two.wedding_update().event.to_string());
             let decoded = reader.decode_wedding_update(Some(value.as_bytes()));
             assert!(matches!(decoded, Decoded::Event(_)), "{value}");
         }
+    }
+
+    #[test]
+    fn the_season_closes_few_vendors_and_never_the_one_that_is_yours() {
+        let mut season = Season::new(3);
+        let mut closed = std::collections::BTreeSet::new();
+        for _ in 0..300 {
+            for Change { key, event } in season.closing() {
+                assert_ne!(key, format!("v-{YOURS}"));
+                let is_new = match event["change"].as_str() {
+                    Some("closed") => closed.insert(key),
+                    _ => closed.remove(&key),
+                };
+                assert!(is_new, "{event}");
+            }
+            assert!(closed.len() <= MOST_CLOSED);
+            let change = season.vendor_change().unwrap();
+            assert!(
+                !closed.contains(&change.key),
+                "a closed vendor does not change"
+            );
+        }
+        assert!(season.close("v-51").is_none() && season.close("x").is_none());
+        for number in 1..=VENDORS {
+            let change = season.close(&format!("v-{number}")).unwrap();
+            assert_eq!(change.event["change"], "closed");
+        }
+        assert!(season.vendor_change().is_none() && season.closing().is_empty());
     }
 }

@@ -21,7 +21,6 @@ pub struct Tally {
     pub coalesced: u64,
     pub stale: u64,
     pub failed: u64,
-    pub changes: u64,
     pub spent_usd: f64,
     pub saved_usd: f64,
     /// From the start of the demo to the first answer.
@@ -38,12 +37,10 @@ impl Tally {
         }
     }
 
-    /// Takes the value of a record of the answers' topic; one that is not of this demo counts,
+    /// Takes an answer of a demo that `began` then; one that the season did not ask for counts
     /// too, but has no latency.
-    pub fn answer(&mut self, value: &[u8]) {
-        let Ok(answer) = serde_json::from_slice::<AiAnswer<'_>>(value) else {
-            return;
-        };
+    pub fn answer(&mut self, answer: &AiAnswer<'_>, began: Instant) {
+        self.first_answer.get_or_insert_with(|| began.elapsed());
         self.answered += 1;
         if let Some(asked_at) = self.asked_at.remove(&*answer.query_id) {
             self.latencies.push_back(asked_at.elapsed());
@@ -117,10 +114,13 @@ mod tests {
             )
         };
         tally.asked("q".into());
-        tally.answer(answer("cache", "\"memory\"", "fresh").as_bytes());
-        tally.answer(answer("cache", "\"disk\"", "stale").as_bytes());
-        tally.answer(answer("ai", "null", "fresh").as_bytes());
-        tally.answer(b"not ours");
+        for json in [
+            answer("cache", "\"memory\"", "fresh"),
+            answer("cache", "\"disk\"", "stale"),
+            answer("ai", "null", "fresh"),
+        ] {
+            tally.answer(&serde_json::from_str(&json).unwrap(), Instant::now());
+        }
         assert_eq!(
             (tally.memory, tally.disk, tally.called, tally.stale),
             (1, 1, 1, 1)

@@ -187,6 +187,36 @@ fn an_answer_that_the_log_forbids_is_counted() {
 }
 
 #[test]
+fn a_report_says_what_was_found_and_why_before_whose_goal_it_meets() {
+    let mut figures = simulate(&options(300));
+    for (misses, forbidden, want) in [
+        ([9, 1, 1, 1, 1], 0, "how many couples share an answer"),
+        ([1, 9, 1, 1, 1], 0, "times to live matter most"),
+        ([1, 1, 9, 1, 1], 0, "changes matter most"),
+        ([1, 1, 1, 9, 1], 0, "the age that queries ask for"),
+        ([0; 5], 0, "one that a change had forbidden.\n"),
+        ([9, 1, 1, 1, 1], 7, "7 of"),
+    ] {
+        figures.total.misses = misses;
+        figures.forbidden = forbidden;
+        let report = Report {
+            figures: &figures,
+            sensitivity: &[],
+            command: "",
+        };
+        for text in [report::text(&report), report::markdown(&report)] {
+            let found = text.find("What was found").unwrap();
+            let goals = text.find("Goals of the brief").unwrap();
+            assert!(found < goals && !text[..goals].contains("missed"), "{text}");
+            let joined = text[found..goals].replace("\n  ", " ");
+            assert!(joined.contains(want), "{misses:?}: {joined}");
+        }
+        let page = report::html(&report);
+        assert!(page.find("What was found") < page.find("Goals of the brief"));
+    }
+}
+
+#[test]
 fn the_report_reads_like_this() {
     let figures = simulate(&options(1500));
     let report = Report {

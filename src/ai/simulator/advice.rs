@@ -2,57 +2,77 @@
 
 use std::fmt::Write as _;
 
+use super::world::Vendors;
+
 /// Answers grow until they are this long; the last sentence goes over it.
 const LEAST_BYTES: usize = 640;
 const MOST_BYTES: usize = 1_150;
 /// How many vendors an answer mentions at most.
 const MOST_VENDORS: usize = 4;
 
-/// The vendors that an answer mentions: those of the prompt, else some of the pool.
-pub(super) fn vendors(
-    prompt: &str,
-    pool: &[String],
-    mention_rate: f64,
-    rng: &mut fastrand::Rng,
-) -> Vec<String> {
-    let mut vendors = Vec::new();
-    let mut add = |id: &str| {
-        if vendors.len() < MOST_VENDORS && !vendors.iter().any(|known| known == id) {
-            vendors.push(id.to_owned());
-        }
-    };
-    for word in prompt.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')) {
-        let word = word.trim_end_matches(['-', '_']);
-        let is_id = word.strip_prefix("v-").is_some_and(|rest| !rest.is_empty());
-        if is_id || pool.iter().any(|id| id == word) {
-            add(word);
-        }
-    }
-    if vendors.is_empty() && !pool.is_empty() && rng.f64() < mention_rate {
-        let count = rng.usize(1..=3);
-        rng.choose_multiple(pool, count)
-            .into_iter()
-            .for_each(|id| vendors.push(id.clone()));
-    }
-    vendors
+/// What an answer says of vendors.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Mentions {
+    /// Vendors that the answer names.
+    pub vendors: Vec<String>,
+    /// Whether the prompt names vendors that have closed.
+    pub misses_closed: bool,
 }
 
-/// An answer to `prompt`.
+/// Returns the vendors that an answer mentions: those of the prompt, else some that fit it. None
+/// of them has closed.
+pub(super) fn mentions(
+    prompt: &str,
+    world: &Vendors,
+    mention_rate: f64,
+    rng: &mut fastrand::Rng,
+) -> Mentions {
+    let mut mentions = Mentions::default();
+    for word in prompt.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_')) {
+        let id = word.trim_end_matches(['-', '_']);
+        let is_id = id.strip_prefix("v-").is_some_and(|rest| !rest.is_empty());
+        if !is_id && world.get(id).is_none() {
+            continue;
+        }
+        if world.is_closed(id) {
+            mentions.misses_closed = true;
+        } else if mentions.vendors.len() < MOST_VENDORS
+            && !mentions.vendors.iter().any(|known| known == id)
+        {
+            mentions.vendors.push(id.to_owned());
+        }
+    }
+    let (mentions_any, count) = (rng.f64() < mention_rate, rng.usize(1..=3));
+    if mentions.vendors.is_empty() && (mentions_any || mentions.misses_closed) {
+        // Closed vendors are shuffled too and dropped afterwards, so that a vendor which closes
+        // changes no answer but those that named it.
+        let mut fitting = world.fitting(prompt);
+        rng.shuffle(&mut fitting);
+        let open = fitting.into_iter().filter(|id| !world.is_closed(id));
+        mentions.vendors = open.take(count).map(str::to_owned).collect();
+    }
+    mentions
+}
+
+/// Writes an answer to `prompt`.
 pub(super) fn write(
     prompt: &str,
-    vendors: &[String],
-    facts: Option<&str>,
+    mentions: &Mentions,
+    world: &Vendors,
     rng: &mut fastrand::Rng,
 ) -> String {
     let mut out = String::with_capacity(MOST_BYTES + 350);
     out.push_str(pick(OPENINGS, rng));
-    for vendor in vendors {
+    if mentions.misses_closed {
+        out.push_str(" A vendor of your question has closed for good and is left out.");
+    }
+    for vendor in &mentions.vendors {
         let praise = pick(PRAISE, rng);
         write!(out, " {vendor} {praise}").expect("a String takes it");
-    }
-    if let Some(facts) = facts {
-        out.push(' ');
-        out.push_str(facts);
+        if let Some(sentence) = world.sentence(vendor, prompt) {
+            out.push(' ');
+            out.push_str(&sentence);
+        }
     }
     let length = rng.usize(LEAST_BYTES..MOST_BYTES);
     for sentence in sentences(prompt, rng) {

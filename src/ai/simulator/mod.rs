@@ -1,11 +1,13 @@
 //! A provider that makes its answers up: for the demo, for tests and for trying rules without
 //! paying. Each answer says that it is simulated.
 //!
-//! What an answer says depends on the seed and the prompt alone; how long a call takes and
-//! whether it fails depends also on its number, so that a retry may succeed.
+//! What an answer says depends on the seed, the prompt and the [`World`] at the call's beginning
+//! alone; how long a call takes and whether it fails depends also on its number, so that a retry
+//! may succeed.
 
 mod advice;
 mod chance;
+mod world;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +16,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::error::ProviderError;
+use super::error::{ProviderError, Unreached};
 use super::price::Price;
 use super::provider::{Attempt, PricedCall, Prompt, Provider};
 pub use chance::{Behaviour, Faults, Latency};
+pub use world::{Price as VendorPrice, Vendor, Vendors, World, vendor_type};
 
 /// What the simulator pretends to be.
 #[derive(Debug, Clone)]
@@ -29,10 +32,8 @@ pub struct SimulatorOptions {
     pub behaviour: Behaviour,
     pub input_usd_per_million: f64,
     pub output_usd_per_million: f64,
-    /// Vendor ids to mention where the prompt names none.
-    pub vendor_pool: Vec<String>,
-    /// The share of answers that mention vendors of the pool, 0 to 1. Vendors that the prompt
-    /// names are always mentioned.
+    /// The share of answers that mention vendors of the world, 0 to 1. Vendors that the prompt
+    /// names are always mentioned, unless they have closed.
     pub mention_rate: f64,
     /// How many calls the log keeps; the oldest go first. 0 keeps none.
     pub log_limit: usize,
@@ -47,18 +48,11 @@ impl Default for SimulatorOptions {
             behaviour: Behaviour::default(),
             input_usd_per_million: 2.5,
             output_usd_per_million: 10.0,
-            vendor_pool: Vec::new(),
             mention_rate: 0.6,
             log_limit: 0,
         }
     }
 }
-
-/// Says what is true at the moment a call begins, given the vendors that its answer will mention;
-/// the text becomes part of the answer. So a later reader can tell which state of the world an
-/// answer was made from. Called when the call begins, not when it ends: the worst that a real
-/// model may do.
-pub type Facts = Arc<dyn Fn(&Prompt, &[String]) -> String + Send + Sync>;
 
 /// One call, as the log keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,7 +67,7 @@ pub struct LoggedCall {
 
 pub struct Simulator {
     options: SimulatorOptions,
-    facts: Option<Facts>,
+    world: Arc<dyn World>,
     state: Mutex<State>,
 }
 
@@ -84,6 +78,7 @@ struct State {
 }
 
 impl Simulator {
+    /// A simulator of a world without vendors.
     pub fn new(options: SimulatorOptions) -> Self {
         let behaviour = options.behaviour.clone();
         let state = Mutex::new(State {
@@ -93,16 +88,15 @@ impl Simulator {
         });
         Self {
             options,
-            facts: None,
+            world: Arc::new(Arc::new(Vendors::default())),
             state,
         }
     }
 
-    pub fn with_facts(self, facts: Facts) -> Self {
-        Self {
-            facts: Some(facts),
-            ..self
-        }
+    /// Makes answers from what is true in `world` when their call begins, not when it ends: the
+    /// worst that a real model may do.
+    pub fn in_world(self, world: Arc<dyn World>) -> Self {
+        Self { world, ..self }
     }
 
     /// From the next call on.
@@ -145,16 +139,11 @@ impl Simulator {
         (latency, error)
     }
 
-    fn answer(&self, prompt: &Prompt) -> String {
+    fn answer(&self, prompt: &Prompt, world: &Vendors) -> String {
         let mut rng = chance::rng(self.options.seed, digest(prompt), None);
-        let vendors = advice::vendors(
-            &prompt.user,
-            &self.options.vendor_pool,
-            self.options.mention_rate,
-            &mut rng,
-        );
-        let facts = self.facts.as_ref().map(|facts| facts(prompt, &vendors));
-        advice::write(&prompt.user, &vendors, facts.as_deref(), &mut rng)
+        let mention_rate = self.options.mention_rate;
+        let mentions = advice::mentions(&prompt.user, world, mention_rate, &mut rng);
+        advice::write(&prompt.user, &mentions, world, &mut rng)
     }
 
     fn account(&self, prompt: &Prompt, text: &str, began: Instant) -> PricedCall {
@@ -191,7 +180,13 @@ impl Provider for Simulator {
         Box::pin(async move {
             let began = Instant::now();
             let (latency, error) = self.begin(prompt);
-            let text = self.answer(prompt);
+            let Some(world) = self.world.vendors().await else {
+                return Attempt::failed(ProviderError::Unreachable {
+                    why: Unreached::Network,
+                    detail: "simulated: the changes of the vendors cannot be read".to_owned(),
+                });
+            };
+            let text = self.answer(prompt, &world);
             if !latency.is_zero() {
                 tokio::time::sleep(latency).await;
             }

@@ -14,10 +14,42 @@ fn pool() -> Vec<String> {
 
 fn simulator(options: SimulatorOptions) -> Simulator {
     Simulator::new(SimulatorOptions {
-        vendor_pool: pool(),
         log_limit: 3,
         ..options
     })
+    .in_world(Arc::new(Arc::new(Vendors::numbered(20))))
+}
+
+/// A world that tests change; `None` cannot be read.
+struct Changing(Mutex<Option<Arc<Vendors>>>);
+
+impl Changing {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(Arc::new(Vendors::numbered(20))))))
+    }
+
+    fn change(&self, vendor: &str, change: &str) {
+        let mut vendors = self.0.lock().unwrap();
+        let event = format!(
+            r#"{{"eventId":"e","vendorId":"{vendor}","change":"{change}","attributes":{{"priceChangePct":10}}}}"#
+        );
+        Arc::make_mut(vendors.as_mut().unwrap()).apply(&serde_json::from_str(&event).unwrap());
+    }
+}
+
+impl World for Changing {
+    fn vendors(&self) -> BoxFuture<'_, Option<Arc<Vendors>>> {
+        Box::pin(std::future::ready(self.0.lock().unwrap().clone()))
+    }
+}
+
+fn always_mentions(world: &Arc<Changing>) -> Simulator {
+    let world: Arc<Changing> = Arc::clone(world);
+    simulator(SimulatorOptions {
+        mention_rate: 1.0,
+        ..SimulatorOptions::default()
+    })
+    .in_world(world)
 }
 
 async fn text(simulator: &Simulator, user: &str) -> String {
@@ -190,35 +222,85 @@ async fn the_log_counts_all_calls_and_keeps_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn facts_are_those_of_the_calls_beginning() {
-    let version = Arc::new(Mutex::new(1));
-    let seen = Arc::clone(&version);
+async fn an_answer_is_made_from_the_world_as_it_was_when_its_call_began() {
+    let world = Changing::new();
     let latency = Latency::Fixed(Duration::from_secs(2));
-    let behaviour = Behaviour {
+    let simulator = always_mentions(&world);
+    simulator.behave(Behaviour {
         latency,
         ..Behaviour::default()
-    };
-    let simulator = simulator(SimulatorOptions {
-        behaviour,
-        ..SimulatorOptions::default()
-    })
-    .with_facts(Arc::new(move |_, vendors| {
-        format!(
-            "{} is at version {}.",
-            vendors.join(","),
-            seen.lock().unwrap()
-        )
-    }));
+    });
+    let before = world.vendors().await.unwrap();
     let change = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        *version.lock().unwrap() = 2;
+        world.change("v-17", "price_changed");
     };
     let (answer, ()) = tokio::join!(text(&simulator, "Is v-17 free?"), change);
-    assert!(answer.contains("v-17 is at version 1."), "{answer}");
-    assert!(
-        text(&simulator, "Is v-17 free?")
-            .await
-            .contains("v-17 is at version 2.")
+    let asks = |of: &Vendors| format!("v-17 asks {} ", of.get("v-17").unwrap().price);
+    assert!(answer.contains(&asks(&before)), "{answer}");
+    let after = world.vendors().await.unwrap();
+    assert_ne!(asks(&before), asks(&after));
+    let answer = text(&simulator, "Is v-17 free?").await;
+    assert!(answer.contains(&asks(&after)), "{answer}");
+}
+
+#[tokio::test]
+async fn a_vendor_that_closed_is_in_no_later_answer_and_all_others_stay_as_they_were() {
+    let world = Changing::new();
+    let simulator = always_mentions(&world);
+    let questions: Vec<_> = (0..200).map(|n| format!("Question {n}?")).collect();
+    let mut before = Vec::new();
+    for question in &questions {
+        before.push(text(&simulator, question).await);
+    }
+    world.change("v-3", "closed");
+    let mut named = 0;
+    for (question, before) in questions.iter().zip(before) {
+        let after = text(&simulator, question).await;
+        assert!(!after.contains("v-3 "), "{after}");
+        if before.contains("v-3 ") {
+            named += 1;
+        } else {
+            assert_eq!(before, after);
+        }
+    }
+    assert!(named > 10, "{named}");
+    for question in ["Is v-3 free?", "Is v-3 or v-4 free?", "vendors: v-3,v-3"] {
+        let answer = text(&simulator, question).await;
+        assert!(
+            answer.contains("has closed") && !answer.contains("v-3"),
+            "{answer}"
+        );
+        assert!(answer.contains(" v-"), "others are named: {answer}");
+    }
+    world.change("v-3", "opened");
+    assert!(text(&simulator, "Is v-3 free?").await.contains("v-3 asks "));
+}
+
+#[tokio::test]
+async fn with_all_vendors_closed_none_is_named() {
+    let world = Changing::new();
+    let simulator = always_mentions(&world);
+    for vendor in pool() {
+        world.change(&vendor, "closed");
+    }
+    for question in ["Which venue?", "Is v-3 free?"] {
+        assert!(!text(&simulator, question).await.contains("v-"));
+    }
+}
+
+#[tokio::test]
+async fn a_world_that_cannot_be_read_fails_the_call() {
+    let world = Changing::new();
+    *world.0.lock().unwrap() = None;
+    let attempt = always_mentions(&world)
+        .attempt(&prompt("Which venue?"))
+        .await;
+    assert_eq!(attempt.call, None);
+    let error = attempt.result.unwrap_err();
+    assert_eq!(
+        (error.code(), error.retryable()),
+        ("provider_unavailable", true)
     );
 }
 
@@ -236,4 +318,27 @@ fn log_normal_latencies_have_their_median_and_never_exceed_their_bound() {
     let middle = draws[1000].as_millis();
     assert!((740..860).contains(&middle), "{middle}");
     assert!(draws[1999] <= max && draws[1900] > Duration::from_millis(1500));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_changes_no_answer_names_a_vendor_that_is_closed(
+        changes in proptest::collection::vec((1..8_u32, 0..4_usize), 0..40),
+        question in "(Which (venue|florist|caterer)|Is v-[1-9]|v-[1-4], v-[1-9]|Anything)[?.]",
+    ) {
+        let world = Changing::new();
+        let simulator = always_mentions(&world);
+        for (vendor, change) in changes {
+            let change = ["closed", "opened", "price_changed", "menu_changed"][change];
+            world.change(&format!("v-{vendor}"), change);
+            let vendors = world.0.lock().unwrap().clone().unwrap();
+            let answer = simulator.answer(&prompt(&question), &vendors);
+            let is_id = |c: char| c.is_alphanumeric() || c == '-';
+            for word in answer.split(|c| !is_id(c)) {
+                proptest::prop_assert!(!vendors.is_closed(word), "{word} in {answer}");
+            }
+        }
+    }
 }

@@ -1,258 +1,304 @@
-//! The demo's numbers, as a panel for a terminal or as a line.
+//! The panel: what fits into the terminal, the most important first. It is text alone, row by row
+//! and without a frame, so that addresses and commands can be marked and copied.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Style, Stylize};
+use ratatui::layout::Size;
+use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, BorderType, Paragraph, Sparkline};
 
-use crate::demo::{Look, Tally, share};
+use super::commands::{Addresses, commands};
+use super::figures::{Frame, Numbers, percent, time, usd};
+use crate::demo::{Changes, Effect, share};
+use crate::topology::Look;
 
-/// Rows of the panel.
-pub const HEIGHT: u16 = 15;
-const LABEL_WIDTH: usize = 11;
-const HISTORY: usize = 120;
+/// Rows of changes: at least, and at most.
+const CHANGE_ROWS: (usize, usize) = (2, 12);
+/// Instead of commands that do not fit.
+const ELSEWHERE: &str = " README.md has commands to try";
+const LABEL_WIDTH: usize = 10;
 
-/// The numbers of one second, beside those of the last.
-#[derive(Debug, Default)]
-pub struct Frame {
-    now: Numbers,
-    before: Numbers,
-    /// Hit rates of the last seconds, in per cent.
-    history: VecDeque<u64>,
+/// Whether the demo runs or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Running,
+    Draining,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Numbers {
-    answered: u64,
-    memory: u64,
-    disk: u64,
-    called: u64,
-    coalesced: u64,
-    stale: u64,
-    failed: u64,
-    changes: u64,
-    invalidations: f64,
-    spent_usd: f64,
-    saved_usd: f64,
-    p50: Duration,
-    p99: Duration,
+/// What stands around the numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene<'a> {
+    pub addresses: &'a Addresses,
+    pub phase: Phase,
+    /// Until the demo ends by itself.
+    pub left: Option<Duration>,
 }
 
-impl Frame {
-    pub fn take(&mut self, look: &Look<'_>) {
-        let tally = &look.tally;
-        self.before = self.now;
-        self.now = Numbers {
-            answered: tally.answered,
-            memory: tally.memory,
-            disk: tally.disk + tally.redis,
-            called: tally.called,
-            coalesced: tally.coalesced,
-            stale: tally.stale,
-            failed: tally.failed,
-            changes: tally.changes,
-            invalidations: look.invalidations,
-            spent_usd: tally.spent_usd,
-            saved_usd: tally.saved_usd,
-            p50: tally.percentile(0.5),
-            p99: tally.percentile(0.99),
+/// Everything that the panel shows.
+pub struct Panel<'a> {
+    pub scene: Scene<'a>,
+    pub frame: &'a Frame,
+    pub changes: &'a Changes,
+    pub look: Look,
+}
+
+impl Panel<'_> {
+    /// Returns the rows for a terminal of this size, at most as many as it has.
+    pub fn rows(&self, size: Size) -> Vec<Line<'static>> {
+        let (width, height) = (usize::from(size.width), usize::from(size.height));
+        let mut rows = vec![self.title(width)];
+        rows.extend(self.addresses(width));
+        let mut room = Room(height.saturating_sub(rows.len()));
+        let has_answers = room.takes(1);
+        let has_changes = room.takes(1 + CHANGE_ROWS.0);
+        let has_money = room.takes(1);
+        let mut commands = self.commands(width);
+        if !room.takes(commands.len()) {
+            commands = vec![Line::from(ELSEWHERE)];
+            commands.truncate(usize::from(room.takes(1)));
+        }
+        let bars = self.bars(width);
+        let has_bars = room.takes(bars.len());
+        let has_history = room.takes(1);
+        let mut change_rows = CHANGE_ROWS.0;
+        while has_changes && change_rows < CHANGE_ROWS.1 && room.takes(1) {
+            change_rows += 1;
+        }
+        let gaps = [room.takes(1), room.takes(1), room.takes(1)];
+        let gap = |is_there: bool| is_there.then(Line::default);
+
+        rows.extend(gap(gaps[0]));
+        rows.extend(has_answers.then(|| self.answers()));
+        rows.extend(has_bars.then_some(bars).into_iter().flatten());
+        rows.extend(has_history.then(|| self.history(width)));
+        rows.extend(has_money.then(|| self.money()));
+        rows.extend(gap(gaps[1]));
+        if has_changes {
+            rows.extend(self.changes(change_rows));
+        }
+        rows.extend(gap(gaps[2]));
+        rows.extend(commands);
+        rows.truncate(height);
+        let fit = |row| fit(row, width, self.look);
+        rows.into_iter().map(fit).collect()
+    }
+
+    fn title(&self, width: usize) -> Line<'static> {
+        let state = match (self.scene.phase, self.scene.left) {
+            (Phase::Draining, _) => "draining: calls under way are finished".to_owned(),
+            (Phase::Running, None) => "c closes a vendor, q ends".to_owned(),
+            (Phase::Running, Some(left)) => {
+                format!("{} s left · c closes a vendor, q ends", left.as_secs())
+            }
         };
-        self.history.push_back(percent(self.rate_now()));
-        if self.history.len() > HISTORY {
-            self.history.pop_front();
+        let names = ["wedcache · a simulated wedding season", "wedcache"];
+        let gap = |name: &str| width.checked_sub(name.chars().count() + state.chars().count() + 2);
+        let fitting = names.into_iter().find_map(|name| Some((name, gap(name)?)));
+        let (name, gap) = fitting.unwrap_or((names[1], 1));
+        let state = Span::raw(state);
+        let state = match self.scene.phase {
+            Phase::Running => state,
+            Phase::Draining => self.paint(state, Color::Yellow),
+        };
+        Line::from(vec![
+            Span::raw(format!(" {name}")).bold(),
+            Span::raw(" ".repeat(gap.max(1))),
+            state,
+        ])
+    }
+
+    /// On one row where both fit, else below each other; a longer one is broken, never cut.
+    fn addresses(&self, width: usize) -> Vec<Line<'static>> {
+        let Addresses { kafka, metrics } = self.scene.addresses;
+        let both = format!(" Kafka {kafka}   metrics {metrics}");
+        if both.chars().count() <= width {
+            return vec![Line::from(both)];
+        }
+        let rows = [format!(" Kafka {kafka}"), format!(" metrics {metrics}")];
+        rows.iter().flat_map(|row| broken(row, width)).collect()
+    }
+
+    fn answers(&self) -> Line<'static> {
+        let Frame { now, .. } = self.frame;
+        Line::from(vec![
+            Span::raw(format!(" {} answers", now.answered)).bold(),
+            Span::raw(format!(
+                ", {}/s; from question to answer: p50 {}, p99 {}",
+                self.frame.answers_now(),
+                time(now.p50),
+                time(now.p99),
+            )),
+        ])
+    }
+
+    /// Where the answers came from.
+    fn bars(&self, width: usize) -> Vec<Line<'static>> {
+        let now = &self.frame.now;
+        let rows = [
+            ("cache", now.hits, Color::Green),
+            ("joined", now.coalesced, Color::Blue),
+            ("AI calls", now.called, Color::Yellow),
+            ("failed", now.failed, Color::Red),
+        ];
+        let room = width.saturating_sub(LABEL_WIDTH + 18);
+        let block = if self.look.unicode { "█" } else { "#" };
+        let bar = |(name, count, colour)| {
+            let part = share(count, now.answered);
+            let bar = Span::raw(block.repeat(scaled(part, room)));
+            Line::from(vec![
+                Span::raw(format!(" {name:<LABEL_WIDTH$}")),
+                Span::raw(format!("{count:>8} {:>3} %  ", percent(part))),
+                self.paint(bar, colour),
+            ])
+        };
+        rows.map(bar).into()
+    }
+
+    /// The hit rate of the last seconds, a column each.
+    fn history(&self, width: usize) -> Line<'static> {
+        let label = format!(" {:<LABEL_WIDTH$}", "hits now");
+        let now = format!("{:>8} {:>3} %  ", "", percent(self.frame.rate_now()));
+        let room = width.saturating_sub(LABEL_WIDTH + 18);
+        let history = &self.frame.history;
+        let shown = history.iter().skip(history.len().saturating_sub(room));
+        let levels: &[char] = if self.look.unicode {
+            &['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
+        } else {
+            &['_', '.', ':', '-', '=', '+', '*', '#']
+        };
+        let level = |percent: &u64| {
+            let at = usize::try_from(percent * 8 / 101).unwrap_or_default();
+            levels[at.min(levels.len() - 1)]
+        };
+        let columns = Span::raw(shown.map(level).collect::<String>());
+        Line::from(vec![
+            Span::raw(label),
+            Span::raw(now),
+            self.paint(columns, Color::Green),
+        ])
+    }
+
+    fn money(&self) -> Line<'static> {
+        let now = &self.frame.now;
+        Line::from(format!(
+            " saved {} of {} at simulated prices; {} answers labelled stale",
+            usd(now.saved_usd),
+            usd(now.saved_usd + now.spent_usd),
+            now.stale,
+        ))
+    }
+
+    /// What changed and what that did. The last closing and the last change of somebody who looks
+    /// on stay in sight while the season goes on.
+    fn changes(&self, rows: usize) -> Vec<Line<'static>> {
+        let Numbers {
+            changes,
+            judged,
+            wrong,
+            ..
+        } = self.frame.now;
+        let verdict = Span::raw(format!(" {wrong} of {judged} answers")).bold();
+        let verdict = match wrong {
+            0 => self.paint(verdict, Color::Green),
+            _ => self.paint(verdict, Color::Red),
+        };
+        let rest = format!(" given that a change forbade; {changes} changes:");
+        let mut out = vec![Line::from(vec![verdict, Span::raw(rest)])];
+        out.extend(latest(self.changes, rows).into_iter().filter_map(|effect| {
+            let sentence = Span::raw(format!(" {}", effect.sentence()?));
+            Some(Line::from(if effect.is_closing() {
+                self.paint(sentence, Color::Cyan)
+            } else {
+                sentence
+            }))
+        }));
+        out.resize(rows + 1, Line::default());
+        out
+    }
+
+    /// The commands as they can be copied; none where a line would be cut.
+    fn commands(&self, width: usize) -> Vec<Line<'static>> {
+        let mut lines = vec![
+            " Try in another terminal: watch the florist v-3, close it, ask a question".to_owned(),
+        ];
+        // Metrics are read with another tool; their address stands above.
+        let kcat = commands(self.scene.addresses);
+        lines.extend(kcat.into_iter().take(3).flat_map(|command| command.lines));
+        if lines.iter().any(|line| line.chars().count() > width) {
+            lines = vec![ELSEWHERE.to_owned()];
+        }
+        lines.into_iter().map(Line::from).collect()
+    }
+
+    fn paint(&self, span: Span<'static>, colour: Color) -> Span<'static> {
+        if self.look.colour {
+            span.patch_style(Style::new().fg(colour))
+        } else {
+            span
         }
     }
+}
 
-    /// The hit rate of the last second.
-    fn rate_now(&self) -> f64 {
-        let hits = |of: &Numbers| of.memory + of.disk;
-        let answered = self.now.answered - self.before.answered;
-        share(hits(&self.now) - hits(&self.before), answered)
-    }
+/// Rows that are left.
+struct Room(usize);
 
-    /// One second as a line.
-    pub fn line(&self) -> String {
-        let (now, before) = (&self.now, &self.before);
-        format!(
-            "{:>5}/s  hit {:>3}%  memory {}  disk {}  calls {}  joined {}  stale {}  failed {}  \
-             changes {}  invalidations {:.0}  p50 {}  p99 {}  spent {}  saved {}",
-            now.answered - before.answered,
-            percent(self.rate_now()),
-            now.memory,
-            now.disk,
-            now.called,
-            now.coalesced,
-            now.stale,
-            now.failed,
-            now.changes,
-            now.invalidations,
-            time(now.p50),
-            time(now.p99),
-            usd(now.spent_usd),
-            usd(now.saved_usd),
-        )
+impl Room {
+    fn takes(&mut self, rows: usize) -> bool {
+        let fits = self.0 >= rows;
+        if fits {
+            self.0 -= rows;
+        }
+        fits
     }
 }
 
-pub fn draw(frame: &Frame, until: Option<Instant>, area: &mut ratatui::Frame<'_>) {
-    let left = until.map_or("q ends".to_owned(), |until| {
-        format!(
-            "{} s left, q ends",
-            until.saturating_duration_since(Instant::now()).as_secs()
-        )
-    });
-    let block = Block::bordered()
-        .border_type(BorderType::Rounded)
-        .title(" wedcache · a simulated wedding season ".bold())
-        .title_bottom(Line::from(format!(" {left} ")).right_aligned());
-    let inner = block.inner(area.area());
-    area.render_widget(block, area.area());
-    let [top, spark, bottom] = Layout::vertical([
-        Constraint::Length(7),
-        Constraint::Length(2),
-        Constraint::Min(0),
-    ])
-    .areas(inner);
-    area.render_widget(Paragraph::new(sources(frame, top)), top);
-    let [label, chart] =
-        Layout::horizontal([Constraint::Length(13), Constraint::Min(0)]).areas(spark);
-    area.render_widget(Paragraph::new(" hits, % now"), label);
-    let width = usize::from(chart.width);
-    let shown: Vec<u64> = frame
-        .history
-        .iter()
-        .rev()
-        .take(width)
-        .rev()
-        .copied()
-        .collect();
-    let line = Sparkline::default()
-        .data(&shown)
-        .max(100)
-        .style(Style::new().fg(Color::Green));
-    area.render_widget(line, chart);
-    area.render_widget(Paragraph::new(totals(frame)), bottom);
-}
-
-/// Where the answers came from, as bars.
-fn sources(frame: &Frame, area: Rect) -> Vec<Line<'static>> {
-    let now = &frame.now;
-    let rows = [
-        ("memory", now.memory, Color::Green),
-        ("disk", now.disk, Color::Cyan),
-        ("joined", now.coalesced, Color::Blue),
-        ("AI calls", now.called, Color::Yellow),
-        ("failed", now.failed, Color::Red),
+/// Returns the changes to be shown, at most `rows`: first the last closing and the last change of
+/// a stranger, then the newest that concerned any answer.
+fn latest(changes: &Changes, rows: usize) -> Vec<&Effect> {
+    let told = || changes.effects().filter(|of| of.sentence().is_some());
+    let mut shown: Vec<&Effect> = Vec::with_capacity(rows);
+    let firsts = [
+        told().find(|of| of.is_of_a_stranger()),
+        told().find(|of| of.is_closing()),
     ];
-    let room = usize::from(area.width).saturating_sub(LABEL_WIDTH + 20);
-    let mut lines = vec![Line::from(vec![
-        Span::raw(format!(" {:>7} answers ", now.answered)).bold(),
-        Span::raw(format!("{:>5}/s", now.answered - frame.before.answered)),
-    ])];
-    lines.extend(rows.map(|(name, count, colour)| {
-        let part = share(count, now.answered);
-        let bar = "█".repeat(scaled(part, room));
-        Line::from(vec![
-            Span::raw(format!(" {name:<LABEL_WIDTH$}")),
-            Span::raw(format!("{count:>8} {:>3}%  ", percent(part))),
-            Span::styled(bar, Style::new().fg(colour)),
-        ])
-    }));
-    lines
-}
-
-fn totals(frame: &Frame) -> Vec<Line<'static>> {
-    let now = &frame.now;
-    vec![
-        Line::from(format!(
-            " changes    {:>8}    invalidations {:>8.0}    served stale {:>6}",
-            now.changes, now.invalidations, now.stale
-        )),
-        Line::from(format!(
-            " latency    p50 {}  p99 {}  question to answer, through Kafka",
-            time(now.p50),
-            time(now.p99)
-        )),
-        Line::from(vec![
-            Span::raw(" money      "),
-            Span::styled(
-                format!("saved {}", usd(now.saved_usd)),
-                Style::new().fg(Color::Green),
-            ),
-            Span::raw(format!(
-                "  spent {}  (simulated prices)",
-                usd(now.spent_usd)
-            )),
-        ]),
-    ]
-}
-
-/// What is printed at the end.
-pub fn summary(tally: &Tally, elapsed: Duration) -> Vec<String> {
-    let first = tally.first_answer.unwrap_or_default();
-    let total = tally.spent_usd + tally.saved_usd;
-    let saved = if total > 0.0 {
-        tally.saved_usd / total
-    } else {
-        0.0
-    };
-    vec![
-        String::new(),
-        format!(
-            "{} answers in {:.0} s, the first {} after the start; {} changes",
-            tally.answered,
-            elapsed.as_secs_f64(),
-            time(first),
-            tally.changes
-        ),
-        format!(
-            "hits {}% (memory {}, disk {}), joined {}, AI calls {}, stale {}, failed {}",
-            percent(tally.hit_rate()),
-            tally.memory,
-            tally.disk,
-            tally.coalesced,
-            tally.called,
-            tally.stale,
-            tally.failed
-        ),
-        format!(
-            "latency p50 {}, p99 {}; saved {} of {} ({}%), at simulated prices",
-            time(tally.percentile(0.5)),
-            time(tally.percentile(0.99)),
-            usd(tally.saved_usd),
-            usd(total),
-            percent(saved)
-        ),
-    ]
-}
-
-fn usd(amount: f64) -> String {
-    if amount < 100.0 {
-        format!("${amount:.3}")
-    } else {
-        format!("${amount:.0}")
+    let others = told().filter(|of| of.forbidden + of.stale > 0);
+    for effect in firsts.into_iter().flatten().chain(others) {
+        if shown.len() < rows && !shown.iter().any(|known| known.place() == effect.place()) {
+            shown.push(effect);
+        }
     }
+    shown
 }
 
-fn time(duration: Duration) -> String {
-    let millis = duration.as_secs_f64() * 1000.0;
-    match millis {
-        _ if millis < 10.0 => format!("{millis:.1} ms"),
-        _ if millis < 1000.0 => format!("{millis:.0} ms"),
-        _ => format!("{:.1} s", millis / 1000.0),
+/// Text in rows of the terminal's width.
+fn broken(text: &str, width: usize) -> Vec<Line<'static>> {
+    let characters: Vec<char> = text.chars().collect();
+    characters
+        .chunks(width.max(1))
+        .map(|row| Line::from(row.iter().collect::<String>()))
+        .collect()
+}
+
+/// Cuts what goes over the width, with a sign that it was cut.
+fn fit(line: Line<'static>, width: usize, look: Look) -> Line<'static> {
+    let mut left = width;
+    let mut is_cut = false;
+    let mut spans = Vec::with_capacity(line.spans.len());
+    for span in line.spans {
+        let text = super::ascii(&span.content, look);
+        let length = text.chars().count();
+        is_cut |= length > left;
+        let text: String = text.chars().take(left).collect();
+        left -= length.min(left);
+        spans.push(Span::styled(text, span.style));
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share from 0 to 1"
-)]
-fn percent(share: f64) -> u64 {
-    (share * 100.0).round() as u64
+    if is_cut && let Some(last) = spans.iter_mut().rfind(|span| !span.content.is_empty()) {
+        let mut text = last.content.to_string();
+        text.pop();
+        text.push(if look.unicode { '…' } else { '>' });
+        last.content = text.into();
+    }
+    Line::from(spans).style(line.style)
 }
 
 #[expect(
@@ -266,32 +312,4 @@ fn scaled(share: f64, room: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(usd(0.0214), "$0.021");
-        assert_eq!(usd(1234.4), "$1234");
-        assert_eq!(time(Duration::from_micros(1500)), "1.5 ms");
-        assert_eq!(time(Duration::from_millis(2300)), "2.3 s");
-        assert_eq!(percent(0.856), 86);
-        assert_eq!(scaled(0.5, 41), 21);
-    }
-
-    #[test]
-    fn a_second_is_one_line() {
-        let frame = Frame {
-            now: Numbers {
-                answered: 200,
-                memory: 150,
-                called: 50,
-                ..Numbers::default()
-            },
-            ..Frame::default()
-        };
-        let line = frame.line();
-        assert!(line.starts_with("  200/s  hit  75%  memory 150"), "{line}");
-        assert!(!line.contains('\n'));
-    }
-}
+mod tests;

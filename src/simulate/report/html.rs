@@ -41,6 +41,7 @@ pub fn html(report: &Report<'_>) -> String {
 {}
 {}
 {}
+{}
 <section aria-label="Tables">
 {tables}</section>
 </main>
@@ -48,12 +49,13 @@ pub fn html(report: &Report<'_>) -> String {
 </html>
 "#,
         escape(report.command),
-        goals(report),
+        findings(report),
         hit_rates(report),
         sources(report),
         costs(report),
         latencies(report),
         sensitivity(report),
+        goals(report),
     )
 }
 
@@ -63,6 +65,14 @@ fn section(title: &str, note: &str, body: &str) -> String {
         escape(title),
         escape(note)
     )
+}
+
+/// What was found, as a list.
+fn findings(report: &Report<'_>) -> String {
+    let item = |line: &String| format!("<li>{}</li>\n", escape(line));
+    let items = report.findings().iter().map(item).collect::<Vec<_>>();
+    let items = items.concat();
+    format!("<section>\n<h2>What was found</h2>\n<ul class=\"found\">\n{items}</ul>\n</section>")
 }
 
 /// The brief's goals as cards.
@@ -81,9 +91,7 @@ fn goals(report: &Report<'_>) -> String {
         )
     };
     let cards: String = report.figures.goals().into_iter().map(card).collect();
-    format!(
-        "<section aria-label=\"Goals of the brief\">\n<ul class=\"cards\">{cards}</ul>\n</section>"
-    )
+    format!("<section>\n<h2>Goals of the brief</h2>\n<ul class=\"cards\">{cards}</ul>\n</section>")
 }
 
 /// One small plot for each type, and first one for all.

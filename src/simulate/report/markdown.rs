@@ -12,6 +12,10 @@ pub fn markdown(report: &Report<'_>) -> String {
         out.push('\n');
     }
     write!(out, "\n```sh\n{}\n```\n", report.command).expect("writing to a string cannot fail");
+    out.push_str("\n## What was found\n\n");
+    for line in report.findings() {
+        writeln!(out, "- {line}").expect("writing to a string cannot fail");
+    }
     for table in report.tables() {
         push_table(&mut out, &table);
     }

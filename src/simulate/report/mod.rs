@@ -1,5 +1,6 @@
 //! A season's figures for people: plain text, Markdown, a page with plots.
 
+mod findings;
 mod html;
 mod markdown;
 mod plot;
@@ -37,14 +38,15 @@ const MONTHS: [&str; 12] = [
 
 impl Report<'_> {
     fn tables(&self) -> Vec<Table> {
+        // What was found comes first; whose goal that meets says the last table of a season.
         let mut tables = vec![
-            self.goals(),
             self.by_type(),
-            self.by_month(),
             self.misses(),
             self.layers(),
             self.latencies(),
+            self.by_month(),
             self.changes(),
+            self.goals(),
         ];
         if !self.sensitivity.is_empty() {
             tables.push(self.sensitivities());
@@ -62,7 +64,9 @@ impl Report<'_> {
                 verdict.to_owned(),
             ]
         });
-        table("Goals of the brief", &["", "wanted", "got", ""], rows)
+        let mut table = table("Goals of the brief", &["", "wanted", "got", ""], rows);
+        table.note = Some("The brief: what WedSync asked this cache to reach.".to_owned());
+        table
     }
 
     fn by_type(&self) -> Table {
@@ -212,6 +216,11 @@ impl Report<'_> {
                 .to_owned(),
         );
         table
+    }
+
+    /// What was found and why, in sentences.
+    fn findings(&self) -> Vec<String> {
+        findings::findings(self.figures)
     }
 
     /// What was simulated, in sentences.

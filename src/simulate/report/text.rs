@@ -4,11 +4,18 @@ use std::fmt::Write as _;
 
 use super::{Report, Table};
 
+/// Sentences are set to this width, in characters.
+const WIDTH: usize = 80;
+
 /// The whole report.
 pub fn text(report: &Report<'_>) -> String {
     let mut out = String::new();
     for line in report.setup() {
-        push(&mut out, &line);
+        push_sentence(&mut out, "", &line);
+    }
+    out.push_str("\nWhat was found\n");
+    for line in report.findings() {
+        push_sentence(&mut out, "- ", &line);
     }
     for table in report.tables() {
         out.push('\n');
@@ -18,6 +25,22 @@ pub fn text(report: &Report<'_>) -> String {
         push(&mut out, &format!("forbidden: {violation}"));
     }
     out
+}
+
+/// Sets a sentence in lines of [`WIDTH`], all but the first indented as far as `bullet` is wide.
+fn push_sentence(out: &mut String, bullet: &str, sentence: &str) {
+    let mut line = bullet.to_owned();
+    for word in sentence.split(' ') {
+        if line.len() > bullet.len() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            push(out, &line);
+            line = " ".repeat(bullet.len());
+        }
+        if line.len() > bullet.len() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    push(out, &line);
 }
 
 fn push(out: &mut String, line: &str) {

@@ -1,0 +1,319 @@
+//! What an instance builds, finds and reads before it takes anything in, and what its stages share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::log_identity::{append_identity, identity};
+use super::providers::keyless;
+use super::{
+    AppError, Providers, client, clients, lag_watch, layers, patiently, providers, registry,
+};
+use crate::ai::simulator::World;
+use crate::api::Served;
+use crate::cache::Layers;
+use crate::clock::Clock;
+use crate::codec::{Decoder, Encoder, Registry, Schemas};
+use crate::health::Phase;
+use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
+use crate::kafka::{Admin, PartitionReader, ReaderOptions};
+use crate::metrics::Metrics;
+use crate::model::Form;
+use crate::pipeline::alerting::Alerting;
+use crate::pipeline::change::ChangeJudge;
+use crate::pipeline::follower::{LogFollower, LogStatus};
+use crate::pipeline::outputs::{OutputTopics, Outputs};
+use crate::pipeline::query::{AnswerWriter, QueryReader};
+use crate::pipeline::query_stage::QueryParts;
+use crate::pipeline::redelivery::Redelivery;
+use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, Stall};
+use crate::resolver::Resolver;
+use crate::topology::Topology;
+use crate::topology::settings::{Format, Role};
+
+/// How long a request of the administration may take.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Progress is appended again so often: a log that was made anew knows it by then.
+const REPEAT_PROGRESS_EVERY: Duration = Duration::from_secs(30);
+
+/// What an instance has before it takes anything in.
+pub(super) struct Prepared {
+    pub(super) shared: Shared,
+    pub(super) reader: PartitionReader,
+    pub(super) log_status: watch::Receiver<LogStatus>,
+    pub(super) layers: Layers,
+    pub(super) providers: Providers,
+}
+
+impl Prepared {
+    /// Builds the providers, finds Kafka and its topics, and reads the log to its end.
+    pub(super) async fn new(
+        topology: &Arc<Topology>,
+        world: &Arc<dyn World>,
+        Served { health, metrics }: &Served,
+    ) -> Result<Self, AppError> {
+        // Before anything is joined: who cannot ask must not take partitions from those who can.
+        let providers = providers(topology, &Clock::System, world)?;
+        for line in keyless(topology) {
+            tracing::warn!("{line}");
+        }
+        let shared = Shared::new(topology, metrics).await?;
+        let form = match topology.topics.answers.format {
+            Some(Format::Avro | Format::Confluent) => Form::Plain,
+            Some(Format::Json) | None => Form::Json,
+        };
+        health.enter(Phase::ReadingLog);
+        let (reader, mut log_status) = shared.follow_log()?;
+        // A large folder takes seconds to open, as a long log does to read.
+        let (layers, caught_up) = tokio::join!(
+            layers::open(&topology.layers, form, &shared.clock),
+            shared.caught_up(&mut log_status),
+        );
+        caught_up?;
+        shared.identified(&mut log_status).await?;
+        Ok(Self {
+            shared,
+            reader,
+            log_status,
+            layers,
+            providers,
+        })
+    }
+}
+
+/// What an instance shares between its stages.
+pub(super) struct Shared {
+    pub(super) topology: Arc<Topology>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) table: Arc<TagTable>,
+    pub(super) progress: Arc<RulesProgress>,
+    pub(super) registry: Option<Arc<Registry>>,
+    pub(super) decoder: [Arc<Decoder>; 2],
+    pub(super) outputs: Outputs,
+    pub(super) admin: Admin,
+    /// Whether the log refuses what the rules stage has to append.
+    pub(super) stall: Arc<Stall>,
+    pub(super) alerting: Arc<Alerting>,
+}
+
+impl Shared {
+    pub(super) async fn new(
+        topology: &Arc<Topology>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AppError> {
+        let clock = Clock::System;
+        let admin = Admin::new(&client(&topology.kafka).named("admin"), ADMIN_TIMEOUT)?;
+        wait_for_topics(&admin, topology).await?;
+        let schemas = Arc::new(Schemas::embedded());
+        let registry = registry::client(topology.registry.as_ref(), &schemas)?.map(Arc::new);
+        let framings = registry::framings(&topology.topics, registry.as_deref()).await?;
+        let decoder = |role| {
+            let max_bytes = topology
+                .topics
+                .get(role)
+                .max_bytes
+                .map_or(usize::MAX, |bytes| {
+                    usize::try_from(bytes.0).unwrap_or(usize::MAX)
+                });
+            Arc::new(Decoder::new(Arc::clone(&schemas), max_bytes))
+        };
+        let producers = clients::producers(topology)?;
+        let name = |role| Arc::clone(&topology.topics.get(role).name);
+        let outputs = Outputs {
+            topics: Arc::new(OutputTopics {
+                answers: name(Role::Answers),
+                metrics: name(Role::Metrics),
+                invalidations: name(Role::Invalidations),
+                alerts: name(Role::Alerts),
+                dead_letters: name(Role::DeadLetters),
+            }),
+            encoder: Arc::new(Encoder::new(framings)),
+            answers: producers.answers,
+            single: producers.single,
+            letters_log: Outputs::letters_log(),
+            log: producers.log,
+            metrics: producers.metrics,
+        };
+        let alerting = Arc::new(Alerting::new(
+            outputs.clone(),
+            clock.clone(),
+            topology.kafka.instance_id.clone(),
+        ));
+        let table = TagTable::new(TagTableOptions {
+            keep: topology.catalog.longest_life() + Duration::from_hours(1),
+            ..TagTableOptions::default()
+        });
+        Ok(Self {
+            topology: Arc::clone(topology),
+            clock,
+            metrics: Arc::clone(metrics),
+            table: Arc::new(table),
+            progress: Arc::default(),
+            registry,
+            decoder: [decoder(Role::Queries), decoder(Role::VendorChanges)],
+            outputs,
+            admin,
+            stall: Arc::default(),
+            alerting,
+        })
+    }
+
+    pub(super) fn follow_log(
+        &self,
+    ) -> Result<(PartitionReader, watch::Receiver<LogStatus>), AppError> {
+        let (follower, status) = LogFollower::new(
+            Arc::clone(&self.table),
+            Arc::clone(&self.progress),
+            Arc::clone(&self.topology.catalog),
+            self.clock.clone(),
+        );
+        let client = client(&self.topology.kafka).named("log-reader");
+        let topic = self
+            .topology
+            .topics
+            .get(Role::Invalidations)
+            .name
+            .to_string();
+        let options = ReaderOptions {
+            ends_interval: Duration::from_millis(500),
+            ..ReaderOptions::new(client, topic)
+        };
+        Ok((PartitionReader::spawn(options, follower)?, status))
+    }
+
+    pub(super) async fn caught_up(
+        &self,
+        status: &mut watch::Receiver<LogStatus>,
+    ) -> Result<(), AppError> {
+        let reached = status.wait_for(|status| status.caught_up).await;
+        reached.map(|_| ()).map_err(|_| AppError::Fatal {
+            what: "log reader",
+            why: "its thread ended before the log's end".to_owned(),
+        })
+    }
+
+    /// Waits for the log's identity record; appends one if there is none.
+    pub(super) async fn identified(
+        &self,
+        status: &mut watch::Receiver<LogStatus>,
+    ) -> Result<(), AppError> {
+        let said = *status.borrow();
+        if said.identity.is_none() {
+            append_identity(&self.outputs, &identity(&said, &self.clock)).await;
+        }
+        let told = status.wait_for(|status| status.identity.is_some()).await;
+        told.map(|_| ()).map_err(|_| AppError::Fatal {
+            what: "log reader",
+            why: "its thread ended before the log's identity was read".to_owned(),
+        })
+    }
+
+    pub(super) async fn change_ends(&self) -> Result<ChangeEnds, AppError> {
+        let topics = [Role::VendorChanges, Role::WeddingUpdates]
+            .map(|role| Arc::clone(&self.topology.topics.get(role).name));
+        Ok(patiently(async || lag_watch::change_ends(&self.admin, &topics).await).await?)
+    }
+
+    /// Waits, bounded, until what stood in the change topics at the start is judged.
+    pub(super) async fn judged(&self, ends: &ChangeEnds) -> bool {
+        let deadline = Instant::now() + self.topology.freshness.start_barrier_timeout;
+        loop {
+            let behind = self.progress.behind(ends);
+            if behind == 0 {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                tracing::warn!(
+                    behind,
+                    "changes from before the start are not judged in time: starting all the same"
+                );
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(super) fn rules_parts(&self) -> RulesParts {
+        let topics = &self.topology.topics;
+        RulesParts {
+            judge: ChangeJudge::new(
+                Arc::clone(&self.decoder[1]),
+                Arc::clone(&self.topology.rules),
+                Arc::clone(&self.topology.catalog),
+                Arc::clone(&self.metrics),
+                self.topology.freshness.widen_refresh_interval,
+            ),
+            progress: Arc::clone(&self.progress),
+            outputs: self.outputs.clone(),
+            registry: self.registry.clone(),
+            clock: self.clock.clone(),
+            topics: ChangeTopics {
+                vendor: Arc::clone(&topics.get(Role::VendorChanges).name),
+                wedding: Arc::clone(&topics.get(Role::WeddingUpdates).name),
+            },
+            repeat_progress: REPEAT_PROGRESS_EVERY,
+            stall: Arc::clone(&self.stall),
+            alerting: Arc::clone(&self.alerting),
+        }
+    }
+
+    pub(super) fn redelivery(&self) -> Redelivery {
+        Redelivery {
+            outputs: self.outputs.clone(),
+            decoder: Decoder::new(Arc::new(Schemas::embedded()), usize::MAX),
+            registry: self.registry.clone(),
+        }
+    }
+
+    pub(super) fn query_parts(
+        &self,
+        resolver: &Arc<Resolver>,
+        waiting: &TaskTracker,
+    ) -> QueryParts {
+        QueryParts {
+            reader: QueryReader {
+                decoder: Arc::clone(&self.decoder[0]),
+                catalog: Arc::clone(&self.topology.catalog),
+                table: Arc::clone(&self.table),
+                clock: self.clock.clone(),
+            },
+            writer: AnswerWriter {
+                encoder: Arc::clone(&self.outputs.encoder),
+                catalog: Arc::clone(&self.topology.catalog),
+                metrics: Arc::clone(&self.metrics),
+                clock: self.clock.clone(),
+            },
+            resolver: Arc::clone(resolver),
+            outputs: self.outputs.clone(),
+            registry: self.registry.clone(),
+            runtime: Handle::current(),
+            waiting: waiting.clone(),
+        }
+    }
+}
+
+/// Waits for Kafka as long as it takes; topics that are missing there are an error at once.
+pub(super) async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppError> {
+    let found = patiently(async || admin.topics().await).await?;
+    let missing: Vec<String> = topology
+        .topics
+        .iter()
+        .filter(|topic| !found.contains_key(&*topic.name))
+        .map(|topic| topic.name.to_string())
+        .collect();
+    if !missing.is_empty() {
+        return Err(AppError::MissingTopics { missing });
+    }
+    let log = &topology.topics.get(Role::Invalidations).name;
+    match found.get(&**log) {
+        Some(1) | None => Ok(()),
+        Some(&partitions) => Err(AppError::LogPartitions {
+            topic: log.to_string(),
+            partitions,
+        }),
+    }
+}
