@@ -29,6 +29,7 @@ use serde::Serialize;
 use self::check::Check;
 use super::facts::Facts;
 use super::rule::Source;
+use crate::model::id::Ids;
 
 /// The longest condition, in characters.
 pub const MAX_CHARS: usize = 1000;
@@ -102,8 +103,13 @@ static LIBRARY: LazyLock<Arc<Env>> =
     LazyLock::new(|| Arc::new(Env::default().with_optional_support(false).with_stdlib()));
 
 impl Condition {
-    /// Compiles `text` for events of `source`; without a source the fields are not checked.
-    pub fn compile(text: &str, source: Option<Source>) -> Result<Self, Vec<ConditionProblem>> {
+    /// Compiles `text` for events of `source` whose ids are `ids`; without a source the fields are
+    /// not checked.
+    pub fn compile(
+        text: &str,
+        source: Option<Source>,
+        ids: &Ids,
+    ) -> Result<Self, Vec<ConditionProblem>> {
         let chars = text.chars().count();
         if chars > MAX_CHARS {
             let mut problem = ConditionProblem::new(None, format!("{chars} characters"));
@@ -129,7 +135,7 @@ impl Condition {
                 return Err(vec![ConditionProblem::new(None, message)]);
             }
         };
-        let checked = Check::new(source, &places).condition(&expression);
+        let checked = Check::new(source, ids, &places).condition(&expression);
         if !checked.problems.is_empty() {
             return Err(checked.problems);
         }

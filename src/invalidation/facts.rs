@@ -8,10 +8,10 @@ use cel::objects::{Key, Map};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 
 use super::rule::{Change, Source};
+use crate::model::Catalog;
 use crate::model::event::{
     Attribute, Attributes, BudgetRange, Location, VendorChange, WeddingFacts, WeddingUpdate,
 };
-use crate::model::place::Places;
 use crate::model::text::normalise;
 use crate::model::{Date, Timestamp};
 
@@ -25,6 +25,8 @@ pub const MAX_ITEMS: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Text,
+    /// An id of a vendor, a couple or a user, as keys and tags name it.
+    Id,
     /// Text that conditions see normalised: lower case, single spaces.
     VendorType,
     /// A location's place, as keys and tags name it.
@@ -47,7 +49,7 @@ const LOCATION: Kind = Kind::Object(&[
     ("place", Kind::Place),
 ]);
 const FACTS: Kind = Kind::Object(&[
-    ("weddingId", Kind::Text),
+    ("weddingId", Kind::Id),
     ("location", LOCATION),
     ("weddingDate", Kind::Instant),
     ("budgetRange", Kind::Budget),
@@ -57,7 +59,7 @@ const FACTS: Kind = Kind::Object(&[
 ]);
 const VENDOR: Kind = Kind::Object(&[
     ("eventId", Kind::Text),
-    ("vendorId", Kind::Text),
+    ("vendorId", Kind::Id),
     ("vendorType", Kind::VendorType),
     ("change", Kind::Text),
     ("location", LOCATION),
@@ -67,8 +69,8 @@ const VENDOR: Kind = Kind::Object(&[
 ]);
 const WEDDING: Kind = Kind::Object(&[
     ("eventId", Kind::Text),
-    ("weddingId", Kind::Text),
-    ("userId", Kind::Text),
+    ("weddingId", Kind::Id),
+    ("userId", Kind::Id),
     ("change", Kind::Text),
     ("occurredAt", Kind::Instant),
     ("weddingContext", FACTS),
@@ -121,10 +123,10 @@ pub enum TooLarge {
 
 impl Facts {
     /// Fields that the event does not give are absent, so that `has(…)` tells.
-    pub fn of(change: &Change, places: &Places) -> Result<Self, TooLarge> {
+    pub fn of(change: &Change, catalog: &Catalog) -> Result<Self, TooLarge> {
         let object = match change {
-            Change::Vendor(change) => vendor(change, places)?,
-            Change::Wedding(update) => wedding(update, places)?,
+            Change::Vendor(change) => vendor(change, catalog)?,
+            Change::Wedding(update) => wedding(update, catalog)?,
         };
         Ok(Self(object.value()))
     }
@@ -167,25 +169,25 @@ fn show(value: &Value) -> String {
     }
 }
 
-fn vendor(change: &VendorChange, places: &Places) -> Result<Object, TooLarge> {
+fn vendor(change: &VendorChange, catalog: &Catalog) -> Result<Object, TooLarge> {
     let mut object = Object::default();
     object.text("eventId", Some(&change.event_id))?;
-    object.text("vendorId", Some(&change.vendor_id))?;
+    object.id("vendorId", Some(&change.vendor_id), catalog)?;
     let vendor_type = change.vendor_type.as_deref().map(normalise);
     object.text("vendorType", vendor_type.as_deref())?;
     object.text("change", Some(&change.change))?;
-    object.location(change.location.as_ref(), places)?;
+    object.location(change.location.as_ref(), catalog)?;
     object.instant("occurredAt", change.occurred_at);
     object.text("source", change.source.as_deref())?;
     object.attributes(&change.attributes)?;
     Ok(object)
 }
 
-fn wedding(update: &WeddingUpdate, places: &Places) -> Result<Object, TooLarge> {
+fn wedding(update: &WeddingUpdate, catalog: &Catalog) -> Result<Object, TooLarge> {
     let mut object = Object::default();
     object.text("eventId", Some(&update.event_id))?;
-    object.text("weddingId", Some(&update.wedding_id))?;
-    object.text("userId", update.user_id.as_deref())?;
+    object.id("weddingId", Some(&update.wedding_id), catalog)?;
+    object.id("userId", update.user_id.as_deref(), catalog)?;
     object.text("change", Some(&update.change))?;
     object.instant("occurredAt", update.occurred_at);
     for (name, given) in [
@@ -193,17 +195,17 @@ fn wedding(update: &WeddingUpdate, places: &Places) -> Result<Object, TooLarge> 
         ("previous", &update.previous),
     ] {
         if let Some(given) = given {
-            object.put(name, facts(given, places)?.value());
+            object.put(name, facts(given, catalog)?.value());
         }
     }
     object.attributes(&update.attributes)?;
     Ok(object)
 }
 
-fn facts(of: &WeddingFacts, places: &Places) -> Result<Object, TooLarge> {
+fn facts(of: &WeddingFacts, catalog: &Catalog) -> Result<Object, TooLarge> {
     let mut object = Object::default();
-    object.text("weddingId", of.wedding_id.as_deref())?;
-    object.location(of.location.as_ref(), places)?;
+    object.id("weddingId", of.wedding_id.as_deref(), catalog)?;
+    object.location(of.location.as_ref(), catalog)?;
     if let Some(at) = of.wedding_date.and_then(midnight) {
         object.put("weddingDate", at);
     }
@@ -238,6 +240,12 @@ impl Object {
         Ok(())
     }
 
+    /// An id of which nothing is left without its dress stays as it was given.
+    fn id(&mut self, name: &str, given: Option<&str>, catalog: &Catalog) -> Result<(), TooLarge> {
+        let id = given.map(|given| catalog.ids.canonical(given).unwrap_or(given.into()));
+        self.text(name, id.as_deref())
+    }
+
     fn texts(&mut self, name: &str, given: &[String]) -> Result<(), TooLarge> {
         within_items(name, given.len())?;
         let texts: Result<Vec<_>, _> = given.iter().map(|item| text(name, item)).collect();
@@ -255,13 +263,13 @@ impl Object {
         }
     }
 
-    fn location(&mut self, given: Option<&Location>, places: &Places) -> Result<(), TooLarge> {
+    fn location(&mut self, given: Option<&Location>, catalog: &Catalog) -> Result<(), TooLarge> {
         let Some(given) = given else { return Ok(()) };
         let mut object = Object::default();
         object.text("city", Some(&given.city))?;
         object.text("state", Some(&given.state))?;
         object.text("country", Some(&given.country))?;
-        object.text("place", Some(&places.place(given)))?;
+        object.text("place", Some(&catalog.places.place(given)))?;
         self.put("location", object.value());
         Ok(())
     }

@@ -187,7 +187,7 @@ impl<'a> Judge<'a> {
 
     pub(super) fn facts(&self) -> &Result<Facts, TooLarge> {
         self.facts
-            .get_or_init(|| Facts::of(self.change, &self.catalog.places))
+            .get_or_init(|| Facts::of(self.change, self.catalog))
     }
 
     pub(super) fn judge(&self, rule: &Rule) -> Verdict {

@@ -259,7 +259,7 @@ impl Rules {
             if let Some((source, _)) = trigger {
                 check.scope(spec.scope, source);
             }
-            let condition = check.condition(spec, trigger.map(|(source, _)| source));
+            let condition = check.condition(spec, trigger.map(|(source, _)| source), catalog);
             if let Some((source, change)) = trigger {
                 rules.push(Rule {
                     name: spec.name.as_str().into(),

@@ -12,6 +12,7 @@ use super::super::rule::{Source, nearest};
 use super::types::{FindingKind, Inference};
 use super::{ConditionProblem, MAX_DEPTH, TextPosition};
 use crate::model::event::BudgetRange;
+use crate::model::id::Ids;
 use crate::model::place::{self, Places};
 use crate::model::text::normalise;
 
@@ -74,6 +75,7 @@ pub(super) struct Checked {
 
 pub(super) struct Check<'a> {
     source: Option<Source>,
+    ids: &'a Ids,
     places: &'a SourceInfo,
     problems: Vec<ConditionProblem>,
     warnings: Vec<ConditionProblem>,
@@ -87,9 +89,10 @@ pub(super) struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    pub(super) fn new(source: Option<Source>, places: &'a SourceInfo) -> Self {
+    pub(super) fn new(source: Option<Source>, ids: &'a Ids, places: &'a SourceInfo) -> Self {
         Self {
             source,
+            ids,
             places,
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -343,6 +346,13 @@ impl<'a> Check<'a> {
                 Kind::Attribute,
                 L::String(_) | L::Int(_) | L::UInt(_) | L::Double(_) | L::Boolean(_),
             ) => {}
+            (Kind::Id, L::String(text)) => {
+                let canonical = self.ids.canonical(text.inner());
+                if let Some(canonical) = canonical.filter(|id| id != text.inner()) {
+                    let canonical = canonical.into_owned();
+                    self.never(at, field, "is never written so").nearest = Some(canonical);
+                }
+            }
             (Kind::VendorType, L::String(text)) => {
                 let normal = normalise(text.inner());
                 if normal != text.inner() {
@@ -362,7 +372,7 @@ impl<'a> Check<'a> {
                     problem.nearest = nearest(text.inner(), known.into_iter());
                 }
             }
-            (Kind::Text | Kind::VendorType | Kind::Place | Kind::Budget, _) => {
+            (Kind::Text | Kind::Id | Kind::VendorType | Kind::Place | Kind::Budget, _) => {
                 self.never(at, field, "is a text").expected = "a text in quotes".into();
             }
             (Kind::Number, _) => {

@@ -12,7 +12,7 @@ fn vendor_facts() -> Facts {
             "attributes": {"priceChangePct": 12.5, "grade": 3, "note": "new menu", "vip": true}}"#,
     )
     .unwrap();
-    Facts::of(&Change::Vendor(change), &sample::catalog().places).unwrap()
+    Facts::of(&Change::Vendor(change), &sample::catalog()).unwrap()
 }
 
 fn wedding_facts() -> Facts {
@@ -25,7 +25,7 @@ fn wedding_facts() -> Facts {
             "previous": {"guestCount": 80}}"#,
     )
     .unwrap();
-    Facts::of(&Change::Wedding(update), &sample::catalog().places).unwrap()
+    Facts::of(&Change::Wedding(update), &sample::catalog()).unwrap()
 }
 
 fn facts(source: Source) -> Facts {
@@ -37,7 +37,7 @@ fn facts(source: Source) -> Facts {
 
 #[track_caller]
 fn check(source: Source, text: &str, want: bool) {
-    let condition = Condition::compile(text, Some(source)).expect(text);
+    let condition = Condition::compile(text, Some(source), &sample::catalog().ids).expect(text);
     let truth = condition.evaluate(&facts(source));
     let want = if want {
         Truth::Holds
@@ -105,6 +105,23 @@ fn conditions_read_the_event_by_its_names_on_the_wire() {
 }
 
 #[test]
+fn ids_are_compared_in_canonical_form() {
+    for given in ["v-17", "V\u{2011}17", "\u{ff36}-17"] {
+        let value = serde_json::json!({"eventId": "c-1", "vendorId": given, "change": "closed"});
+        let change: VendorChange = serde_json::from_value(value).unwrap();
+        let facts = Facts::of(&Change::Vendor(change), &sample::catalog()).unwrap();
+        let condition = Condition::compile(
+            "event.vendorId == 'v-17'",
+            Some(Source::Vendor),
+            &sample::catalog().ids,
+        );
+        assert_eq!(condition.unwrap().evaluate(&facts), Truth::Holds, "{given}");
+    }
+    let refused = refused(Source::Vendor, "event.vendorId in ['v-17', 'V\u{2011}18']");
+    assert!(refused.contains("v-18"), "{refused}");
+}
+
+#[test]
 fn a_condition_that_cannot_be_evaluated_says_so() {
     for text in [
         "event.attributes.missing > 3",
@@ -116,7 +133,8 @@ fn a_condition_that_cannot_be_evaluated_says_so() {
         "size(event.attributes) * 9223372036854775807 > 0",
         "[1][size(event.attributes)] == 1",
     ] {
-        let condition = Condition::compile(text, Some(Source::Vendor)).expect(text);
+        let condition =
+            Condition::compile(text, Some(Source::Vendor), &sample::catalog().ids).expect(text);
         let truth = condition.evaluate(&vendor_facts());
         assert!(matches!(truth, Truth::Failed(_)), "{text}: {truth:?}");
     }
@@ -124,7 +142,7 @@ fn a_condition_that_cannot_be_evaluated_says_so() {
 
 #[track_caller]
 fn refused(source: Source, text: &str) -> String {
-    let problems = Condition::compile(text, Some(source)).expect_err(text);
+    let problems = Condition::compile(text, Some(source), &sample::catalog().ids).expect_err(text);
     let mut lines = vec![text.chars().take(80).collect::<String>()];
     for problem in problems {
         let at = problem
@@ -225,7 +243,7 @@ fn an_event_beyond_the_bounds_is_not_evaluated() {
             r#"{{"eventId": "e", "vendorId": "v", "change": "x", "attributes": {attributes}}}"#
         );
         let change = Change::Vendor(serde_json::from_str(&json).unwrap());
-        Facts::of(&change, &sample::catalog().places).map(|_| ())
+        Facts::of(&change, &sample::catalog()).map(|_| ())
     };
     let many: Vec<_> = (0..=super::super::facts::MAX_ITEMS)
         .map(|at| format!(r#""a{at}": 1"#))
@@ -238,7 +256,7 @@ fn an_event_beyond_the_bounds_is_not_evaluated() {
 #[test]
 fn the_fields_that_a_condition_reads_are_shown_with_their_values() {
     let text = "has(event.attributes.pct) || event.vendorType == 'x' || event.location.city == 'y'";
-    let condition = Condition::compile(text, Some(Source::Vendor)).unwrap();
+    let condition = Condition::compile(text, Some(Source::Vendor), &sample::catalog().ids).unwrap();
     let read = condition.read_fields(&vendor_facts());
     let want = [
         ("event.attributes.pct", None),
@@ -314,7 +332,7 @@ proptest! {
     /// text.
     #[test]
     fn any_text_is_a_condition_or_refused(text in prop_oneof![cel_like(), ".{0,80}"]) {
-        match Condition::compile(&text, Some(Source::Vendor)) {
+        match Condition::compile(&text, Some(Source::Vendor), &sample::catalog().ids) {
             Ok(condition) => {
                 condition.evaluate(&vendor_facts());
             }

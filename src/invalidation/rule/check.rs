@@ -138,9 +138,10 @@ impl Check<'_> {
         &mut self,
         spec: &RuleSpec,
         source: Option<Source>,
+        catalog: &Catalog,
     ) -> Option<Condition> {
         let text = spec.condition.as_deref()?;
-        match Condition::compile(text, source) {
+        match Condition::compile(text, source, &catalog.ids) {
             Ok(condition) => {
                 for warning in condition.warnings() {
                     self.report_condition(warning).is_warning = true;

@@ -87,7 +87,9 @@ impl Types {
     fn of_kind(kind: facts::Kind) -> Self {
         use facts::Kind;
         match kind {
-            Kind::Text | Kind::VendorType | Kind::Place | Kind::Budget => Self::one(Type::Text),
+            Kind::Text | Kind::Id | Kind::VendorType | Kind::Place | Kind::Budget => {
+                Self::one(Type::Text)
+            }
             Kind::Number => Self::one(Type::Int),
             Kind::Instant => Self::one(Type::Instant),
             Kind::Texts => Self::one(Type::List(Box::new(Self::one(Type::Text)))),

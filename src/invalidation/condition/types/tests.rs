@@ -27,13 +27,13 @@ fn full(attributes: &str) -> Facts {
             "attributes": {attributes}}}"#
     );
     let change = Change::Wedding(serde_json::from_str(&update).unwrap());
-    Facts::of(&change, &sample::catalog().places).unwrap()
+    Facts::of(&change, &sample::catalog()).unwrap()
 }
 
 #[track_caller]
 fn refused(text: &str) -> String {
     let mut lines = vec![text.to_owned()];
-    let problems = match Condition::compile(text, Some(Source::Wedding)) {
+    let problems = match Condition::compile(text, Some(Source::Wedding), &sample::catalog().ids) {
         Err(problems) => problems,
         Ok(condition) => {
             assert!(!condition.warnings().is_empty(), "{text} is accepted");
@@ -141,7 +141,7 @@ fn what_can_be_evaluated_is_accepted_without_a_word() {
         "event.change == 'x' ? event.attributes.a : true",
         "b'a' < b'b' && 1u < 2u && 7u % 4u == 3u",
     ] {
-        let condition = Condition::compile(text, Some(Source::Wedding));
+        let condition = Condition::compile(text, Some(Source::Wedding), &sample::catalog().ids);
         let condition = condition.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
         assert_eq!(condition.warnings(), [], "{text}");
     }
@@ -159,7 +159,8 @@ fn what_was_accepted_is_evaluated() {
             true,
         ),
     ] {
-        let condition = Condition::compile(text, Some(Source::Wedding)).expect(text);
+        let condition =
+            Condition::compile(text, Some(Source::Wedding), &sample::catalog().ids).expect(text);
         let want = if want {
             Truth::Holds
         } else {
