@@ -1,5 +1,5 @@
 //! The client that the resolver holds: one provider, with retries under a budget, a circuit
-//! breaker and a bounded number of calls at once.
+//! breaker and a bounded number of calls at once; more wait in line, in their order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,6 @@ use crate::backoff::{Backoff, Policy};
 pub struct AiOptions {
     /// Calls under way at once; at least 1.
     pub max_concurrent: usize,
-    /// Calls that may wait for their turn; more are refused as overloaded.
-    pub max_waiting: usize,
     /// Further tries of one prompt after its first; each also needs the budget's leave.
     pub max_retries: u32,
     pub backoff: Policy,
@@ -36,7 +34,6 @@ impl Default for AiOptions {
     fn default() -> Self {
         Self {
             max_concurrent: 64,
-            max_waiting: 1024,
             max_retries: 3,
             backoff: Policy::new(Duration::from_millis(250), Duration::from_secs(8)),
             max_retry_wait: Duration::from_mins(1),
@@ -109,7 +106,8 @@ impl Ai {
 
     /// Asks until there is an answer, an error that asking again does not heal, or nobody left
     /// who waits. `until` bounds the waiting for a turn and the retries; a request that was sent
-    /// is never broken off by it, since its answer is paid for and will be stored.
+    /// is never broken off by it, since its answer is paid for and will be stored. While the
+    /// question waits for its turn it stands in line ([`Until::in_line`]).
     ///
     /// Not cancel safe where money counts: dropping the future loses a reply that may have been
     /// charged for. Run it in a task of its own.
@@ -222,13 +220,10 @@ impl Ai {
         }
     }
 
+    /// The line has no end of its own: whoever lets questions in bounds how many wait.
     async fn wait_in_line(&self, until: &Until) -> Result<SemaphorePermit<'_>, ProviderError> {
-        let place = Place::take(&self.waiting);
-        if place.ahead >= self.options.max_waiting {
-            return Err(ProviderError::Overloaded {
-                waiting: place.ahead,
-            });
-        }
+        let _place = Place::take(&self.waiting);
+        let _in_line = until.stand_in_line();
         tokio::select! {
             permit = self.permits.acquire() => Ok(permit.expect("the semaphore is never closed")),
             () = until.passed() => Err(ProviderError::DeadlinePassed),
@@ -281,23 +276,18 @@ impl Drop for Turn<'_> {
 }
 
 /// A place in the line, given up when dropped.
-struct Place<'a> {
-    line: &'a AtomicUsize,
-    ahead: usize,
-}
+struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
     fn take(line: &'a AtomicUsize) -> Self {
-        Self {
-            line,
-            ahead: line.fetch_add(1, Ordering::Relaxed),
-        }
+        line.fetch_add(1, Ordering::Relaxed);
+        Self(line)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.line.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,13 +1,31 @@
-//! Until when somebody waits for a call: it moves while the call is under way.
+//! Until when somebody waits for a call, which moves while the call is under way; and whether the
+//! call still waits for its turn.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The deadline of the last waiter. Clones share it, so that who joins a flight later can move
 /// it while the flight's call is being retried. It only ever moves to later.
 #[derive(Debug, Clone)]
-pub struct Until(Arc<Mutex<Option<Instant>>>);
+pub struct Until(Arc<Wait>);
+
+#[derive(Debug)]
+struct Wait {
+    until: Mutex<Option<Instant>>,
+    in_line: watch::Sender<bool>,
+}
+
+/// A question waits for its turn for as long as this lives.
+#[derive(Debug)]
+pub struct InLine<'a>(&'a watch::Sender<bool>);
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
 
 impl Until {
     /// Somebody waits however long it takes; refills and preloads too.
@@ -22,17 +40,32 @@ impl Until {
 
     /// `None` is for ever.
     pub fn new(at: Option<Instant>) -> Self {
-        Self(Arc::new(Mutex::new(at)))
+        Self(Arc::new(Wait {
+            until: Mutex::new(at),
+            in_line: watch::Sender::new(false),
+        }))
     }
 
     /// One more waiter with this deadline; `None` waits for ever.
     pub fn extend(&self, at: Option<Instant>) {
-        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.0.until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = until.and_then(|until| at.map(|at| until.max(at)));
     }
 
     pub fn get(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the question only waits for its turn: no work is done on it, and that it takes
+    /// long is no sign of anything.
+    pub fn stand_in_line(&self) -> InLine<'_> {
+        self.0.in_line.send_replace(true);
+        InLine(&self.0.in_line)
+    }
+
+    /// Whether the question only waits for its turn, and when that changes.
+    pub fn in_line(&self) -> watch::Receiver<bool> {
+        self.0.in_line.subscribe()
     }
 
     /// Whether nobody waits any more once `instant` has come.

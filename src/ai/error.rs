@@ -63,9 +63,6 @@ pub enum ProviderError {
         "calls to the AI provider are suspended after repeated failures, next try in {retry_after:?}"
     )]
     CircuitOpen { retry_after: Duration },
-    /// Not sent: too many calls already wait for their turn.
-    #[error("{waiting} calls already wait for the AI provider")]
-    Overloaded { waiting: usize },
     /// Not sent: no one who waits could use it any more.
     #[error("the last waiter's deadline passed before the call could be made")]
     DeadlinePassed,
@@ -160,7 +157,6 @@ impl ProviderError {
             Self::Truncated { .. } => "truncated",
             Self::Empty => "empty",
             Self::CircuitOpen { .. } => "circuit_open",
-            Self::Overloaded { .. } => "overloaded",
             Self::DeadlinePassed => "deadline_passed",
         }
     }
@@ -188,7 +184,6 @@ impl ProviderError {
         "truncated",
         "empty",
         "circuit_open",
-        "overloaded",
         "deadline_passed",
     ];
 
@@ -205,7 +200,6 @@ impl ProviderError {
             | Self::Unusable { .. }
             | Self::Empty
             | Self::CircuitOpen { .. }
-            | Self::Overloaded { .. }
             | Self::DeadlinePassed => true,
             Self::OutOfFunds { .. }
             | Self::Unauthorised { .. }
@@ -270,8 +264,7 @@ impl ProviderError {
             | Self::Unauthorised { .. }
             | Self::Timeout { .. }
             | Self::Unusable { .. }
-            | Self::CircuitOpen { .. }
-            | Self::Overloaded { .. } => true,
+            | Self::CircuitOpen { .. } => true,
             Self::BadRequest { .. } => self.refuses_all(),
             Self::Refused { .. }
             | Self::Filtered { .. }
@@ -301,10 +294,9 @@ impl ProviderError {
             | Self::Timeout { .. }
             | Self::Unusable { .. } => Health::Bad,
             // A 429 comes from something that lives and says nothing about the model behind it.
-            Self::RateLimited { .. }
-            | Self::CircuitOpen { .. }
-            | Self::Overloaded { .. }
-            | Self::DeadlinePassed => Health::Unknown,
+            Self::RateLimited { .. } | Self::CircuitOpen { .. } | Self::DeadlinePassed => {
+                Health::Unknown
+            }
             // Without funds or rights each call fails at once by itself; an open circuit would
             // only hide the reason from those who can heal it.
             Self::OutOfFunds { .. }
@@ -361,7 +353,6 @@ mod tests {
             },
             ProviderError::Empty,
             ProviderError::CircuitOpen { retry_after: after },
-            ProviderError::Overloaded { waiting: 3 },
             ProviderError::DeadlinePassed,
         ]
     }

@@ -170,7 +170,6 @@ fn http_options(http: &HttpProvider) -> AiOptions {
     let defaults = AiOptions::default();
     AiOptions {
         max_concurrent: http.concurrency,
-        max_waiting: waiting_room(http.concurrency),
         max_retries: http.retry.attempts,
         backoff: Policy::new(http.retry.base_delay, http.retry.max_delay),
         budget: BudgetOptions {
@@ -189,14 +188,8 @@ fn http_options(http: &HttpProvider) -> AiOptions {
 fn simulator_options(of: &settings::Simulator) -> AiOptions {
     AiOptions {
         max_concurrent: of.concurrency,
-        max_waiting: waiting_room(of.concurrency),
         ..AiOptions::default()
     }
-}
-
-/// Calls that may wait for their turn: all that back-pressure lets in at once.
-fn waiting_room(concurrency: usize) -> usize {
-    concurrency.saturating_mul(16).max(16_384)
 }
 
 fn simulator(

@@ -2,16 +2,21 @@
 //!
 //! [`Layers::memory_hit`] is the hit path and synchronous; what needs a slower layer goes through
 //! [`Layers::get_slow`]. A fill is in memory at once and counts as durable when disk or Redis has
-//! acknowledged it; the other one goes on in the background, in a bounded set.
+//! acknowledged it; the other one goes on in the background, in a bounded set. A fill waits for
+//! room in that set as long as the layer works: a burst slows the misses down, it makes no answer
+//! less durable.
+
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use self::writes::Durable;
 use super::disk::{Disk, DiskStats};
 use super::memory::{Memory, MemoryStats};
 use super::redis::{Redis, RedisStats};
@@ -21,12 +26,12 @@ use crate::model::{CacheKey, Entry, LayerName};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayeredOptions {
-    /// How long a fill waits for the first durable acknowledgement. Default 2 s.
+    /// How long a fill waits for a layer that stores nothing: no fill at all. Default 2 s.
     pub fill_wait: Duration,
     /// How long it waits on for the other durable layer, once one has acknowledged. Default 5 ms.
     pub grace: Duration,
-    /// Writes that may be on their way at once, waited for or not: fills and backfills. One more
-    /// fill waits for its turn, one more backfill is left out. Default 1024.
+    /// Writes that may be on their way to a layer at once, waited for or not: fills and backfills.
+    /// One more fill waits for its turn, one more backfill is left out. Default 1024.
     pub max_writes: u32,
 }
 
@@ -46,10 +51,9 @@ pub struct Layers {
     disk: Option<Arc<Disk>>,
     redis: Option<Arc<Redis>>,
     /// Disk and Redis, as far as there are any, in look-up order.
-    durable: Vec<Arc<dyn Layer>>,
+    durable: Vec<Arc<Durable>>,
     leases: Option<Arc<dyn Leases>>,
     options: LayeredOptions,
-    writes: Arc<Semaphore>,
     counters: Arc<Counters>,
 }
 
@@ -143,13 +147,17 @@ impl Layers {
         leases: Option<Arc<dyn Leases>>,
         options: LayeredOptions,
     ) -> Self {
+        let durable = durable
+            .into_iter()
+            .map(|layer| Durable::new(layer, options.max_writes as usize, options.fill_wait))
+            .map(Arc::new)
+            .collect();
         Self {
             memory,
             disk: None,
             redis: None,
             durable,
             leases,
-            writes: Arc::new(Semaphore::new(options.max_writes.max(1) as usize)),
             options,
             counters: Arc::default(),
         }
@@ -185,7 +193,7 @@ impl Layers {
         judge: &(dyn Fn(&Header) -> bool + Sync),
     ) -> SlowLookup {
         let mut found = SlowLookup::default();
-        for (index, layer) in self.durable.iter().enumerate() {
+        for (index, Durable { layer, .. }) in self.durable.iter().map(|of| &**of).enumerate() {
             let name = layer.name();
             let outcome = match layer.get(key).await {
                 Lookup::Miss => LookupOutcome::Miss,
@@ -210,29 +218,28 @@ impl Layers {
 
     /// Keeps a fill everywhere: in memory at once, on disk and in Redis side by side. Returns when
     /// one of these has acknowledged (and the other too, or its grace has passed), when all have
-    /// failed, or after `fill_wait`. When it is cancelled the writes that have begun go on; run it
-    /// in a task of its own where a fill must not be lost.
+    /// failed, or when those that are left have stored nothing for `fill_wait`. When it is cancelled
+    /// the writes that have begun go on; run it in a task of its own where a fill must not be lost.
     pub async fn fill(&self, entry: Arc<Entry>) -> FillOutcome {
         let mut outcome = FillOutcome::default();
         if let Some(memory) = &self.memory {
             outcome.note(LayerName::Memory, Ok(memory.put(&entry)));
         }
-        let mut deadline = Instant::now() + self.options.fill_wait;
-        let mut waiting = Vec::with_capacity(self.durable.len());
+        let mut waiting: Vec<&Arc<Durable>> = Vec::with_capacity(self.durable.len());
         let (answers, mut answered) = mpsc::channel(self.durable.len().max(1));
         for layer in &self.durable {
-            let turn = timeout_at(deadline, Arc::clone(&self.writes).acquire_owned());
-            let Ok(Ok(permit)) = turn.await else {
-                let capacity = self.options.max_writes as usize;
-                outcome.note(layer.name(), Err(LayerError::Overloaded { capacity }));
-                continue;
+            let room = match layer.room().await {
+                Ok(room) => room,
+                Err(error) => {
+                    outcome.note(layer.name(), Err(error));
+                    continue;
+                }
             };
-            waiting.push(layer.name());
+            waiting.push(layer);
             let (layer, entry) = (Arc::clone(layer), Arc::clone(&entry));
             let (answers, counters) = (answers.clone(), Arc::clone(&self.counters));
             tokio::spawn(async move {
-                let result = layer.put(&entry).await;
-                drop(permit);
+                let result = layer.put(&entry, room).await;
                 let name = layer.name();
                 // The channel has room for all; it can only be closed.
                 if let Err(unheard) = answers.try_send((name, result)) {
@@ -241,18 +248,24 @@ impl Layers {
             });
         }
         drop(answers);
+        let mut grace = None;
         while !waiting.is_empty() {
-            let Ok(Some((name, result))) = timeout_at(deadline, answered.recv()).await else {
-                break;
-            };
-            waiting.retain(|layer| *layer != name);
-            if result.is_ok() {
-                outcome.durable = true;
-                deadline = deadline.min(Instant::now() + self.options.grace);
+            let works_until = || waiting.iter().map(|layer| layer.works_until()).max();
+            let deadline = grace.or_else(works_until).unwrap_or_else(Instant::now);
+            match timeout_at(deadline, answered.recv()).await {
+                Ok(Some((name, result))) => {
+                    waiting.retain(|layer| layer.name() != name);
+                    if result.is_ok() {
+                        outcome.durable = true;
+                        grace.get_or_insert(Instant::now() + self.options.grace);
+                    }
+                    outcome.note(name, result);
+                }
+                Err(_) if grace.is_none() && works_until() > Some(deadline) => {}
+                Ok(None) | Err(_) => break,
             }
-            outcome.note(name, result);
         }
-        outcome.pending = waiting;
+        outcome.pending = waiting.iter().map(|layer| layer.name()).collect();
         outcome
     }
 
@@ -265,7 +278,8 @@ impl Layers {
         if let Some(memory) = &self.memory {
             memory.remove(key, not_newer_than);
         }
-        let removals = self.durable.iter().map(|layer| async move {
+        let removals = self.durable.iter().map(|of| async move {
+            let layer = &of.layer;
             let error = layer.remove(key, not_newer_than).await.err()?;
             Some((layer.name(), error))
         });
@@ -275,31 +289,29 @@ impl Layers {
     /// Waits until all writes on their way have ended, then closes the disk. Bound it with a
     /// time-out. Writes that come meanwhile are refused by the disk.
     pub async fn close(&self) {
-        let all = self.options.max_writes.max(1);
-        drop(self.writes.acquire_many(all).await);
+        join_all(self.durable.iter().map(|layer| layer.idle())).await;
         if let Some(disk) = &self.disk {
             disk.close().await;
         }
     }
 
     pub fn stats(&self) -> LayeredStats {
-        let max = self.options.max_writes.max(1) as usize;
         LayeredStats {
             memory: self.memory.as_ref().map(Memory::stats),
             disk: self.disk.as_ref().map(|disk| disk.stats()),
             redis: self.redis.as_ref().map(|redis| redis.stats()),
-            writes_in_flight: (max - self.writes.available_permits()) as u64,
+            writes_in_flight: self.durable.iter().map(|of| of.on_their_way() as u64).sum(),
             backfills_left_out: self.counters.backfills_left_out.load(Ordering::Relaxed),
             late_failures: self.counters.late_failures.load(Ordering::Relaxed),
         }
     }
 
-    fn backfill(&self, entry: &Arc<Entry>, above: &[Arc<dyn Layer>]) {
+    fn backfill(&self, entry: &Arc<Entry>, above: &[Arc<Durable>]) {
         if let Some(memory) = &self.memory {
             memory.put(entry);
         }
         for layer in above {
-            let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else {
+            let Some(room) = layer.try_room() else {
                 let left_out = &self.counters.backfills_left_out;
                 left_out.fetch_add(1, Ordering::Relaxed);
                 continue;
@@ -307,8 +319,7 @@ impl Layers {
             let (layer, entry) = (Arc::clone(layer), Arc::clone(entry));
             let counters = Arc::clone(&self.counters);
             tokio::spawn(async move {
-                let result = layer.put(&entry).await;
-                drop(permit);
+                let result = layer.put(&entry, room).await;
                 late(&counters, layer.name(), result.err());
             });
         }

@@ -418,7 +418,7 @@ impl Driver {
             return tell(&ask, &Outcome::Hit(hit));
         }
         tokio::spawn(async move {
-            let outcome = resolver.resolve(&ask).await;
+            let outcome = resolver.resolve(&ask, &()).await;
             tell(&ask, &outcome);
         });
     }

@@ -246,7 +246,9 @@ impl Lane {
     fn gone(&self, mut state: MutexGuard<'_, LaneState>, offsets: &[i64], bytes: u64) {
         let tickets = offsets.len();
         if !state.held.is_empty() {
-            state.held.retain(|offset, _| !offsets.contains(offset));
+            for offset in offsets {
+                state.held.remove(offset);
+            }
         }
         state.in_flight = state.in_flight.saturating_sub(tickets);
         let empty = state.in_flight == 0;

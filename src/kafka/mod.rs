@@ -32,7 +32,7 @@ pub mod ticket;
 mod topic_ids;
 
 pub use admin::{Admin, TopicAction, TopicSpec};
-pub use client::{ClientOptions, Throttle};
+pub use client::ClientOptions;
 pub use intake::{Handler, Intake, IntakeHandle, IntakeOptions};
 pub use producer::{Delivery, OutRecord, Output, OutputOptions};
 pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};

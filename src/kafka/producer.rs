@@ -17,12 +17,13 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
 use super::KafkaError;
-use super::client::{ClientLog, ClientOptions, Throttle};
+use super::client::{ClientLog, ClientOptions};
 use super::receipts::{LastLane, Receipt, Receipts};
 use super::returned::{OwnedRecord, Returned, Undelivered};
 use super::ticket::Ticket;
 use crate::model::Timestamp;
 use crate::model::record::TraceParent;
+use crate::trouble::Throttle;
 
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the delivery thread polls before it passes on what it has gathered: while reports come,

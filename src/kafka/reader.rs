@@ -19,10 +19,11 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::watch;
 
 use super::KafkaError;
-use super::client::{ClientLog, ClientOptions, Throttle};
+use super::client::{ClientLog, ClientOptions};
 use super::record;
 use super::topic_ids;
 use crate::model::{Timestamp, TopicId};
+use crate::trouble::Throttle;
 
 const POLL_WAIT: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);

@@ -11,10 +11,11 @@ use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
 use crate::kafka::dead_letters::{self, DeadLetter, OwnedHeader};
 use crate::kafka::producer::{Refusal, Refused};
-use crate::kafka::{Delivery, OutRecord, Output, Throttle, Ticket};
+use crate::kafka::{Delivery, OutRecord, Output, Ticket};
 use crate::model::invalidation::CacheAlert;
 use crate::model::{CacheMetric, Coordinates, TraceParent};
 use crate::resolver::MetricSink;
+use crate::trouble::Throttle;
 
 /// The names of the output topics.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use crate::codec::{Registry, Reject, Resolved};
 use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, Handler, InRecord, OutRecord, OwnedRecord, Ticket, Undelivered};
 use crate::model::{Coordinates, KeyMemo, Text, TraceParent};
-use crate::resolver::{Ask, Outcome, Resolver};
+use crate::resolver::{Ask, Outcome, Resolver, Waiter};
 
 /// The input's name in metrics.
 const INPUT: &str = "queries";
@@ -135,8 +135,19 @@ impl Handler for QueryStage {
     }
 }
 
+/// A record that waits for its turn is held: it alarms no watchdog.
+impl Waiter for Ticket {
+    fn waits(&self) {
+        self.hold();
+    }
+
+    fn goes_on(&self) {
+        self.release();
+    }
+}
+
 async fn resolve(parts: &QueryParts, ask: &Ask, key: Option<Vec<u8>>, ticket: Ticket) {
-    let outcome = parts.resolver.resolve(ask).await;
+    let outcome = parts.resolver.resolve(ask, &ticket).await;
     if ticket.comes_again() {
         // Its partition has another owner by now, who answers it: by what was stored here.
         ticket.finish();

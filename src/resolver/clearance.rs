@@ -5,13 +5,14 @@
 //! after forbids it that answer. Where leases cannot be had nothing waits: the flight goes on,
 //! unseen by the others.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::flight::Flight;
 use super::{Ask, Landing, Resolver};
 use crate::cache::{Claim, Claimed, Leases};
-use crate::model::{CacheKey, TagHash};
+use crate::model::{CacheKey, Entry, TagHash};
 
 /// Between two looks at what another instance calls for: the first pause, and the longest. A model
 /// takes seconds.
@@ -25,7 +26,9 @@ pub(super) enum Clearance<'a> {
     Leased(Lease<'a>),
     /// It may fly, but no other instance knows.
     Unseen,
-    /// The answer of another instance's call is stored, or nobody waits any more.
+    /// Another instance's call, which this flight waited for, has brought this answer.
+    Elsewhere(Arc<Entry>),
+    /// The answer is stored, or nobody waits any more.
     NotNeeded,
 }
 
@@ -34,6 +37,17 @@ pub(super) struct Lease<'a> {
     leases: &'a dyn Leases,
     key: &'a CacheKey,
     claim: Claim,
+}
+
+impl Clearance<'_> {
+    /// An answer that the flight waited for is its own; one that was there is the cache's.
+    fn stored(entry: Arc<Entry>, waited: bool) -> Self {
+        if waited {
+            Self::Elsewhere(entry)
+        } else {
+            Self::NotNeeded
+        }
+    }
 }
 
 /// Counts claims and the calls that no other instance knows of.
@@ -90,7 +104,7 @@ impl Resolver {
         };
         let known = self.known_tags(ask);
         let metrics = &self.parts.metrics;
-        let (mut instead_of, mut pause) = (None, PAUSES.0);
+        let (mut instead_of, mut pause, mut waited) = (None, PAUSES.0, false);
         loop {
             match leases
                 .claim(lease.key, &lease.claim, instead_of.as_ref())
@@ -101,24 +115,25 @@ impl Resolver {
                     metrics.lease("unavailable");
                     return Clearance::Unseen;
                 }
-                // Between this query's look-up and its claim another one may have ended.
-                Ok(Claimed::Ours) if self.is_stored(ask).await => {
+                Ok(Claimed::Ours) => {
+                    // Between this query's look-up and its claim another one may have ended.
+                    let Some(entry) = self.stored(ask).await else {
+                        metrics.lease("held");
+                        return Clearance::Leased(lease);
+                    };
                     lease.end().await;
                     metrics.lease("not_needed");
-                    return Clearance::NotNeeded;
-                }
-                Ok(Claimed::Ours) => {
-                    metrics.lease("held");
-                    return Clearance::Leased(lease);
+                    return Clearance::stored(entry, waited);
                 }
                 Ok(Claimed::HeldBy(other)) if self.is_of_no_use(ask, &other, &known) => {
                     instead_of = Some(other);
                 }
-                Ok(Claimed::HeldBy(_)) if self.is_stored(ask).await => {
-                    metrics.lease("not_needed");
-                    return Clearance::NotNeeded;
-                }
                 Ok(Claimed::HeldBy(_)) => {
+                    if let Some(entry) = self.stored(ask).await {
+                        metrics.lease("not_needed");
+                        return Clearance::stored(entry, waited);
+                    }
+                    waited = true;
                     // Half of it by chance, so that many who wait do not come in step.
                     let wait = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
                     tokio::select! {
@@ -131,13 +146,13 @@ impl Resolver {
         }
     }
 
-    /// Whether a slower layer has what serves this query without a call.
-    async fn is_stored(&self, ask: &Ask) -> bool {
+    /// What a slower layer has that serves this query without a call.
+    async fn stored(&self, ask: &Ask) -> Option<Arc<Entry>> {
         let now = self.parts.clock.now();
         let good = |header: &_| self.judged(header, ask, now).needs_no_call();
         let layers = &self.parts.layers;
         let found = layers.get_slow(&ask.prepared.key, &good).await;
-        found.hit.is_some()
+        found.hit.map(|hit| hit.entry)
     }
 
     /// Whether the answer that `other` stands for would not do for this query, or will never come.

@@ -27,6 +27,11 @@ impl Resolver {
         match self.clear(&flight, ask).await {
             // Without its pilot the flight is lost, and those aboard look up what was stored.
             Clearance::NotNeeded => drop(pilot),
+            Clearance::Elsewhere(entry) => pilot.land(Ok(Landed {
+                entry,
+                tags_complete: true,
+                elsewhere: true,
+            })),
             Clearance::Unseen => {
                 let _unseen = self.traffic.begin_unseen();
                 self.call_and_land(pilot, ask).await;
@@ -50,6 +55,7 @@ impl Resolver {
                 failpoint!("replied");
                 let landed = self.landed(&pilot, ask, &completion);
                 if ask.stores() && landed.tags_complete {
+                    let _in_line = pilot.flight.until.stand_in_line();
                     settled = self.fill(ask, &landed.entry).await;
                     failpoint!("fill-stored");
                 }
@@ -131,6 +137,7 @@ impl Resolver {
         Landed {
             entry: Arc::new(entry),
             tags_complete: of.complete,
+            elsewhere: false,
         }
     }
 
@@ -148,8 +155,15 @@ impl Resolver {
         }
         let filled = parts.layers.fill(Arc::clone(entry)).await;
         parts.metrics.fills(&filled);
-        if !filled.durable && parts.layers.has_durable() {
-            tracing::warn!(cache_type = %ask.prepared.cache_type.name, "an answer is in memory only");
+        if !filled.durable
+            && parts.layers.has_durable()
+            && let Some(more) = self.memory_only.pass()
+        {
+            tracing::warn!(
+                cache_type = %ask.prepared.cache_type.name,
+                more,
+                "an answer is in memory only: no layer that survives a restart has taken it"
+            );
         }
         self.tell_fill(ask, entry);
         filled.pending.is_empty()

@@ -17,9 +17,11 @@ mod fly;
 pub mod lag;
 pub mod outcome;
 mod usable;
+mod waiter;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -39,9 +41,12 @@ use crate::model::{
     AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, Timestamp,
     TraceParent,
 };
+use crate::trouble::Throttle;
 use clearance::Traffic;
 use flight::{Boarding, Doors, Flight, Pilot};
 use usable::{Use, usable};
+pub use waiter::Waiter;
+use waiter::landing;
 
 /// Where the metric records of calls and fills go; the queries' own are made by the stage.
 pub trait MetricSink: Send + Sync {
@@ -79,6 +84,8 @@ pub struct Resolver {
     flights: Flights<Landing>,
     flying: TaskTracker,
     traffic: Traffic,
+    /// For the line that an answer is in memory only.
+    memory_only: Throttle,
 }
 
 /// What a flight lands with: the answer as an entry, stored or not, or why there is none.
@@ -90,6 +97,8 @@ struct Landed {
     /// Whether the entry's tags name every vendor that the answer refers to; where they do not,
     /// nobody but the leader can be given it.
     tags_complete: bool,
+    /// Another instance has called: the entry is older than the flight.
+    elsewhere: bool,
 }
 
 #[derive(Debug)]
@@ -126,6 +135,7 @@ impl Resolver {
             flights: Flights::default(),
             flying: TaskTracker::new(),
             traffic: Traffic::default(),
+            memory_only: Throttle::new(Duration::from_mins(1)),
         }
     }
 
@@ -195,21 +205,22 @@ impl Resolver {
         }
     }
 
-    /// Answers a query that memory could not answer at once. Dropping the future gives the query
-    /// up; a call under way goes on and its answer is kept.
-    pub async fn resolve(self: &Arc<Self>, ask: &Ask) -> Outcome {
+    /// Answers a query that memory could not answer at once; `waiter` is told when it waits for its
+    /// turn. Dropping the future gives the query up; a call under way goes on and its answer is
+    /// kept.
+    pub async fn resolve(self: &Arc<Self>, ask: &Ask, waiter: &impl Waiter) -> Outcome {
         if ask.came_late() {
             return Outcome::Expired;
         }
         match ask.deadline() {
-            None => self.resolve_in_time(ask).await,
-            Some(deadline) => tokio::time::timeout_at(deadline, self.resolve_in_time(ask))
+            None => self.resolve_in_time(ask, waiter).await,
+            Some(deadline) => tokio::time::timeout_at(deadline, self.resolve_in_time(ask, waiter))
                 .await
                 .unwrap_or(Outcome::Expired),
         }
     }
 
-    async fn resolve_in_time(self: &Arc<Self>, ask: &Ask) -> Outcome {
+    async fn resolve_in_time(self: &Arc<Self>, ask: &Ask, waiter: &impl Waiter) -> Outcome {
         let (mut last_resort, mut overtaken) = (None, 0);
         loop {
             if ask.reads() {
@@ -222,7 +233,13 @@ impl Resolver {
                 Seat::Aboard { flight, coalesced } => (flight, coalesced),
                 Seat::NotNeeded(hit) => return Outcome::Hit(hit),
             };
-            match flight.landing().await {
+            match landing(&flight, waiter).await {
+                Some(Ok(landed)) if landed.elsewhere => {
+                    match self.called_elsewhere(ask, landed.entry) {
+                        Some(called) => return Outcome::Called(called),
+                        None => overtaken += 1,
+                    }
+                }
                 Some(Ok(landed))
                     if (coalesced && !landed.tags_complete)
                         || self.overtaken(ask, &flight, &landed.entry) =>
@@ -242,6 +259,24 @@ impl Resolver {
                 None => tokio::task::yield_now().await,
             }
         }
+    }
+
+    /// The answer of another instance's call, unless it will not do for this query: then it looks
+    /// up again.
+    fn called_elsewhere(self: &Arc<Self>, ask: &Ask, entry: Arc<Entry>) -> Option<Called> {
+        let stale = match self.judged(&entry.header, ask, self.parts.clock.now()) {
+            Use::Fresh => None,
+            Use::Stale(reason) => {
+                self.refill(ask, reason);
+                Some(reason)
+            }
+            Use::IfError(_) | Use::Never | Use::Dead => return None,
+        };
+        Some(Called {
+            entry,
+            coalesced: true,
+            stale,
+        })
     }
 
     /// Memory and the slower layers. The error is what could still serve if all else fails.

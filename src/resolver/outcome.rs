@@ -14,7 +14,8 @@ use crate::model::{
 pub enum Outcome {
     /// From the cache.
     Hit(Hit),
-    /// From the provider, by this query's call or by one that it joined.
+    /// From the provider, by this query's call or by one that it waited for, here or on another
+    /// instance.
     Called(Called),
     Failed(AnswerError),
     /// The deadline passed first.

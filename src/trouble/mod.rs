@@ -9,11 +9,13 @@
 #[cfg(test)]
 pub(crate) mod captured;
 pub(crate) mod report;
+mod throttle;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub use report::Trouble;
+pub use throttle::Throttle;
 
 /// How often a trouble is worth a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

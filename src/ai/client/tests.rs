@@ -324,37 +324,37 @@ async fn refusals_and_bad_requests_do_not_open_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_at_once_and_in_line_are_bounded() {
+async fn calls_at_once_are_bounded_and_all_others_wait_in_line() {
     let provider = slow(secs(1));
     let options = AiOptions {
         max_concurrent: 2,
-        max_waiting: 3,
         ..AiOptions::default()
     };
     let ai = Arc::new(ai(&provider, options));
-    let calls: Vec<_> = (0..8)
+    let (calls, waiters): (Vec<_>, Vec<_>) = (0..5_000)
         .map(|_| {
-            let ai = Arc::clone(&ai);
-            tokio::spawn(async move { ai.complete(&prompt(), &Until::forever()).await })
+            let (ai, until) = (Arc::clone(&ai), Until::forever());
+            let in_line = until.in_line();
+            let call = tokio::spawn(async move { ai.complete(&prompt(), &until).await });
+            (call, in_line)
         })
-        .collect();
-    tokio::task::yield_now().await;
-    let mut codes = Vec::new();
+        .unzip();
+    let in_line = || waiters.iter().filter(|waiter| *waiter.borrow()).count();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((in_line(), ai.status().waiting), (4_998, 4_998));
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!((in_line(), ai.status().waiting), (4_996, 4_996));
     for call in calls {
-        codes.push(code(&call.await.unwrap()));
+        assert_eq!(code(&call.await.unwrap()), "answered");
     }
-    codes.sort_unstable();
-    assert_eq!(
-        codes,
-        [["answered"; 5].as_slice(), &["overloaded"; 3]].concat()
-    );
+    assert_eq!((in_line(), ai.status().waiting), (0, 0));
     let sent = provider.sent.lock().unwrap();
     let second = |from: u64| {
         sent.iter()
             .filter(|at| **at - sent[0] == secs(from))
             .count()
     };
-    assert_eq!((second(0), second(1), second(2)), (2, 2, 1));
+    assert_eq!((second(0), second(1), second(2_499)), (2, 2, 2));
 }
 
 #[tokio::test(start_paused = true)]

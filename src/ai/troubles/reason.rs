@@ -37,7 +37,6 @@ pub(super) fn reason(error: &ProviderError) -> Option<(Class, Reason)> {
         | ProviderError::Truncated { .. }
         | ProviderError::Empty
         | ProviderError::CircuitOpen { .. }
-        | ProviderError::Overloaded { .. }
         | ProviderError::DeadlinePassed => return None,
     })
 }

@@ -268,7 +268,6 @@ fn one_trouble_does_not_end_another_but_an_answer_ends_all() {
 #[test]
 fn what_was_not_sent_says_nothing_of_the_provider() {
     let not_sent = [
-        ProviderError::Overloaded { waiting: 3 },
         ProviderError::DeadlinePassed,
         ProviderError::CircuitOpen {
             retry_after: secs(1),

@@ -33,6 +33,9 @@ use open::Store;
 use reason::Reason;
 use writer::{Command, Work};
 
+/// Of so many writes' room one is kept for lazy removals.
+const RECHECKS: usize = 4;
+
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
     /// The folder; made when missing. `<path>.lock` beside it is held while the layer is open.
@@ -168,7 +171,8 @@ impl Disk {
     /// layer, not to stop.
     pub async fn open(options: DiskOptions, clock: Clock) -> Result<Self, DiskError> {
         let (open_timeout, path) = (options.open_timeout, options.path.clone());
-        let (queue, commands) = std::sync::mpsc::sync_channel(options.queue.max(1));
+        let (queue, commands) =
+            std::sync::mpsc::sync_channel(options.queue + options.queue / RECHECKS + 1);
         let (ended_tx, ended) = watch::channel(false);
         let (opened_tx, opened) = oneshot::channel();
         let shared = Arc::new(Shared {
@@ -304,8 +308,13 @@ impl Disk {
         }
     }
 
-    /// When the queue is full, the sweep will come by.
+    /// Where many writes wait already, the sweep will come by.
     fn recheck(&self, hash: KeyHash) {
+        let shared = &self.shared;
+        let queued = shared.counters.queued.load(Ordering::Relaxed);
+        if queued >= (shared.options.queue / RECHECKS) as u64 {
+            return;
+        }
         let command = Command {
             work: Work::Recheck { hash },
             reply: None,

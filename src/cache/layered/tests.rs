@@ -254,10 +254,56 @@ async fn writes_on_their_way_are_bounded() {
     assert!(found.hit.is_some());
     assert_eq!(layers.stats().backfills_left_out, 1);
 
+    // The disk stands still; Redis has room of its own.
     let filled = layers.fill(naive::entry(3, 1, 0)).await;
-    assert!(!filled.durable);
-    let kinds: Vec<_> = filled.errors.iter().map(|(_, e)| e.kind()).collect();
-    assert_eq!(kinds, ["overloaded", "overloaded"]);
+    assert_eq!(filled.stored_in, [InRedis]);
+    assert_eq!(filled.errors.len(), 1);
+    assert_eq!(filled.errors[0].1.kind(), "overloaded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_waits_for_room_as_long_as_the_layer_works() {
+    let disk = Fake::new(OnDisk);
+    let options = LayeredOptions {
+        max_writes: 2,
+        ..LayeredOptions::default()
+    };
+    let layers = Arc::new(Layers::of(
+        None,
+        vec![Arc::clone(&disk) as _],
+        None,
+        options,
+    ));
+    disk.slow(Duration::from_millis(500));
+    let fills = (0..200).map(|n| {
+        let layers = Arc::clone(&layers);
+        async move { layers.fill(naive::entry(n, 1, 0)).await }
+    });
+    let began = Instant::now();
+    let filled = join_all(fills).await;
+    assert!(filled.iter().all(|of| of.durable && of.errors.is_empty()));
+    assert_eq!(began.elapsed(), Duration::from_secs(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_stands_still_is_waited_for_once() {
+    let disk = Fake::new(OnDisk);
+    let options = LayeredOptions {
+        max_writes: 2,
+        ..LayeredOptions::default()
+    };
+    let layers = Layers::of(None, vec![Arc::clone(&disk) as _], None, options);
+    disk.slow(Duration::from_mins(10));
+    let began = Instant::now();
+    for n in 0..100 {
+        let filled = layers.fill(naive::entry(n, 1, 0)).await;
+        assert!(!filled.durable);
+        assert_eq!(began.elapsed(), options.fill_wait, "{n}");
+    }
+    // What stood still is stored at last, and fills are durable again.
+    disk.slow(Duration::ZERO);
+    tokio::time::sleep(Duration::from_mins(11)).await;
+    assert!(layers.fill(naive::entry(7, 2, 0)).await.durable);
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,7 +108,7 @@ fn conditions_read_the_event_by_its_names_on_the_wire() {
 fn ids_are_compared_in_canonical_form() {
     for given in ["v-17", "V\u{2011}17", "\u{ff36}-17"] {
         let value = serde_json::json!({"eventId": "c-1", "vendorId": given, "change": "closed"});
-        let change: VendorChange = serde_json::from_value(value).unwrap();
+        let change: crate::model::VendorChange = serde_json::from_value(value).unwrap();
         let facts = Facts::of(&Change::Vendor(change), &sample::catalog()).unwrap();
         let condition = Condition::compile(
             "event.vendorId == 'v-17'",

@@ -1,0 +1,111 @@
+//! Writes to one durable layer: how many are on their way, and whether the layer still works.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::super::{Layer, LayerError, Put};
+use crate::model::{Entry, LayerName};
+
+/// Before a write that a layer had no room for is tried again.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// A durable layer and the writes that are on their way to it.
+pub(super) struct Durable {
+    pub(super) layer: Arc<dyn Layer>,
+    room: Arc<Semaphore>,
+    max: usize,
+    /// How long the layer may say nothing to its writes before it counts as standing still.
+    patience: Duration,
+    /// Since when the writes on their way have heard nothing; none while there are none.
+    silent_since: Mutex<Option<Instant>>,
+}
+
+/// Room for one write.
+pub(super) struct Room {
+    #[expect(dead_code, reason = "held until the write is over")]
+    permit: OwnedSemaphorePermit,
+}
+
+impl Durable {
+    pub(super) fn new(layer: Arc<dyn Layer>, max: usize, patience: Duration) -> Self {
+        let max = max.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            layer,
+            room: Arc::new(Semaphore::new(max)),
+            max,
+            patience,
+            silent_since: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn name(&self) -> LayerName {
+        self.layer.name()
+    }
+
+    pub(super) fn on_their_way(&self) -> usize {
+        self.max - self.room.available_permits()
+    }
+
+    /// Room for one more write, where there is some at once.
+    pub(super) fn try_room(&self) -> Option<Room> {
+        let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
+        self.silence().get_or_insert_with(Instant::now);
+        Some(Room { permit })
+    }
+
+    /// Room for one more write; waits for it as long as the layer works.
+    pub(super) async fn room(&self) -> Result<Room, LayerError> {
+        let mut permit = std::pin::pin!(Arc::clone(&self.room).acquire_owned());
+        loop {
+            let deadline = self.works_until();
+            match timeout_at(deadline, &mut permit).await {
+                Ok(Ok(permit)) => {
+                    self.silence().get_or_insert_with(Instant::now);
+                    return Ok(Room { permit });
+                }
+                Ok(Err(_)) => return Err(LayerError::Closed),
+                Err(_) if self.works_until() > deadline => {}
+                Err(_) => return Err(LayerError::Overloaded { capacity: self.max }),
+            }
+        }
+    }
+
+    /// Writes; tried again where the layer has no room, as long as it works.
+    pub(super) async fn put(&self, entry: &Arc<Entry>, room: Room) -> Result<Put, LayerError> {
+        loop {
+            let result = self.layer.put(entry).await;
+            let is_full = matches!(result, Err(LayerError::Overloaded { .. }));
+            if is_full && Instant::now() < self.works_until() {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            drop(room);
+            if !is_full {
+                let others = self.on_their_way() > 0;
+                *self.silence() = others.then(Instant::now);
+            }
+            return result;
+        }
+    }
+
+    /// Until when the layer counts as working: each word of it, a refusal too, grants it the
+    /// patience anew.
+    pub(super) fn works_until(&self) -> Instant {
+        self.silence().unwrap_or_else(Instant::now) + self.patience
+    }
+
+    /// Waits until no write is on its way.
+    pub(super) async fn idle(&self) {
+        let all = u32::try_from(self.max).unwrap_or(u32::MAX);
+        drop(self.room.acquire_many(all).await);
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.silent_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
