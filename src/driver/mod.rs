@@ -444,13 +444,18 @@ impl Driver {
         while let Some(change) = self.changes.pop_front() {
             let cause = self.cause(change.source, change.offset);
             let now = self.now();
-            let judged = self.judge.judge(&ChangeRecord {
+            let record = ChangeRecord {
                 source: change.source,
                 key: change.key.as_deref(),
                 value: change.value.as_deref(),
                 cause: &cause,
                 now,
-            });
+            };
+            let mut judged = self.judge.judge(&record);
+            if matches!(judged.fate, Fate::Parked { .. }) {
+                // There is no registry that could tell the schema.
+                judged = self.judge.widen(&record, judged);
+            }
             self.append(&judged.records);
             for alert in judged.alerts {
                 self.world.observer.alert(alert);

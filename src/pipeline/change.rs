@@ -8,7 +8,7 @@ use crate::alerts::Alert;
 use crate::codec::{Decoded, Decoder, Reject};
 use crate::invalidation::plan::{self, Plan, Planned};
 use crate::invalidation::rule::{Change, Rules, Source};
-use crate::invalidation::widen::{self, HeldBack, WidenLimiter};
+use crate::invalidation::widen::{self, HeldBack, WidenLimiter, Widened};
 use crate::metrics::Metrics;
 use crate::model::invalidation::Severity;
 use crate::model::record::RecordId;
@@ -52,7 +52,8 @@ pub enum Fate {
     Done,
     /// Widened, and for the dead-letter topic.
     Dead(Reject),
-    /// Widened, and to be judged again once the registry has told this schema.
+    /// Purged by its key, and to be judged again once the registry has told this schema. Unless that
+    /// is at once, it is to be widened first ([`ChangeJudge::widen`]).
     Parked { schema_id: u32 },
 }
 
@@ -100,13 +101,16 @@ impl ChangeJudge {
                 Judged::default()
             }
             Decoded::Rejected(reject) => {
-                self.metrics.record(input, "dead_letter");
-                self.metrics.dead_letter(input, reject.reason.as_str());
-                self.widened(record, Fate::Dead(reject))
+                let fate = Fate::Dead(reject);
+                self.counts_dead(record.source, &fate);
+                let (wide, judged) = self.by_key(record, fate);
+                self.widened(record, wide.by_key, &wide.refresh_types, judged)
             }
             Decoded::Unresolved { schema_id } => {
                 self.metrics.record(input, "parked");
-                self.widened(record, Fate::Parked { schema_id })
+                let (wide, mut judged) = self.by_key(record, Fate::Parked { schema_id });
+                judged.records = self.records(&wide.by_key, record.cause, record.now);
+                judged
             }
         }
     }
@@ -171,15 +175,30 @@ impl ChangeJudge {
         judged
     }
 
-    fn widened(&mut self, record: &ChangeRecord<'_>, fate: Fate) -> Judged {
-        let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
-        let wide = widen::widen(&self.rules, &self.catalog, record.source, key);
-        let input = record.source.as_str();
-        if !wide.by_key.is_empty() {
-            self.metrics.widened(input, "key");
+    /// Counts a change that is for the dead-letter topic.
+    pub fn counts_dead(&self, source: Source, fate: &Fate) {
+        if let Fate::Dead(reject) = fate {
+            let input = source.as_str();
+            self.metrics.record(input, "dead_letter");
+            self.metrics.dead_letter(input, reject.reason.as_str());
         }
-        let mut judged = Judged::default();
-        if !wide.refresh_types.is_empty() {
+    }
+
+    /// Adds what a change that cannot be read may concern besides its key: whole types.
+    pub fn widen(&mut self, record: &ChangeRecord<'_>, judged: Judged) -> Judged {
+        let wide = self.wide(record);
+        self.widened(record, Vec::new(), &wide.refresh_types, judged)
+    }
+
+    fn widened(
+        &mut self,
+        record: &ChangeRecord<'_>,
+        by_key: Vec<Planned>,
+        refresh_types: &[Planned],
+        mut judged: Judged,
+    ) -> Judged {
+        let input = record.source.as_str();
+        if !refresh_types.is_empty() {
             self.metrics.widened(input, "type");
             let summary = format!(
                 "a {input} change that cannot be read ({}) refreshes whole cache types",
@@ -187,9 +206,26 @@ impl ChangeJudge {
             );
             judged.alerts.push(alert(summary).of("source", input));
         }
-        judged.fate = fate;
-        self.append(record, wide.by_key, &wide.refresh_types, &mut judged);
+        self.append(record, by_key, refresh_types, &mut judged);
         judged
+    }
+
+    /// What a change that cannot be read may concern, of which all is to be purged by its key.
+    fn by_key(&mut self, record: &ChangeRecord<'_>, fate: Fate) -> (Widened, Judged) {
+        let wide = self.wide(record);
+        if !wide.by_key.is_empty() {
+            self.metrics.widened(record.source.as_str(), "key");
+        }
+        let judged = Judged {
+            fate,
+            ..Judged::default()
+        };
+        (wide, judged)
+    }
+
+    fn wide(&self, record: &ChangeRecord<'_>) -> Widened {
+        let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
+        widen::widen(&self.rules, &self.catalog, record.source, key)
     }
 
     fn append(
@@ -202,13 +238,14 @@ impl ChangeJudge {
         let admitted = self
             .limiter
             .admit(record.now, refresh_types.to_vec(), record.cause);
-        judged.owed = refresh_types
+        let owed = refresh_types
             .iter()
-            .filter(|planned| self.limiter.owes(std::slice::from_ref(planned)))
-            .map(|planned| planned.tag.clone())
-            .collect();
+            .filter(|planned| self.limiter.owes(std::slice::from_ref(planned)));
+        judged.owed.extend(owed.map(|planned| planned.tag.clone()));
         planned.extend(admitted);
-        judged.records = self.records(&planned, record.cause, record.now);
+        judged
+            .records
+            .extend(self.records(&planned, record.cause, record.now));
     }
 
     /// Those of one cause are numbered together.

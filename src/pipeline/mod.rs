@@ -14,3 +14,5 @@ pub mod query;
 pub mod query_stage;
 pub mod redelivery;
 pub mod rules_stage;
+#[cfg(test)]
+mod testing;

@@ -5,17 +5,24 @@
 //! their tickets: so whoever has read the progress has read the invalidations, and what is
 //! committed is in the log.
 
+mod intake;
 mod parked;
+mod stall;
+mod words;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::parked::Parking;
+pub use self::intake::{ChangeTopics, RulesIntake};
+use self::intake::{Item, Message};
+use self::parked::{Parking, Turn};
+pub use self::stall::{Stall, Stalled};
+use self::words::Invalidated;
 use super::alerting::Alerting;
 use super::change::{ChangeJudge, ChangeRecord, Fate, Judged, invalidation_metric};
 use super::outputs::{Letter, Original, Outputs};
@@ -23,12 +30,11 @@ use crate::backoff::{Backoff, Policy};
 use crate::clock::Clock;
 use crate::codec::log::{encode_invalidation, encode_progress};
 use crate::codec::{Registry, Reject};
-use crate::invalidation::rule::Source;
 use crate::invalidation::{ChangePartition, RulesProgress};
 use crate::kafka::rebalance::Assigned;
-use crate::kafka::{Handler, InRecord, OutRecord, Ticket};
+use crate::kafka::{OutRecord, Ticket};
 use crate::model::{
-    Cause, Coordinates, Mode, Progress, Tag, TagInvalidation, TopicId, TraceParent,
+    Cause, Coordinates, Progress, Tag, TagInvalidation, Timestamp, TopicId, TraceParent,
 };
 use crate::resolver::MetricSink;
 use crate::trouble::{Notice, Pace, Troubles};
@@ -55,120 +61,6 @@ pub struct RulesParts {
     pub stall: Arc<Stall>,
 }
 
-/// Whether the log refuses appends now: then all changes in flight wait, which is no sign that
-/// anything is stuck here.
-#[derive(Debug, Default)]
-pub struct Stall(Mutex<Option<Stalled>>);
-
-/// Since when the log refuses appends, and why.
-#[derive(Debug, Clone)]
-pub struct Stalled {
-    pub since: Instant,
-    pub why: String,
-}
-
-impl Stall {
-    pub fn now(&self) -> Option<Stalled> {
-        self.lock().clone()
-    }
-
-    fn set(&self, why: String) -> Stalled {
-        let mut stalled = self.lock();
-        let since = stalled.as_ref().map_or_else(Instant::now, |of| of.since);
-        stalled.insert(Stalled { since, why }).clone()
-    }
-
-    /// For how long it was set.
-    fn clear(&self) -> Option<Duration> {
-        self.lock().take().map(|of| of.since.elapsed())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Stalled>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct ChangeTopics {
-    pub vendor: Arc<str>,
-    pub wedding: Arc<str>,
-}
-
-/// A change as it came, with what it owes.
-struct Item {
-    source: Source,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
-    place: Coordinates,
-    /// The topic that it was read from, as far as is known.
-    topic_id: Option<TopicId>,
-    trace: TraceParent,
-    ticket: Ticket,
-    /// Refreshes that it owed when it was parked.
-    owed: Vec<Tag>,
-}
-
-enum Message {
-    Change(Box<Item>),
-    Assigned(Vec<Assigned>),
-}
-
-/// The poll thread's half: hands changes over, never waits. A clone is for a member that takes
-/// this one's place.
-#[derive(Clone)]
-pub struct RulesIntake {
-    topics: ChangeTopics,
-    sender: mpsc::Sender<Message>,
-}
-
-impl Handler for RulesIntake {
-    fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
-        let source = if *record.topic() == self.topics.wedding {
-            Source::Wedding
-        } else {
-            Source::Vendor
-        };
-        let headers = record
-            .headers()
-            .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
-            .collect();
-        let item = Item {
-            source,
-            key: record.key().map(<[u8]>::to_vec),
-            value: record.value().map(<[u8]>::to_vec),
-            headers,
-            place: record.coordinates(),
-            topic_id: record.topic_id(),
-            trace: record
-                .trace_parent()
-                .map_or_else(TraceParent::fresh, TraceParent::child),
-            ticket,
-            owed: Vec::new(),
-        };
-        self.hand_over(Message::Change(Box::new(item)));
-    }
-
-    fn assigned(&mut self, partitions: &[Assigned]) {
-        self.hand_over(Message::Assigned(partitions.to_vec()));
-    }
-}
-
-impl RulesIntake {
-    /// There is room for everything that back-pressure lets in; what does not fit is left
-    /// unfinished, which is seen and never skipped.
-    fn hand_over(&self, message: Message) {
-        match self.sender.try_send(message) {
-            Ok(()) => {}
-            // It judges nothing any more once the instance drains.
-            Err(TrySendError::Closed(_)) => tracing::debug!("the rules task has ended"),
-            Err(TrySendError::Full(_)) => {
-                tracing::error!("a change could not be handed to the rules task: no room");
-            }
-        }
-    }
-}
-
 /// The task's half.
 pub struct RulesTask {
     parts: RulesParts,
@@ -184,6 +76,9 @@ pub struct RulesTask {
     /// How far each partition that was ever assigned here is judged.
     judged: HashMap<ChangePartition, JudgedTo>,
     assigned: Vec<ChangePartition>,
+    /// Changes that wait for their schema with nothing widened for them: progress stays below them,
+    /// while later ones are judged.
+    waiting: HashMap<ChangePartition, BTreeSet<i64>>,
     /// When changes that cannot be read are worth a line, by reason.
     unreadable: Troubles<&'static str>,
 }
@@ -214,6 +109,7 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
         graves,
         judged: HashMap::new(),
         assigned: Vec::new(),
+        waiting: HashMap::new(),
         unreadable: Troubles::new(Pace::default()),
     };
     (intake, task)
@@ -237,9 +133,7 @@ impl RulesTask {
                     }
                     self.judge_all(std::mem::take(&mut batch), &tasks).await;
                 }
-                Some((item, reject)) = self.parking.next() => {
-                    self.unpark(item, reject, &tasks).await;
-                }
+                turn = self.parking.next() => self.unpark(turn, &tasks).await,
                 Some((ticket, owed)) = self.buried.recv() => self.hold(ticket, owed),
                 () = tokio::time::sleep(due) => {
                     let due = self.parts.judge.due(self.parts.clock.now());
@@ -285,15 +179,15 @@ impl RulesTask {
         for message in batch {
             match message {
                 Message::Assigned(partitions) => self.assigned(partitions, &mut touched),
-                Message::Change(item) => {
-                    let judged = self.judge(&item, false);
+                Message::Change(mut item) => {
+                    let judged = self.judge(&mut item, false);
                     records.extend(
                         judged
                             .records
                             .iter()
                             .map(|record| (record.clone(), item.trace)),
                     );
-                    let partition = (Arc::clone(&item.place.topic), item.place.partition);
+                    let partition = item.partition();
                     self.passes(&partition, item.topic_id, item.place.offset + 1);
                     touched.push(partition);
                     done.push((item, judged));
@@ -309,25 +203,40 @@ impl RulesTask {
         }
     }
 
-    fn judge(&mut self, item: &Item, again: bool) -> Judged {
+    fn judge(&mut self, item: &mut Item, again: bool) -> Judged {
         let cause = cause(&item.place);
-        let record = ChangeRecord {
-            source: item.source,
-            key: item.key.as_deref(),
-            value: item.value.as_deref(),
-            cause: &cause,
-            now: self.parts.clock.now(),
-        };
+        let record = record(item, &cause, self.parts.clock.now());
         let mut judged = if again {
             self.parts.judge.judge_again(&record)
         } else {
             self.parts.judge.judge(&record)
         };
-        self.tell_unreadable(item, &judged);
+        if let Fate::Parked { schema_id } = judged.fate {
+            if self.parking.may_come(schema_id) {
+                let waiting = self.waiting.entry(item.partition()).or_default();
+                waiting.insert(item.place.offset);
+                return judged;
+            }
+            judged = self.widen(item, judged);
+        }
+        self.tell(item, &mut judged);
+        judged
+    }
+
+    /// Adds what stands for a change that cannot be read, besides its key.
+    fn widen(&mut self, item: &mut Item, judged: Judged) -> Judged {
+        item.widened = true;
+        let cause = cause(&item.place);
+        let record = record(item, &cause, self.parts.clock.now());
+        self.parts.judge.widen(&record, judged)
+    }
+
+    /// What people are told of a change.
+    fn tell(&mut self, item: &Item, judged: &mut Judged) {
+        self.tell_unreadable(item, judged);
         for alert in judged.alerts.drain(..) {
             self.parts.alerting.event(alert, item.trace);
         }
-        judged
     }
 
     /// One line for a change that could not be read, or not used whole: the first of a reason, then
@@ -402,26 +311,60 @@ impl RulesTask {
         self.owing.push((ticket, owed));
     }
 
-    /// A parked change's schema has come, or will never: judge it again.
-    async fn unpark(&mut self, item: Item, reject: Option<Reject>, tasks: &TaskTracker) {
-        item.ticket.release();
-        if let Some(reject) = reject {
-            // Its widening stands in the log already, but for what it owes.
-            let judged = Judged {
-                fate: Fate::Dead(reject),
-                owed: item.owed.clone(),
-                ..Judged::default()
-            };
-            return self.settle(item, judged, tasks);
-        }
-        let judged = self.judge(&item, true);
-        let records: Vec<_> = judged
-            .records
-            .iter()
-            .map(|record| (record.clone(), item.trace))
-            .collect();
+    /// A change that waited for its schema goes on: it is judged again, or what stands for it is
+    /// appended.
+    async fn unpark(&mut self, turn: Turn, tasks: &TaskTracker) {
+        let (mut item, judged) = match turn {
+            Turn::Learnt(mut item, None) => {
+                item.ticket.release();
+                let judged = self.judge(&mut item, true);
+                (item, judged)
+            }
+            Turn::Learnt(mut item, Some(reject)) => {
+                item.ticket.release();
+                let judged = Judged {
+                    fate: Fate::Dead(reject),
+                    owed: std::mem::take(&mut item.owed),
+                    ..Judged::default()
+                };
+                self.parts.judge.counts_dead(item.source, &judged.fate);
+                let judged = self.widened_once(&mut item, judged);
+                (item, judged)
+            }
+            Turn::Overdue(schema_id, mut item) => {
+                let judged = Judged {
+                    fate: Fate::Parked { schema_id },
+                    ..Judged::default()
+                };
+                let judged = self.widened_once(&mut item, judged);
+                (item, judged)
+            }
+        };
+        let records = judged.records.iter();
+        let records: Vec<_> = records.map(|record| (record.clone(), item.trace)).collect();
         self.append(&records).await;
+        let partition = item.partition();
+        if let Some(waiting) = self.waiting.get_mut(&partition)
+            && waiting.remove(&item.place.offset)
+        {
+            if waiting.is_empty() {
+                self.waiting.remove(&partition);
+            }
+            self.append_progress(&[partition]).await;
+        }
+        item.widened |= matches!(judged.fate, Fate::Parked { .. });
         self.settle(item, judged, tasks);
+    }
+
+    /// A change that will not be read in time, or never. Its widening may stand in the log already,
+    /// but for what it owes.
+    fn widened_once(&mut self, item: &mut Item, judged: Judged) -> Judged {
+        if item.widened {
+            return judged;
+        }
+        let mut judged = self.widen(item, judged);
+        self.tell(item, &mut judged);
+        judged
     }
 
     /// Appends refreshes that were held back; finishes what owed them, where nothing is owed any
@@ -478,7 +421,9 @@ impl RulesTask {
                 let judged = self.judged.get(partition)?;
                 // Another member may have judged further while this one was away.
                 let known = self.parts.progress.judged(partition, judged.topic);
-                let next = judged.next.max(known.unwrap_or(0));
+                let waiting = self.waiting.get(partition).and_then(BTreeSet::first);
+                let next = waiting.map_or(judged.next, |&at| judged.next.min(at));
+                let next = next.max(known.unwrap_or(0));
                 let progress = Progress {
                     topic: topic.to_string(),
                     topic_id: judged.topic,
@@ -497,6 +442,7 @@ impl RulesTask {
         self.append_until_done(&records).await;
     }
 
+    /// Appends them, with one metric record for each.
     async fn append(&self, invalidations: &[(TagInvalidation, TraceParent)]) {
         if invalidations.is_empty() {
             return;
@@ -512,7 +458,9 @@ impl RulesTask {
             .collect();
         self.append_until_done(&records).await;
         for (record, trace) in invalidations {
-            self.tell(record, *trace);
+            self.parts
+                .outputs
+                .emit(&invalidation_metric(record), trace.child());
         }
     }
 
@@ -560,39 +508,6 @@ impl RulesTask {
             }
         }
     }
-
-    /// One metric record for each record of the log.
-    fn tell(&self, record: &TagInvalidation, trace: TraceParent) {
-        let metric = invalidation_metric(record);
-        self.parts.outputs.emit(&metric, trace.child());
-    }
-}
-
-/// What a change's records invalidate, for people: each value once, whatever the cache type.
-struct Invalidated {
-    purged: String,
-    refreshed: String,
-}
-
-impl Invalidated {
-    fn by(records: &[TagInvalidation]) -> Self {
-        let of = |mode| {
-            let of_mode = records.iter().filter(|record| record.mode == mode);
-            let values: BTreeSet<&str> = of_mode
-                .map(|record| match record.tag.split_once('|') {
-                    // A whole type: its name is what tells.
-                    Some((cache_type, "global")) => cache_type,
-                    Some((_, value)) => value,
-                    None => record.tag.as_str(),
-                })
-                .collect();
-            Vec::from_iter(values).join(", ")
-        };
-        Self {
-            purged: of(Mode::Purge),
-            refreshed: of(Mode::Refresh),
-        }
-    }
 }
 
 /// Writes the letter and gives the ticket back once it has arrived.
@@ -615,6 +530,16 @@ fn letter(item: &Item, reject: &Reject) -> Letter {
     Letter::of(original, headers, reject)
 }
 
+fn record<'a>(item: &'a Item, cause: &'a Cause, now: Timestamp) -> ChangeRecord<'a> {
+    ChangeRecord {
+        source: item.source,
+        key: item.key.as_deref(),
+        value: item.value.as_deref(),
+        cause,
+        now,
+    }
+}
+
 fn cause(place: &Coordinates) -> Cause {
     Cause {
         topic: place.topic.to_string(),
@@ -623,3 +548,6 @@ fn cause(place: &Coordinates) -> Cause {
         event_id: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,43 +1,17 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::codec::{Encoder, Framings, Schemas};
+use crate::codec::Schemas;
 use crate::kafka::intake::IntakeOptions;
-use crate::kafka::producer::OutputOptions;
 use crate::kafka::testing::{Cluster, PATIENCE, eventually};
 use crate::kafka::{
     Delivery, Handler, InRecord, Intake, OutRecord, Output, PartitionReader, ReaderEvent,
     ReaderOptions, Ticket,
 };
 use crate::model::Timestamp;
-use crate::pipeline::outputs::OutputTopics;
+use crate::pipeline::testing::{ANSWERS, outputs};
 
 const QUERIES: &str = "queries";
-const ANSWERS: &str = "answers";
-
-fn outputs(cluster: &Cluster) -> Outputs {
-    let output = |options: OutputOptions| Output::new(&options).unwrap();
-    // Waits long enough that what comes at once is one batch.
-    let answers = OutputOptions {
-        linger: Duration::from_millis(300),
-        ..OutputOptions::new(cluster.client("answers"))
-    };
-    Outputs {
-        topics: Arc::new(OutputTopics {
-            answers: ANSWERS.into(),
-            metrics: "metrics".into(),
-            invalidations: "log".into(),
-            alerts: "alerts".into(),
-            dead_letters: "letters".into(),
-        }),
-        encoder: Arc::new(Encoder::new(Framings::default())),
-        answers: output(answers),
-        single: output(OutputOptions::single(cluster.client("single"))),
-        log: output(OutputOptions::new(cluster.client("log"))),
-        metrics: output(OutputOptions::lossy(cluster.client("metrics"))),
-        letters_log: Outputs::letters_log(),
-    }
-}
 
 /// An answer with so many bytes of data that do not compress.
 fn answer(query_id: &str, bytes: usize) -> AiAnswer<'static> {

@@ -1,22 +1,47 @@
-//! Changes that wait for their schema while the registry is away.
+//! Changes that wait for their schema: for a moment with nothing widened, for as long as it takes
+//! once what they may concern is invalidated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::Item;
+use super::intake::Item;
 use crate::codec::{Registry, Reject};
 use crate::pipeline::query_stage::learn_schema;
 
-/// Parked changes by the schema that they wait for; one question a schema is on its way.
+/// How long the registry has to tell a schema before whole types are refreshed for a change in it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What goes on with a change that waited for its schema.
+pub(super) enum Turn {
+    /// The schema has come, or will never.
+    Learnt(Item, Option<Reject>),
+    /// The registry has not told this schema in time.
+    Overdue(u32, Item),
+}
+
+/// Waiting changes by the schema that they wait for; one question a schema is on its way.
 pub(super) struct Parking {
     registry: Option<Arc<Registry>>,
-    waiting: HashMap<u32, Vec<Item>>,
+    questions: HashMap<u32, Question>,
     learnt: mpsc::Sender<(u32, Option<Reject>)>,
     answers: mpsc::Receiver<(u32, Option<Reject>)>,
-    /// Items whose schema has come, or will never, in their order.
-    ready: Vec<(Item, Option<Reject>)>,
+    /// Whose turn it is, the last one first.
+    ready: Vec<Turn>,
+}
+
+struct Question {
+    overdue_at: Instant,
+    items: Vec<Item>,
+}
+
+impl Question {
+    fn waits_unwidened(&self) -> bool {
+        self.items.iter().any(|item| !item.widened)
+    }
 }
 
 impl Parking {
@@ -24,19 +49,29 @@ impl Parking {
         let (learnt, answers) = mpsc::channel(room.max(1));
         Self {
             registry,
-            waiting: HashMap::new(),
+            questions: HashMap::new(),
             learnt,
             answers,
             ready: Vec::new(),
         }
     }
 
+    /// Whether a schema may still be told in time: it was not asked for yet, or just now.
+    pub(super) fn may_come(&self, schema_id: u32) -> bool {
+        let question = self.questions.get(&schema_id);
+        question.is_none_or(|of| Instant::now() < of.overdue_at)
+    }
+
     pub(super) fn park(&mut self, schema_id: u32, item: Item) {
-        let waiting = self.waiting.entry(schema_id).or_default();
-        waiting.push(item);
-        if waiting.len() > 1 {
+        if let Some(question) = self.questions.get_mut(&schema_id) {
+            question.items.push(item);
             return;
         }
+        let question = Question {
+            overdue_at: Instant::now() + PATIENCE,
+            items: vec![item],
+        };
+        self.questions.insert(schema_id, question);
         let (registry, learnt) = (self.registry.clone(), self.learnt.clone());
         tokio::spawn(async move {
             let reject = learn_schema(registry.as_deref(), schema_id).await;
@@ -48,20 +83,60 @@ impl Parking {
 
     /// Leaves all that wait to the next owners of their partitions.
     pub(super) fn leave(self) {
-        let ready = self.ready.into_iter().map(|(item, _)| item);
-        let waiting = self.waiting.into_values().flatten();
+        let ready = self.ready.into_iter().map(|turn| match turn {
+            Turn::Learnt(item, _) | Turn::Overdue(_, item) => item,
+        });
+        let waiting = self.questions.into_values().flat_map(|of| of.items);
         waiting.chain(ready).for_each(|item| item.ticket.leave());
     }
 
-    /// The next change that can be judged again, or the reject of its schema. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<(Item, Option<Reject>)> {
-        if self.ready.is_empty() {
-            let (schema_id, reject) = self.answers.recv().await?;
-            let items = self.waiting.remove(&schema_id).unwrap_or_default();
-            self.ready
-                .extend(items.into_iter().map(|item| (item, reject.clone())));
-            self.ready.reverse();
+    /// The next change that can go on; for ever if there is none. Cancel safe.
+    pub(super) async fn next(&mut self) -> Turn {
+        loop {
+            if let Some(turn) = self.ready.pop() {
+                return turn;
+            }
+            let overdue = self.next_overdue();
+            let overdue_at = overdue.map_or_else(far_off, |(at, _)| at);
+            tokio::select! {
+                // Our own sender keeps the channel open.
+                Some((schema_id, reject)) = self.answers.recv() => {
+                    let question = self.questions.remove(&schema_id);
+                    let items = question.map(|of| of.items).unwrap_or_default();
+                    let turns = items.into_iter().map(|item| Turn::Learnt(item, reject.clone()));
+                    self.ready.extend(turns.rev());
+                }
+                () = tokio::time::sleep_until(overdue_at) => {
+                    if let Some((_, schema_id)) = overdue {
+                        self.give_up(schema_id);
+                    }
+                }
+            }
         }
-        self.ready.pop()
     }
+
+    /// The next question that is overdue with changes for which nothing is widened yet.
+    fn next_overdue(&self) -> Option<(Instant, u32)> {
+        let open = self.questions.iter().filter(|(_, of)| of.waits_unwidened());
+        open.map(|(schema_id, of)| (of.overdue_at, *schema_id))
+            .min()
+    }
+
+    fn give_up(&mut self, schema_id: u32) {
+        let Some(question) = self.questions.get_mut(&schema_id) else {
+            return;
+        };
+        let (widened, overdue): (Vec<_>, Vec<_>) = std::mem::take(&mut question.items)
+            .into_iter()
+            .partition(|item| item.widened);
+        question.items = widened;
+        let turns = overdue
+            .into_iter()
+            .map(|item| Turn::Overdue(schema_id, item));
+        self.ready.extend(turns.rev());
+    }
+}
+
+fn far_off() -> Instant {
+    Instant::now() + Duration::from_hours(24)
 }
