@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::number;
 use super::time::{Date, Timestamp};
 
 /// A question to an AI model in a couple's context.
@@ -58,7 +60,7 @@ pub struct WeddingContext<S = String> {
     pub budget_range: Option<BudgetRange>,
     #[serde(default)]
     pub wedding_style: Option<S>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::whole")]
     pub guest_count: Option<u32>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_preferences: Vec<S>,
@@ -169,8 +171,9 @@ pub struct QueryOptions {
     /// May read and join, stores nothing; its own flight cannot be joined.
     #[serde(deserialize_with = "null_as_default")]
     pub no_store: bool,
-    /// No entry whose call began more than this many seconds before the arrival.
-    pub max_age_secs: Option<u64>,
+    /// No entry whose call began more than this before the arrival.
+    #[serde(rename = "maxAgeSecs", with = "number::seconds")]
+    pub max_age: Option<Duration>,
     /// After it the query is answered `expired`.
     pub deadline: Option<Timestamp>,
 }
@@ -246,6 +249,7 @@ pub struct WeddingFacts {
     pub wedding_date: Option<Date>,
     pub budget_range: Option<BudgetRange>,
     pub wedding_style: Option<String>,
+    #[serde(deserialize_with = "number::whole")]
     pub guest_count: Option<u32>,
     #[serde(deserialize_with = "null_as_default")]
     pub vendor_preferences: Vec<String>,

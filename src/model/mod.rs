@@ -13,6 +13,7 @@ pub mod invalidation;
 pub mod key;
 pub mod key_memo;
 pub mod metric;
+pub mod number;
 pub mod place;
 pub mod prepared;
 pub mod record;

@@ -1,7 +1,5 @@
 //! A query as the resolver takes it: decoded, keyed, and dated by what was known at its arrival.
 
-use std::time::Duration;
-
 use arrayvec::ArrayVec;
 use tokio::time::Instant;
 
@@ -64,8 +62,8 @@ impl<S> Ask<S> {
 
     /// An entry whose call began before it is too old; none where any age will do.
     pub fn oldest_call(&self) -> Option<Timestamp> {
-        let age = self.query.options.max_age_secs?;
-        Some(self.arrived_at.minus(Duration::from_secs(age)))
+        let age = self.query.options.max_age?;
+        Some(self.arrived_at.minus(age))
     }
 
     /// When it is answered `expired`, on the clock of timers.

@@ -3,6 +3,8 @@
 //!
 //! "Brief" is WedSync's own brief; "assumption" says that nobody has measured it for us.
 
+use std::time::Duration;
+
 /// What can be varied without changing the shape of the model.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -128,7 +130,7 @@ pub const ABOUT_ONE_VENDOR: f64 = 0.12;
 pub const BYPASSES: f64 = 0.004;
 pub const NO_STORES: f64 = 0.003;
 pub const MAX_AGES: f64 = 0.01;
-pub const MAX_AGE_SECS: u64 = 3600;
+pub const MAX_AGE: Duration = Duration::from_hours(1);
 pub const DEADLINES: f64 = 0.05;
 pub const DEADLINE_SECS: u64 = 20;
 

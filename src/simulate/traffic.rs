@@ -312,7 +312,7 @@ impl Options {
             Self::None => {}
             Self::Bypass => options.bypass_cache = true,
             Self::NoStore => options.no_store = true,
-            Self::MaxAge => options.max_age_secs = Some(assume::MAX_AGE_SECS),
+            Self::MaxAge => options.max_age = Some(assume::MAX_AGE),
             Self::Deadline => {
                 let after = std::time::Duration::from_secs(assume::DEADLINE_SECS);
                 options.deadline = Some(at.plus(after));

@@ -353,7 +353,7 @@ mod wire {
     struct QueryOptions {
         bypass_cache: Option<bool>,
         no_store: Option<bool>,
-        max_age_secs: Option<u64>,
+        max_age_secs: Option<f64>,
         deadline: Option<String>,
     }
 

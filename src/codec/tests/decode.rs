@@ -113,6 +113,35 @@ fn a_folder_of_schemas_makes_other_versions_readable() {
     assert_eq!(informed.decode_query(Some(&older)), Decoded::Event(want));
 }
 
+#[test]
+fn a_number_is_one_whatever_type_the_writer_gave_it() {
+    let text = RecordKind::AiQuery.schema_text();
+    let age = r#""maxAgeSecs", "type": ["null", "double"]"#;
+    let guests = r#""guestCount", "type": ["null", "int"]"#;
+    let (mut value, mut json) = (avro_query(), query());
+    for (guest_count, max_age) in [(120, 3600), (0, 0)] {
+        for value in [&mut value, &mut json] {
+            value["weddingContext"]["guestCount"] = json!(guest_count);
+            value["options"]["maxAgeSecs"] = json!(max_age);
+        }
+        let want = decoder().decode_query(Some(json.to_string().as_bytes()));
+        assert!(matches!(want, Decoded::Event(_)), "{want:?}");
+        for of_age in ["int", "long", "float", "double"] {
+            for of_guests in ["int", "long", "float", "double"] {
+                let schema = text
+                    .replace(age, &age.replace("double", of_age))
+                    .replace(guests, &guests.replace("int", of_guests));
+                let folder = tempfile::tempdir().unwrap();
+                std::fs::write(folder.path().join("of-others.avsc"), &schema).unwrap();
+                let schemas = Schemas::embedded().with_folder(folder.path()).unwrap();
+                let record = single_object_of(&schema, &datum(&schema, &value));
+                let read = Decoder::new(Arc::new(schemas), 64 * 1024).decode_query(Some(&record));
+                assert_eq!(read, want, "{of_guests} and {of_age}");
+            }
+        }
+    }
+}
+
 /// With the fingerprint that Apache's library for Rust computes, which is not that of the
 /// specification where there are logical types, and read all the same.
 fn single_object_of(schema: &str, datum: &[u8]) -> Vec<u8> {

@@ -2,6 +2,7 @@
 //! Apache's library writes the Avro, so that reader and writer share nothing.
 
 use std::fmt;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -108,12 +109,13 @@ fn query() -> impl Strategy<Value = AiQuery> {
                 }
             },
         );
-    let age = prop::option::of(0..i64::MAX.unsigned_abs());
+    // Beyond it a double knows no single seconds.
+    let age = prop::option::of(0..1_u64 << 53);
     let options = (any::<bool>(), any::<bool>(), age, instant()).prop_map(
         |(bypass_cache, no_store, max_age_secs, deadline)| QueryOptions {
             bypass_cache,
             no_store,
-            max_age_secs,
+            max_age: max_age_secs.map(Duration::from_secs),
             deadline,
         },
     );

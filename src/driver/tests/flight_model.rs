@@ -285,7 +285,7 @@ impl Beside<'_> {
         query.query.vendor_ids = asks.vendor.iter().map(|of| format!("v-{of}")).collect();
         query.wedding_context.wedding_id = asks.wedding.map(|of| format!("w-{of}"));
         query.options.bypass_cache = asks.bypass;
-        query.options.max_age_secs = asks.max_age_secs;
+        query.options.max_age = asks.max_age_secs.map(secs);
         for model in &mut self.models {
             model.resolve(Waiter {
                 id: number,

@@ -168,7 +168,7 @@ fn a_call_that_is_too_old_for_a_query_is_not_waited_for() {
         stage.begin_at(0, &about("q-1", "v-1")).await;
         stage.advance(secs(3)).await;
         let mut impatient = about("q-2", "v-1");
-        impatient.options.max_age_secs = Some(1);
+        impatient.options.max_age = Some(secs(1));
         stage.begin_at(1, &impatient).await;
         stage.advance(secs(5)).await;
         stage.seen("q-2").is_called("answer 2");

@@ -67,7 +67,7 @@ fn an_age_bound_counts_from_the_calls_begin() {
     play(async |stage| {
         let aged = |id, age| {
             with(query(id, SHARED), |options| {
-                options.max_age_secs = Some(age);
+                options.max_age = Some(secs(age));
             })
         };
         stage.driver.respond(numbered("answer", secs(10)));
@@ -87,7 +87,11 @@ fn an_age_bound_counts_from_the_calls_begin() {
 #[test]
 fn an_age_of_zero_asks_for_a_call_that_begins_later_and_those_who_wait_share_it() {
     play(async |stage| {
-        let now = |id| with(query(id, SHARED), |options| options.max_age_secs = Some(0));
+        let now = |id| {
+            with(query(id, SHARED), |options| {
+                options.max_age = Some(Duration::ZERO)
+            })
+        };
         stage.ask(&query("q-1", SHARED)).await.is_called("answer 1");
         stage.advance(secs(1)).await;
         stage.driver.respond(numbered("answer", secs(5)));

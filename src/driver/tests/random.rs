@@ -227,7 +227,7 @@ fn build(id: &str, asks: &Asks, now: Timestamp) -> AiQuery {
         Opt::None => {}
         Opt::Bypass => query.options.bypass_cache = true,
         Opt::NoStore => query.options.no_store = true,
-        Opt::MaxAge(age) => query.options.max_age_secs = Some(age),
+        Opt::MaxAge(age) => query.options.max_age = Some(secs(age)),
         Opt::Deadline(after) => query.options.deadline = Some(now.plus(secs(after))),
     }
     query
