@@ -63,6 +63,7 @@ fn group(kafka: &Kafka, suffix: &str, group: &str, topics: Vec<String>) -> Intak
             commit_interval: kafka.commit_interval,
             in_flight_records: kafka.max_in_flight_records,
             in_flight_bytes: kafka.max_in_flight_bytes.0,
+            stuck_after: kafka.watchdog_age,
         },
         ..defaults
     }

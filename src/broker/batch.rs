@@ -138,6 +138,34 @@ pub fn rewrite(batch: &[u8], count: i32, records: &[u8]) -> Bytes {
     rewritten.freeze()
 }
 
+/// How a stored batch is damaged, for tests of those who read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// A byte of its records is another, as after a fault of a disk.
+    Bytes,
+    /// It says that it is compressed by a codec that nobody knows; its checksum is right.
+    Codec,
+}
+
+impl Damage {
+    /// The same twice is none.
+    pub(super) fn done_to(self, batch: &[u8]) -> Bytes {
+        let mut damaged = BytesMut::from(batch);
+        match self {
+            Self::Bytes => {
+                if let Some(last) = damaged.last_mut() {
+                    *last ^= 0xff;
+                }
+            }
+            Self::Codec => {
+                damaged[ATTRIBUTES_AT + 1] ^= 0b111;
+                seal(&mut damaged);
+            }
+        }
+        damaged.freeze()
+    }
+}
+
 fn seal(batch: &mut BytesMut) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 
-use super::batch::{BatchError, BatchHeader, NO_PRODUCER, place};
+use super::batch::{BatchError, BatchHeader, Damage, NO_PRODUCER, place};
 use super::compaction;
 use super::producers::{Producers, Sequence};
 use super::records;
@@ -18,6 +18,8 @@ pub struct PartitionLog {
     end: i64,
     bytes: usize,
     batches: VecDeque<Batch>,
+    /// Reads find nothing, though there is something.
+    withheld: bool,
     producers: Producers,
 }
 
@@ -117,6 +119,22 @@ impl PartitionLog {
         })
     }
 
+    /// Reads find nothing from now on, or what there is.
+    pub fn withhold(&mut self, withheld: bool) {
+        self.withheld = withheld;
+    }
+
+    /// Damages the batch with this offset; whether there is one.
+    pub fn damage(&mut self, offset: i64, damage: Damage) -> bool {
+        let mut batches = self.batches.iter_mut();
+        let Some(batch) = batches.find(|of| (of.base_offset..=of.last_offset).contains(&offset))
+        else {
+            return false;
+        };
+        batch.bytes = damage.done_to(&batch.bytes);
+        true
+    }
+
     fn drop_above(&mut self, max_bytes: usize) {
         while self.bytes > max_bytes && self.batches.len() > 1 {
             let Some(dropped) = self.batches.pop_front() else {
@@ -147,6 +165,9 @@ impl PartitionLog {
             .partition_point(|batch| batch.last_offset < offset);
         let mut room = max_bytes;
         let mut read = Vec::new();
+        if self.withheld {
+            return Ok(read);
+        }
         for batch in self.batches.range(first..) {
             if batch.bytes.len() > room && !(whole_first && read.is_empty()) {
                 break;

@@ -43,6 +43,7 @@ use configs::TopicConfig;
 use groups::Groups;
 use topics::Topics;
 
+pub use batch::Damage;
 pub use configs::ConfigError;
 pub use log::OutOfRange;
 pub use offsets::Committed;
@@ -177,6 +178,23 @@ impl Broker {
         let topics = self.shared.topics();
         let log = &topics.partition(topic, partition)?.log;
         Some((log.start(), log.end()))
+    }
+
+    /// Lets readers of a partition find nothing, or what there is, for tests.
+    pub fn withhold(&self, topic: &str, partition: i32, withheld: bool) {
+        let mut topics = self.shared.topics();
+        let partitions = topics.get_mut(topic).map(|topic| &mut topic.partitions);
+        if let Some(of) = partitions.and_then(|of| of.get_mut(usize::try_from(partition).ok()?)) {
+            of.log.withhold(withheld);
+        }
+    }
+
+    /// Damages the stored batch that holds an offset, for tests; whether there is one.
+    pub fn damage(&self, topic: &str, partition: i32, offset: i64, damage: Damage) -> bool {
+        let mut topics = self.shared.topics();
+        let partitions = topics.get_mut(topic).map(|topic| &mut topic.partitions);
+        let found = partitions.and_then(|of| of.get_mut(usize::try_from(partition).ok()?));
+        found.is_some_and(|of| of.log.damage(offset, damage))
     }
 
     /// Bytes that all logs hold.

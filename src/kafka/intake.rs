@@ -91,6 +91,8 @@ pub struct Limits {
     pub in_flight_records: usize,
     /// The same in bytes of keys and values.
     pub in_flight_bytes: u64,
+    /// A partition that is below its end and has not moved for so long is stuck.
+    pub stuck_after: Duration,
 }
 
 impl Limits {
@@ -144,6 +146,7 @@ impl IntakeOptions {
                 commit_interval: Duration::from_millis(500),
                 in_flight_records: 32_768,
                 in_flight_bytes: 64 << 20,
+                stuck_after: Duration::from_mins(5),
             },
             prefetch: Prefetch {
                 min_records: 2000,
@@ -184,6 +187,8 @@ impl IntakeOptions {
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.error.backoff.ms", "100"),
             ("statistics.interval.ms", "5000"),
+            // A batch that was damaged is to be told, not to be read as something else.
+            ("check.crcs", "true"),
         ];
         if let Some(instance) = &self.instance_id {
             ours.push(("group.instance.id", instance));
@@ -350,6 +355,7 @@ impl IntakeHandle {
                     oldest_unfinished: view.oldest,
                     abandoned: view.abandoned,
                     paused: lane.paused.load(Ordering::Relaxed),
+                    standstill: lane.standstill().map(|(since, why)| (now - since, why)),
                 }
             })
             .collect();
@@ -413,3 +419,7 @@ mod churn;
 #[cfg(test)]
 #[path = "stuck_tests.rs"]
 mod stuck;
+
+#[cfg(test)]
+#[path = "standing_tests.rs"]
+mod standing;

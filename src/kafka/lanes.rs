@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::offsets::{Begin, Commit, Tracker};
+use super::standing::Standstill;
 use crate::model::TopicId;
 
 /// One partition during one assignment. A later assignment of the same partition is another lane,
@@ -28,6 +29,12 @@ pub(super) struct Lane {
     pub(super) paused: AtomicBool,
     /// The partition's end as the last statistics told it; -1 while unknown.
     pub(super) end_offset: AtomicI64,
+    /// The offset from which on a transaction is open, as the last statistics told it.
+    pub(super) stable_end: AtomicI64,
+    /// The offset that librdkafka asks for next, likewise; it passes what is no record.
+    pub(super) fetched: AtomicI64,
+    /// Why it stands still, and since when.
+    standstill: Mutex<Option<(Instant, Standstill)>>,
     state: Mutex<LaneState>,
     drained: Condvar,
     totals: Arc<Totals>,
@@ -140,6 +147,9 @@ impl Lane {
             since: Instant::now(),
             paused: AtomicBool::new(false),
             end_offset: AtomicI64::new(-1),
+            stable_end: AtomicI64::new(-1),
+            fetched: AtomicI64::new(-1),
+            standstill: Mutex::new(None),
             state: Mutex::new(LaneState {
                 tracker,
                 fenced: false,
@@ -175,6 +185,19 @@ impl Lane {
     /// The record is worked on again; its age counts from here.
     pub(super) fn release(&self, offset: i64) {
         self.lock().held.insert(offset, Some(Instant::now()));
+    }
+
+    /// The partition stands still, or it moves again.
+    pub(super) fn stands(&self, why: Option<Standstill>) {
+        let mut standstill = self.standstill();
+        let since = standstill.map_or_else(Instant::now, |(since, _)| since);
+        *standstill = why.map(|why| (since, why));
+    }
+
+    pub(super) fn standstill(&self) -> MutexGuard<'_, Option<(Instant, Standstill)>> {
+        self.standstill
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn topic_id(&self) -> Option<TopicId> {

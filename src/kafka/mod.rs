@@ -25,6 +25,8 @@ mod receipts;
 pub mod record;
 pub mod replicas;
 pub mod returned;
+pub mod standing;
+mod standing_guard;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;

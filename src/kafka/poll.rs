@@ -18,6 +18,8 @@ use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
 use super::rebalance::{Assigned, GroupContext, Rebalance, Shared, list_of, resume};
 use super::record::InRecord;
+use super::standing::{BadBatch, Standstill};
+use super::standing_guard::Guard;
 use super::ticket::Ticket;
 use crate::model::TopicId;
 
@@ -59,6 +61,7 @@ pub(super) struct PollThread<H> {
     /// Lanes whose commit metadata is nearly full.
     full_lanes: Vec<Arc<Lane>>,
     last_commit: Instant,
+    guard: Guard,
 }
 
 impl<H: Handler> PollThread<H> {
@@ -87,6 +90,7 @@ impl<H: Handler> PollThread<H> {
             last_lane: 0,
             full_lanes: Vec::new(),
             last_commit: Instant::now(),
+            guard: Guard::default(),
         })
     }
 
@@ -96,6 +100,7 @@ impl<H: Handler> PollThread<H> {
             let taken = self.poll_batch();
             self.see_rebalances();
             self.see_topics();
+            self.see_standstills();
             self.regulate();
             self.commit_if_due();
             if taken == 0 {
@@ -119,8 +124,9 @@ impl<H: Handler> PollThread<H> {
             lanes: &self.lanes,
             epoch: self.epoch,
             last_lane: &mut self.last_lane,
+            held_back: &self.guard.held_back,
         };
-        let mut taken = 0;
+        let (mut taken, mut left_out) = (0, None);
         while taken < BATCH_RECORDS {
             match consumer.poll(wait) {
                 // Also after every event that is not a record.
@@ -128,6 +134,10 @@ impl<H: Handler> PollThread<H> {
                 Some(Ok(message)) => match rest.take_in(&message) {
                     Intake::Taken => taken += 1,
                     Intake::LanesChanged => break,
+                    Intake::LeavesOut(lane, batch) => {
+                        left_out = Some((lane, batch));
+                        break;
+                    }
                 },
                 Some(Err(error)) => rest.see_error(&error),
             }
@@ -137,7 +147,50 @@ impl<H: Handler> PollThread<H> {
             }
         }
         self.shared.count(|c| c.records += taken as u64);
+        if let Some((lane, batch)) = left_out {
+            self.hold_back(&lane, batch);
+        }
         taken
+    }
+
+    /// Once a second: which partitions stand still, and why. Those that librdkafka would go on with
+    /// behind a batch which it has left out are held back.
+    fn see_standstills(&mut self) {
+        for (lane, batch) in self.guard.look(&self.lanes, &self.shared, &self.limits) {
+            self.hold_back(&lane, batch);
+        }
+        for lane in self.guard.due() {
+            if self.seek_back(&lane) {
+                self.guard.let_go(&lane);
+            }
+        }
+    }
+
+    /// Takes nothing more in from a partition of which a batch was left out; that batch is asked for
+    /// again after a while.
+    fn hold_back(&mut self, lane: &Arc<Lane>, batch: BadBatch) {
+        lane.stands(Some(Standstill::Undecodable(batch)));
+        self.guard.hold_back(lane);
+        self.pause(&[lane]);
+    }
+
+    /// Back to the first offset that was not taken in.
+    fn seek_back(&self, lane: &Lane) -> bool {
+        let next = lane.view(Instant::now()).next_intake;
+        let mut start = TopicPartitionList::with_capacity(1);
+        let sought = start
+            .add_partition_offset(&lane.topic, lane.partition, Offset::Offset(next))
+            .and_then(|()| self.consumer.seek_partitions(start, SEEK_TIMEOUT))
+            .and_then(|sought| {
+                sought
+                    .elements()
+                    .iter()
+                    .try_for_each(TopicPartitionListElem::error)
+            });
+        if let Err(error) = &sought {
+            tracing::debug!(topic = %lane.topic, partition = lane.partition, %error, "cannot go back yet");
+        }
+        sought.is_ok()
     }
 
     /// Tells the handler of rebalances before it sees a record of the new assignment.
@@ -246,8 +299,12 @@ impl<H: Handler> PollThread<H> {
             }
         }
         let full = &self.full_lanes;
-        let wanted =
-            |lane: &Arc<Lane>| stopped || hold || full.iter().any(|other| Arc::ptr_eq(other, lane));
+        let wanted = |lane: &Arc<Lane>| {
+            stopped
+                || hold
+                || full.iter().any(|other| Arc::ptr_eq(other, lane))
+                || self.guard.holds_back(lane)
+        };
         let (mut to_pause, mut to_resume) = (Vec::new(), Vec::new());
         for lane in &self.lanes {
             let paused = lane.paused.load(Ordering::Relaxed);
@@ -342,6 +399,8 @@ enum Intake {
     Taken,
     /// What the thread knows of the lanes is out of date.
     LanesChanged,
+    /// The record comes behind a batch that librdkafka has left out: it is not taken in.
+    LeavesOut(Arc<Lane>, BadBatch),
 }
 
 /// The poll thread without its consumer.
@@ -351,6 +410,7 @@ struct Rest<'a, H> {
     lanes: &'a [Arc<Lane>],
     epoch: u64,
     last_lane: &'a mut usize,
+    held_back: &'a [(Arc<Lane>, Instant)],
 }
 
 impl<'a, H: Handler> Rest<'a, H> {
@@ -371,6 +431,19 @@ impl<'a, H: Handler> Rest<'a, H> {
         // Once intake is stopped nothing is handed over; the record stays uncommitted.
         if self.shared.stop.load(Ordering::Relaxed) {
             return Intake::LanesChanged;
+        }
+        if self.shared.suspects.any() {
+            if self
+                .held_back
+                .iter()
+                .any(|(held, _)| Arc::ptr_eq(held, lane))
+            {
+                return Intake::LanesChanged;
+            }
+            let next = lane.view(Instant::now()).next_intake;
+            if let Some(batch) = self.shared.suspects.left_out(next, message.offset()) {
+                return Intake::LeavesOut(Arc::clone(lane), batch);
+            }
         }
         let record = InRecord::new(message, lane);
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);

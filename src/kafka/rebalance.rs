@@ -21,6 +21,7 @@ use super::client::ClientLog;
 use super::committer::{CLEAR_TIMEOUT, CommitDesk};
 use super::lanes::{Lane, Totals};
 use super::offsets::{Commit, Tracker};
+use super::standing::{self, Suspects};
 use super::stats::IntakeCounters;
 use super::topic_ids::{self, TopicIds};
 use crate::model::TopicId;
@@ -114,6 +115,8 @@ pub(super) struct Shared {
     /// The client cannot go on because Kafka has given its static membership to another.
     pub(super) fenced: AtomicBool,
     pub(super) log: ClientLog,
+    /// Batches that librdkafka has complained of.
+    pub(super) suspects: Suspects,
 }
 
 impl Shared {
@@ -134,6 +137,7 @@ impl Shared {
             fatal: Mutex::default(),
             fenced: AtomicBool::new(false),
             log,
+            suspects: Suspects::default(),
         }
     }
 
@@ -474,14 +478,16 @@ impl Shared {
 
     fn see_ends(&self, statistics: &Statistics) {
         for lane in self.lanes().iter() {
-            let end = statistics
-                .topics
-                .get(&*lane.topic)
-                .and_then(|topic| topic.partitions.get(&lane.partition))
-                .map_or(-1, |partition| partition.hi_offset);
-            if end >= 0 {
-                lane.end_offset.store(end, Ordering::Relaxed);
+            let topic = statistics.topics.get(&*lane.topic);
+            let partition = topic.and_then(|topic| topic.partitions.get(&lane.partition));
+            let Some(partition) = partition else { continue };
+            if partition.hi_offset >= 0 {
+                lane.end_offset
+                    .store(partition.hi_offset, Ordering::Relaxed);
             }
+            lane.stable_end
+                .store(partition.ls_offset, Ordering::Relaxed);
+            lane.fetched.store(partition.next_offset, Ordering::Relaxed);
         }
     }
 }
@@ -572,7 +578,11 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: LibraryError, reason: &str) {
-        self.shared.log.error(error, reason);
+        match standing::complaint(reason) {
+            // Told once the partition is known.
+            Some(batch) => self.shared.suspects.add(batch),
+            None => self.shared.log.error(error, reason),
+        }
     }
 
     fn stats(&self, statistics: Statistics) {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::standing::Standstill;
+
 /// A snapshot of one intake.
 #[derive(Debug, Clone, Default)]
 pub struct IntakeStats {
@@ -42,6 +44,8 @@ pub struct PartitionStats {
     /// Tickets that were dropped without being finished: they hold the commits back.
     pub abandoned: u64,
     pub paused: bool,
+    /// For how long it has been standing still though there is more, and why.
+    pub standstill: Option<(Duration, Standstill)>,
 }
 
 /// Counts since the intake's start.
