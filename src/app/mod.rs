@@ -17,6 +17,7 @@ mod registry;
 mod revival;
 mod rules;
 mod shared;
+mod standstills;
 mod troubles;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use self::registry::client as registry;
 use self::revival::Revival;
 use self::rules::RulesStage;
 use self::shared::{Prepared, Shared};
+use self::standstills::{Standing, Standstills};
 use self::troubles::TroubleWatch;
 use crate::ai::simulator::World;
 use crate::api::{Served, Server};
@@ -55,6 +57,7 @@ use crate::pipeline::outputs::Outputs;
 use crate::pipeline::query_stage::QueryStage;
 use crate::resolver::{Lag, Parts, Resolver};
 use crate::topology::Topology;
+use crate::topology::settings::Role;
 
 const WATCHDOG_EVERY: Duration = Duration::from_secs(1);
 
@@ -74,6 +77,7 @@ pub struct App {
     port: Port,
     admin: Admin,
     revival: Revival,
+    standstills: Standstills,
 }
 
 /// The HTTP port, and what ends it and the other background tasks.
@@ -202,6 +206,7 @@ impl App {
             port,
             admin: shared.admin,
             revival: Revival::new(parts),
+            standstills: Standstills::new(Arc::clone(&shared.alerting)),
         })
     }
 
@@ -251,8 +256,8 @@ impl App {
         }
     }
 
-    fn broken(&self) -> Option<AppError> {
-        let mut oldest = Duration::ZERO;
+    fn broken(&mut self) -> Option<AppError> {
+        let (mut oldest, mut all) = (Duration::ZERO, Vec::new());
         let stages = [
             ("queries", self.queries.as_slice()),
             ("rules", std::slice::from_ref(&self.rules.intake)),
@@ -273,7 +278,16 @@ impl App {
                 oldest = ages.fold(oldest, Duration::max);
             }
             probes::intakes(&self.metrics, stage, &stats);
+            all.extend(stats.iter().flat_map(Standing::of));
         }
+        let log = &self.topology.topics.get(Role::Invalidations).name;
+        all.extend(self.reader.standstill().map(|(lasts, why)| Standing {
+            topic: Arc::clone(log),
+            partition: 0,
+            lasts,
+            why,
+        }));
+        self.standstills.see(all);
         if let Some(error) = self.rules.broken() {
             return Some(error);
         }

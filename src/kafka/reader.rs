@@ -4,8 +4,8 @@
 //! offset of a record: the last offsets may be held by transaction markers, or by nothing at all
 //! after a compaction.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::KafkaError;
 use super::client::{ClientLog, ClientOptions};
 use super::record;
+use super::standing::{self, BadBatch, Fault, Standstill};
 use super::topic_ids;
 use crate::model::{Timestamp, TopicId};
 use crate::trouble::Throttle;
@@ -110,11 +111,21 @@ impl<F: FnMut(Vec<ReaderEvent>) + Send> Follow for F {
     }
 }
 
+/// Where reading stands still.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    since: Instant,
+    batch: BadBatch,
+    /// librdkafka has left the batch out and would go on behind it.
+    left_out: bool,
+}
+
 /// A running reader; dropping it ends the thread soon.
 #[derive(Debug)]
 pub struct PartitionReader {
     stop: Arc<AtomicBool>,
     ended: watch::Receiver<bool>,
+    bad_batch: Arc<Mutex<Option<Standing>>>,
 }
 
 impl PartitionReader {
@@ -138,8 +149,14 @@ impl PartitionReader {
             // Whoever reads a log wants to know what is in it now: also behind a new leader.
             ("topic.metadata.refresh.interval.ms", "500"),
             ("fetch.error.backoff.ms", "100"),
+            // A batch that was damaged is not to be left out, nor read as something else.
+            ("check.crcs", "true"),
         ])?;
-        let context = ReaderContext(ClientLog::new(&options.client.client_id));
+        let bad_batch = Arc::default();
+        let context = ReaderContext {
+            log: ClientLog::new(&options.client.client_id),
+            bad_batch: Arc::clone(&bad_batch),
+        };
         let consumer = BaseConsumer::from_config_and_context(&config, context.clone())
             .map_err(|source| options.client.refused(source))?;
         let asker = options.client.named("ends").config(&[])?;
@@ -155,6 +172,7 @@ impl PartitionReader {
             follow,
             stop: Arc::clone(&stop),
             throttle: Throttle::new(LOG_INTERVAL),
+            bad_batch: Arc::clone(&bad_batch),
         };
         std::thread::Builder::new()
             .name(name.clone())
@@ -163,7 +181,11 @@ impl PartitionReader {
                 end.send_replace(true);
             })
             .map_err(|source| KafkaError::Thread { name, source })?;
-        Ok(Self { stop, ended })
+        Ok(Self {
+            stop,
+            ended,
+            bad_batch,
+        })
     }
 
     /// Ends the thread and waits for it until the deadline; says whether it ended. Cancel safe.
@@ -172,6 +194,15 @@ impl PartitionReader {
         let mut ended = self.ended.clone();
         let wait = ended.wait_for(|ended| *ended);
         tokio::time::timeout_at(deadline.into(), wait).await.is_ok()
+    }
+
+    /// The batch that cannot be read, and for how long reading has been standing at it.
+    pub fn standstill(&self) -> Option<(Duration, Standstill)> {
+        let bad_batch = self
+            .bad_batch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        bad_batch.map(|of| (of.since.elapsed(), Standstill::Undecodable(of.batch)))
     }
 
     /// Whether the thread runs; `false` also after a panic.
@@ -195,6 +226,7 @@ struct ReaderThread<F> {
     follow: F,
     stop: Arc<AtomicBool>,
     throttle: Throttle,
+    bad_batch: Arc<Mutex<Option<Standing>>>,
 }
 
 /// How one run from the start ended.
@@ -284,6 +316,10 @@ impl<F: Follow> ReaderThread<F> {
             match self.consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
+                    if self.is_beyond_bad(message.offset()) {
+                        self.stand_at(run);
+                        return;
+                    }
                     run.position = message.offset() + 1;
                     run.events.push(ReaderEvent::Record(log_record(&message)));
                 }
@@ -318,7 +354,10 @@ impl<F: Follow> ReaderThread<F> {
 
     fn see_error(&self, run: &mut Run, error: &LibraryError) {
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::AutoOffsetReset) && run.position == run.log_start {
+        if code == Some(RDKafkaErrorCode::BadMessage) {
+            // librdkafka has left a batch out: behind it nothing may be read.
+            self.stand_at(run);
+        } else if code == Some(RDKafkaErrorCode::AutoOffsetReset) && run.position == run.log_start {
             // The answer to a fetch of before the assignment, or the log's start moved under us:
             // nothing was read that could be wrong. librdkafka has stopped fetching all the same.
             run.again = true;
@@ -344,6 +383,36 @@ impl<F: Follow> ReaderThread<F> {
         } else {
             self.complain(error, "reading goes on");
         }
+    }
+
+    /// Whether a batch that cannot be read was left out before the record. Otherwise the record ends
+    /// the standstill.
+    fn is_beyond_bad(&self, offset: i64) -> bool {
+        let mut bad_batch = self.bad_batch();
+        let left_out = bad_batch.is_some_and(|of| of.left_out && of.batch.offset < offset);
+        if !left_out && bad_batch.take().is_some() {
+            tracing::info!(topic = self.options.topic, offset, "reading goes on");
+        }
+        left_out
+    }
+
+    /// Asks for the batch that cannot be read again, a little later.
+    fn stand_at(&self, run: &mut Run) {
+        self.wait();
+        if let Err(error) = self.assign_at(run.position) {
+            self.complain(&error, "cannot assign the partition");
+            run.again = true;
+        }
+        // It is left out again only if it is complained of again.
+        if let Some(standing) = self.bad_batch().as_mut() {
+            standing.left_out = false;
+        }
+    }
+
+    fn bad_batch(&self) -> MutexGuard<'_, Option<Standing>> {
+        self.bad_batch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for the ends. Another topic's id, or an end below the position, is a log that was made
@@ -483,15 +552,31 @@ fn log_record(message: &BorrowedMessage<'_>) -> LogRecord {
 }
 
 #[derive(Clone)]
-struct ReaderContext(ClientLog);
+struct ReaderContext {
+    log: ClientLog,
+    bad_batch: Arc<Mutex<Option<Standing>>>,
+}
 
 impl ClientContext for ReaderContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.log(level, facility, text);
+        self.log.log(level, facility, text);
     }
 
     fn error(&self, error: LibraryError, reason: &str) {
-        self.0.error(error, reason);
+        let Some(batch) = standing::complaint(reason) else {
+            return self.log.error(error, reason);
+        };
+        let mut bad_batch = self
+            .bad_batch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let standing = bad_batch.get_or_insert(Standing {
+            since: Instant::now(),
+            batch,
+            left_out: false,
+        });
+        // What is behind the first one will be complained of in its turn.
+        standing.left_out |= batch.fault == Fault::Checksum;
     }
 }
 

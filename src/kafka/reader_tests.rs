@@ -1,8 +1,9 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use super::super::producer::OutRecord;
-use super::super::testing::{Cluster, PATIENCE};
+use super::super::testing::{Cluster, PATIENCE, eventually};
 use super::*;
+use crate::broker::Damage;
 
 const LOG: &str = "log";
 
@@ -232,4 +233,33 @@ async fn a_topic_that_is_missing_is_told_once_and_waited_for() {
         }
     );
     assert_eq!(events.until_caught_up(), (vec![], 0));
+}
+
+async fn stands_still_at(damage: Damage, fault: Fault) {
+    let cluster = Cluster::new(&[(LOG, 1)]).await;
+    for key in ["a", "b", "c"] {
+        append(&cluster, key, 2).await;
+    }
+    assert!(cluster.0.damage(LOG, 0, 2, damage));
+    let (reader, mut events) = read(&cluster);
+    let bad = Standstill::Undecodable(BadBatch { offset: 2, fault });
+    eventually("it is named", || {
+        reader.standstill().is_some_and(|(_, why)| why == bad)
+    });
+    // Nothing behind it is read, and the end is not reached, however often it is tried.
+    std::thread::sleep(3 * RETRY_WAIT);
+    assert!(cluster.0.damage(LOG, 0, 2, damage));
+    let (offsets, position) = events.until_caught_up();
+    assert_eq!((offsets, position), (vec![0, 1, 2, 3, 4, 5], 6));
+    assert!(reader.standstill().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_decompressed_is_not_passed() {
+    stands_still_at(Damage::Codec, Fault::Codec(7)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_a_wrong_checksum_is_not_left_out() {
+    stands_still_at(Damage::Bytes, Fault::Checksum).await;
 }

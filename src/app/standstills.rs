@@ -1,0 +1,109 @@
+//! Partitions that stand still are told: in the log, and as alerts that end when they move again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::alerts::Alert;
+use crate::kafka::standing::{BadBatch, Standstill};
+use crate::kafka::stats::IntakeStats;
+use crate::model::invalidation::Severity;
+use crate::pipeline::alerting::Alerting;
+
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// A partition that stands still.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub lasts: Duration,
+    pub why: Standstill,
+}
+
+impl Standing {
+    pub fn of(stats: &IntakeStats) -> impl Iterator<Item = Self> + '_ {
+        stats.partitions.iter().filter_map(|of| {
+            let (lasts, why) = of.standstill?;
+            Some(Self {
+                topic: Arc::clone(&of.topic),
+                partition: of.partition,
+                lasts,
+                why,
+            })
+        })
+    }
+}
+
+/// What has been told of the partitions that stand still.
+pub struct Standstills {
+    alerting: Arc<Alerting>,
+    /// By `topic[partition]`: when it was last told.
+    told: BTreeMap<String, Instant>,
+}
+
+impl Standstills {
+    pub fn new(alerting: Arc<Alerting>) -> Self {
+        Self {
+            alerting,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// To be called every second or so.
+    pub fn see(&mut self, standing: impl IntoIterator<Item = Standing>) {
+        let (mut undecodable, mut stuck) = (Vec::new(), Vec::new());
+        let mut names = Vec::new();
+        for partition in standing {
+            let name = format!("{}[{}]", partition.topic, partition.partition);
+            self.tell(&name, &partition);
+            let (why, cure) = (partition.why, cure(&partition));
+            let summary = format!("{name} stands still: {why}; {cure}");
+            let of = |alert| Alert::new(alert, Severity::Page, summary).of("partition", &name);
+            match why {
+                Standstill::Undecodable(_) => undecodable.push(of("records_undecodable")),
+                Standstill::Transaction { .. } | Standstill::Unknown { .. } => {
+                    stuck.push(of("partition_stuck"));
+                }
+            }
+            names.push(name);
+        }
+        self.alerting.set("records_undecodable", undecodable);
+        self.alerting.set("partition_stuck", stuck);
+        let over = |name: &String| !names.contains(name);
+        for (name, _) in self.told.extract_if(.., |name, _| over(name)) {
+            tracing::info!(partition = name, "the partition moves again");
+        }
+    }
+
+    /// A line when it begins, and one a minute while it lasts.
+    fn tell(&mut self, name: &str, partition: &Standing) {
+        let told = self.told.get(name);
+        if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return;
+        }
+        self.told.insert(name.to_owned(), Instant::now());
+        let Standing {
+            topic,
+            partition: number,
+            lasts,
+            why,
+        } = partition;
+        let (secs, cure) = (lasts.as_secs(), cure(partition));
+        tracing::error!(%topic, partition = number, secs, "the partition stands still: {why}; {cure}");
+    }
+}
+
+/// What to do.
+fn cure(partition: &Standing) -> String {
+    match partition.why {
+        Standstill::Undecodable(BadBatch { offset, .. }) => format!(
+            "write it again, or give it up: wedcache dlq skip {} {} {offset} TO",
+            partition.topic, partition.partition
+        ),
+        Standstill::Transaction { .. } => "end it, or abort it: \
+             kafka-transactions.sh find-hanging names it"
+            .to_owned(),
+        Standstill::Unknown { .. } => "look at the partition's leader".to_owned(),
+    }
+}
