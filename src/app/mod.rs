@@ -5,6 +5,7 @@
 //! stood unjudged at the start is judged (or the lag labels it) before the first answer.
 
 mod clients;
+mod components;
 mod drain;
 mod error;
 mod lag_watch;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::clients::client;
+use self::components::KafkaWatch;
 use self::drain::Left;
 pub use self::error::AppError;
 use self::lag_watch::LagWatch;
@@ -46,10 +48,12 @@ use self::troubles::TroubleWatch;
 use crate::ai::simulator::World;
 use crate::api::{Served, Server};
 use crate::cache::Holder;
-use crate::health::{Health, Phase};
-use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader};
+use crate::clock::Clock;
+use crate::health::{Component, Health, Phase};
+use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader, Reach};
 use crate::metrics::Metrics;
 use crate::outbound::install_crypto;
+use crate::pipeline::alerting::Alerting;
 use crate::pipeline::follower::LogStatus;
 use crate::pipeline::outputs::Outputs;
 use crate::pipeline::query_stage::QueryStage;
@@ -73,6 +77,9 @@ pub struct App {
     redelivery_stop: CancellationToken,
     port: Port,
     admin: Admin,
+    alerting: Arc<Alerting>,
+    reach: Arc<Reach>,
+    clock: Clock,
     revival: Revival,
 }
 
@@ -108,8 +115,10 @@ impl App {
         let background = CancellationToken::new();
         let server = Server::bind(topology.server.listen).await?;
         let address = server.address();
-        tracing::info!(%address, "/metrics, /livez and /readyz");
+        tracing::info!(%address, "/metrics, /livez, /readyz and /readyz/stream");
         let seen = Served { health, metrics };
+        let watch = KafkaWatch::new(&topology.kafka, &seen.health);
+        tokio::spawn(watch.run(background.clone()));
         let answers_http = server.serve(seen.clone(), background.clone());
         let port = Port {
             address,
@@ -139,6 +148,7 @@ impl App {
             layers,
             providers,
         } = prepared;
+        health.ok(Component::Log);
         health.enter(Phase::AwaitingRules);
         let ends = tokio::select! {
             ends = shared.change_ends() => ends?,
@@ -183,11 +193,12 @@ impl App {
         ));
         let redelivery_stop = CancellationToken::new();
         tokio::spawn(shared.redelivery().run(redelivery_stop.clone()));
-        let troubles = TroubleWatch::new(&providers, &shared);
+        let troubles = TroubleWatch::new(&providers, &shared, &health);
         tokio::spawn(troubles.run(background.clone()));
         probes::register(&metrics, &health, &resolver, &providers);
-        health.enter(Phase::Ready);
-        Ok(Self {
+        let app = Self {
+            reach: Reach::of(&topology.kafka.bootstrap_servers),
+            clock: shared.clock,
             topology,
             health,
             metrics,
@@ -201,8 +212,12 @@ impl App {
             redelivery_stop,
             port,
             admin: shared.admin,
+            alerting: shared.alerting,
             revival: Revival::new(parts),
-        })
+        };
+        app.observe();
+        app.health.enter(Phase::Ready);
+        Ok(app)
     }
 
     /// Where `/metrics` and the probes are.
@@ -239,12 +254,13 @@ impl App {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
-                _ = ticks.tick() => {}
+                _ = ticks.tick() => self.alerting.settle(),
             }
             let mended = match self.revive_fenced() {
                 Ok(()) => self.renew_outputs().await,
                 Err(error) => Err(error),
             };
+            self.observe();
             if let Some(error) = mended.err().or_else(|| self.broken()) {
                 return Some(error);
             }
@@ -271,6 +287,10 @@ impl App {
             // While the log refuses appends no change can be finished: nothing is stuck here.
             if stage != "rules" || !stalled {
                 oldest = ages.fold(oldest, Duration::max);
+            }
+            if stage == "queries" {
+                let held = stats.iter().map(|of| of.partitions.len()).sum();
+                self.health.partitions(held);
             }
             probes::intakes(&self.metrics, stage, &stats);
         }

@@ -69,7 +69,7 @@ impl Prepared {
         let (reader, mut log_status) = shared.follow_log()?;
         // A large folder takes seconds to open, as a long log does to read.
         let (layers, caught_up) = tokio::join!(
-            layers::open(&topology.layers, form, &shared.clock),
+            layers::open(&topology.layers, form, &shared.clock, health),
             shared.caught_up(&mut log_status),
         );
         caught_up?;

@@ -19,7 +19,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::watch;
 
 use super::KafkaError;
-use super::client::{ClientLog, ClientOptions, Throttle};
+use super::access::Wants;
+use super::client::{ClientLog, ClientOptions, LOG_INTERVAL, Throttle};
 use super::record;
 use super::topic_ids;
 use crate::model::{Timestamp, TopicId};
@@ -27,7 +28,6 @@ use crate::model::{Timestamp, TopicId};
 const POLL_WAIT: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_WAIT: Duration = Duration::from_millis(200);
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// So many records are told of at once.
 const BATCH_RECORDS: usize = 512;
 
@@ -138,7 +138,8 @@ impl PartitionReader {
             ("topic.metadata.refresh.interval.ms", "500"),
             ("fetch.error.backoff.ms", "100"),
         ])?;
-        let context = ReaderContext(ClientLog::new(&options.client.client_id));
+        let wants = Wants::read(std::slice::from_ref(&options.topic));
+        let context = ReaderContext(ClientLog::new(&options.client, wants));
         let consumer = BaseConsumer::from_config_and_context(&config, context.clone())
             .map_err(|source| options.client.refused(source))?;
         let asker = options.client.named("ends").config(&[])?;
@@ -377,6 +378,14 @@ impl<F: Follow> ReaderThread<F> {
     }
 
     fn ends(&self) -> KafkaResult<Ends> {
+        let ends = self.ask_ends();
+        if ends.is_ok() {
+            self.asker.context().0.answered();
+        }
+        ends
+    }
+
+    fn ask_ends(&self) -> KafkaResult<Ends> {
         let (topic, partition) = (self.options.topic.as_str(), self.options.partition);
         // Serves its log and errors, which the context takes.
         if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
@@ -405,8 +414,11 @@ impl<F: Follow> ReaderThread<F> {
         }
     }
 
+    /// Tells of what fails, where the cluster's absence does not explain it.
     fn complain(&self, error: &LibraryError, what: &str) {
-        if let Some(more) = self.throttle.pass() {
+        if self.asker.context().0.explains(error, "read the log") {
+            tracing::debug!(topic = self.options.topic, %error, "{what}");
+        } else if let Some(more) = self.throttle.pass() {
             let (topic, partition) = (&self.options.topic, self.options.partition);
             tracing::warn!(topic, partition, %error, more, "{what}");
         }
