@@ -196,8 +196,11 @@ impl Health {
         let mut held = self.state();
         let before = held.components.get(&component);
         let lasts = before.filter(|before| before.state == state);
-        let since = since.or(lasts.map(|before| before.since));
-        let since = since.unwrap_or_else(|| self.clock.now());
+        // An instant that is reckoned back from an age wavers by a millisecond or two.
+        let wavers = |before: &Timestamp, since: Timestamp| (before.0 - since.0).abs() < 1000;
+        let lasted = lasts.map(|before| before.since);
+        let kept = lasted.filter(|before| since.is_none_or(|since| wavers(before, since)));
+        let since = kept.or(since).unwrap_or_else(|| self.clock.now());
         let now = ComponentState { state, since, why };
         held.components.insert(component, now);
     }
@@ -333,7 +336,7 @@ mod tests {
         ] {
             let of = &components[name];
             assert_eq!(of["state"], "down", "{name}");
-            assert_eq!(of["since"], "2026-09-21T13:46:40.000Z", "{name}");
+            assert_eq!(of["since"], "2026-09-21T14:13:20.000Z", "{name}");
             assert_eq!(of["why"], "not started yet", "{name}");
         }
         assert_eq!(components.len(), 8);

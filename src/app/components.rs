@@ -6,10 +6,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use crate::alerts::Alert;
 use crate::health::{Component, Health};
 use crate::kafka::Reach;
-use crate::model::invalidation::Severity;
 use crate::pipeline::follower::LogStatus;
 use crate::resolver::LagState;
 use crate::topology::Topology;
@@ -90,7 +88,6 @@ impl App {
                 health.degraded(lag, None, &why);
             }
         }
-        self.alert_of_kafka();
     }
 
     fn observe_layers(&self) {
@@ -108,19 +105,6 @@ impl App {
         layer(Component::Disk, wanted.disk.is_some(), disk);
         let redis = stats.redis.as_ref().map(|of| of.trouble.as_ref());
         layer(Component::Redis, wanted.redis.is_some(), redis);
-    }
-
-    /// The record is in Kafka when Kafka is back: with the time of the outage, and resolved at once.
-    fn alert_of_kafka(&self) {
-        let name = "kafka_away";
-        match self.reach.trouble() {
-            Some(of) if of.down => {
-                let summary = of.detail.to_string();
-                self.alerting
-                    .raise(Alert::new(name, Severity::Page, summary));
-            }
-            _ => self.alerting.clear(name, "Kafka is back"),
-        }
     }
 }
 

@@ -50,7 +50,7 @@ use crate::api::{Served, Server};
 use crate::cache::Holder;
 use crate::clock::Clock;
 use crate::health::{Component, Health, Phase};
-use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader, Reach};
+use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader};
 use crate::metrics::Metrics;
 use crate::outbound::install_crypto;
 use crate::pipeline::alerting::Alerting;
@@ -78,7 +78,6 @@ pub struct App {
     port: Port,
     admin: Admin,
     alerting: Arc<Alerting>,
-    reach: Arc<Reach>,
     clock: Clock,
     revival: Revival,
 }
@@ -195,9 +194,9 @@ impl App {
         tokio::spawn(shared.redelivery().run(redelivery_stop.clone()));
         let troubles = TroubleWatch::new(&providers, &shared, &health);
         tokio::spawn(troubles.run(background.clone()));
+        probes::known(&metrics, &topology, &shared.outputs);
         probes::register(&metrics, &health, &resolver, &providers);
         let app = Self {
-            reach: Reach::of(&topology.kafka.bootstrap_servers),
             clock: shared.clock,
             topology,
             health,
@@ -254,13 +253,15 @@ impl App {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
-                _ = ticks.tick() => self.alerting.settle(),
+                _ = ticks.tick() => {}
             }
             let mended = match self.revive_fenced() {
                 Ok(()) => self.renew_outputs().await,
                 Err(error) => Err(error),
             };
             self.observe();
+            self.alerting.settle();
+            self.outputs.letters.settle();
             if let Some(error) = mended.err().or_else(|| self.broken()) {
                 return Some(error);
             }
@@ -269,12 +270,17 @@ impl App {
 
     fn broken(&self) -> Option<AppError> {
         let mut oldest = Duration::ZERO;
+        let kafka = &self.topology.kafka;
         let stages = [
-            ("queries", self.queries.as_slice()),
-            ("rules", std::slice::from_ref(&self.rules.intake)),
+            ("queries", &kafka.queries_group, self.queries.as_slice()),
+            (
+                "rules",
+                &kafka.rules_group,
+                std::slice::from_ref(&self.rules.intake),
+            ),
         ];
         let stalled = self.rules.stalled().is_some();
-        for (stage, intakes) in stages {
+        for (stage, group, intakes) in stages {
             let stats: Vec<_> = intakes.iter().map(IntakeHandle::stats).collect();
             if let Some(why) = stats.iter().find_map(|of| of.fatal.clone()) {
                 return Some(AppError::Fatal { what: stage, why });
@@ -292,7 +298,7 @@ impl App {
                 let held = stats.iter().map(|of| of.partitions.len()).sum();
                 self.health.partitions(held);
             }
-            probes::intakes(&self.metrics, stage, &stats);
+            probes::intakes(&self.metrics, stage, group, &stats);
         }
         if let Some(error) = self.rules.broken() {
             return Some(error);

@@ -71,7 +71,8 @@ impl TroubleWatch {
         if self.open.is_empty() {
             return self.health.ok(Component::Provider);
         }
-        let why = Vec::from_iter(self.open.values().map(String::as_str)).join("; ");
+        let texts: Vec<&str> = self.open.values().map(String::as_str).collect();
+        let why = texts.join("; ");
         self.health.degraded(Component::Provider, None, &why);
     }
 

@@ -93,8 +93,19 @@ pub(super) fn on_group(operation: &str, group: &str) -> String {
     format!("{operation} on group {group}")
 }
 
+/// Whether an ACL is missing.
+pub(super) fn denies(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+    )
+}
+
 /// A request to the cluster, and the operation that must be allowed for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Ask {
     /// What is asked, such as `list topics`.
     pub what: &'static str,
@@ -108,17 +119,8 @@ impl Ask {
     }
 
     /// What to add to an error's text: nothing, where it is no refusal of access.
-    pub(super) fn hint(self, code: Option<Code>, resource: &str) -> String {
-        let denied = matches!(
-            code,
-            Some(
-                Code::TopicAuthorizationFailed
-                    | Code::GroupAuthorizationFailed
-                    | Code::ClusterAuthorizationFailed
-                    | Code::TransactionalIdAuthorizationFailed
-            )
-        );
-        if denied {
+    pub(super) fn hint(&self, code: Option<Code>, resource: &str) -> String {
+        if code.is_some_and(denies) {
             format!("; an ACL must allow {} on {resource}", self.needs)
         } else {
             String::new()

@@ -152,7 +152,7 @@ impl Admin {
 
     /// All topics with their number of partitions.
     pub async fn topics(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
-        const WHAT: Ask = Ask::new("list topics", "Describe");
+        const WHAT: &Ask = &Ask::new("list topics", "Describe");
         let this = self.clone();
         self.blocking(WHAT, move || {
             let metadata = this
@@ -176,7 +176,7 @@ impl Admin {
 
     /// How many members a group has; 0 where there is no such group.
     pub async fn members(&self, group: &str) -> Result<usize, KafkaError> {
-        const WHAT: Ask = Ask::new("list a group's members", "Describe");
+        const WHAT: &Ask = &Ask::new("list a group's members", "Describe");
         let (this, group) = (self.clone(), group.to_owned());
         self.blocking(WHAT, move || {
             let groups = this
@@ -195,7 +195,7 @@ impl Admin {
         &self,
         names: &[&str],
     ) -> Result<BTreeMap<String, TopicState>, KafkaError> {
-        const WHAT: Ask = Ask::new("describe topics", "DescribeConfigs");
+        const WHAT: &Ask = &Ask::new("describe topics", "DescribeConfigs");
         let all = self.topics().await?;
         let exist: Vec<&str> = names
             .iter()
@@ -262,7 +262,7 @@ impl Admin {
     }
 
     async fn create(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: Ask = Ask::new("create topics", "Create");
+        const WHAT: &Ask = &Ask::new("create topics", "Create");
         let specs = actions.iter().filter_map(|action| match action {
             TopicAction::Create(spec) => Some(spec),
             _ => None,
@@ -296,7 +296,7 @@ impl Admin {
 
     /// Kafka's AlterConfigs replaces all settings of a topic, so its other own ones are repeated.
     async fn alter(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: Ask = Ask::new("alter topic configs", "AlterConfigs");
+        const WHAT: &Ask = &Ask::new("alter topic configs", "AlterConfigs");
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for action in actions {
             if let TopicAction::Differs {
@@ -352,7 +352,7 @@ impl Admin {
     }
 
     async fn add_partitions(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: Ask = Ask::new("add partitions", "Alter");
+        const WHAT: &Ask = &Ask::new("add partitions", "Alter");
         let more: Vec<_> = actions
             .iter()
             .filter_map(|action| match action {
@@ -382,7 +382,7 @@ impl Admin {
         &self,
         topics: &[Arc<str>],
     ) -> Result<HashMap<Arc<str>, TopicId>, KafkaError> {
-        const WHAT: Ask = Ask::new("ask for the ids of topics", "Describe");
+        const WHAT: &Ask = &Ask::new("ask for the ids of topics", "Describe");
         let (this, topics) = (self.clone(), topics.to_vec());
         self.blocking(WHAT, move || {
             let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
@@ -404,7 +404,7 @@ impl Admin {
 
     /// First readable and next offset of each partition of a topic.
     pub async fn ends(&self, topic: &str) -> Result<Vec<(i64, i64)>, KafkaError> {
-        const WHAT: Ask = Ask::new("ask for the ends of a topic", "Describe");
+        const WHAT: &Ask = &Ask::new("ask for the ends of a topic", "Describe");
         let (this, topic) = (self.clone(), topic.to_owned());
         self.blocking(WHAT, move || {
             let client = this.client.inner();
@@ -433,7 +433,7 @@ impl Admin {
         topic: &str,
         partitions: i32,
     ) -> Result<Vec<Option<i64>>, KafkaError> {
-        const WHAT: Ask = Ask::new("ask for committed offsets", "Describe");
+        const WHAT: &Ask = &Ask::new("ask for committed offsets", "Describe");
         let (this, topic, of) = (self.clone(), topic.to_owned(), group.to_owned());
         let ours = [("group.id", group), ("enable.auto.commit", "false")];
         let config = self.options.config(&ours)?;
@@ -465,7 +465,7 @@ impl Admin {
     /// Runs what blocks in librdkafka on one of tokio's blocking threads.
     async fn blocking<T: Send + 'static>(
         &self,
-        ask: Ask,
+        ask: &'static Ask,
         call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         match tokio::task::spawn_blocking(call).await {
@@ -480,7 +480,7 @@ impl Admin {
 
     /// Takes note of how a request ended. Why a connection failed stands in the client's queue, which
     /// nobody else serves.
-    fn saw<T>(&self, ask: Ask, result: Result<T, KafkaError>) -> Result<T, KafkaError> {
+    fn saw<T>(&self, ask: &'static Ask, result: Result<T, KafkaError>) -> Result<T, KafkaError> {
         let client = self.client.inner();
         rdkafka_ext::serve(client);
         match &result {
@@ -514,7 +514,7 @@ impl rdkafka::client::ClientContext for ReadOnly {
 
 impl rdkafka::consumer::ConsumerContext for ReadOnly {}
 
-fn of_group(request: Ask, group: &str, source: rdkafka::error::KafkaError) -> KafkaError {
+fn of_group(request: &'static Ask, group: &str, source: rdkafka::error::KafkaError) -> KafkaError {
     KafkaError::Group {
         request,
         group: group.to_owned(),
@@ -522,11 +522,11 @@ fn of_group(request: Ask, group: &str, source: rdkafka::error::KafkaError) -> Ka
     }
 }
 
-fn request(request: Ask, source: rdkafka::error::KafkaError) -> KafkaError {
+fn request(request: &'static Ask, source: rdkafka::error::KafkaError) -> KafkaError {
     KafkaError::Request { request, source }
 }
 
-fn refused(request: Ask, topic: &str, code: RDKafkaErrorCode) -> KafkaError {
+fn refused(request: &'static Ask, topic: &str, code: RDKafkaErrorCode) -> KafkaError {
     KafkaError::Topic {
         request,
         topic: topic.to_owned(),

@@ -75,7 +75,7 @@ impl BareLoop {
 
     /// Ends the loop and flushes; how many queries it took. Blocks.
     pub fn stop(self) -> Result<u64, KafkaError> {
-        const WHAT: Ask = Ask::new("run the bare loop", "Read");
+        const WHAT: &Ask = &Ask::new("run the bare loop", "Read");
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
             Ok(taken) => taken.map_err(|source| KafkaError::Request {

@@ -70,14 +70,14 @@ pub enum KafkaError {
     /// A request to the cluster failed or timed out.
     #[error("{request}: {source}{}", request.hint(source.rdkafka_error_code(), "the cluster"))]
     Request {
-        request: Ask,
+        request: &'static Ask,
         #[source]
         source: rdkafka::error::KafkaError,
     },
     /// The cluster refused a request about a group.
     #[error("{request} of group {group}: {source}{}", request.hint(source.rdkafka_error_code(), &format!("group {group}")))]
     Group {
-        request: Ask,
+        request: &'static Ask,
         group: String,
         #[source]
         source: rdkafka::error::KafkaError,
@@ -85,7 +85,7 @@ pub enum KafkaError {
     /// The cluster refused one topic's part of a request.
     #[error("{request} for topic {topic}: {code}{}", request.hint(Some(*code), &format!("topic {topic}")))]
     Topic {
-        request: Ask,
+        request: &'static Ask,
         topic: String,
         code: rdkafka::types::RDKafkaErrorCode,
     },
@@ -96,13 +96,12 @@ impl KafkaError {
     /// are refused count as that: they may be set at the brokers in a moment.
     pub fn retry(&self) -> bool {
         use rdkafka::types::RDKafkaErrorCode as Code;
+        if self.denies_access() {
+            return false;
+        }
         match self {
             Self::Settings { .. } | Self::Reserved { .. } => false,
-            Self::Thread { .. } => true,
-            Self::Request { source, .. } | Self::Group { source, .. } => !matches!(
-                source.rdkafka_error_code(),
-                Some(Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed)
-            ),
+            Self::Thread { .. } | Self::Request { .. } | Self::Group { .. } => true,
             Self::Topic { code, .. } => !matches!(
                 code,
                 Code::UnknownTopicOrPartition
@@ -111,9 +110,18 @@ impl KafkaError {
                     | Code::InvalidPartitions
                     | Code::InvalidReplicationFactor
                     | Code::PolicyViolation
-                    | Code::TopicAuthorizationFailed
-                    | Code::ClusterAuthorizationFailed
             ),
+        }
+    }
+
+    /// Whether an ACL is missing.
+    pub fn denies_access(&self) -> bool {
+        match self {
+            Self::Topic { code, .. } => access::denies(*code),
+            Self::Request { source, .. } | Self::Group { source, .. } => {
+                source.rdkafka_error_code().is_some_and(access::denies)
+            }
+            Self::Settings { .. } | Self::Reserved { .. } | Self::Thread { .. } => false,
         }
     }
 

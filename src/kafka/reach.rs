@@ -127,7 +127,7 @@ impl Reach {
 
     /// Logs the lines that have come due. To be called every second or so.
     pub fn settle(&self) {
-        self.change(|state, now| state.settle(now));
+        self.change(State::settle);
     }
 
     /// Takes note of an error of a client; `false` where it does not concern reaching the cluster.

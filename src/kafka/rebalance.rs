@@ -552,7 +552,8 @@ fn listed(lanes: &[Arc<Lane>]) -> String {
         let partitions = partitions.iter().map(|partition| format!(" {partition}"));
         format!("{topic}{}", partitions.collect::<String>())
     };
-    Vec::from_iter(topics.into_iter().map(of_topic)).join(", ")
+    let topics: Vec<String> = topics.into_iter().map(of_topic).collect();
+    topics.join(", ")
 }
 
 fn revoked(lane: &Arc<Lane>, lost: bool) -> Revoked {

@@ -17,6 +17,7 @@ pub fn replication(
     options: &ClientOptions,
     timeout: Duration,
 ) -> Result<BTreeMap<String, i32>, KafkaError> {
+    const WHAT: &Ask = &Ask::new("ask for the copies of topics", "Describe");
     let log = ClientLog::new(options, Wants::describe());
     let client: AdminClient<ClientLog> =
         AdminClient::from_config_and_context(&options.config(&[])?, log)
@@ -25,7 +26,7 @@ pub fn replication(
         .inner()
         .fetch_metadata(None, timeout)
         .map_err(|source| KafkaError::Request {
-            request: Ask::new("ask for the copies of topics", "Describe"),
+            request: WHAT,
             source,
         })?;
     let copies = metadata.topics().iter().filter_map(|topic| {
