@@ -52,8 +52,8 @@ impl Wants {
         match code {
             Code::TopicAuthorizationFailed => Some(self.on_topics(words)),
             Code::GroupAuthorizationFailed => {
-                let group = self.group.as_deref().unwrap_or("(of this client)");
-                Some(on_group("Read", group))
+                let group = self.group.as_deref();
+                group.map(|group| on_group("Read", group))
             }
             Code::ClusterAuthorizationFailed if self.operation == "Write" => {
                 Some("IdempotentWrite on the cluster".to_owned())
@@ -64,6 +64,12 @@ impl Wants {
             }
             _ => None,
         }
+    }
+
+    /// Whether a refusal concerns what the client does not do: librdkafka looks for the coordinator of
+    /// a group that is never joined.
+    pub(super) fn needs_not(&self, code: Code) -> bool {
+        code == Code::GroupAuthorizationFailed && self.group.is_none()
     }
 
     fn on_topics(&self, words: &str) -> String {
@@ -167,6 +173,7 @@ mod tests {
                 Some("Read on group rules"),
             ),
             (&reader, topic, "", Some("Read on topic a.vendors")),
+            (&reader, group, "FindCoordinator response error", None),
             (
                 &writer,
                 topic,
@@ -190,6 +197,15 @@ mod tests {
                 "{code} {words}"
             );
         }
+    }
+
+    #[test]
+    fn a_reader_needs_no_permission_for_the_group_that_it_never_joins() {
+        let reader = Wants::read(&["a".to_owned()]);
+        assert!(reader.needs_not(Code::GroupAuthorizationFailed));
+        assert!(!reader.needs_not(Code::TopicAuthorizationFailed));
+        let member = reader.in_group("g");
+        assert!(!member.needs_not(Code::GroupAuthorizationFailed));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::KafkaError;
-use super::access::{Ask, Wants};
+use super::access::{self, Ask, Wants};
 use super::client::{ClientLog, ClientOptions};
 use super::topic_ids;
 use crate::model::TopicId;
@@ -483,10 +483,21 @@ impl Admin {
     fn saw<T>(&self, ask: &'static Ask, result: Result<T, KafkaError>) -> Result<T, KafkaError> {
         let client = self.client.inner();
         rdkafka_ext::serve(client);
+        let log = client.context();
         match &result {
-            Ok(_) | Err(KafkaError::Topic { .. }) => client.context().answered(),
-            Err(KafkaError::Request { source, .. } | KafkaError::Group { source, .. }) => {
-                client.context().explains(source, ask.what);
+            Ok(_) => log.answered(),
+            Err(KafkaError::Topic { topic, code, .. }) => {
+                log.answered();
+                log.refused(*code, &access::on_topic(ask.needs, topic));
+            }
+            Err(KafkaError::Group { group, source, .. }) => {
+                if let Some(code) = source.rdkafka_error_code() {
+                    log.refused(code, &access::on_group(ask.needs, group));
+                }
+                log.explains(source, ask.what);
+            }
+            Err(KafkaError::Request { source, .. }) => {
+                log.explains(source, ask.what);
             }
             Err(_) => {}
         }

@@ -86,7 +86,8 @@ impl ClientOptions {
             // A topic that is made after us is found within this time, and so is a new leader: when a
             // broker dies librdkafka asks once, at a moment when Kafka still takes it for the leader.
             .set("topic.metadata.refresh.interval.ms", "3000")
-            .set("log.connection.close", "false")
+            // Of a broker that closes at once, as one that wants TLS or SASL does, there is no other word.
+            .set("log.connection.close", "true")
             .set_log_level(RDKafkaLogLevel::Info);
         for (name, value) in ours {
             config.set(*name, *value);
@@ -178,15 +179,22 @@ impl ClientLog {
         let Some(code) = error.rdkafka_error_code() else {
             return false;
         };
-        self.reach.unanswered(code, request) || self.is_denied(code, &error.to_string())
+        self.wants.needs_not(code)
+            || self.reach.unanswered(code, request)
+            || self.is_denied(code, &error.to_string())
     }
 
-    /// The same of a record that could not be delivered.
+    /// Names a permission that a request has lacked, where the code is a refusal of access.
+    pub(super) fn refused(&self, code: RDKafkaErrorCode, needs: &str) {
+        if access::denies(code) {
+            self.reach.denied(&self.client_id, needs, &code.to_string());
+        }
+    }
+
+    /// As [`ClientLog::explains`], of a record that could not be delivered.
     pub(super) fn explains_delivery(&self, code: RDKafkaErrorCode, topic: &str) -> bool {
         if code == RDKafkaErrorCode::TopicAuthorizationFailed {
-            let needs = access::on_topic(self.wants.operation, topic);
-            self.reach
-                .denied(&self.client_id, &needs, &code.to_string());
+            self.refused(code, &access::on_topic(self.wants.operation, topic));
             return true;
         }
         self.reach.unanswered(code, "write records") || self.is_denied(code, topic)
@@ -216,6 +224,9 @@ impl ClientContext for ClientLog {
             // librdkafka has left an offset that is outside the log; it has no event for that.
             self.counters.offset_resets.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(client, facility, "{text}");
+        } else if facility == "FAIL" && !matters {
+            self.reach.closed(without_thread(text));
+            tracing::debug!(client, facility, "{text}");
         } else if matches!(facility, "FAIL" | "ERROR") || self.reach.is_failing() || !matters {
             // What fails comes as an error event too, or follows from one.
             tracing::debug!(client, facility, "{text}");
@@ -231,14 +242,24 @@ impl ClientContext for ClientLog {
         }
         self.counters.saw(code, reason);
         let client = &*self.client_id;
-        let explained = code
-            .is_some_and(|code| self.reach.failed(code, reason) || self.is_denied(code, reason));
+        let explained = code.is_some_and(|code| {
+            self.wants.needs_not(code)
+                || self.reach.failed(code, reason)
+                || self.is_denied(code, reason)
+        });
         if explained {
             tracing::debug!(client, %error, "Kafka: {reason}");
         } else if let Some(more) = self.throttle.pass() {
             tracing::warn!(client, %error, more, "Kafka: {reason}");
         }
     }
+}
+
+/// librdkafka's words without the name of its thread, which is not in its errors either.
+fn without_thread(text: &str) -> &str {
+    let named = text.strip_prefix("[thrd:");
+    let rest = named.and_then(|named| named.split_once("]: "));
+    rest.map_or(text, |(_, words)| words)
 }
 
 /// Lets one message pass in an interval, and counts the others.
@@ -306,6 +327,24 @@ mod tests {
             options.config(&[]),
             Err(KafkaError::Reserved { property }) if property == "enable.auto.commit"
         ));
+    }
+
+    #[test]
+    fn librdkafkas_words_are_without_its_threads() {
+        for (text, wanted) in [
+            (
+                "[thrd:b:9092/1]: b:9092/1: Disconnected",
+                "b:9092/1: Disconnected",
+            ),
+            (
+                "[thrd:[::1]:9092/1]: [::1]:9092/1: Disconnected",
+                "[::1]:9092/1: Disconnected",
+            ),
+            ("b:9092/1: Disconnected", "b:9092/1: Disconnected"),
+            ("[thrd:main", "[thrd:main"),
+        ] {
+            assert_eq!(without_thread(text), wanted);
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::trouble::{Notice, Pace, Trouble, Troubles};
 const GRACE: Duration = Duration::from_secs(3);
 /// A broker of which nothing has been heard for so long is not remembered, unless it was named.
 const FORGET_BROKER: Duration = Duration::from_mins(2);
+/// How long ago a connection may have been closed to explain why nothing is answered.
+const HINT_LASTS: Duration = Duration::from_secs(10);
 /// Missing permissions that are remembered; there are a few kinds of them a topic and a group.
 const MAX_DENIALS: usize = 256;
 
@@ -62,6 +64,8 @@ struct State {
     failing_since: Option<Instant>,
     /// The last failure that says most.
     failure: Option<Failure>,
+    /// The connection that was closed last.
+    hint: Option<(Instant, Failure)>,
     answered: Option<Instant>,
     away: Troubles<()>,
     /// Bounded by the cluster's brokers.
@@ -138,6 +142,16 @@ impl Reach {
         let (words, broker) = (words.to_owned(), broker_of(words));
         self.change(|state, now| state.failed(Failure { why, words }, broker, now));
         true
+    }
+
+    /// Takes note of a connection that was closed. That alone is no failure: brokers close idle ones.
+    /// It explains one where nothing else does.
+    pub(super) fn closed(&self, words: &str) {
+        let why = Why::of(RDKafkaErrorCode::BrokerTransportFailure, words);
+        if let Some(why) = why {
+            let words = words.to_owned();
+            self.state().hint = Some((Instant::now(), Failure { why, words }));
+        }
     }
 
     /// Takes note of a request that failed; `false` where that does not concern reaching the cluster.
@@ -265,6 +279,7 @@ impl State {
         Self {
             failing_since: None,
             failure: None,
+            hint: None,
             answered: None,
             away: Troubles::new(Pace::default()),
             brokers: BTreeMap::new(),
@@ -278,6 +293,11 @@ impl State {
             lines.extend(self.broker_failed(name, &failure.words, now));
         }
         self.failing_since.get_or_insert(now);
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < HINT_LASTS;
+        let failure = match &self.hint {
+            Some((at, hint)) if failure.why.is_vague() && is_fresh(*at) => hint.clone(),
+            _ => failure,
+        };
         // That nothing answers is known; why is worth more.
         if !failure.why.is_vague() || self.failure.as_ref().is_none_or(|of| of.why.is_vague()) {
             self.failure = Some(failure);

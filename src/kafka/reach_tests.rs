@@ -105,6 +105,25 @@ fn the_reason_that_says_most_is_told() {
 }
 
 #[test]
+fn a_connection_that_was_closed_explains_why_nothing_is_answered_and_is_no_failure_by_itself() {
+    let closed = failure(
+        RDKafkaErrorCode::BrokerTransportFailure,
+        "b:9092/bootstrap: Disconnected: broker might require SASL authentication",
+    );
+    let mut course = Course::new();
+    course.0.hint = Some((course.at(0), closed.clone()));
+    assert!(course.settles(50).is_empty() && course.0.failing_since.is_none());
+    course.fails(50, all_down());
+    let lines = course.settles(80);
+    assert_eq!(lines, [Line::Away(closed, Notice::Begins)]);
+    // One of long ago says nothing of now.
+    course.answers(90);
+    course.fails(190, all_down());
+    let (_, failure) = course.0.is_away(course.at(230)).unwrap();
+    assert_eq!(failure, &all_down());
+}
+
+#[test]
 fn one_broker_of_several_is_named_once_and_once_when_it_is_back() {
     let mut course = Course::new();
     let mut lines = Vec::new();
