@@ -91,7 +91,7 @@ fn tell(notice: &Notice, kind: &Kind, place: &Coordinates, detail: &str) {
     let Kind { topic, reason } = kind;
     let (partition, offset) = (place.partition, place.offset);
     let letters = times(notice);
-    tracing::info!(%topic, reason, letters, partition, offset, detail, "dead-lettered; the last one's place and detail stand here");
+    tracing::info!(%topic, reason, letters, partition, offset, detail, "dead-lettered");
 }
 
 /// How many a line stands for.

@@ -144,6 +144,7 @@ impl Place {
 
     /// Starts `wedcache run` as a process of its own and waits until it is ready.
     pub async fn process(&self) -> Process {
+        wedcache::outbound::install_crypto();
         let file = self.data.path().join("topology.yaml");
         std::fs::write(&file, self.text()).unwrap();
         // Free a moment ago; the next test takes another one.
