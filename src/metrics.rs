@@ -5,8 +5,9 @@
 //! when `/metrics` is asked, by the probes that the app registers.
 
 mod declared;
+mod known;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,14 +24,16 @@ use crate::kafka::producer::OutputCounters;
 use crate::model::{LayerName, Mode, Operation, Position};
 use crate::resolver::LagState;
 use declared::{
-    ATTEMPTS, COALESCED, CONDITION_FAILURES, COST, DEAD_LETTERS, FILLS, FILLS_OVERTAKEN, FLIGHTS,
-    INFO, INTAKE_BYTES, INTAKE_LATE, INTAKE_OLDEST, INTAKE_PARTITIONS, INTAKE_PAUSED,
-    INTAKE_REBALANCES, INTAKE_RECORDS, INVALIDATIONS, LAG_STATE, LAYER_BYTES, LAYER_ENTRIES,
-    LAYER_FAILURES, LAYER_STATE, LEASES, LOG_GONE, LOG_LAG, LOG_POSITION, LOOKUPS, OUTPUT_DROPPED,
-    OUTPUT_FAILURES, OUTPUT_QUEUE, PRICED_CALLS, PROVIDER_CALLS, PROVIDER_STATE, QUERIES,
-    QUERY_SECONDS, READY, RECORDS, REQUESTS, RULES_LAG, SAVED, TAGS, TOKENS, WIDENED,
+    ATTEMPTS, COALESCED, CONDITION_FAILURES, CONSUMER_LAG, CONSUMER_LAG_MAX, COST, DEAD_LETTERS,
+    FILLS, FILLS_OVERTAKEN, FLIGHTS, INFO, INTAKE_BYTES, INTAKE_LATE, INTAKE_OLDEST,
+    INTAKE_PARTITIONS, INTAKE_PAUSED, INTAKE_REBALANCES, INTAKE_RECORDS, INVALIDATIONS, LAG_STATE,
+    LAYER_BYTES, LAYER_ENTRIES, LAYER_FAILURES, LAYER_STATE, LEASES, LOG_GONE, LOG_LAG,
+    LOG_POSITION, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES, OUTPUT_QUEUE, PRICED_CALLS,
+    PROVIDER_CALLS, PROVIDER_STATE, QUERIES, QUERY_SECONDS, READY, RECORDS, REQUESTS, RULES_LAG,
+    SAVED, TAGS, TOKENS, TOPICS_RECREATED, WIDENED,
 };
 pub use declared::{DECLARED, Declared, Kind};
+pub use known::Known;
 
 /// Sets gauges just before they are shown.
 type Probe = Box<dyn Fn(&Metrics) + Send + Sync>;
@@ -46,6 +49,10 @@ pub struct Metrics {
     query_events: IntCounter,
     memory_hits: IntCounter,
     memory_misses: IntCounter,
+    /// What each part counted last, by metric, labels and part.
+    counted: Mutex<HashMap<(&'static str, String, usize), u64>>,
+    /// The topics of each group whose lag is shown.
+    lagging: Mutex<BTreeMap<String, BTreeSet<Arc<str>>>>,
     probes: Mutex<Vec<Probe>>,
 }
 
@@ -141,6 +148,8 @@ impl Metrics {
             query_events,
             memory_hits,
             memory_misses,
+            counted: Mutex::default(),
+            lagging: Mutex::default(),
             probes: Mutex::default(),
         };
         metrics.gauge(INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -376,25 +385,52 @@ impl Metrics {
             (INTAKE_PAUSED, f64::from(u8::from(paused))),
             (INTAKE_PARTITIONS, sum(|of| of.partitions.len() as u64)),
             (INTAKE_OLDEST, oldest.unwrap_or_default().as_secs_f64()),
-            (INTAKE_LATE, sum(|of| of.counters.finished_late)),
         ];
         for (declared, value) in gauges {
             self.gauge(declared, &[stage], value);
         }
-        for (event, partitions) in [
-            ("assigned", sum(|of| of.counters.assigned)),
-            ("revoked", sum(|of| of.counters.revoked)),
-            ("handed_over", sum(|of| of.counters.handed_over)),
-            ("lost", sum(|of| of.counters.lost)),
-        ] {
-            self.gauge(INTAKE_REBALANCES, &[stage, event], partitions);
+        for (thread, of) in stats.iter().enumerate() {
+            let of = of.counters;
+            self.reached(INTAKE_LATE, &[stage], thread, of.finished_late);
+            self.reached(TOPICS_RECREATED, &[stage], thread, of.topics_recreated);
+            for (event, partitions) in [
+                ("assigned", of.assigned),
+                ("revoked", of.revoked),
+                ("handed_over", of.handed_over),
+                ("lost", of.lost),
+            ] {
+                self.reached(INTAKE_REBALANCES, &[stage, event], thread, partitions);
+            }
+        }
+    }
+
+    /// How far a group's partitions that are held here lag, by topic; all its poll threads together.
+    pub fn consumer_lag(&self, group: &str, stats: &[IntakeStats]) {
+        let mut lags: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
+        for of in stats.iter().flat_map(|of| &of.partitions) {
+            let Some(lag) = of.lag else { continue };
+            let (sum, max) = lags.entry(Arc::clone(&of.topic)).or_default();
+            (*sum, *max) = (*sum + lag, lag.max(*max));
+        }
+        for (topic, (sum, max)) in &lags {
+            self.gauge(CONSUMER_LAG, &[group, topic], count(*sum));
+            self.gauge(CONSUMER_LAG_MAX, &[group, topic], count(*max));
+        }
+        let held: BTreeSet<Arc<str>> = lags.into_keys().collect();
+        let mut lagging = self.lagging.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = lagging.insert(group.to_owned(), held.clone());
+        for topic in before.unwrap_or_default().difference(&held) {
+            for declared in [CONSUMER_LAG, CONSUMER_LAG_MAX] {
+                let gone = self.gauges[declared.name].remove_label_values(&[group, &**topic]);
+                debug_assert!(gone.is_ok(), "{group} {topic} was shown");
+            }
         }
     }
 
     pub fn output(&self, name: &str, counters: &OutputCounters, in_flight: usize) {
-        let read = |counter: &AtomicU64| count(counter.load(Ordering::Relaxed));
-        self.gauge(OUTPUT_FAILURES, &[name], read(&counters.failed));
-        self.gauge(OUTPUT_DROPPED, &[name], read(&counters.dropped));
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.reached(OUTPUT_FAILURES, &[name], 0, read(&counters.failed));
+        self.reached(OUTPUT_DROPPED, &[name], 0, read(&counters.dropped));
         self.gauge(OUTPUT_QUEUE, &[name], count(in_flight as u64));
     }
 
@@ -423,6 +459,20 @@ impl Metrics {
         self.counters[declared.name]
             .with_label_values(labels)
             .inc_by(by);
+    }
+
+    /// Adds what a part has counted since the last call. A part that takes the place of another one
+    /// begins at 0 again, which a counter must not.
+    fn reached(&self, declared: Declared, labels: &[&str], part: usize, total: u64) {
+        let key = (declared.name, labels.join(","), part);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = counted.insert(key, total).unwrap_or(0);
+        let more = if total >= before {
+            total - before
+        } else {
+            total
+        };
+        self.count(declared, labels, more);
     }
 
     /// Brings the counters to what the layer has counted: all are shown from the start.
@@ -476,119 +526,4 @@ fn is_money(declared: &Declared) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-
-    use super::*;
-
-    /// The list that operators read, as it must stand in `docs/metrics.md`.
-    fn listed() -> String {
-        let mut list = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
-        for of in DECLARED {
-            let kind = match of.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram => "histogram",
-            };
-            let labels: Vec<_> = of.labels.iter().map(|label| format!("`{label}`")).collect();
-            let (name, help) = (of.name, of.help);
-            let labels = labels.join(", ");
-            writeln!(list, "| `{name}` | {kind} | {labels} | {help} |").unwrap();
-        }
-        list
-    }
-
-    #[test]
-    fn the_documented_list_is_the_declared_one() {
-        let docs = include_str!("../docs/metrics.md");
-        assert!(
-            docs.contains(&listed()),
-            "docs/metrics.md must hold this:\n{}",
-            listed()
-        );
-    }
-
-    #[test]
-    fn what_is_shown_is_declared() {
-        let metrics = Metrics::new(["vendor_matching".into()]);
-        metrics.record("queries", "null");
-        metrics.lag(LagState::Current, Duration::ZERO, Duration::ZERO);
-        let text = metrics.render().unwrap();
-        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-            let name = line.split(' ').next().unwrap();
-            let known = DECLARED.iter().any(|of| of.name == name);
-            assert!(known || name.starts_with("process_"), "{name}");
-        }
-        assert!(text.contains("wedcache_records_total{input=\"queries\",result=\"null\"} 1"));
-    }
-
-    #[test]
-    fn the_poll_threads_of_a_stage_are_counted_together() {
-        let metrics = Metrics::new([]);
-        let stats = |in_flight_records, paused, assigned| IntakeStats {
-            in_flight_records,
-            paused,
-            counters: crate::kafka::stats::IntakeCounters {
-                assigned,
-                ..Default::default()
-            },
-            ..IntakeStats::default()
-        };
-        metrics.intakes("queries", &[stats(7, true, 3), stats(5, false, 1)]);
-        metrics.intakes("rules", &[stats(1, false, 2)]);
-        let of_queries = |name| metrics.total_of(name, &[("stage", "queries")]);
-        for (name, wanted) in [
-            ("wedcache_intake_in_flight_records", 12.0),
-            ("wedcache_intake_paused", 1.0),
-            ("wedcache_intake_rebalances", 4.0),
-        ] {
-            let found = of_queries(name);
-            assert!((found - wanted).abs() < f64::EPSILON, "{name} is {found}");
-        }
-    }
-
-    #[test]
-    fn a_call_whose_cost_nobody_knows_is_counted_and_costs_no_known_sum() {
-        let metrics = Metrics::new([]);
-        let call = |cost_usd| crate::ai::PricedCall {
-            model: "m".to_owned(),
-            prompt_tokens: 0,
-            completion_tokens: 0,
-            cost_usd,
-            request_id: None,
-            simulated: false,
-            usable: cost_usd.is_some(),
-            elapsed: Duration::ZERO,
-        };
-        let outcome = AiOutcome {
-            result: Err(crate::ai::ProviderError::Empty),
-            calls: vec![call(None), call(None), call(Some(0.25))],
-            attempts: 3,
-        };
-        metrics.provider_attempts("main", &outcome);
-        let calls =
-            |cost| metrics.total("wedcache_provider_priced_calls_total", Some(("cost", cost)));
-        let spent = metrics.total("wedcache_provider_cost_usd_total", None);
-        let found = [calls("unknown"), calls("known"), spent];
-        let wanted = [2.0, 1.0, 0.25];
-        assert!(
-            found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-9),
-            "{found:?}"
-        );
-    }
-
-    #[test]
-    fn a_query_is_counted_once_under_its_outcome() {
-        let cache_type: Arc<str> = "vendor_matching".into();
-        let metrics = Metrics::new([Arc::clone(&cache_type)]);
-        let done = QueryDone {
-            operation: Operation::Hit,
-            coalesced: false,
-            saved_usd: 0.5,
-            seconds: 0.001,
-        };
-        metrics.query(&cache_type, &done);
-        assert!((metrics.total("wedcache_queries_total", None) - 1.0).abs() < f64::EPSILON);
-        assert!((metrics.total("wedcache_saved_usd_total", None) - 0.5).abs() < f64::EPSILON);
-    }
-}
+mod tests;

@@ -1,13 +1,16 @@
 //! Signals: the first asks for an orderly end, the second ends at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The exit code of a process that was told twice to end.
 pub const TOLD_TWICE: u8 = 130;
 
-/// A token that is cancelled by the first SIGINT or SIGTERM; a second one exits with
+/// A token that is cancelled by the first SIGINT, SIGTERM or SIGHUP; a second one exits with
 /// [`TOLD_TWICE`]. Must be called within a runtime.
+///
+/// SIGHUP comes from a terminal that closes, and from operators who expect a reload. Its default
+/// would end the process on the spot. Settings are read at the start only, so it drains too.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     on_signal_else(|| ())
 }
@@ -15,20 +18,40 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
 /// Like [`on_signal`]; `last` runs before a second signal exits.
 pub fn on_signal_else(last: impl FnOnce() + Send + 'static) -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let mut signals = Signals::listen()?;
     let asked = stop.clone();
     tokio::spawn(async move {
-        let mut next =
-            async || tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
-        next().await;
-        tracing::info!("asked to end; a second signal ends at once");
+        let name = signals.next().await;
+        tracing::info!(signal = name, "asked to end; a second signal ends at once");
         asked.cancel();
-        next().await;
+        signals.next().await;
         last();
         std::process::exit(TOLD_TWICE.into());
     });
     Ok(stop)
+}
+
+/// The signals that ask for an end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The HTTP port: `/livez`, `/readyz` and `/metrics`. The REST API will stand beside them.
+//! The HTTP port: `/livez`, `/readyz`, `/readyz/stream` and `/metrics`. The REST API will stand beside them.
 
 mod problem;
 
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use problem::Problem;
 
-use crate::health::Health;
+use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
 
 #[derive(Clone)]
@@ -67,6 +67,7 @@ fn router(served: Served) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/readyz/stream", get(readyz_stream))
         .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -84,14 +85,22 @@ async fn livez(State(served): State<Served>) -> Response {
 }
 
 async fn readyz(State(served): State<Served>) -> Response {
-    let readiness = served.health.readiness();
-    if readiness.ready {
-        Json(readiness).into_response()
+    shown(served.health.readiness())
+}
+
+async fn readyz_stream(State(served): State<Served>) -> Response {
+    shown(served.health.stream_readiness())
+}
+
+/// One shape, ready or not.
+fn shown(readiness: Readiness) -> Response {
+    let status = if readiness.ready {
+        StatusCode::OK
     } else {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Not ready")
-            .detail(readiness.detail)
-            .into_response()
-    }
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    (status, headers, Json(readiness)).into_response()
 }
 
 async fn metrics(State(served): State<Served>) -> Response {
@@ -105,7 +114,7 @@ async fn metrics(State(served): State<Served>) -> Response {
 
 async fn not_found(uri: Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "No such page").detail(format!(
-        "{} is not here; there are /livez, /readyz and /metrics",
+        "{} is not here; there are /livez, /readyz, /readyz/stream and /metrics",
         uri.path()
     ))
 }
@@ -137,14 +146,26 @@ mod tests {
         let ask = |path: &str| reqwest::get(format!("{base}{path}"));
 
         assert_eq!(ask("/livez").await.unwrap().status(), 200);
-        let unready = ask("/readyz").await.unwrap();
-        assert_eq!(unready.status(), 503);
-        assert_eq!(
-            unready.headers()["content-type"],
-            "application/problem+json"
-        );
+        for (change, ready, stream) in [
+            (None, 503, 503),
+            (Some(Phase::Ready), 200, 503),
+            (Some(Phase::Draining), 503, 503),
+        ] {
+            if let Some(phase) = change {
+                served.health.enter(phase);
+            }
+            for (path, wanted) in [("/readyz", ready), ("/readyz/stream", stream)] {
+                let reply = ask(path).await.unwrap();
+                assert_eq!(reply.status(), wanted, "{path} {change:?}");
+                let text = reply.text().await.unwrap();
+                let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(json["ready"], wanted == 200, "{text}");
+                assert_eq!(json["components"]["kafka"]["state"], "down", "{text}");
+            }
+        }
         served.health.enter(Phase::Ready);
-        assert_eq!(ask("/readyz").await.unwrap().status(), 200);
+        served.health.partitions(1);
+        assert_eq!(ask("/readyz/stream").await.unwrap().status(), 200);
         let metrics = ask("/metrics").await.unwrap().text().await.unwrap();
         assert!(metrics.contains("wedcache_queries_total{cache_type=\"vendor_matching\""));
         assert_eq!(ask("/nothing").await.unwrap().status(), 404);

@@ -8,11 +8,17 @@ use crate::cache::{
     RedisOptions,
 };
 use crate::clock::Clock;
+use crate::health::{Component, Health};
 use crate::model::Form;
 use crate::topology::settings::{self, RedisServer};
 
 /// `form` is the one in which answers go out.
-pub async fn open(settings: &settings::Layers, form: Form, clock: &Clock) -> Layers {
+pub async fn open(
+    settings: &settings::Layers,
+    form: Form,
+    clock: &Clock,
+    health: &Health,
+) -> Layers {
     let memory = settings.memory.map(|memory| {
         Memory::new(&MemoryOptions {
             max_bytes: memory.size.0,
@@ -20,17 +26,17 @@ pub async fn open(settings: &settings::Layers, form: Form, clock: &Clock) -> Lay
         })
     });
     let disk = match &settings.disk {
-        Some(disk) => open_disk(disk, clock).await,
+        Some(disk) => open_disk(disk, clock, health).await,
         None => None,
     };
     let redis = settings
         .redis
         .as_ref()
-        .and_then(|redis| start_redis(redis, clock));
+        .and_then(|redis| start_redis(redis, clock, health));
     Layers::new(memory, disk, redis, LayeredOptions::default())
 }
 
-async fn open_disk(settings: &settings::Disk, clock: &Clock) -> Option<Disk> {
+async fn open_disk(settings: &settings::Disk, clock: &Clock, health: &Health) -> Option<Disk> {
     let defaults = DiskOptions::new(&settings.path);
     let options = DiskOptions {
         page_cache_bytes: settings.cache_size.0,
@@ -47,12 +53,14 @@ async fn open_disk(settings: &settings::Disk, clock: &Clock) -> Option<Disk> {
         Err(error) => {
             let path = settings.path.display();
             tracing::error!(%path, %error, "going on without the disk layer");
+            let why = format!("the folder did not open at the start: {error}");
+            health.degraded(Component::Disk, None, &why);
             None
         }
     }
 }
 
-fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
+fn start_redis(settings: &settings::Redis, clock: &Clock, health: &Health) -> Option<Redis> {
     let (urls, cluster) = match &settings.server {
         RedisServer::Single(url) => (vec![url.clone()], false),
         RedisServer::Cluster(urls) => (urls.clone(), true),
@@ -78,6 +86,7 @@ fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
         Ok(redis) => Some(redis),
         Err(error) => {
             tracing::error!(%error, "going on without Redis");
+            health.degraded(Component::Redis, None, &error.to_string());
             None
         }
     }

@@ -5,6 +5,7 @@
 //! stood unjudged at the start is judged (or the lag labels it) before the first answer.
 
 mod clients;
+mod components;
 mod drain;
 mod error;
 mod lag_watch;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::clients::client;
+use self::components::KafkaWatch;
 use self::drain::Left;
 pub use self::error::AppError;
 use self::lag_watch::LagWatch;
@@ -43,15 +45,17 @@ pub use self::registry::client as registry;
 use self::revival::Revival;
 use self::rules::RulesStage;
 use self::shared::{Prepared, Shared};
-use self::standstills::{Standing, Standstills};
+use self::standstills::{Standing, Stands, Standstills};
 use self::troubles::TroubleWatch;
 use crate::ai::simulator::World;
 use crate::api::{Served, Server};
 use crate::cache::Holder;
-use crate::health::{Health, Phase};
+use crate::clock::Clock;
+use crate::health::{Component, Health, Phase};
 use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader};
 use crate::metrics::Metrics;
 use crate::outbound::install_crypto;
+use crate::pipeline::alerting::Alerting;
 use crate::pipeline::follower::LogStatus;
 use crate::pipeline::outputs::Outputs;
 use crate::pipeline::query_stage::QueryStage;
@@ -76,6 +80,8 @@ pub struct App {
     redelivery_stop: CancellationToken,
     port: Port,
     admin: Admin,
+    alerting: Arc<Alerting>,
+    clock: Clock,
     revival: Revival,
     standstills: Standstills,
 }
@@ -85,6 +91,8 @@ struct Port {
     address: std::net::SocketAddr,
     server: JoinHandle<Result<(), crate::api::ApiError>>,
     background: CancellationToken,
+    /// What `/readyz` says of partitions that stand still.
+    standing: Arc<Standing>,
 }
 
 impl App {
@@ -112,13 +120,17 @@ impl App {
         let background = CancellationToken::new();
         let server = Server::bind(topology.server.listen).await?;
         let address = server.address();
-        tracing::info!(%address, "/metrics, /livez and /readyz");
+        tracing::info!(%address, "/metrics, /livez, /readyz and /readyz/stream");
         let seen = Served { health, metrics };
+        let standing = Arc::new(Standing::default());
+        let watch = KafkaWatch::new(&topology.kafka, &seen.health, &standing);
+        tokio::spawn(watch.run(background.clone()));
         let answers_http = server.serve(seen.clone(), background.clone());
         let port = Port {
             address,
             server: tokio::spawn(answers_http),
             background,
+            standing,
         };
         let prepared = tokio::select! {
             prepared = Prepared::new(&topology, &world, &seen) => prepared?,
@@ -143,6 +155,7 @@ impl App {
             layers,
             providers,
         } = prepared;
+        health.ok(Component::Log);
         health.enter(Phase::AwaitingRules);
         let ends = tokio::select! {
             ends = shared.change_ends() => ends?,
@@ -187,11 +200,17 @@ impl App {
         ));
         let redelivery_stop = CancellationToken::new();
         tokio::spawn(shared.redelivery().run(redelivery_stop.clone()));
-        let troubles = TroubleWatch::new(&providers, &shared);
+        let troubles = TroubleWatch::new(&providers, &shared, &health);
         tokio::spawn(troubles.run(background.clone()));
+        probes::known(&metrics, &topology, &shared.outputs);
         probes::register(&metrics, &health, &resolver, &providers);
-        health.enter(Phase::Ready);
-        Ok(Self {
+        let standstills = Standstills::new(
+            Arc::clone(&shared.alerting),
+            shared.clock.clone(),
+            Arc::clone(&port.standing),
+        );
+        let app = Self {
+            clock: shared.clock,
             topology,
             health,
             metrics,
@@ -205,9 +224,13 @@ impl App {
             redelivery_stop,
             port,
             admin: shared.admin,
+            alerting: shared.alerting,
             revival: Revival::new(parts),
-            standstills: Standstills::new(Arc::clone(&shared.alerting)),
-        })
+            standstills,
+        };
+        app.observe();
+        app.health.enter(Phase::Ready);
+        Ok(app)
     }
 
     /// Where `/metrics` and the probes are.
@@ -250,6 +273,9 @@ impl App {
                 Ok(()) => self.renew_outputs().await,
                 Err(error) => Err(error),
             };
+            self.observe();
+            self.alerting.settle();
+            self.outputs.letters.settle();
             if let Some(error) = mended.err().or_else(|| self.broken()) {
                 return Some(error);
             }
@@ -258,12 +284,17 @@ impl App {
 
     fn broken(&mut self) -> Option<AppError> {
         let (mut oldest, mut all) = (Duration::ZERO, Vec::new());
+        let kafka = &self.topology.kafka;
         let stages = [
-            ("queries", self.queries.as_slice()),
-            ("rules", std::slice::from_ref(&self.rules.intake)),
+            ("queries", &kafka.queries_group, self.queries.as_slice()),
+            (
+                "rules",
+                &kafka.rules_group,
+                std::slice::from_ref(&self.rules.intake),
+            ),
         ];
         let stalled = self.rules.stalled().is_some();
-        for (stage, intakes) in stages {
+        for (stage, group, intakes) in stages {
             let stats: Vec<_> = intakes.iter().map(IntakeHandle::stats).collect();
             if let Some(why) = stats.iter().find_map(|of| of.fatal.clone()) {
                 return Some(AppError::Fatal { what: stage, why });
@@ -277,11 +308,15 @@ impl App {
             if stage != "rules" || !stalled {
                 oldest = ages.fold(oldest, Duration::max);
             }
-            probes::intakes(&self.metrics, stage, &stats);
-            all.extend(stats.iter().flat_map(Standing::of));
+            if stage == "queries" {
+                let held = stats.iter().map(|of| of.partitions.len()).sum();
+                self.health.partitions(held);
+            }
+            probes::intakes(&self.metrics, stage, group, &stats);
+            all.extend(stats.iter().flat_map(Stands::of));
         }
         let log = &self.topology.topics.get(Role::Invalidations).name;
-        all.extend(self.reader.standstill().map(|(lasts, why)| Standing {
+        all.extend(self.reader.standstill().map(|(lasts, why)| Stands {
             topic: Arc::clone(log),
             partition: 0,
             lasts,

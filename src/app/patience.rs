@@ -1,24 +1,25 @@
 //! Asking Kafka as long as it takes: at a start, what fails now may be well in a moment.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::kafka::KafkaError;
+use crate::trouble::{Pace, Troubles};
 
 /// Between two tries.
 const TRY_EVERY: Duration = Duration::from_secs(1);
-const WARN_EVERY: Duration = Duration::from_secs(5);
 
-/// Asks until there is an answer, or an error that asking again does not heal. A cluster that is
-/// away or whose leaders are moving is waited for, with a warning now and then. Cancel safe if
-/// what is asked is.
+/// Asks until there is an answer, or an error that asking again does not mend. A cluster that is away
+/// is waited for, of which its `Reach` tells; so are leaders that move, with a warning and then one a
+/// minute. Cancel safe if what is asked is.
 pub async fn patiently<T>(ask: impl AsyncFn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    let mut warned: Option<Instant> = None;
+    let mut troubles = Troubles::new(Pace::default());
     loop {
         match ask().await {
             Err(error) if error.retry() => {
-                if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-                    warned = Some(Instant::now());
-                    tracing::warn!(%error, "Kafka does not answer; trying on");
+                if !error.is_away() && troubles.failed((), Instant::now().into_std()).is_some() {
+                    tracing::warn!(%error, "Kafka cannot do what is asked; asking again every second");
                 }
                 tokio::time::sleep(TRY_EVERY).await;
             }

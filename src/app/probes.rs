@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::Providers;
+use crate::ai::ProviderError;
+use crate::codec::Reason;
 use crate::health::Health;
+use crate::invalidation::rule::Source;
 use crate::kafka::IntakeStats;
-use crate::metrics::Metrics;
+use crate::metrics::{Known, Metrics};
 use crate::pipeline::follower::LogStatus;
 use crate::pipeline::outputs::Outputs;
 use crate::resolver::Resolver;
+use crate::topology::Topology;
 
 /// Registers what is asked each time the metrics are shown.
 pub fn register(
@@ -36,9 +40,24 @@ pub fn register(
     });
 }
 
+/// Shows the counters at 0 whose labels the program and its topology know.
+pub fn known(metrics: &Metrics, topology: &Topology, outputs: &Outputs) {
+    let providers: Vec<&str> = topology.providers.keys().map(AsRef::as_ref).collect();
+    let rules: Vec<&str> = topology.rules.iter().map(|rule| &*rule.name).collect();
+    metrics.show_known(&Known {
+        changes: &Source::ALL.map(Source::as_str),
+        reasons: &Reason::ALL.map(Reason::as_str),
+        providers: &providers,
+        codes: ProviderError::CODES,
+        rules: &rules,
+        outputs: &outputs.all().map(|(name, _)| name),
+    });
+}
+
 /// All poll threads of a stage.
-pub fn intakes(metrics: &Metrics, stage: &'static str, stats: &[IntakeStats]) {
+pub fn intakes(metrics: &Metrics, stage: &'static str, group: &str, stats: &[IntakeStats]) {
     metrics.intakes(stage, stats);
+    metrics.consumer_lag(group, stats);
 }
 
 pub fn outputs(metrics: &Metrics, outputs: &Outputs) {

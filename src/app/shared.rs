@@ -69,7 +69,7 @@ impl Prepared {
         let (reader, mut log_status) = shared.follow_log()?;
         // A large folder takes seconds to open, as a long log does to read.
         let (layers, caught_up) = tokio::join!(
-            layers::open(&topology.layers, form, &shared.clock),
+            layers::open(&topology.layers, form, &shared.clock, health),
             shared.caught_up(&mut log_status),
         );
         caught_up?;
@@ -134,7 +134,7 @@ impl Shared {
             encoder: Arc::new(Encoder::new(framings)),
             answers: producers.answers,
             single: producers.single,
-            letters_log: Outputs::letters_log(),
+            letters: Arc::default(),
             log: producers.log,
             metrics: producers.metrics,
         };
@@ -306,7 +306,12 @@ pub(super) async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Resul
         .map(|topic| topic.name.to_string())
         .collect();
     if !missing.is_empty() {
-        return Err(AppError::MissingTopics { missing });
+        // A topic that may not be described is missing in a list, too. Asked for by name it is refused.
+        let names: Vec<Arc<str>> = missing.iter().map(|name| name.as_str().into()).collect();
+        match admin.topic_ids(&names).await {
+            Err(error) if error.denies_access() => return Err(error.into()),
+            _ => return Err(AppError::MissingTopics { missing }),
+        }
     }
     let log = &topology.topics.get(Role::Invalidations).name;
     match found.get(&**log) {

@@ -1,27 +1,47 @@
 //! Partitions that stand still are told: in the log, and as alerts that end when they move again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::alerts::Alert;
+use crate::clock::Clock;
 use crate::kafka::standing::{BadBatch, Standstill};
 use crate::kafka::stats::IntakeStats;
+use crate::model::Timestamp;
 use crate::model::invalidation::Severity;
 use crate::pipeline::alerting::Alerting;
 
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
+/// The partition that has been standing still for the longest, for `/readyz`.
+#[derive(Debug, Default)]
+pub struct Standing(Mutex<Option<(Timestamp, String)>>);
+
+impl Standing {
+    /// Since when it stands still, its name, and why.
+    pub fn now(&self) -> Option<(Timestamp, String)> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, worst: Option<(Timestamp, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = worst;
+    }
+}
+
 /// A partition that stands still.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct Stands {
     pub topic: Arc<str>,
     pub partition: i32,
     pub lasts: Duration,
     pub why: Standstill,
 }
 
-impl Standing {
+impl Stands {
     pub fn of(stats: &IntakeStats) -> impl Iterator<Item = Self> + '_ {
         stats.partitions.iter().filter_map(|of| {
             let (lasts, why) = of.standstill?;
@@ -38,27 +58,34 @@ impl Standing {
 /// What has been told of the partitions that stand still.
 pub struct Standstills {
     alerting: Arc<Alerting>,
+    clock: Clock,
+    standing: Arc<Standing>,
     /// By `topic[partition]`: when it was last told.
     told: BTreeMap<String, Instant>,
 }
 
 impl Standstills {
-    pub fn new(alerting: Arc<Alerting>) -> Self {
+    pub fn new(alerting: Arc<Alerting>, clock: Clock, standing: Arc<Standing>) -> Self {
         Self {
             alerting,
+            clock,
+            standing,
             told: BTreeMap::new(),
         }
     }
 
     /// To be called every second or so.
-    pub fn see(&mut self, standing: impl IntoIterator<Item = Standing>) {
+    pub fn see(&mut self, standing: impl IntoIterator<Item = Stands>) {
         let (mut undecodable, mut stuck) = (Vec::new(), Vec::new());
-        let mut names = Vec::new();
+        let (mut names, mut worst) = (Vec::new(), None);
+        let now = self.clock.now();
         for partition in standing {
             let name = format!("{}[{}]", partition.topic, partition.partition);
             self.tell(&name, &partition);
             let (why, cure) = (partition.why, cure(&partition));
             let summary = format!("{name} stands still: {why}; {cure}");
+            let since = (now.minus(partition.lasts), summary.clone());
+            worst = worst.into_iter().chain([since]).min();
             let of = |alert| Alert::new(alert, Severity::Page, summary).of("partition", &name);
             match why {
                 Standstill::Undecodable(_) => undecodable.push(of("records_undecodable")),
@@ -68,6 +95,7 @@ impl Standstills {
             }
             names.push(name);
         }
+        self.standing.set(worst);
         self.alerting.set("records_undecodable", undecodable);
         self.alerting.set("partition_stuck", stuck);
         let over = |name: &String| !names.contains(name);
@@ -77,13 +105,13 @@ impl Standstills {
     }
 
     /// A line when it begins, and one a minute while it lasts.
-    fn tell(&mut self, name: &str, partition: &Standing) {
+    fn tell(&mut self, name: &str, partition: &Stands) {
         let told = self.told.get(name);
         if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
             return;
         }
         self.told.insert(name.to_owned(), Instant::now());
-        let Standing {
+        let Stands {
             topic,
             partition: number,
             lasts,
@@ -95,7 +123,7 @@ impl Standstills {
 }
 
 /// What to do.
-fn cure(partition: &Standing) -> String {
+fn cure(partition: &Stands) -> String {
     match partition.why {
         Standstill::Undecodable(BadBatch { offset, .. }) => format!(
             "write it again, or give it up: wedcache dlq skip {} {} {offset} TO",

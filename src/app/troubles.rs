@@ -1,5 +1,6 @@
 //! Tells of providers that do not answer: in the log and, as alerts, on the alerts' topic.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Providers, Shared};
 use crate::ai::{AlertChange, Level, Notice};
 use crate::alerts::Alert;
+use crate::health::{Component, Health};
 use crate::model::invalidation::Severity;
 use crate::pipeline::alerting::Alerting;
 
@@ -17,18 +19,24 @@ const EVERY: Duration = Duration::from_millis(500);
 pub struct TroubleWatch {
     providers: Providers,
     alerting: Arc<Alerting>,
+    health: Arc<Health>,
+    /// What is wrong now, by provider and alert.
+    open: BTreeMap<(Arc<str>, &'static str), String>,
 }
 
 impl TroubleWatch {
-    pub(super) fn new(providers: &Providers, shared: &Shared) -> Self {
+    pub(super) fn new(providers: &Providers, shared: &Shared, health: &Arc<Health>) -> Self {
+        health.ok(Component::Provider);
         Self {
             providers: providers.clone(),
             alerting: Arc::clone(&shared.alerting),
+            health: Arc::clone(health),
+            open: BTreeMap::new(),
         }
     }
 
     /// Looks again and again until `stop`, and once more then: the last failures must not be lost.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
             let stopped = tokio::select! {
@@ -42,12 +50,30 @@ impl TroubleWatch {
         }
     }
 
-    fn look(&self) {
-        for (name, ai) in &self.providers {
+    fn look(&mut self) {
+        for (name, ai) in self.providers.clone() {
             for notice in ai.notices() {
-                self.tell(name, &notice);
+                self.tell(&name, &notice);
+                self.keep(&name, &notice);
             }
         }
+    }
+
+    /// The provider's state for `/readyz`: hits are answered all the same.
+    fn keep(&mut self, provider: &Arc<str>, notice: &Notice) {
+        let Some(change) = &notice.alert else { return };
+        let of = (Arc::clone(provider), change.alert);
+        if change.firing {
+            self.open.insert(of, notice.text.clone());
+        } else {
+            self.open.remove(&of);
+        }
+        if self.open.is_empty() {
+            return self.health.ok(Component::Provider);
+        }
+        let texts: Vec<&str> = self.open.values().map(String::as_str).collect();
+        let why = texts.join("; ");
+        self.health.degraded(Component::Provider, None, &why);
     }
 
     fn tell(&self, provider: &Arc<str>, notice: &Notice) {

@@ -15,7 +15,7 @@ use super::{Bench, BenchError, Wire, on_runtime, positive, process};
 use crate::metrics::Metrics;
 use crate::topology::settings::Role;
 
-const REBALANCES: &str = "wedcache_intake_rebalances";
+const REBALANCES: &str = "wedcache_intake_rebalances_total";
 
 /// A start in front of a million waiting queries, beside the bare loop.
 #[derive(Debug, Clone, clap::Args)]

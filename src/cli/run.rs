@@ -5,14 +5,15 @@ use super::{TopologyArgs, load};
 use crate::app::{App, AppError};
 use crate::shutdown;
 
-/// Answer queries until SIGTERM or Ctrl-C, then drain.
+/// Answer queries until SIGTERM, SIGHUP or Ctrl-C, then drain.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   WEDCACHE_KAFKA=localhost:9092 wedcache run
   wedcache run topologies/wedsync.yaml --log info,wedcache::pipeline=debug
 
 A first signal drains: nothing new is taken, what was taken is answered, stored and committed.
-A second one ends at once; what was unfinished is repeated by the next start.
+A second one ends at once; what was unfinished is repeated by the next start. SIGHUP drains too: the
+topology is read at the start only, so a changed one takes a restart.
 
 Exit codes: 0 nothing is left unfinished · 1 could not start, or could not go on · 3 the drain
 deadline passed with work left, which whoever is next repeats")]

@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::KafkaError;
+use super::access::{self, Ask, Wants};
 use super::client::{ClientLog, ClientOptions};
 use super::topic_ids;
 use crate::model::TopicId;
@@ -139,7 +140,7 @@ pub struct Admin {
 impl Admin {
     pub fn new(options: &ClientOptions, timeout: Duration) -> Result<Self, KafkaError> {
         let config = options.config(&[])?;
-        let log = ClientLog::new(&options.client_id);
+        let log = ClientLog::new(options, Wants::describe());
         let client = AdminClient::from_config_and_context(&config, log)
             .map_err(|source| options.refused(source))?;
         Ok(Self {
@@ -151,13 +152,14 @@ impl Admin {
 
     /// All topics with their number of partitions.
     pub async fn topics(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
+        const WHAT: &Ask = &Ask::new("list topics", "Describe");
         let this = self.clone();
-        blocking("list topics", move || {
+        self.blocking(WHAT, move || {
             let metadata = this
                 .client
                 .inner()
                 .fetch_metadata(None, this.timeout)
-                .map_err(|source| request("list topics", source))?;
+                .map_err(|source| request(WHAT, source))?;
             let exist = metadata
                 .topics()
                 .iter()
@@ -174,14 +176,14 @@ impl Admin {
 
     /// How many members a group has; 0 where there is no such group.
     pub async fn members(&self, group: &str) -> Result<usize, KafkaError> {
-        const WHAT: &str = "list a group's members";
+        const WHAT: &Ask = &Ask::new("list a group's members", "Describe");
         let (this, group) = (self.clone(), group.to_owned());
-        blocking(WHAT, move || {
+        self.blocking(WHAT, move || {
             let groups = this
                 .client
                 .inner()
                 .fetch_group_list(Some(&group), this.timeout)
-                .map_err(|source| request(WHAT, source))?;
+                .map_err(|source| of_group(WHAT, &group, source))?;
             let found = groups.groups().iter().find(|found| found.name() == group);
             Ok(found.map_or(0, |found| found.members().len()))
         })
@@ -193,7 +195,7 @@ impl Admin {
         &self,
         names: &[&str],
     ) -> Result<BTreeMap<String, TopicState>, KafkaError> {
-        const WHAT: &str = "describe topics";
+        const WHAT: &Ask = &Ask::new("describe topics", "DescribeConfigs");
         let all = self.topics().await?;
         let exist: Vec<&str> = names
             .iter()
@@ -211,7 +213,8 @@ impl Admin {
             .client
             .describe_configs(&wanted, &self.admin_options())
             .await
-            .map_err(|source| request(WHAT, source))?;
+            .map_err(|source| request(WHAT, source));
+        let answers = self.saw(WHAT, answers)?;
         let mut found = BTreeMap::new();
         for (name, answer) in exist.into_iter().zip(answers) {
             let entries = answer.map_err(|code| refused(WHAT, name, code))?.entries;
@@ -259,7 +262,7 @@ impl Admin {
     }
 
     async fn create(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: &str = "create topics";
+        const WHAT: &Ask = &Ask::new("create topics", "Create");
         let specs = actions.iter().filter_map(|action| match action {
             TopicAction::Create(spec) => Some(spec),
             _ => None,
@@ -280,7 +283,8 @@ impl Admin {
             .client
             .create_topics(&topics, &self.admin_options())
             .await
-            .map_err(|source| request(WHAT, source))?;
+            .map_err(|source| request(WHAT, source));
+        let results = self.saw(WHAT, results)?;
         for result in results {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -292,7 +296,7 @@ impl Admin {
 
     /// Kafka's AlterConfigs replaces all settings of a topic, so its other own ones are repeated.
     async fn alter(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: &str = "alter topic configs";
+        const WHAT: &Ask = &Ask::new("alter topic configs", "AlterConfigs");
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for action in actions {
             if let TopicAction::Differs {
@@ -339,7 +343,8 @@ impl Admin {
             .client
             .alter_configs(&alter, &self.admin_options())
             .await
-            .map_err(|source| request(WHAT, source))?;
+            .map_err(|source| request(WHAT, source));
+        let results = self.saw(WHAT, results)?;
         for (result, topic) in results.into_iter().zip(wanted.keys()) {
             result.map_err(|(_, code)| refused(WHAT, topic, code))?;
         }
@@ -347,7 +352,7 @@ impl Admin {
     }
 
     async fn add_partitions(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: &str = "add partitions";
+        const WHAT: &Ask = &Ask::new("add partitions", "Alter");
         let more: Vec<_> = actions
             .iter()
             .filter_map(|action| match action {
@@ -364,7 +369,8 @@ impl Admin {
             .client
             .create_partitions(&more, &self.admin_options())
             .await
-            .map_err(|source| request(WHAT, source))?;
+            .map_err(|source| request(WHAT, source));
+        let results = self.saw(WHAT, results)?;
         for result in results {
             result.map_err(|(topic, code)| refused(WHAT, &topic, code))?;
         }
@@ -376,9 +382,9 @@ impl Admin {
         &self,
         topics: &[Arc<str>],
     ) -> Result<HashMap<Arc<str>, TopicId>, KafkaError> {
-        const WHAT: &str = "ask for the ids of topics";
+        const WHAT: &Ask = &Ask::new("ask for the ids of topics", "Describe");
         let (this, topics) = (self.clone(), topics.to_vec());
-        blocking(WHAT, move || {
+        self.blocking(WHAT, move || {
             let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
             let found = topic_ids::ask(this.client.inner(), &names, this.timeout);
             let found = found.map_err(|error| {
@@ -398,9 +404,9 @@ impl Admin {
 
     /// First readable and next offset of each partition of a topic.
     pub async fn ends(&self, topic: &str) -> Result<Vec<(i64, i64)>, KafkaError> {
-        const WHAT: &str = "ask for the ends of a topic";
+        const WHAT: &Ask = &Ask::new("ask for the ends of a topic", "Describe");
         let (this, topic) = (self.clone(), topic.to_owned());
-        blocking(WHAT, move || {
+        self.blocking(WHAT, move || {
             let client = this.client.inner();
             let metadata = client
                 .fetch_metadata(Some(&topic), this.timeout)
@@ -427,12 +433,13 @@ impl Admin {
         topic: &str,
         partitions: i32,
     ) -> Result<Vec<Option<i64>>, KafkaError> {
-        const WHAT: &str = "ask for committed offsets";
-        let (this, topic) = (self.clone(), topic.to_owned());
+        const WHAT: &Ask = &Ask::new("ask for committed offsets", "Describe");
+        let (this, topic, of) = (self.clone(), topic.to_owned(), group.to_owned());
         let ours = [("group.id", group), ("enable.auto.commit", "false")];
         let config = self.options.config(&ours)?;
-        blocking(WHAT, move || {
-            let log = ReadOnly(ClientLog::new(&this.options.client_id));
+        self.blocking(WHAT, move || {
+            let wants = Wants::describe().in_group(&of);
+            let log = ReadOnly(ClientLog::new(&this.options, wants));
             // Only asks: it never subscribes, so it never becomes a member.
             let consumer = BaseConsumer::from_config_and_context(&config, log)
                 .map_err(|source| this.options.refused(source))?;
@@ -442,7 +449,7 @@ impl Admin {
             }
             let found = consumer
                 .committed_offsets(list, this.timeout)
-                .map_err(|source| request(WHAT, source))?;
+                .map_err(|source| of_group(WHAT, &of, source))?;
             Ok((0..partitions)
                 .map(
                     |partition| match found.find_partition(&topic, partition)?.offset() {
@@ -453,6 +460,48 @@ impl Admin {
                 .collect())
         })
         .await
+    }
+
+    /// Runs what blocks in librdkafka on one of tokio's blocking threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        ask: &'static Ask,
+        call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, KafkaError> {
+        match tokio::task::spawn_blocking(call).await {
+            Ok(result) => self.saw(ask, result),
+            // The runtime is shutting down, or the call panicked.
+            Err(error) => Err(KafkaError::Thread {
+                name: ask.what.to_owned(),
+                source: std::io::Error::other(error),
+            }),
+        }
+    }
+
+    /// Takes note of how a request ended. Why a connection failed stands in the client's queue, which
+    /// nobody else serves.
+    fn saw<T>(&self, ask: &'static Ask, result: Result<T, KafkaError>) -> Result<T, KafkaError> {
+        let client = self.client.inner();
+        rdkafka_ext::serve(client);
+        let log = client.context();
+        match &result {
+            Ok(_) => log.answered(),
+            Err(KafkaError::Topic { topic, code, .. }) => {
+                log.answered();
+                log.refused(*code, &access::on_topic(ask.needs, topic));
+            }
+            Err(KafkaError::Group { group, source, .. }) => {
+                if let Some(code) = source.rdkafka_error_code() {
+                    log.refused(code, &access::on_group(ask.needs, group));
+                }
+                log.explains(source, ask.what);
+            }
+            Err(KafkaError::Request { source, .. }) => {
+                log.explains(source, ask.what);
+            }
+            Err(_) => {}
+        }
+        result
     }
 
     fn admin_options(&self) -> AdminOptions {
@@ -476,11 +525,19 @@ impl rdkafka::client::ClientContext for ReadOnly {
 
 impl rdkafka::consumer::ConsumerContext for ReadOnly {}
 
-fn request(request: &'static str, source: rdkafka::error::KafkaError) -> KafkaError {
+fn of_group(request: &'static Ask, group: &str, source: rdkafka::error::KafkaError) -> KafkaError {
+    KafkaError::Group {
+        request,
+        group: group.to_owned(),
+        source,
+    }
+}
+
+fn request(request: &'static Ask, source: rdkafka::error::KafkaError) -> KafkaError {
     KafkaError::Request { request, source }
 }
 
-fn refused(request: &'static str, topic: &str, code: RDKafkaErrorCode) -> KafkaError {
+fn refused(request: &'static Ask, topic: &str, code: RDKafkaErrorCode) -> KafkaError {
     KafkaError::Topic {
         request,
         topic: topic.to_owned(),
@@ -490,21 +547,6 @@ fn refused(request: &'static str, topic: &str, code: RDKafkaErrorCode) -> KafkaE
 
 fn code_of(error: RDKafkaRespErr) -> RDKafkaErrorCode {
     error.into()
-}
-
-/// librdkafka's metadata calls block; they run on tokio's blocking threads.
-async fn blocking<T: Send + 'static>(
-    name: &'static str,
-    call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
-) -> Result<T, KafkaError> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(result) => result,
-        // The runtime is shutting down, or the call panicked.
-        Err(error) => Err(KafkaError::Thread {
-            name: name.to_owned(),
-            source: std::io::Error::other(error),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::KafkaError;
+use super::access::Ask;
 use super::intake::IntakeOptions;
 use super::producer::{OutRecord, OutputOptions};
 use crate::model::TraceParent;
@@ -74,7 +75,7 @@ impl BareLoop {
 
     /// Ends the loop and flushes; how many queries it took. Blocks.
     pub fn stop(self) -> Result<u64, KafkaError> {
-        const WHAT: &str = "run the bare loop";
+        const WHAT: &Ask = &Ask::new("run the bare loop", "Read");
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
             Ok(taken) => taken.map_err(|source| KafkaError::Request {
@@ -82,7 +83,7 @@ impl BareLoop {
                 source,
             }),
             Err(_) => Err(KafkaError::Thread {
-                name: WHAT.to_owned(),
+                name: WHAT.what.to_owned(),
                 source: std::io::Error::other("it panicked"),
             }),
         }

@@ -13,10 +13,12 @@ use rdkafka::types::RDKafkaErrorCode;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::KafkaError;
+use super::access::{self, Wants};
+use super::reach::Reach;
 use crate::trouble::Throttle;
 
-/// Repeated troubles are logged once in this time, with how often they came since.
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// Other troubles of one client are logged once in this time, with how often they came since.
+pub(super) const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How to reach a cluster.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +87,8 @@ impl ClientOptions {
             // A topic that is made after us is found within this time, and so is a new leader: when a
             // broker dies librdkafka asks once, at a moment when Kafka still takes it for the leader.
             .set("topic.metadata.refresh.interval.ms", "3000")
-            .set("log.connection.close", "false")
+            // Of a broker that closes at once, as one that wants TLS or SASL does, there is no other word.
+            .set("log.connection.close", "true")
             .set_log_level(RDKafkaLogLevel::Info);
         for (name, value) in ours {
             config.set(*name, *value);
@@ -126,6 +129,18 @@ impl ClientCounters {
             .unwrap_or_else(PoisonError::into_inner);
         last.clone()
     }
+
+    fn saw(&self, code: Option<RDKafkaErrorCode>, reason: &str) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.all_brokers_down.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut last = self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(reason.to_owned());
+    }
 }
 
 /// The part of a client context that all clients share: librdkafka's log and errors to tracing.
@@ -134,64 +149,118 @@ pub(super) struct ClientLog {
     client_id: Arc<str>,
     pub(super) counters: Arc<ClientCounters>,
     throttle: Arc<Throttle>,
+    reach: Arc<Reach>,
+    wants: Arc<Wants>,
 }
 
 impl ClientLog {
-    pub(super) fn new(client_id: &str) -> Self {
+    /// `wants` is what the client does, so that a missing permission can be named.
+    pub(super) fn new(options: &ClientOptions, wants: Wants) -> Self {
         Self {
-            client_id: client_id.into(),
+            client_id: options.client_id.as_str().into(),
             counters: Arc::default(),
             throttle: Arc::new(Throttle::new(LOG_INTERVAL)),
+            reach: Reach::of(&options.bootstrap),
+            wants: Arc::new(wants),
         }
+    }
+
+    /// Takes note that the cluster has answered a request of this client.
+    pub(super) fn answered(&self) {
+        self.reach.answered();
+    }
+
+    pub(super) fn connected<'a>(&self, brokers: impl Iterator<Item = &'a str>) {
+        self.reach.connected(brokers);
+    }
+
+    /// Tells of a call that failed, unless the cluster's absence explains that, of which the log has
+    /// its line; a missing permission is named. `false` where the caller has to tell of it.
+    pub(super) fn explains(&self, error: &LibraryError, request: &str) -> bool {
+        let Some(code) = error.rdkafka_error_code() else {
+            return false;
+        };
+        self.wants.needs_not(code)
+            || self.reach.unanswered(code, request)
+            || self.is_denied(code, &error.to_string())
+    }
+
+    /// Names a permission that a request has lacked, where the code is a refusal of access.
+    pub(super) fn refused(&self, code: RDKafkaErrorCode, needs: &str) {
+        if access::denies(code) {
+            self.reach.denied(&self.client_id, needs, &code.to_string());
+        }
+    }
+
+    /// As [`ClientLog::explains`], of a record that could not be delivered.
+    pub(super) fn explains_delivery(&self, code: RDKafkaErrorCode, topic: &str) -> bool {
+        if code == RDKafkaErrorCode::TopicAuthorizationFailed {
+            self.refused(code, &access::on_topic(self.wants.operation, topic));
+            return true;
+        }
+        self.reach.unanswered(code, "write records") || self.is_denied(code, topic)
+    }
+
+    fn is_denied(&self, code: RDKafkaErrorCode, words: &str) -> bool {
+        let needs = self.wants.lacking(code, words);
+        if let Some(needs) = &needs {
+            self.reach.denied(&self.client_id, needs, words);
+        }
+        needs.is_some()
     }
 }
 
 impl ClientContext for ClientLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         let client = &*self.client_id;
-        match level {
+        let matters = matches!(
+            level,
             RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => {
-                // The facility under which librdkafka reports that it left an offset that is
-                // outside the log; it has no event for it.
-                if facility == "OFFSET" {
-                    self.counters.offset_resets.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(client, facility, "{text}");
-                } else if let Some(more) = self.throttle.pass() {
-                    tracing::warn!(client, facility, more, "{text}");
-                }
-            }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                tracing::debug!(client, facility, "{text}");
-            }
+                | RDKafkaLogLevel::Alert
+                | RDKafkaLogLevel::Critical
+                | RDKafkaLogLevel::Error
+                | RDKafkaLogLevel::Warning
+        );
+        if matters && facility == "OFFSET" {
+            // librdkafka has left an offset that is outside the log; it has no event for that.
+            self.counters.offset_resets.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(client, facility, "{text}");
+        } else if facility == "FAIL" && !matters {
+            self.reach.closed(without_thread(text));
+            tracing::debug!(client, facility, "{text}");
+        } else if matches!(facility, "FAIL" | "ERROR") || self.reach.is_failing() || !matters {
+            // What fails comes as an error event too, or follows from one.
+            tracing::debug!(client, facility, "{text}");
+        } else if let Some(more) = self.throttle.pass() {
+            tracing::warn!(client, facility, more, "{text}");
         }
     }
 
     fn error(&self, error: LibraryError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        self.counters.errors.fetch_add(1, Ordering::Relaxed);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.counters
-                .all_brokers_down
-                .fetch_add(1, Ordering::Relaxed);
-        }
-        let mut last = self
-            .counters
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *last = Some(reason.to_owned());
-        drop(last);
-        if let Some(more) = self.throttle.pass() {
-            let client = &*self.client_id;
+        self.counters.saw(code, reason);
+        let client = &*self.client_id;
+        let explained = code.is_some_and(|code| {
+            self.wants.needs_not(code)
+                || self.reach.failed(code, reason)
+                || self.is_denied(code, reason)
+        });
+        if explained {
+            tracing::debug!(client, %error, "Kafka: {reason}");
+        } else if let Some(more) = self.throttle.pass() {
             tracing::warn!(client, %error, more, "Kafka: {reason}");
         }
     }
+}
+
+/// librdkafka's words without the name of its thread, which is not in its errors either.
+fn without_thread(text: &str) -> &str {
+    let named = text.strip_prefix("[thrd:");
+    let rest = named.and_then(|named| named.split_once("]: "));
+    rest.map_or(text, |(_, words)| words)
 }
 
 #[cfg(test)]
@@ -219,5 +288,23 @@ mod tests {
             options.config(&[]),
             Err(KafkaError::Reserved { property }) if property == "enable.auto.commit"
         ));
+    }
+
+    #[test]
+    fn librdkafkas_words_are_without_its_threads() {
+        for (text, wanted) in [
+            (
+                "[thrd:b:9092/1]: b:9092/1: Disconnected",
+                "b:9092/1: Disconnected",
+            ),
+            (
+                "[thrd:[::1]:9092/1]: [::1]:9092/1: Disconnected",
+                "[::1]:9092/1: Disconnected",
+            ),
+            ("b:9092/1: Disconnected", "b:9092/1: Disconnected"),
+            ("[thrd:main", "[thrd:main"),
+        ] {
+            assert_eq!(without_thread(text), wanted);
+        }
     }
 }

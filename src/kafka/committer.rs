@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as LibraryError;
 
 use super::lanes::Lane;
 use super::offsets::Commit;
@@ -128,8 +129,15 @@ pub(super) fn run(shared: &Shared, consumer: &BaseConsumer<GroupContext>) {
         if asked.elapsed() >= ASK_TOPICS_EVERY {
             asked = Instant::now();
             match topic_ids::ask(consumer.client(), &topics, ASK_TOPICS_TIMEOUT) {
-                Ok(ids) => shared.saw_topics(ids),
-                Err(error) => tracing::debug!(%error, "asking for the topics' ids"),
+                Ok(ids) => {
+                    shared.log.answered();
+                    shared.saw_topics(ids);
+                }
+                Err(error) => {
+                    let code = LibraryError::AdminOp(error.code());
+                    shared.log.explains(&code, "ask for the ids of topics");
+                    tracing::debug!(%error, "asking for the topics' ids");
+                }
             }
         }
     }

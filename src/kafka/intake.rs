@@ -17,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::watch;
 
 use super::KafkaError;
+use super::access::Wants;
 use super::client::{ClientLog, ClientOptions};
 use super::poll::{Phase, PollThread};
 use super::rebalance::{Assigned, GroupContext, HandOver, RebalanceRules, Revoked, Shared};
@@ -207,7 +208,8 @@ impl Intake {
         options: &IntakeOptions,
         handler: impl Handler + 'static,
     ) -> Result<IntakeHandle, KafkaError> {
-        let log = ClientLog::new(&options.client.client_id);
+        let wants = Wants::read(&options.topics).in_group(&options.group);
+        let log = ClientLog::new(&options.client, wants);
         let shared = Arc::new(Shared::new(log, options.topics.clone()));
         let rules = RebalanceRules {
             drain: options.drain_timeout,

@@ -4,9 +4,11 @@
 //! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
 //! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
 //! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition from its start, without a group) · [`admin`]
-//! (topics) · `topic_ids` (a topic that was made again is another one) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) ·
+//! (topics) · `topic_ids` (a topic that was made again is another one) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) · `reach` and `access` (pure: whether the cluster can be
+//! reached, and which permission is missing) ·
 //! [`bare`] (a loop without wedcache, which the benchmark compares with).
 
+mod access;
 pub mod admin;
 pub mod append;
 pub mod bare;
@@ -19,6 +21,8 @@ mod metadata;
 pub mod offsets;
 mod poll;
 pub mod producer;
+mod reach;
+mod reach_reason;
 pub mod reader;
 pub mod rebalance;
 mod receipts;
@@ -33,10 +37,12 @@ pub(crate) mod testing;
 pub mod ticket;
 mod topic_ids;
 
+pub use access::Ask;
 pub use admin::{Admin, TopicAction, TopicSpec};
 pub use client::ClientOptions;
 pub use intake::{Handler, Intake, IntakeHandle, IntakeOptions};
 pub use producer::{Delivery, OutRecord, Output, OutputOptions};
+pub use reach::Reach;
 pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};
 pub use rebalance::HandOver;
 pub use record::InRecord;
@@ -64,41 +70,69 @@ pub enum KafkaError {
         source: std::io::Error,
     },
     /// A request to the cluster failed or timed out.
-    #[error("{request}: {source}")]
+    #[error("{request}: {source}{}", request.hint(source.rdkafka_error_code(), "the cluster"))]
     Request {
-        request: &'static str,
+        request: &'static Ask,
+        #[source]
+        source: rdkafka::error::KafkaError,
+    },
+    /// The cluster refused a request about a group.
+    #[error("{request} of group {group}: {source}{}", request.hint(source.rdkafka_error_code(), &format!("group {group}")))]
+    Group {
+        request: &'static Ask,
+        group: String,
         #[source]
         source: rdkafka::error::KafkaError,
     },
     /// The cluster refused one topic's part of a request.
-    #[error("{request} for topic {topic}: {code}")]
+    #[error("{request} for topic {topic}: {code}{}", request.hint(Some(*code), &format!("topic {topic}")))]
     Topic {
-        request: &'static str,
+        request: &'static Ask,
         topic: String,
         code: rdkafka::types::RDKafkaErrorCode,
     },
 }
 
 impl KafkaError {
-    /// Whether the same call may succeed later without anybody changing a setting.
+    /// Whether the same call may succeed later without anybody changing a setting. Credentials that
+    /// are refused count as that: they may be set at the brokers in a moment.
     pub fn retry(&self) -> bool {
+        use rdkafka::types::RDKafkaErrorCode as Code;
+        if self.denies_access() {
+            return false;
+        }
         match self {
             Self::Settings { .. } | Self::Reserved { .. } => false,
-            Self::Thread { .. } | Self::Request { .. } => true,
-            Self::Topic { code, .. } => {
-                use rdkafka::types::RDKafkaErrorCode as Code;
-                !matches!(
-                    code,
-                    Code::UnknownTopicOrPartition
-                        | Code::TopicAlreadyExists
-                        | Code::InvalidConfig
-                        | Code::InvalidPartitions
-                        | Code::InvalidReplicationFactor
-                        | Code::PolicyViolation
-                        | Code::TopicAuthorizationFailed
-                        | Code::ClusterAuthorizationFailed
-                )
-            }
+            Self::Thread { .. } | Self::Request { .. } | Self::Group { .. } => true,
+            Self::Topic { code, .. } => !matches!(
+                code,
+                Code::UnknownTopicOrPartition
+                    | Code::TopicAlreadyExists
+                    | Code::InvalidConfig
+                    | Code::InvalidPartitions
+                    | Code::InvalidReplicationFactor
+                    | Code::PolicyViolation
+            ),
         }
+    }
+
+    /// Whether an ACL is missing.
+    pub fn denies_access(&self) -> bool {
+        match self {
+            Self::Topic { code, .. } => access::denies(*code),
+            Self::Request { source, .. } | Self::Group { source, .. } => {
+                source.rdkafka_error_code().is_some_and(access::denies)
+            }
+            Self::Settings { .. } | Self::Reserved { .. } | Self::Thread { .. } => false,
+        }
+    }
+
+    /// Whether the cluster could not be asked at all, of which [`Reach`] tells.
+    pub fn is_away(&self) -> bool {
+        let (Self::Request { source, .. } | Self::Group { source, .. }) = self else {
+            return false;
+        };
+        let code = source.rdkafka_error_code();
+        code.is_some_and(|code| reach_reason::Why::of_request(code).is_some())
     }
 }

@@ -505,8 +505,12 @@ impl<'a, H: Handler> Rest<'a, H> {
         lanes.iter().find(|lane| is_of(lane, message)).cloned()
     }
 
-    /// The client's context has counted and logged it already.
+    /// What concerns the client as a whole its context has counted and logged already; what concerns a
+    /// partition comes here alone.
     fn see_error(&self, error: &LibraryError) {
+        if !self.shared.log.explains(error, "fetch records") {
+            tracing::debug!(%error, "an error of the consumer");
+        }
         if let LibraryError::MessageConsumptionFatal(code) = error {
             tracing::error!(%code, "the Kafka client cannot go on");
             let fenced = *code == RDKafkaErrorCode::FencedInstanceId;

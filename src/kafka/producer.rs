@@ -17,7 +17,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
 use super::KafkaError;
-use super::client::{ClientLog, ClientOptions};
+use super::access::Wants;
+use super::client::{ClientLog, ClientOptions, LOG_INTERVAL};
 use super::receipts::{LastLane, Receipt, Receipts};
 use super::returned::{OwnedRecord, Returned, Undelivered};
 use super::ticket::Ticket;
@@ -25,7 +26,6 @@ use crate::model::Timestamp;
 use crate::model::record::TraceParent;
 use crate::trouble::Throttle;
 
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the delivery thread polls before it passes on what it has gathered: while reports come,
 /// and while none do (the first one after a rest is passed on at once).
 const BUSY_POLL: Duration = Duration::from_millis(5);
@@ -279,7 +279,7 @@ impl Output {
     /// Nothing is sent yet; a cluster that is away shows only later.
     pub fn new(options: &OutputOptions) -> Result<Self, KafkaError> {
         let context = OutputContext {
-            log: ClientLog::new(&options.client.client_id),
+            log: ClientLog::new(&options.client, Wants::write()),
             counters: Arc::default(),
             returned: Arc::default(),
             receipts: Arc::default(),
@@ -462,7 +462,10 @@ struct OutputContext {
 impl OutputContext {
     fn failed(&self, topic: &str, code: RDKafkaErrorCode) -> DeliveryFailed {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        if let Some(more) = self.throttle.pass() {
+        let explained = self.log.explains_delivery(code, topic);
+        if explained {
+            tracing::debug!(topic, %code, "a record could not be delivered");
+        } else if let Some(more) = self.throttle.pass() {
             tracing::error!(topic, %code, more, "records could not be delivered");
         }
         DeliveryFailed {

@@ -19,7 +19,8 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::watch;
 
 use super::KafkaError;
-use super::client::{ClientLog, ClientOptions};
+use super::access::Wants;
+use super::client::{ClientLog, ClientOptions, LOG_INTERVAL};
 use super::record;
 use super::standing::{self, BadBatch, Fault, Standstill};
 use super::topic_ids;
@@ -29,7 +30,6 @@ use crate::trouble::Throttle;
 const POLL_WAIT: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_WAIT: Duration = Duration::from_millis(200);
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// So many records are told of at once.
 const BATCH_RECORDS: usize = 512;
 
@@ -152,9 +152,10 @@ impl PartitionReader {
             // A batch that was damaged is not to be left out, nor read as something else.
             ("check.crcs", "true"),
         ])?;
+        let wants = Wants::read(std::slice::from_ref(&options.topic));
         let bad_batch = Arc::default();
         let context = ReaderContext {
-            log: ClientLog::new(&options.client.client_id),
+            log: ClientLog::new(&options.client, wants),
             bad_batch: Arc::clone(&bad_batch),
         };
         let consumer = BaseConsumer::from_config_and_context(&config, context.clone())
@@ -447,6 +448,14 @@ impl<F: Follow> ReaderThread<F> {
     }
 
     fn ends(&self) -> KafkaResult<Ends> {
+        let ends = self.ask_ends();
+        if ends.is_ok() {
+            self.asker.context().log.answered();
+        }
+        ends
+    }
+
+    fn ask_ends(&self) -> KafkaResult<Ends> {
         let (topic, partition) = (self.options.topic.as_str(), self.options.partition);
         // Serves its log and errors, which the context takes.
         if let Some(Err(error)) = self.asker.poll(Duration::ZERO) {
@@ -475,8 +484,11 @@ impl<F: Follow> ReaderThread<F> {
         }
     }
 
+    /// Tells of what fails, where the cluster's absence does not explain it.
     fn complain(&self, error: &LibraryError, what: &str) {
-        if let Some(more) = self.throttle.pass() {
+        if self.asker.context().log.explains(error, "read the log") {
+            tracing::debug!(topic = self.options.topic, %error, "{what}");
+        } else if let Some(more) = self.throttle.pass() {
             let (topic, partition) = (&self.options.topic, self.options.partition);
             tracing::warn!(topic, partition, %error, more, "{what}");
         }

@@ -3,7 +3,7 @@
 //! librdkafka calls back on the poll thread, inside `poll`. So nothing is taken in while a
 //! callback runs, and tickets must be finished by other threads for a drain to end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError as LibraryError;
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Broker, Statistics};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
@@ -264,7 +264,11 @@ impl GroupContext {
         let assigned: Vec<_> = starts.iter().map(Start::assigned).collect();
         self.shared.count(|c| c.assigned += assigned.len() as u64);
         for one in &assigned {
-            tracing::info!(topic = %one.topic, partition = one.partition, next_offset = one.next_offset, generation = one.generation, "partition assigned");
+            tracing::debug!(topic = %one.topic, partition = one.partition, next_offset = one.next_offset, generation = one.generation, "partition assigned");
+        }
+        if !assigned.is_empty() {
+            let partitions = listed(&lanes);
+            tracing::info!(%partitions, "partitions assigned");
         }
         self.tell(Rebalance::Assigned(assigned));
     }
@@ -293,7 +297,10 @@ impl GroupContext {
                     tracing::warn!(%error, "committed offsets could not be read");
                     break None;
                 }
-                Err(error) => tracing::debug!(%error, "reading committed offsets again"),
+                Err(error) => {
+                    self.shared.log.explains(&error, "read committed offsets");
+                    tracing::debug!(%error, "reading committed offsets again");
+                }
             }
         };
         // After the offsets: a topic that is made again between the two is noticed here.
@@ -402,8 +409,9 @@ impl GroupContext {
             *(if lost { &mut c.lost } else { &mut c.revoked }) += gone;
         });
         let revoked: Vec<_> = leaving.iter().map(|lane| revoked(lane, lost)).collect();
-        for one in &revoked {
-            tracing::info!(topic = %one.topic, partition = one.partition, generation = one.generation, lost, "partition revoked");
+        if !leaving.is_empty() {
+            let partitions = listed(&leaving);
+            tracing::info!(%partitions, lost, "partitions revoked");
         }
         self.tell(Rebalance::Revoked(revoked));
     }
@@ -468,8 +476,15 @@ impl Shared {
             c.commit_failures += failed;
             c.commits += 1 - failed;
         });
-        let Err(error) = result else { return true };
-        tracing::warn!(%error, partitions = commits.len(), "commit failed; it will be repeated");
+        let Err(error) = result else {
+            self.log.answered();
+            return true;
+        };
+        if self.log.explains(&error, "commit offsets") {
+            tracing::debug!(%error, "commit failed; it will be repeated");
+        } else {
+            tracing::warn!(%error, partitions = commits.len(), "commit failed; it will be repeated");
+        }
         for (lane, _) in commits {
             lane.commit_failed();
         }
@@ -530,6 +545,23 @@ fn ask_ids(
     }
 }
 
+/// Partitions for people: `a 0 1 2, b 0`.
+fn listed(lanes: &[Arc<Lane>]) -> String {
+    let mut topics: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+    for lane in lanes {
+        topics
+            .entry(&lane.topic)
+            .or_default()
+            .insert(lane.partition);
+    }
+    let of_topic = |(topic, partitions): (&str, BTreeSet<i32>)| {
+        let partitions = partitions.iter().map(|partition| format!(" {partition}"));
+        format!("{topic}{}", partitions.collect::<String>())
+    };
+    let topics: Vec<String> = topics.into_iter().map(of_topic).collect();
+    topics.join(", ")
+}
+
 fn revoked(lane: &Arc<Lane>, lost: bool) -> Revoked {
     Revoked {
         topic: Arc::clone(&lane.topic),
@@ -586,6 +618,11 @@ impl ClientContext for GroupContext {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let up = |broker: &&Broker| broker.state == "UP";
+        let brokers = statistics.brokers.values().filter(up);
+        self.shared
+            .log
+            .connected(brokers.map(|broker| broker.nodename.as_str()));
         self.shared.see_ends(&statistics);
     }
 }

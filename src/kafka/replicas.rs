@@ -8,6 +8,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::KafkaError;
+use super::access::{Ask, Wants};
 use super::client::{ClientLog, ClientOptions};
 
 /// All topics with the number of their copies: of the partition that has the fewest. Blocks until
@@ -16,7 +17,8 @@ pub fn replication(
     options: &ClientOptions,
     timeout: Duration,
 ) -> Result<BTreeMap<String, i32>, KafkaError> {
-    let log = ClientLog::new(&options.client_id);
+    const WHAT: &Ask = &Ask::new("ask for the copies of topics", "Describe");
+    let log = ClientLog::new(options, Wants::describe());
     let client: AdminClient<ClientLog> =
         AdminClient::from_config_and_context(&options.config(&[])?, log)
             .map_err(|source| options.refused(source))?;
@@ -24,7 +26,7 @@ pub fn replication(
         .inner()
         .fetch_metadata(None, timeout)
         .map_err(|source| KafkaError::Request {
-            request: "ask for the copies of topics",
+            request: WHAT,
             source,
         })?;
     let copies = metadata.topics().iter().filter_map(|topic| {

@@ -124,16 +124,16 @@ struct Suspect {
 
 impl Suspects {
     pub(super) fn add(&self, batch: BadBatch) {
-        let last = Instant::now();
-        let mut list = self.lock();
-        if let Some(known) = list.iter_mut().find(|of| of.batch == batch) {
-            known.last = last;
+        let now = Instant::now();
+        let mut suspects = self.lock();
+        if let Some(known) = suspects.iter_mut().find(|of| of.batch == batch) {
+            known.last = now;
             return;
         }
-        if list.len() == MAX_SUSPECTS {
-            list.remove(0);
+        if suspects.len() == MAX_SUSPECTS {
+            suspects.remove(0);
         }
-        list.push(Suspect { batch, last });
+        suspects.push(Suspect { batch, last: now });
         self.any.store(true, Ordering::Relaxed);
     }
 
@@ -151,9 +151,9 @@ impl Suspects {
     /// from there on, else the last one before, in the middle of which it may be.
     pub(super) fn at(&self, next: i64) -> Option<BadBatch> {
         let list = self.lock();
-        let batches = || list.iter().map(|of| of.batch);
-        let ahead = batches().filter(|of| of.offset >= next);
-        let behind = || batches().filter(|of| of.offset < next);
+        let all = || list.iter().map(|of| of.batch);
+        let ahead = all().filter(|of| of.offset >= next);
+        let behind = || all().filter(|of| of.offset < next);
         let of_offset = |of: &BadBatch| of.offset;
         ahead
             .min_by_key(of_offset)

@@ -62,7 +62,7 @@ declare! {
     FLIGHTS = Gauge "wedcache_flights_open" []
         "Calls on their way whose answers are not yet stored.";
     RECORDS = Counter "wedcache_records_total" ["input", "result"]
-        "Input records: event, null, dead_letter, parked, judged_late.";
+        "Input records: event, null, dead_letter, parked; of changes also heartbeat, judged_late.";
     DEAD_LETTERS = Counter "wedcache_dead_letters_total" ["input", "reason"]
         "Records handed to the dead-letter topic, by reason.";
     INVALIDATIONS = Counter "wedcache_invalidations_total" ["rule", "mode"]
@@ -94,13 +94,19 @@ declare! {
         "Partitions assigned to this instance.";
     INTAKE_OLDEST = Gauge "wedcache_intake_oldest_unfinished_seconds" ["stage"]
         "Age of the oldest record taken and not yet finished.";
-    INTAKE_LATE = Gauge "wedcache_intake_late_finishes" ["stage"]
+    INTAKE_LATE = Counter "wedcache_intake_late_finishes_total" ["stage"]
         "Records finished after their partition had gone to another instance.";
-    INTAKE_REBALANCES = Gauge "wedcache_intake_rebalances" ["stage", "event"]
-        "Partitions that came and went since the start: assigned, revoked (of them handed_over with calls under way), lost (thrown out of the group).";
-    OUTPUT_FAILURES = Gauge "wedcache_output_failures" ["output"]
+    INTAKE_REBALANCES = Counter "wedcache_intake_rebalances_total" ["stage", "event"]
+        "Partitions that came and went: assigned, revoked (of them handed_over with calls under way), lost (thrown out of the group).";
+    TOPICS_RECREATED = Counter "wedcache_intake_topics_recreated_total" ["stage"]
+        "Partitions started over because their topic had been deleted and made again.";
+    CONSUMER_LAG = Gauge "wedcache_consumer_lag_records" ["group", "topic"]
+        "Records from the first unfinished one to the end, over the topic's partitions that this instance holds; absent while it holds none.";
+    CONSUMER_LAG_MAX = Gauge "wedcache_consumer_lag_max_records" ["group", "topic"]
+        "The same of the partition that lags most.";
+    OUTPUT_FAILURES = Counter "wedcache_output_failures_total" ["output"]
         "Records that the producer gave up on.";
-    OUTPUT_DROPPED = Gauge "wedcache_output_dropped" ["output"]
+    OUTPUT_DROPPED = Counter "wedcache_output_dropped_total" ["output"]
         "Metric records dropped because their queue was full.";
     OUTPUT_QUEUE = Gauge "wedcache_output_queue_records" ["output"]
         "Records taken by the producer and not yet acknowledged.";

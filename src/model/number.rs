@@ -63,7 +63,6 @@ pub mod seconds {
     }
 
     /// Writes whole seconds without a fraction.
-    #[expect(clippy::ref_option, reason = "serde's signature")]
     pub fn serialize<S: Serializer>(
         seconds: &Option<Duration>,
         serializer: S,

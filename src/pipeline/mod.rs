@@ -3,12 +3,13 @@
 //! `query` and `change` are what is done with one record's value, without Kafka; `query_stage`
 //! and `rules_stage` are how it is done on the poll threads; `follower` applies the invalidation
 //! log, `lag` measures, `outputs` are the producers, `redelivery` sends again what they could not
-//! deliver, `alerting` publishes alerts.
+//! deliver, `letters` what the log says of dead letters, `alerting` publishes alerts.
 
 pub mod alerting;
 pub mod change;
 pub mod follower;
 pub mod lag;
+pub mod letters;
 pub mod outputs;
 pub mod query;
 pub mod query_stage;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::letters::Letters;
 use crate::alerts;
 use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
@@ -15,7 +16,6 @@ use crate::kafka::{Delivery, OutRecord, Output, Ticket};
 use crate::model::invalidation::CacheAlert;
 use crate::model::{CacheMetric, Coordinates, TraceParent};
 use crate::resolver::MetricSink;
-use crate::trouble::Throttle;
 
 /// The names of the output topics.
 #[derive(Debug, Clone)]
@@ -40,17 +40,8 @@ pub struct Outputs {
     pub log: Output,
     /// Metric records: dropped where Kafka does not take them.
     pub metrics: Output,
-    /// How often it is said that dead letters cannot be written.
-    pub letters_log: Arc<Throttle>,
-}
-
-/// Troubles that come with every record are said once in this time, with a count.
-const TELL_EVERY: Duration = Duration::from_mins(1);
-
-impl Outputs {
-    pub fn letters_log() -> Arc<Throttle> {
-        Arc::new(Throttle::new(TELL_EVERY))
-    }
+    /// What the log says of dead letters.
+    pub letters: Arc<Letters>,
 }
 
 /// A dead letter that owns its parts.
@@ -58,6 +49,8 @@ pub struct Letter {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     headers: Vec<OwnedHeader>,
+    place: Coordinates,
+    reject: Reject,
 }
 
 /// Between two tries at writing a dead letter that its topic does not take.
@@ -81,6 +74,8 @@ impl Letter {
             key: original.key.map(<[u8]>::to_vec),
             value: original.value.map(<[u8]>::to_vec),
             headers: dead_letters::headers(headers, &letter, TraceParent::fresh()),
+            place: original.place.clone(),
+            reject: reject.clone(),
         }
     }
 }
@@ -119,16 +114,18 @@ impl Outputs {
             let why = match sent {
                 Err(refused) => refused.reason.to_string(),
                 Ok(()) => match arrived.await {
-                    Ok(Ok(_)) => return true,
+                    Ok(Ok(_)) => {
+                        let reject = &letter.reject;
+                        self.letters
+                            .written(&letter.place, reject.reason, &reject.detail);
+                        return true;
+                    }
                     Ok(Err(failed)) => failed.to_string(),
                     Err(_) => return false,
                 },
             };
             ticket.hold();
-            if let Some(more) = self.letters_log.pass() {
-                let (partition, offset) = (ticket.partition(), ticket.offset());
-                tracing::error!(topic = %ticket.topic(), partition, offset, why, more, "a dead letter cannot be written; its record waits");
-            }
+            self.letters.refused(&letter.place, &why);
             tokio::time::sleep(backoff.next_delay()).await;
             if ticket.is_fenced() {
                 return false;

@@ -16,6 +16,8 @@ use crate::model::Date;
 pub struct Kafka {
     /// `host:port`, several separated by commas.
     pub bootstrap_servers: String,
+    /// The environment variables that it comes from, for messages.
+    pub bootstrap_variables: Vec<String>,
     pub client_id: String,
     pub queries_group: String,
     pub rules_group: String,

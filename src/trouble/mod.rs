@@ -76,7 +76,7 @@ struct Open {
     announced: bool,
 }
 
-impl<R: Copy + Ord> Troubles<R> {
+impl<R: Clone + Ord> Troubles<R> {
     pub fn new(pace: Pace) -> Self {
         Self {
             pace,
@@ -108,7 +108,7 @@ impl<R: Copy + Ord> Troubles<R> {
     pub fn worked(&mut self, now: Instant, ended: impl Fn(R) -> bool) {
         for (reason, course) in &mut self.of {
             if let Some(open) = &mut course.open
-                && ended(*reason)
+                && ended(reason.clone())
             {
                 open.worked.get_or_insert(now);
             }
@@ -121,14 +121,17 @@ impl<R: Copy + Ord> Troubles<R> {
         let pace = self.pace;
         let due = |(reason, course): (&R, &mut Course)| {
             let notice = course.ends(pace, now).or_else(|| course.lasts(pace, now))?;
-            Some((*reason, notice))
+            Some((reason.clone(), notice))
         };
         self.of.iter_mut().filter_map(due).collect()
     }
 
     /// The reasons that cause trouble now, and since when.
     pub fn open(&self) -> impl Iterator<Item = (R, Instant)> {
-        let open = |(reason, course): (&R, &Course)| Some((*reason, course.open.as_ref()?.since));
+        let open = |(reason, course): (&R, &Course)| {
+            let since = course.open.as_ref()?.since;
+            Some((reason.clone(), since))
+        };
         self.of.iter().filter_map(open)
     }
 
@@ -136,7 +139,7 @@ impl<R: Copy + Ord> Troubles<R> {
     pub fn unanswered(&self) -> impl Iterator<Item = R> {
         let unanswered = |(reason, course): (&R, &Course)| {
             let open = course.open.as_ref()?;
-            open.worked.is_none().then_some(*reason)
+            open.worked.is_none().then(|| reason.clone())
         };
         self.of.iter().filter_map(unanswered)
     }

@@ -253,3 +253,14 @@ fn hourly(topology: &str) -> String {
         .unwrap();
     topology.replace(line, "  widen_refresh_interval: 1h")
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_signal_that_asks_for_an_end_drains() {
+    let place = Place::embedded().await;
+    for signal in ["INT", "TERM", "HUP"] {
+        let process = place.process().await;
+        process.signal(signal);
+        assert_eq!(process.ended().await, Some(0), "SIG{signal}");
+    }
+    place.end().await;
+}

@@ -1,12 +1,13 @@
 //! `DescribeTopics`: which topic a name stands for now.
 
 use std::ffi::{CStr, CString, NulError, c_char};
-use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as ffi;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use crate::owned::Owned;
 
 /// What a cluster says of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,31 +64,6 @@ pub fn describe_topics<C: ClientContext>(
         }
     };
     event.descriptions()
-}
-
-/// Frees a foreign object when it goes.
-struct Owned<T> {
-    object: NonNull<T>,
-    free: unsafe extern "C" fn(*mut T),
-}
-
-impl<T> Owned<T> {
-    /// # Safety
-    /// `object` is null, or the caller's own and to be freed by `free` alone.
-    unsafe fn new(object: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
-        NonNull::new(object).map(|object| Self { object, free })
-    }
-
-    fn as_ptr(&self) -> *mut T {
-        self.object.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: the object is ours and alive, by the contract of `new`.
-        unsafe { (self.free)(self.object.as_ptr()) }
-    }
 }
 
 /// A request on its way, and the queue that its answer comes to.

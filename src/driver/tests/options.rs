@@ -89,7 +89,7 @@ fn an_age_of_zero_asks_for_a_call_that_begins_later_and_those_who_wait_share_it(
     play(async |stage| {
         let now = |id| {
             with(query(id, SHARED), |options| {
-                options.max_age = Some(Duration::ZERO)
+                options.max_age = Some(Duration::ZERO);
             })
         };
         stage.ask(&query("q-1", SHARED)).await.is_called("answer 1");

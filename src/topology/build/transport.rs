@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Build;
 use crate::model::Catalog;
-use crate::topology::env::Form;
+use crate::topology::env::{Form, variables_in};
 use crate::topology::problem::Problem;
 use crate::topology::settings::{
     Format, Kafka, Registry, RegistryAuth, Role, Server, Topic, Topics,
@@ -62,6 +62,9 @@ impl Build<'_> {
             .filter(|id| !id.is_empty());
         Kafka {
             bootstrap_servers: servers.text,
+            bootstrap_variables: variables_in(&shape.bootstrap_servers)
+                .map(|of| of.name)
+                .collect(),
             client_id: shape.client_id,
             queries_group: shape.groups.queries,
             rules_group: shape.groups.rules,

@@ -110,21 +110,7 @@ impl Place {
 
     /// The demo's topology with topics, groups and folders of this place; `change` edits its text.
     pub fn topology(&self, change: impl FnOnce(String) -> String) -> Topology {
-        let text = include_str!("../../../topologies/demo.yaml");
-        let mut text = text
-            .replace("wedsync.", &format!("{}wedsync.", self.prefix))
-            .replace("wedcache-queries", &format!("{}queries", self.prefix))
-            .replace("wedcache-rules", &format!("{}rules", self.prefix));
-        if let Some(redis) = &self.redis {
-            let prefix = &self.prefix;
-            text = text.replace(
-                "\nlayers:\n",
-                &format!(
-                    "\nlayers:\n  redis:\n    server: {{single: \"{redis}\"}}\n    key_prefix: \"{prefix}\"\n"
-                ),
-            );
-        }
-        let text = change(text);
+        let text = change(self.text());
         let data = self.data.path().display().to_string();
         let environment = |name: &str| match name {
             "WEDCACHE_KAFKA" => Some(self.bootstrap.clone()),
@@ -136,6 +122,46 @@ impl Place {
             Ok(loaded) => loaded.topology,
             Err(problems) => panic!("{problems}"),
         }
+    }
+
+    fn text(&self) -> String {
+        let text = include_str!("../../../topologies/demo.yaml");
+        let text = text
+            .replace("wedsync.", &format!("{}wedsync.", self.prefix))
+            .replace("wedcache-queries", &format!("{}queries", self.prefix))
+            .replace("wedcache-rules", &format!("{}rules", self.prefix));
+        let Some(redis) = &self.redis else {
+            return text;
+        };
+        let prefix = &self.prefix;
+        text.replace(
+            "\nlayers:\n",
+            &format!(
+                "\nlayers:\n  redis:\n    server: {{single: \"{redis}\"}}\n    key_prefix: \"{prefix}\"\n"
+            ),
+        )
+    }
+
+    /// Starts `wedcache run` as a process of its own and waits until it is ready.
+    pub async fn process(&self) -> Process {
+        wedcache::outbound::install_crypto();
+        let file = self.data.path().join("topology.yaml");
+        std::fs::write(&file, self.text()).unwrap();
+        // Free a moment ago; the next test takes another one.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_wedcache"))
+            .args(["run", "--topology"])
+            .arg(&file)
+            .env("WEDCACHE_KAFKA", &self.bootstrap)
+            .env("WEDCACHE_DATA", self.data.path())
+            .env("WEDCACHE_LISTEN", &address)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let url = format!("http://{address}");
+        Process { child, url }.ready().await
     }
 
     pub async fn start(&self) -> Instance {
@@ -314,5 +340,57 @@ impl Place {
         if let Some(broker) = self.broker {
             broker.shutdown().await;
         }
+    }
+}
+
+/// A `wedcache` process of its own; killed when it is dropped.
+pub struct Process {
+    child: std::process::Child,
+    pub url: String,
+}
+
+impl Process {
+    /// Sends it a signal by `kill`, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let kill = std::process::Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
+        assert!(kill.success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub async fn ended(mut self) -> Option<i32> {
+        let waiting = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap()
+    }
+
+    /// Waits until it says that it is ready.
+    async fn ready(self) -> Self {
+        let asking = async {
+            while !reqwest::get(format!("{}/readyz", self.url))
+                .await
+                .is_ok_and(|reply| reply.status().is_success())
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.unwrap();
+        self
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has mostly ended already.
+        let _gone = self.child.kill();
     }
 }

@@ -35,7 +35,7 @@ def run(proof, options):
     proof.report.check(f"memory stays below {MAX_BYTES >> 20} MB", [] if most < MAX_BYTES else [f"{most >> 20} MB"])
     log = one.logged()
     # That a second poll thread joins, and takes its half of the first one's, is no eviction.
-    proof.report.equal("no partition was lost", len(re.findall(r'"partition revoked".*"lost":true', log)), 0)
+    proof.report.equal("no partition was lost", len(re.findall(r'"partitions revoked".*"lost":true', log)), 0)
     proof.report.equal("no poll came too late", log.count("MAXPOLL"), 0)
     Judge(proof, load).check_answered()
     calls = proof.provider.calls()

@@ -54,7 +54,7 @@ def after_a_revoke(proof, load, topology, first, numbers):
     proof.provider.wait_for_calls(len(numbers))
     second = proof.instance("b", topology, redis=False).start()
     # What moves is asked again by its new owner, which has neither the call nor its layers.
-    second.wait_for_log("partition assigned")
+    second.wait_for_log("partitions assigned")
     proof.provider.wait_for_calls(len(numbers) + 1)
     time.sleep(1)
     proof.provider.control(hang=False)

@@ -63,7 +63,7 @@ def run(proof, options):
         proof.report.check(f"{one.name}: has lived through it and is ready", [] if one.is_running() and one.metric("wedcache_ready") == 1
                            else [one.child.tail()])
         proof.report.equal(f"{one.name}: records that a producer gave up on",
-                           one.metric(r'wedcache_output_failures\{output="(?:answers|log)"\}'), 0)
+                           one.metric(r'wedcache_output_failures_total\{output="(?:answers|log)"\}'), 0)
     judge = Judge(proof, load, grace_ms=NEW_LEADER_MS)
     judge.check_answered()
     judge.check_facts()

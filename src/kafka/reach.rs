@@ -1,0 +1,396 @@
+//! Whether a cluster can be reached: one state for all clients that this process has of it.
+//!
+//! Every client of librdkafka reports each of its connections, again and again while an outage
+//! lasts. What all of them report and which requests are answered comes together here, so that the
+//! log has one line when the cluster is away, one a minute while it lasts, and one when it is back.
+//! A cluster is away when something failed and no request has been answered for a while since; as
+//! long as requests are answered, only the broker that cannot be reached is named.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::reach_reason::{Why, broker_of};
+use crate::clock::Clock;
+use crate::model::Timestamp;
+use crate::trouble::{Notice, Pace, Trouble, Troubles};
+
+/// How long nothing may be answered after a failure until the cluster counts as away. Leaders that
+/// move and connections that are made again take less.
+const GRACE: Duration = Duration::from_secs(3);
+/// A broker of which nothing has been heard for so long is not remembered, unless it was named.
+const FORGET_BROKER: Duration = Duration::from_mins(2);
+/// How long ago a connection may have been closed to explain why nothing is answered.
+const HINT_LASTS: Duration = Duration::from_secs(10);
+/// Missing permissions that are remembered; there are a few kinds of them a topic and a group.
+const MAX_DENIALS: usize = 256;
+
+/// What all clients of one cluster share.
+#[derive(Debug)]
+pub struct Reach {
+    /// `bootstrap.servers` as it was given.
+    bootstrap: String,
+    /// The setting that the address comes from, for messages.
+    setting: OnceLock<String>,
+    clock: Clock,
+    /// Whether an answered request matters to anything.
+    awaited: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// What is said to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Line {
+    Away(Failure, Notice),
+    BrokerAway { broker: String, words: String },
+    BrokerBack { broker: String, lasted: Duration },
+}
+
+/// Why the cluster, or a broker, could not be reached last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    why: Why,
+    /// librdkafka's own words.
+    words: String,
+}
+
+/// The pure part: reports and times in, lines out.
+#[derive(Debug)]
+struct State {
+    /// The first failure since a request was answered last.
+    failing_since: Option<Instant>,
+    /// The last failure that says most.
+    failure: Option<Failure>,
+    /// The connection that was closed last.
+    hint: Option<(Instant, Failure)>,
+    answered: Option<Instant>,
+    away: Troubles<()>,
+    /// Bounded by the cluster's brokers.
+    brokers: BTreeMap<String, Broker>,
+    denials: Troubles<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Broker {
+    since: Instant,
+    failed: Instant,
+    words: String,
+    named: bool,
+}
+
+impl Reach {
+    /// The state of the cluster with this bootstrap address.
+    pub fn of(bootstrap: &str) -> Arc<Self> {
+        static CLUSTERS: Mutex<BTreeMap<String, Weak<Reach>>> = Mutex::new(BTreeMap::new());
+        let mut clusters = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = clusters.get(bootstrap).and_then(Weak::upgrade) {
+            return known;
+        }
+        clusters.retain(|_, reach| reach.strong_count() > 0);
+        let reach = Arc::new(Self::new(bootstrap));
+        clusters.insert(bootstrap.to_owned(), Arc::downgrade(&reach));
+        reach
+    }
+
+    fn new(bootstrap: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            setting: OnceLock::new(),
+            clock: Clock::System,
+            // The first answer matters: it is the first sign that the cluster is there.
+            awaited: AtomicBool::new(true),
+            state: Mutex::new(State::new()),
+        }
+    }
+
+    /// Names the setting that the address comes from, once.
+    pub fn set_by(&self, setting: &str) {
+        self.setting.get_or_init(|| setting.to_owned());
+    }
+
+    /// What is wrong now: `down` when the cluster is away, otherwise a broker that is.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let now = Instant::now();
+        let state = self.state();
+        let since = |at: Instant| self.clock.now().minus(now.saturating_duration_since(at));
+        if let Some((at, failure)) = state.is_away(now) {
+            return Some(self.trouble_of(failure, since(at)));
+        }
+        let (name, broker) = state.brokers.iter().find(|(_, broker)| broker.named)?;
+        let words = &broker.words;
+        Some(Trouble {
+            since: since(broker.since),
+            reason: "broker",
+            detail: Arc::from(format!("broker {name} is away: {words}")),
+            down: false,
+        })
+    }
+
+    /// Logs the lines that have come due. To be called every second or so.
+    pub fn settle(&self) {
+        self.change(State::settle);
+    }
+
+    /// Takes note of an error of a client; `false` where it does not concern reaching the cluster.
+    pub(super) fn failed(&self, code: RDKafkaErrorCode, words: &str) -> bool {
+        let Some(why) = Why::of(code, words) else {
+            return false;
+        };
+        let (words, broker) = (words.to_owned(), broker_of(words));
+        self.change(|state, now| state.failed(Failure { why, words }, broker, now));
+        true
+    }
+
+    /// Takes note of a connection that was closed. That alone is no failure: brokers close idle ones.
+    /// It explains one where nothing else does.
+    pub(super) fn closed(&self, words: &str) {
+        let why = Why::of(RDKafkaErrorCode::BrokerTransportFailure, words);
+        if let Some(why) = why {
+            let words = words.to_owned();
+            self.state().hint = Some((Instant::now(), Failure { why, words }));
+        }
+    }
+
+    /// Takes note of a request that failed; `false` where that does not concern reaching the cluster.
+    pub(super) fn unanswered(&self, code: RDKafkaErrorCode, request: &str) -> bool {
+        let Some(why) = Why::of_request(code) else {
+            return false;
+        };
+        let words = format!("no answer to the request to {request}: {code}");
+        self.change(|state, now| state.failed(Failure { why, words }, None, now));
+        true
+    }
+
+    /// Whether any request has been answered yet.
+    pub fn has_answered(&self) -> bool {
+        self.state().answered.is_some()
+    }
+
+    /// Whether something fails that no answer has followed yet.
+    pub(super) fn is_failing(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) && self.state().failing_since.is_some()
+    }
+
+    /// Takes note that the cluster has answered a request. While nothing is wrong that costs one
+    /// atomic read.
+    pub(super) fn answered(&self) {
+        if self.awaited.load(Ordering::Relaxed) {
+            self.change(|state, now| {
+                state.answered(now);
+                Vec::new()
+            });
+        }
+    }
+
+    /// Takes note of the brokers that a client is connected to.
+    pub(super) fn connected<'a>(&self, brokers: impl Iterator<Item = &'a str>) {
+        if self.awaited.load(Ordering::Relaxed) {
+            let brokers: Vec<&str> = brokers.collect();
+            self.change(|state, now| state.connected(&brokers, now));
+        }
+    }
+
+    /// Says, once and then once a minute, which permission is missing.
+    pub(super) fn denied(&self, client: &str, needs: &str, words: &str) {
+        let notice = {
+            let mut state = self.state();
+            if state.denials.open().count() >= MAX_DENIALS {
+                return;
+            }
+            state.denials.failed(Arc::from(needs), Instant::now())
+        };
+        let times = match notice {
+            None => return,
+            Some(Notice::Lasts { failures, .. }) => failures,
+            Some(Notice::Begins | Notice::Over { .. }) => 1,
+        };
+        tracing::error!(
+            needs,
+            client,
+            error = words,
+            times,
+            "Kafka denies access: an ACL must allow {needs} for this client's principal"
+        );
+    }
+
+    fn trouble_of(&self, failure: &Failure, since: Timestamp) -> Trouble {
+        let (bootstrap, words) = (&self.bootstrap, &failure.words);
+        let advice = self.advice(failure.why);
+        Trouble {
+            since,
+            reason: failure.why.label(),
+            detail: Arc::from(format!("{words} ({bootstrap}): {advice}")),
+            down: true,
+        }
+    }
+
+    fn advice(&self, why: Why) -> String {
+        let setting = self.setting.get().map(String::as_str);
+        why.advice(setting.unwrap_or("the bootstrap address"))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, Instant) -> Vec<Line>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let lines = change(&mut state, now);
+        self.awaited.store(state.awaits(), Ordering::Relaxed);
+        drop(state);
+        for line in lines {
+            self.log(&line);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self, line: &Line) {
+        let brokers = self.bootstrap.as_str();
+        match line {
+            Line::Away(failure, notice) => {
+                if let Notice::Over { lasted, .. } = notice {
+                    let after_secs = lasted.as_secs();
+                    tracing::info!(brokers, after_secs, "Kafka is back");
+                    return;
+                }
+                let is_new = *notice == Notice::Begins;
+                let is_away = if is_new { "is away" } else { "is still away" };
+                let since = self.trouble().map_or(self.clock.now(), |of| of.since);
+                let (reason, error) = (failure.why.label(), failure.words.as_str());
+                let (is, advice) = (failure.why.is(), self.advice(failure.why));
+                tracing::error!(brokers, reason, %since, error, "Kafka {is_away}: {is}. {advice}");
+            }
+            Line::BrokerAway { broker, words } => {
+                tracing::warn!(broker, error = words, "a broker is away; others answer");
+            }
+            Line::BrokerBack { broker, lasted } => {
+                let after_secs = lasted.as_secs();
+                tracing::info!(broker, after_secs, "the broker is back");
+            }
+        }
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            failing_since: None,
+            failure: None,
+            hint: None,
+            answered: None,
+            away: Troubles::new(Pace::default()),
+            brokers: BTreeMap::new(),
+            denials: Troubles::new(Pace::default()),
+        }
+    }
+
+    fn failed(&mut self, failure: Failure, broker: Option<String>, now: Instant) -> Vec<Line> {
+        let mut lines = Vec::new();
+        if let Some(name) = broker {
+            lines.extend(self.broker_failed(name, &failure.words, now));
+        }
+        self.failing_since.get_or_insert(now);
+        let is_fresh = |at: Instant| now.saturating_duration_since(at) < HINT_LASTS;
+        let failure = match &self.hint {
+            Some((at, hint)) if failure.why.is_vague() && is_fresh(*at) => hint.clone(),
+            _ => failure,
+        };
+        // That nothing answers is known; why is worth more.
+        if !failure.why.is_vague() || self.failure.as_ref().is_none_or(|of| of.why.is_vague()) {
+            self.failure = Some(failure);
+        }
+        lines.extend(self.settle(now));
+        lines
+    }
+
+    /// Names a broker that goes on failing while others answer.
+    fn broker_failed(&mut self, name: String, words: &str, now: Instant) -> Option<Line> {
+        let broker = self.brokers.entry(name.clone()).or_insert_with(|| Broker {
+            since: now,
+            failed: now,
+            words: String::new(),
+            named: false,
+        });
+        broker.failed = now;
+        words.clone_into(&mut broker.words);
+        let others_answer = self.answered.is_some_and(|at| at > broker.since);
+        if broker.named || !others_answer || now.duration_since(broker.since) < GRACE {
+            return None;
+        }
+        broker.named = true;
+        let words = words.to_owned();
+        Some(Line::BrokerAway {
+            broker: name,
+            words,
+        })
+    }
+
+    fn answered(&mut self, now: Instant) {
+        if self.is_away(now).is_some() {
+            // All of them were away; who still is will say so again.
+            self.brokers.retain(|_, broker| broker.named);
+        }
+        self.failing_since = None;
+        self.failure = None;
+        self.answered = Some(now);
+        self.away.worked(now, |()| true);
+    }
+
+    fn connected(&mut self, brokers: &[&str], now: Instant) -> Vec<Line> {
+        let back = |(name, broker): (String, Broker)| {
+            let lasted = now.saturating_duration_since(broker.since);
+            broker.named.then_some(Line::BrokerBack {
+                broker: name,
+                lasted,
+            })
+        };
+        let gone = self
+            .brokers
+            .extract_if(.., |name, _| brokers.contains(&name.as_str()));
+        gone.filter_map(back).collect()
+    }
+
+    fn is_away(&self, now: Instant) -> Option<(Instant, &Failure)> {
+        let since = self.failing_since?;
+        let long = now.saturating_duration_since(since) >= GRACE;
+        Some((since, self.failure.as_ref().filter(|_| long)?))
+    }
+
+    fn settle(&mut self, now: Instant) -> Vec<Line> {
+        self.brokers.retain(|_, broker| {
+            broker.named || now.saturating_duration_since(broker.failed) < FORGET_BROKER
+        });
+        let notice = match self.is_away(now).map(|(since, _)| since) {
+            // It began with the first failure, not when it had lasted long enough.
+            Some(since) if self.away.open().next().is_none() => self.away.failed((), since),
+            Some(_) => self.away.failed((), now),
+            None => None,
+        };
+        let settled = self.away.settle(now).into_iter().map(|((), notice)| notice);
+        let notices: Vec<_> = notice.into_iter().chain(settled).collect();
+        let line = |notice| Line::Away(self.failure.clone().unwrap_or_else(Failure::none), notice);
+        notices.into_iter().map(line).collect()
+    }
+
+    fn awaits(&self) -> bool {
+        let open = self.away.unanswered().next().is_some();
+        open || self.failing_since.is_some() || !self.brokers.is_empty()
+    }
+}
+
+impl Failure {
+    /// Of a trouble that is over.
+    fn none() -> Self {
+        Self {
+            why: Why::Unanswered,
+            words: String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reach_tests.rs"]
+mod tests;
