@@ -53,6 +53,18 @@ async fn open_disk(settings: &settings::Disk, clock: &Clock) -> Option<Disk> {
 }
 
 fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
+    let options = redis_options(settings);
+    match Redis::start(options, clock.clone()) {
+        Ok(redis) => Some(redis),
+        Err(error) => {
+            tracing::error!(%error, "going on without Redis");
+            None
+        }
+    }
+}
+
+/// What the Redis layer is opened with.
+pub fn redis_options(settings: &settings::Redis) -> RedisOptions {
     let (urls, cluster) = match &settings.server {
         RedisServer::Single(url) => (vec![url.clone()], false),
         RedisServer::Cluster(urls) => (urls.clone(), true),
@@ -61,7 +73,7 @@ fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
         .first()
         .map(|url| url.expose_secret().to_owned())
         .unwrap_or_default();
-    let options = RedisOptions {
+    RedisOptions {
         urls,
         cluster,
         key_prefix: settings.key_prefix.clone(),
@@ -73,12 +85,5 @@ fn start_redis(settings: &settings::Redis, clock: &Clock) -> Option<Redis> {
         },
         lease_term: settings.lease_term,
         ..RedisOptions::new(first)
-    };
-    match Redis::start(options, clock.clone()) {
-        Ok(redis) => Some(redis),
-        Err(error) => {
-            tracing::error!(%error, "going on without Redis");
-            None
-        }
     }
 }

@@ -7,12 +7,14 @@
 mod clients;
 mod drain;
 mod error;
+mod kafka_faults;
 mod lag_watch;
 mod layers;
 mod log_identity;
 mod patience;
 mod probes;
 mod providers;
+mod reach;
 mod registry;
 mod revival;
 mod rules;
@@ -31,6 +33,7 @@ use tokio_util::task::TaskTracker;
 pub use self::clients::client;
 use self::drain::Left;
 pub use self::error::AppError;
+pub use self::kafka_faults::kafka_faults;
 use self::lag_watch::LagWatch;
 pub use self::lag_watch::bounds;
 use self::log_identity::keep_identity;
@@ -38,6 +41,7 @@ pub use self::patience::patiently;
 pub use self::providers::{
     Providers, UnusableProvider, VENDORS, ai_options, models, prices, providers, still_world,
 };
+pub use self::reach::{Finding, reach};
 pub use self::registry::client as registry;
 use self::revival::Revival;
 use self::rules::RulesStage;

@@ -77,7 +77,7 @@ fn provider(
 }
 
 /// What operators know a provider by.
-fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
+pub(super) fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
     Site {
         name: name.to_owned(),
         address: shown_address(&http.base_url),
@@ -138,7 +138,12 @@ pub fn prices(topology: &Topology) -> PriceTable {
     })
 }
 
-fn endpoint(name: &str, http: &HttpProvider, prices: &Arc<PriceTable>, clock: &Clock) -> Endpoint {
+pub(super) fn endpoint(
+    name: &str,
+    http: &HttpProvider,
+    prices: &Arc<PriceTable>,
+    clock: &Clock,
+) -> Endpoint {
     Endpoint {
         name: name.to_owned(),
         base_url: http.base_url.clone(),

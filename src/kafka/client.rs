@@ -33,6 +33,7 @@ pub struct ClientOptions {
 /// these.
 const RESERVED: &[&str] = &[
     "bootstrap.servers",
+    "metadata.broker.list",
     "client.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -40,6 +41,7 @@ const RESERVED: &[&str] = &[
     "enable.partition.eof",
     "enable.idempotence",
     "acks",
+    "request.required.acks",
     "group.id",
     "group.instance.id",
     "transactional.id",
@@ -63,16 +65,11 @@ impl ClientOptions {
         }
     }
 
-    /// Our settings of a client, then the user's.
+    /// Our settings of a client, then the user's; the first of the user's that cannot be used is an
+    /// error.
     pub(super) fn config(&self, ours: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {
-        let given = self.properties.keys().chain(self.secrets.keys());
-        if let Some(property) = given
-            .into_iter()
-            .find(|name| RESERVED.contains(&name.as_str()))
-        {
-            return Err(KafkaError::Reserved {
-                property: property.clone(),
-            });
+        if let Some(fault) = self.check().into_iter().next() {
+            return Err(fault);
         }
         let mut config = ClientConfig::new();
         config
@@ -98,11 +95,12 @@ impl ClientOptions {
         Ok(config)
     }
 
-    pub(super) fn refused(&self, source: LibraryError) -> KafkaError {
-        KafkaError::Settings {
-            client_id: self.client_id.clone(),
-            source,
-        }
+    /// The properties that are this program's alone to set.
+    pub(super) fn reserved(&self) -> impl Iterator<Item = &str> {
+        let given = self.properties.keys().chain(self.secrets.keys());
+        given
+            .map(String::as_str)
+            .filter(|name| RESERVED.contains(name))
     }
 }
 

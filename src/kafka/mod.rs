@@ -4,13 +4,16 @@
 //! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
 //! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
 //! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition from its start, without a group) · [`admin`]
-//! (topics) · `topic_ids` (a topic that was made again is another one) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) ·
+//! (topics) · `topic_ids` (a topic that was made again is another one) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all),
+//! [`properties`] (what librdkafka thinks of the user's) · [`reach`] (first contact) ·
 //! [`bare`] (a loop without wedcache, which the benchmark compares with).
 
 pub mod admin;
 pub mod append;
 pub mod bare;
 pub mod client;
+#[cfg(test)]
+mod codec_tests;
 mod committer;
 pub mod dead_letters;
 pub mod intake;
@@ -19,6 +22,8 @@ mod metadata;
 pub mod offsets;
 mod poll;
 pub mod producer;
+pub mod properties;
+pub mod reach;
 pub mod reader;
 pub mod rebalance;
 mod receipts;
@@ -55,6 +60,12 @@ pub enum KafkaError {
     /// A property that this program must set itself.
     #[error("Kafka property `{property}` is set by wedcache and cannot be overridden")]
     Reserved { property: String },
+    /// A property that no client can be made with.
+    #[error("Kafka property `{property}`: {fault}")]
+    Property {
+        property: String,
+        fault: properties::PropertyFault,
+    },
     #[error("cannot start the thread {name}: {source}")]
     Thread {
         name: String,
@@ -81,7 +92,7 @@ impl KafkaError {
     /// Whether the same call may succeed later without anybody changing a setting.
     pub fn retry(&self) -> bool {
         match self {
-            Self::Settings { .. } | Self::Reserved { .. } => false,
+            Self::Settings { .. } | Self::Reserved { .. } | Self::Property { .. } => false,
             Self::Thread { .. } | Self::Request { .. } => true,
             Self::Topic { code, .. } => {
                 use rdkafka::types::RDKafkaErrorCode as Code;
