@@ -1,20 +1,24 @@
 # wedcache as a small image: built with Rust, run on Debian without it, not as root.
 FROM rust:1.95-slim-bookworm AS build
-# librdkafka is C, and configures itself only with a C++ compiler at hand.
+# librdkafka is C, and configures itself only with a C++ compiler at hand. OpenSSL is the system's:
+# building its own would take longer than all the rest.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends g++ make \
+ && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# What `wedcache --version` says: there is no git in here.
+ARG WEDCACHE_COMMIT=
+ARG WEDCACHE_COMMIT_DATE=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin wedcache \
+    cargo build --release --locked --features kafka-ssl --bin wedcache \
  && cp target/release/wedcache /usr/local/bin/wedcache
 
 FROM debian:bookworm-slim
-# curl for the health check, certificates for the AI providers.
+# curl for the health check, certificates for the AI providers and for Kafka, OpenSSL for Kafka.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates curl \
+ && apt-get install -y --no-install-recommends ca-certificates curl libssl3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --create-home --home-dir /var/lib/wedcache wedcache
 COPY --from=build /usr/local/bin/wedcache /usr/local/bin/wedcache

@@ -23,11 +23,7 @@ pub struct Anthropic {
 
 impl Anthropic {
     pub fn new(endpoint: &Endpoint) -> Result<Self, BuildError> {
-        let mut headers = HeaderMap::new();
-        let key = secret_header("API key", "", &endpoint.api_key)?;
-        headers.insert(HeaderName::from_static("x-api-key"), key);
-        headers.insert(HeaderName::from_static("anthropic-version"), VERSION);
-        let post = Post::new(endpoint, "/v1/messages", headers)?;
+        let post = Post::new(endpoint, "/v1/messages", headers(endpoint)?)?;
         Ok(Self {
             name: endpoint.name.clone(),
             caller: Caller::new(post, endpoint),
@@ -47,6 +43,15 @@ impl Anthropic {
         }
         body
     }
+}
+
+/// What every request of this dialect carries.
+pub(super) fn headers(endpoint: &Endpoint) -> Result<HeaderMap, BuildError> {
+    let mut headers = HeaderMap::new();
+    let key = secret_header("API key", "", &endpoint.api_key)?;
+    headers.insert(HeaderName::from_static("x-api-key"), key);
+    headers.insert(HeaderName::from_static("anthropic-version"), VERSION);
+    Ok(headers)
 }
 
 impl Provider for Anthropic {

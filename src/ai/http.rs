@@ -65,6 +65,9 @@ pub struct Endpoint {
 /// Twenty times the longest answer that a chat model gives to a question of this platform.
 pub const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 
+/// A list is there at once, where an answer takes its time to write.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why a client cannot be built from an [`Endpoint`].
 #[derive(Debug, Error)]
 pub enum BuildError {
@@ -178,6 +181,30 @@ impl Post {
         let unusable = |problem| ProviderError::Unusable { problem };
         let said = reply::read(raw.map_err(unusable)?, self.body_limit).map_err(unusable)?;
         Ok(Reply { said, request_id })
+    }
+
+    /// Reads what is at this address, within the time of one call; what is not JSON is null.
+    pub async fn look(&self) -> Result<Value, ProviderError> {
+        let whole = self.timeouts.total.min(LOOK_TIMEOUT);
+        timeout(whole, self.look_up())
+            .await
+            .unwrap_or(Err(ProviderError::Timeout {
+                phase: Phase::Total,
+                after: whole,
+            }))
+    }
+
+    async fn look_up(&self) -> Result<Value, ProviderError> {
+        let request = self.client.get(self.url.clone());
+        let sent = request.headers(self.headers.clone()).send().await;
+        let response = sent.map_err(|error| self.send_error(&error))?;
+        let status = response.status();
+        let retry_after = headers::retry_after(response.headers(), self.clock.now());
+        let raw = self.read(response).await.unwrap_or_default();
+        if !status.is_success() {
+            return Err(self.status_error(status, raw, retry_after));
+        }
+        Ok(reply::read_error(raw, self.body_limit).0)
     }
 
     async fn read(&self, mut response: Response) -> Result<Raw, ReplyProblem> {

@@ -26,6 +26,7 @@ pub mod openai;
 pub mod price;
 pub mod prompt;
 pub mod provider;
+pub mod reach;
 mod reply;
 pub mod simulator;
 mod troubles;

@@ -43,15 +43,7 @@ pub struct OpenAi {
 impl OpenAi {
     /// An empty API key sends no `Authorization` header: local servers often want none.
     pub fn new(endpoint: &Endpoint, options: &OpenAiOptions) -> Result<Self, BuildError> {
-        const ORGANISATION: HeaderName = HeaderName::from_static("openai-organization");
-        let mut headers = HeaderMap::new();
-        if !endpoint.api_key.expose_secret().is_empty() {
-            let bearer = secret_header("API key", "Bearer ", &endpoint.api_key)?;
-            headers.insert(AUTHORIZATION, bearer);
-        }
-        if let Some(organisation) = &options.organisation {
-            headers.insert(ORGANISATION, header("organisation", organisation)?);
-        }
+        let headers = headers(endpoint, options.organisation.as_deref())?;
         let post = Post::new(endpoint, "/chat/completions", headers)?;
         Ok(Self {
             name: endpoint.name.clone(),
@@ -79,6 +71,23 @@ impl OpenAi {
         }
         body
     }
+}
+
+/// What every request of this dialect carries.
+pub(super) fn headers(
+    endpoint: &Endpoint,
+    organisation: Option<&str>,
+) -> Result<HeaderMap, BuildError> {
+    const ORGANISATION: HeaderName = HeaderName::from_static("openai-organization");
+    let mut headers = HeaderMap::new();
+    if !endpoint.api_key.expose_secret().is_empty() {
+        let bearer = secret_header("API key", "Bearer ", &endpoint.api_key)?;
+        headers.insert(AUTHORIZATION, bearer);
+    }
+    if let Some(organisation) = organisation {
+        headers.insert(ORGANISATION, header("organisation", organisation)?);
+    }
+    Ok(headers)
 }
 
 impl Provider for OpenAi {

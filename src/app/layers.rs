@@ -61,6 +61,19 @@ async fn open_disk(settings: &settings::Disk, clock: &Clock, health: &Health) ->
 }
 
 fn start_redis(settings: &settings::Redis, clock: &Clock, health: &Health) -> Option<Redis> {
+    let options = redis_options(settings);
+    match Redis::start(options, clock.clone()) {
+        Ok(redis) => Some(redis),
+        Err(error) => {
+            tracing::error!(%error, "going on without Redis");
+            health.degraded(Component::Redis, None, &error.to_string());
+            None
+        }
+    }
+}
+
+/// What the Redis layer is opened with.
+pub fn redis_options(settings: &settings::Redis) -> RedisOptions {
     let (urls, cluster) = match &settings.server {
         RedisServer::Single(url) => (vec![url.clone()], false),
         RedisServer::Cluster(urls) => (urls.clone(), true),
@@ -69,7 +82,7 @@ fn start_redis(settings: &settings::Redis, clock: &Clock, health: &Health) -> Op
         .first()
         .map(|url| url.expose_secret().to_owned())
         .unwrap_or_default();
-    let options = RedisOptions {
+    RedisOptions {
         urls,
         cluster,
         key_prefix: settings.key_prefix.clone(),
@@ -81,13 +94,5 @@ fn start_redis(settings: &settings::Redis, clock: &Clock, health: &Health) -> Op
         },
         lease_term: settings.lease_term,
         ..RedisOptions::new(first)
-    };
-    match Redis::start(options, clock.clone()) {
-        Ok(redis) => Some(redis),
-        Err(error) => {
-            tracing::error!(%error, "going on without Redis");
-            health.degraded(Component::Redis, None, &error.to_string());
-            None
-        }
     }
 }

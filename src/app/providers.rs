@@ -77,7 +77,7 @@ fn provider(
 }
 
 /// What operators know a provider by.
-fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
+pub(super) fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
     Site {
         name: name.to_owned(),
         address: shown_address(&http.base_url),
@@ -88,10 +88,11 @@ fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
     }
 }
 
-/// A line for each provider that has no key, though servers beyond this machine hardly ever want
-/// none.
+/// A line for each provider that is asked and has no key, though servers beyond this machine hardly
+/// ever want none.
 pub fn keyless(topology: &Topology) -> Vec<String> {
-    let all = topology.providers.iter();
+    let asked = |name: &Arc<str>| topology.generation.values().any(|of| of.provider == *name);
+    let all = topology.providers.iter().filter(|(name, _)| asked(name));
     all.filter_map(|(name, settings)| {
         let (settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http)) = settings
         else {
@@ -138,7 +139,12 @@ pub fn prices(topology: &Topology) -> PriceTable {
     })
 }
 
-fn endpoint(name: &str, http: &HttpProvider, prices: &Arc<PriceTable>, clock: &Clock) -> Endpoint {
+pub(super) fn endpoint(
+    name: &str,
+    http: &HttpProvider,
+    prices: &Arc<PriceTable>,
+    clock: &Clock,
+) -> Endpoint {
     Endpoint {
         name: name.to_owned(),
         base_url: http.base_url.clone(),
@@ -270,6 +276,9 @@ mod tests {
         );
         let local = [("WEDCACHE_AI_URL", "http://127.0.0.1:11434/v1")];
         assert_eq!(keyless(&wedsync(&local)), [""; 0]);
+        // Nobody asks it.
+        let simulated = [("WEDCACHE_PROVIDER", "simulated")];
+        assert_eq!(keyless(&wedsync(&simulated)), [""; 0]);
     }
 
     #[test]

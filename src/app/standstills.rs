@@ -126,7 +126,9 @@ impl Standstills {
 fn cure(partition: &Stands) -> String {
     match partition.why {
         Standstill::Undecodable(BadBatch { offset, .. }) => format!(
-            "write it again, or give it up: wedcache dlq skip {} {} {offset} TO",
+            "mend it, or stop this group, let it go on behind the batch \
+             (kafka-consumer-groups.sh --reset-offsets --topic {}:{} --to-offset, above {offset}), \
+             and send again what is lost",
             partition.topic, partition.partition
         ),
         Standstill::Transaction { .. } => "end it, or abort it: \

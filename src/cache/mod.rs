@@ -32,7 +32,7 @@ pub use layered::{
 };
 pub use lease::{Claim, Claimed, Holder, Leases};
 pub use memory::{Memory, MemoryOptions, MemoryStats};
-pub use redis::{Redis, RedisOptions, RedisSetupError, RedisStats};
+pub use redis::{Redis, RedisOptions, RedisSetupError, RedisStats, Unreached};
 
 /// What a layer says to a look-up.
 #[derive(Debug, Clone)]

@@ -8,8 +8,10 @@ pub mod dlq;
 pub mod explain;
 pub mod graph;
 pub mod init;
+pub mod man;
 mod reading;
 pub mod run;
+pub mod sample;
 pub mod schema;
 pub mod screen;
 pub mod simulate;
@@ -17,6 +19,7 @@ mod source;
 pub mod test;
 pub mod topics;
 pub mod validate;
+mod version;
 
 use std::io;
 use std::process::ExitCode;
@@ -35,6 +38,7 @@ use crate::topology::{self, Topology, Variables};
 #[command(
     name = "wedcache",
     version,
+    long_version = version::long(),
     propagate_version = true,
     after_help = "Examples:
   wedcache demo                           # see it live, nothing else needed
@@ -44,6 +48,7 @@ use crate::topology::{self, Topology, Variables};
   wedcache topics apply                   # create the topics that it names
   wedcache simulate --quick               # a wedding season in seconds
   wedcache run                            # the stream, against a real Kafka
+  wedcache sample                         # sample questions for a stream that runs
   wedcache check                          # was any answer one that a change forbids?
 
 A command's topology is FILE or --topology FILE; without either WEDCACHE_TOPOLOGY names it; without
@@ -93,7 +98,10 @@ enum Command {
     Check(check::Args),
     Bench(bench::Args),
     Simulate(simulate::Args),
+    Sample(sample::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// Reads the command line and does what it says.
@@ -150,7 +158,12 @@ impl Cli {
                 telemetry::install(self.log.log_format, "error")?;
                 simulate::run(args, &mut screen)?
             }
+            Command::Sample(args) => {
+                telemetry::install(self.log.log_format, "error")?;
+                sample::run(args, &mut screen)?
+            }
             Command::Completions(args) => completions::run(args, &mut screen)?,
+            Command::Man(args) => man::run(args, &mut screen)?,
         };
         Ok(code)
     }

@@ -1,7 +1,7 @@
 //! `wedcache run`: one instance, until it is told to end.
 
 use super::screen::Screen;
-use super::{TopologyArgs, load};
+use super::{TopologyArgs, load, version};
 use crate::app::{App, AppError};
 use crate::shutdown;
 
@@ -26,6 +26,11 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&args.topology, screen)? else {
         return Ok(1);
     };
+    tracing::info!(
+        version = version::short(),
+        topology = topology.name,
+        "starting"
+    );
     #[cfg(feature = "failpoints")]
     if let Some(text) = super::environment("FAILPOINT") {
         crate::failpoint::armed::set_up(&text)?;

@@ -1,5 +1,6 @@
 //! `wedcache validate`: every problem of every file at once.
 
+mod connect;
 mod format;
 #[cfg(test)]
 mod tests;
@@ -9,11 +10,12 @@ use std::sync::Arc;
 
 use self::format::{Diagnostic, Format, json, show, show_one};
 use super::screen::Screen;
-use super::{Text, TopologiesArgs};
+use super::{SourceError, Text, TopologiesArgs};
 use crate::app;
 use crate::clock::Clock;
 use crate::codec::Schemas;
-use crate::topology::{self, Code, Loaded, Problems, Variables, graph};
+use crate::kafka::KafkaError;
+use crate::topology::{self, Code, Loaded, Problems, Refusal, Variables, graph};
 
 /// Check topology files: every problem at once, with its place and what was expected.
 #[derive(Debug, clap::Args)]
@@ -23,12 +25,17 @@ use crate::topology::{self, Code, Loaded, Problems, Variables, graph};
   wedcache validate --no-env topologies/*.yaml     # on a machine without the production variables
   wedcache validate --format short broken.yaml     # one line a problem, for editors
   wedcache validate --format github --deny-warnings topologies/*.yaml     # in a workflow
+  wedcache validate --connect                      # are Kafka, Redis, registry and provider there?
 
 `--format json` prints one array of {file, line, column, endLine, endColumn, severity, code, message,
 help}; lines and columns count from 1, columns in characters.
 
-Exit codes: 0 all files are valid · 1 one is not, or cannot be read, or has a warning with
---deny-warnings")]
+--connect changes nothing and buys nothing: it asks Kafka for its topics, the registry for a schema,
+Redis for a PING and the provider for its list of models, and prints a line for each.
+
+Exit codes: 0 all files are valid, and with --connect all that they need is there · 1 one is not, or
+cannot be read, or has a warning with --deny-warnings; or something cannot be reached")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Args {
     #[command(flatten)]
     topologies: TopologiesArgs,
@@ -44,6 +51,9 @@ pub struct Args {
     /// A file with warnings is not valid.
     #[arg(long)]
     deny_warnings: bool,
+    /// Also try whether all that a valid file needs can be reached with its settings.
+    #[arg(long, conflicts_with = "no_env")]
+    connect: bool,
 }
 
 /// 0 when all files are valid, 1 when one is not.
@@ -62,70 +72,122 @@ pub fn run(
     } else {
         args.format
     };
-    let (mut code, mut diagnostics) = (0, Vec::new());
+    let mut validation = Validation {
+        args,
+        format,
+        variables,
+        code: 0,
+        diagnostics: Vec::new(),
+    };
     for source in args.topologies.sources() {
-        let Text { file, text } = match source.read() {
-            Ok(text) => text,
-            Err(error) => {
-                code = 1;
-                let diagnostic = Diagnostic::of_file(&error);
-                if format == Format::Full {
-                    writeln!(screen.out, "{error}")?;
-                } else {
-                    show_one(format, &diagnostic, screen)?;
-                }
-                diagnostics.push(diagnostic);
-                continue;
-            }
-        };
-        let mut read = topology::read(&file, &text, variables);
-        if !args.no_env {
+        match source.read() {
+            Ok(text) => validation.file(&text, screen)?,
+            Err(error) => validation.unreadable(&error, screen)?,
+        }
+    }
+    if format == Format::Json {
+        json(&validation.diagnostics, screen)?;
+    }
+    Ok(validation.code)
+}
+
+/// What was asked for, and what was found until now.
+struct Validation<'a> {
+    args: &'a Args,
+    format: Format,
+    variables: Variables<'a>,
+    code: u8,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Validation<'_> {
+    fn unreadable(&mut self, error: &SourceError, screen: &mut Screen<'_>) -> io::Result<()> {
+        self.code = 1;
+        let diagnostic = Diagnostic::of_file(error);
+        if self.format == Format::Full {
+            writeln!(screen.out, "{error}")?;
+        } else {
+            show_one(self.format, &diagnostic, screen)?;
+        }
+        self.diagnostics.push(diagnostic);
+        Ok(())
+    }
+
+    fn file(&mut self, Text { file, text }: &Text, screen: &mut Screen<'_>) -> io::Result<()> {
+        let mut read = topology::read(file, text, self.variables);
+        if !self.args.no_env {
             read = read.and_then(usable);
+        }
+        let findings = match &read {
+            Ok(loaded) if self.args.connect => connect::findings(&loaded.topology)?,
+            _ => Vec::new(),
+        };
+        let unreached = connect::refusals(&findings);
+        if !unreached.is_empty() {
+            self.code = 1;
+            if self.format.is_for_programs() {
+                read = read.and_then(|loaded| Err(loaded.refuse(unreached)));
+            }
         }
         let problems = match &read {
             Ok(loaded) => &loaded.warnings,
             Err(problems) => problems,
         };
-        let is_denied = args.deny_warnings && problems.warnings() > 0;
+        let is_denied = self.args.deny_warnings && problems.warnings() > 0;
         if read.is_err() || is_denied {
-            code = 1;
+            self.code = 1;
         }
-        diagnostics.extend(Diagnostic::of_problems(problems));
-        if format != Format::Json {
-            show(format, problems, screen)?;
-            let read = read.as_ref().map_err(AsRef::as_ref);
-            conclude(&file, read, is_denied, screen)?;
-            if let (Ok(loaded), true) = (read, args.no_env) {
-                list_variables(loaded, screen)?;
-            }
+        self.diagnostics.extend(Diagnostic::of_problems(problems));
+        if self.format == Format::Json {
+            return Ok(());
         }
+        show(self.format, problems, screen)?;
+        let read = read.as_ref().map_err(AsRef::as_ref);
+        conclude(file, read, is_denied, screen)?;
+        if let (Ok(loaded), true) = (read, self.args.no_env) {
+            list_variables(loaded, screen)?;
+        }
+        if self.format.is_for_programs() {
+            return Ok(());
+        }
+        connect::show(&findings, screen)
     }
-    if format == Format::Json {
-        json(&diagnostics, screen)?;
-    }
-    Ok(code)
 }
 
-/// Refuses what would end a start on this machine: a provider or a registry that no client can be
-/// built for.
+/// Refuses what would end a start on this machine: a provider, a registry or a Kafka that no client
+/// can be built for.
 fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
     let topology = &loaded.topology;
+    let mut refusals: Vec<_> = app::kafka_faults(topology).iter().map(of_kafka).collect();
     if let Err(error) = app::providers(topology, &Clock::System, &app::still_world()) {
         let kind = topology
             .providers
             .get(&error.name)
             .map_or("", |provider| provider.kind());
         let path = ["providers", &error.name, kind, "base_url"];
-        return Err(loaded.refuse(Code::Providers, &path, error.to_string()));
+        refusals.push(Refusal::at(Code::Providers, &path, error.to_string()));
     }
     let schemas = Arc::new(Schemas::embedded());
-    match app::registry(topology.registry.as_ref(), &schemas) {
-        Ok(_) => Ok(loaded),
-        Err(error) => {
-            let message = format!("the schema registry: {error}");
-            Err(loaded.refuse(Code::Registry, &["registry", "urls"], message))
-        }
+    if let Err(error) = app::registry(topology.registry.as_ref(), &schemas) {
+        let message = format!("the schema registry: {error}");
+        refusals.push(Refusal::at(Code::Registry, &["registry", "urls"], message));
     }
+    if refusals.is_empty() {
+        return Ok(loaded);
+    }
+    Err(loaded.refuse(refusals))
+}
+
+/// A fault of the Kafka settings, at the property that has it.
+fn of_kafka(error: &KafkaError) -> Refusal {
+    let mut path = vec!["kafka", "properties"];
+    match error {
+        KafkaError::Property { property, .. } | KafkaError::Reserved { property } => {
+            path.push(property);
+        }
+        _ => {}
+    }
+    Refusal::at(Code::KafkaProperty, &path, error.to_string())
 }
 
 /// The last word on a file.

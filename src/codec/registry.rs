@@ -291,6 +291,14 @@ impl Registry {
         }
     }
 
+    /// Asks for a schema that may be there or not: either answer says that the registry is there
+    /// and lets us in. Returns the servers' addresses.
+    pub async fn reach(&self) -> Result<String, RegistryError> {
+        self.fetch(1).await?;
+        let shown: Vec<_> = self.servers.iter().map(|of| of.shown.as_str()).collect();
+        Ok(shown.join(", "))
+    }
+
     /// What is wrong now, if anything is.
     pub fn trouble(&self) -> Option<Trouble> {
         self.reporter.trouble(true)

@@ -3,11 +3,13 @@
 //! [`Demo::start`] starts broker, topics, instance, season and readers; whoever shows it looks at
 //! its [`Watch`] as often as it likes. In reading order: `season` (what is asked and what
 //! changes), `play` (its way into Kafka), `world` (what the model knows), `watch`, `tally`,
-//! `changes` and `effect` (what is seen of it all).
+//! `changes` and `effect` (what is seen of it all). `sample` plays the season to a stream that runs
+//! elsewhere.
 
 mod changes;
 mod effect;
 mod play;
+mod sample;
 mod season;
 mod tally;
 mod watch;
@@ -26,6 +28,7 @@ pub use self::changes::Changes;
 pub use self::effect::{Effect, Place, Told};
 pub use self::play::Script;
 use self::play::{Player, Sender};
+pub use self::sample::Sampler;
 pub use self::season::{Season, YOURS};
 pub use self::tally::{Tally, share};
 pub use self::watch::{Seen, Watch};

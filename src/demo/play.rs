@@ -51,11 +51,15 @@ impl Sender {
         }
     }
 
-    fn vendor(&self, change: &Change) {
+    pub fn query(&self, id: &str, query: &serde_json::Value) {
+        self.send(&self.queries, id, query);
+    }
+
+    pub fn vendor(&self, change: &Change) {
         self.send(&self.vendors, &change.key, &change.event);
     }
 
-    fn wedding(&self, change: &Change) {
+    pub fn wedding(&self, change: &Change) {
         self.send(&self.weddings, &change.key, &change.event);
     }
 }
@@ -108,7 +112,7 @@ impl Player {
     fn ask(&mut self) {
         let (id, query) = self.script.season.query();
         self.watch.look().tally.asked(id.clone());
-        self.sender.send(&self.sender.queries, &id, &query);
+        self.sender.query(&id, &query);
     }
 
     /// Sends the n-th changes: one of a vendor, every second time one of a wedding, now and then a

@@ -11,6 +11,8 @@ use crate::app::VENDORS;
 
 /// The `source` of the season's vendor changes.
 pub(super) const SOURCE: &str = "demo";
+/// How the ids of the demo's questions and events begin.
+const IDS: &str = "demo";
 /// How the event ids of the season's wedding updates begin.
 pub(super) const EVENT_IDS: &str = "demo-e-";
 /// The vendor that is left to those who look on: the season never closes it.
@@ -97,6 +99,8 @@ pub struct Season {
     closed: VecDeque<u32>,
     /// Vendors that closed for good.
     gone: BTreeSet<u32>,
+    /// How the ids of its questions and events begin.
+    ids: String,
     queries: u64,
     events: u64,
 }
@@ -116,7 +120,13 @@ pub struct Change {
 }
 
 impl Season {
+    /// The demo's season.
     pub fn new(seed: u64) -> Self {
+        Self::named(seed, IDS)
+    }
+
+    /// A season whose questions and events have ids that begin so.
+    pub fn named(seed: u64, ids: &str) -> Self {
         let mut rng = Rng::with_seed(seed);
         let couples = (0..COUPLES)
             .map(|_| Couple {
@@ -137,6 +147,7 @@ impl Season {
             couples,
             closed: VecDeque::new(),
             gone: BTreeSet::new(),
+            ids: ids.to_owned(),
             queries: 0,
             events: 0,
         }
@@ -148,7 +159,10 @@ impl Season {
         let number = self.zipf(COUPLES);
         let (cache_type, questions) = QUESTIONS[self.rng.usize(..QUESTIONS.len())];
         let content = questions[self.zipf(questions.len())];
-        let (query_id, couple) = (format!("demo-{}", self.queries), &self.couples[number]);
+        let (query_id, couple) = (
+            format!("{}-{}", self.ids, self.queries),
+            &self.couples[number],
+        );
         let query = json!({
             "queryId": query_id,
             "query": {"type": cache_type, "content": content, "userId": format!("u-{number}")},
@@ -211,7 +225,7 @@ impl Season {
         self.events += 1;
         let key = format!("v-{number}");
         let mut event = json!({
-            "eventId": format!("{EVENT_IDS}{}", self.events),
+            "eventId": format!("{}-e-{}", self.ids, self.events),
             "vendorId": key,
             "vendorType": vendor_type(number),
             "change": change,
@@ -235,7 +249,7 @@ impl Season {
         let couple = &self.couples[number];
         let key = format!("w-{number}");
         let event = json!({
-            "eventId": format!("{EVENT_IDS}{}", self.events),
+            "eventId": format!("{}-e-{}", self.ids, self.events),
             "weddingId": key,
             "userId": format!("u-{number}"),
             "change": change,
@@ -273,6 +287,13 @@ mod tests {
 
     use super::*;
     use crate::codec::{Decoded, Decoder, Schemas};
+
+    #[test]
+    fn the_demos_events_are_known_by_their_ids() {
+        let event = Season::new(7).wedding_update().event;
+        let id = event["eventId"].as_str().unwrap();
+        assert!(id.starts_with(EVENT_IDS), "{id}");
+    }
 
     #[test]
     fn the_same_seed_gives_the_same_season_and_every_event_can_be_read() {

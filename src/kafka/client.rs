@@ -36,6 +36,7 @@ pub struct ClientOptions {
 /// these.
 const RESERVED: &[&str] = &[
     "bootstrap.servers",
+    "metadata.broker.list",
     "client.id",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -43,6 +44,7 @@ const RESERVED: &[&str] = &[
     "enable.partition.eof",
     "enable.idempotence",
     "acks",
+    "request.required.acks",
     "group.id",
     "group.instance.id",
     "transactional.id",
@@ -66,16 +68,11 @@ impl ClientOptions {
         }
     }
 
-    /// Our settings of a client, then the user's.
+    /// Our settings of a client, then the user's; the first of the user's that cannot be used is an
+    /// error.
     pub(super) fn config(&self, ours: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {
-        let given = self.properties.keys().chain(self.secrets.keys());
-        if let Some(property) = given
-            .into_iter()
-            .find(|name| RESERVED.contains(&name.as_str()))
-        {
-            return Err(KafkaError::Reserved {
-                property: property.clone(),
-            });
+        if let Some(fault) = self.check().into_iter().next() {
+            return Err(fault);
         }
         let mut config = ClientConfig::new();
         config
@@ -102,11 +99,12 @@ impl ClientOptions {
         Ok(config)
     }
 
-    pub(super) fn refused(&self, source: LibraryError) -> KafkaError {
-        KafkaError::Settings {
-            client_id: self.client_id.clone(),
-            source,
-        }
+    /// The properties that are this program's alone to set.
+    pub(super) fn reserved(&self) -> impl Iterator<Item = &str> {
+        let given = self.properties.keys().chain(self.secrets.keys());
+        given
+            .map(String::as_str)
+            .filter(|name| RESERVED.contains(name))
     }
 }
 

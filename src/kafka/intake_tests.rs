@@ -342,7 +342,7 @@ fn settings_that_librdkafka_refuses_are_an_error_at_the_start() {
     };
     let error = Intake::spawn(&IntakeOptions::new(client, "g", vec![]), handler).unwrap_err();
     assert!(
-        matches!(error, KafkaError::Settings { .. }) && !error.retry(),
+        matches!(error, KafkaError::Property { .. }) && !error.retry(),
         "{error}"
     );
 }

@@ -3,17 +3,22 @@
 //! Reading order: [`offsets`] (pure: which offsets of a partition are finished) · [`ticket`] (one
 //! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
 //! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
-//! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition from its start, without a group) · [`admin`]
-//! (topics) · `topic_ids` (a topic that was made again is another one) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all) · `reach` and `access` (pure: whether the cluster can be
-//! reached, and which permission is missing) ·
-//! [`bare`] (a loop without wedcache, which the benchmark compares with).
+//! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition
+//! from its start, without a group) · [`admin`] (topics) · `topic_ids` (a topic that was made again is
+//! another one) · [`standing`] (partitions that do not move) · [`dead_letters`] (pure: their headers) ·
+//! [`client`] (settings and logging of all) · `reach` and `access` (pure: whether the cluster can be
+//! reached, and which permission is missing) · [`properties`] (what librdkafka thinks of the user's) ·
+//! [`contact`] (first contact) · [`bare`] (a loop without wedcache, which the benchmark compares with).
 
 mod access;
 pub mod admin;
 pub mod append;
 pub mod bare;
 pub mod client;
+#[cfg(test)]
+mod codec_tests;
 mod committer;
+pub mod contact;
 pub mod dead_letters;
 pub mod intake;
 mod lanes;
@@ -21,6 +26,7 @@ mod metadata;
 pub mod offsets;
 mod poll;
 pub mod producer;
+pub mod properties;
 mod reach;
 mod reach_reason;
 pub mod reader;
@@ -63,6 +69,12 @@ pub enum KafkaError {
     /// A property that this program must set itself.
     #[error("Kafka property `{property}` is set by wedcache and cannot be overridden")]
     Reserved { property: String },
+    /// A property that no client can be made with.
+    #[error("Kafka property `{property}`: {fault}")]
+    Property {
+        property: String,
+        fault: properties::PropertyFault,
+    },
     #[error("cannot start the thread {name}: {source}")]
     Thread {
         name: String,
@@ -102,7 +114,7 @@ impl KafkaError {
             return false;
         }
         match self {
-            Self::Settings { .. } | Self::Reserved { .. } => false,
+            Self::Settings { .. } | Self::Reserved { .. } | Self::Property { .. } => false,
             Self::Thread { .. } | Self::Request { .. } | Self::Group { .. } => true,
             Self::Topic { code, .. } => !matches!(
                 code,
@@ -123,7 +135,10 @@ impl KafkaError {
             Self::Request { source, .. } | Self::Group { source, .. } => {
                 source.rdkafka_error_code().is_some_and(access::denies)
             }
-            Self::Settings { .. } | Self::Reserved { .. } | Self::Thread { .. } => false,
+            Self::Settings { .. }
+            | Self::Reserved { .. }
+            | Self::Property { .. }
+            | Self::Thread { .. } => false,
         }
     }
 

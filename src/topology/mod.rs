@@ -72,16 +72,41 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Adds what is found only where the topology is used, at its place in the file: the field that
-    /// `path` leads to, or as far as it leads.
-    pub fn refuse(mut self, code: Code, path: &[&str], message: String) -> Box<Problems> {
-        let mut node = &self.tree;
-        for name in path {
-            node = node.get(name).unwrap_or(node);
+    /// Adds what is found only where the topology is used, each at its place in the file.
+    pub fn refuse(mut self, refusals: Vec<Refusal>) -> Box<Problems> {
+        for Refusal {
+            code,
+            path,
+            message,
+        } in refusals
+        {
+            let mut node = &self.tree;
+            for name in &path {
+                node = node.get(name).unwrap_or(node);
+            }
+            let problem = Problem::new(node.span, message).code(code);
+            self.warnings.add(problem);
         }
-        self.warnings
-            .add(Problem::new(node.span, message).code(code));
         Box::new(self.warnings)
+    }
+}
+
+/// What no client can be built for or no server answers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    /// The names that lead to the field; the problem stands as far as they lead.
+    pub path: Vec<String>,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn at(code: Code, path: &[&str], message: impl Into<String>) -> Self {
+        Self {
+            code,
+            path: path.iter().map(|name| (*name).to_owned()).collect(),
+            message: message.into(),
+        }
     }
 }
 

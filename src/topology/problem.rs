@@ -80,6 +80,8 @@ pub enum Code {
     Freshness,
     Server,
     Tests,
+    /// Of `validate --connect`.
+    Unreachable,
 }
 
 impl Code {
@@ -106,6 +108,7 @@ impl Code {
             Self::Freshness => "freshness",
             Self::Server => "server",
             Self::Tests => "tests",
+            Self::Unreachable => "unreachable",
         }
     }
 }

@@ -119,8 +119,8 @@ pub(super) struct CacheTypeShape {
     /// Vendor types that every question of this type concerns, named or not.
     #[serde(default)]
     pub(super) vendor_types: Vec<At<String>>,
-    /// One of `providers`.
-    pub(super) provider: At<String>,
+    /// One of `providers`. Variables may stand in it: which one answers is up to the environment.
+    pub(super) provider: Connection,
     /// The most tokens that the model may answer with.
     #[serde(default = "max_tokens")]
     pub(super) max_tokens: At<u32>,

@@ -9,7 +9,7 @@ use clap::CommandFactory as _;
 use wedcache::cli::Cli;
 
 /// Every command that works on a topology, without naming one.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 13] = [
     &["run"],
     &["validate"],
     &["test"],
@@ -18,6 +18,7 @@ const COMMANDS: [&[&str]; 12] = [
     &["topics", "plan"],
     &["topics", "apply"],
     &["check"],
+    &["sample"],
     &["dlq", "list"],
     &["dlq", "replay", "--yes"],
     &["simulate", "--quick"],

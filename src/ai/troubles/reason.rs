@@ -112,6 +112,11 @@ pub(super) fn advice(site: &Site, error: &ProviderError) -> String {
 }
 
 impl Site {
+    /// What an operator can do about an error of this provider.
+    pub fn advice(&self, error: &ProviderError) -> String {
+        advice(self, error)
+    }
+
     /// Where the provider's key stands, and the variables that it comes from.
     pub fn key_field(&self) -> String {
         self.field("api_key", &self.key_variables)

@@ -48,7 +48,7 @@ use super::{Layer, LayerError, Lookup, Put, sealed};
 use crate::clock::Clock;
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, LayerName};
-use crate::trouble::report::{Purpose, Reporter};
+use crate::trouble::report::{self, Purpose, Reporter};
 use crate::trouble::{Pace, Trouble};
 
 use breakers::Breakers;
@@ -134,6 +134,17 @@ pub struct Redis {
     leases: LeaseScripts,
 }
 
+/// Why a Redis cannot be reached; without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Unreached {
+    /// Empty where the settings have none.
+    pub address: String,
+    pub error: String,
+    /// What it is and what to do.
+    pub advice: &'static str,
+}
+
 impl Redis {
     /// Checks the settings and begins to connect; never waits for the server. Must be called
     /// within a tokio runtime.
@@ -160,6 +171,32 @@ impl Redis {
             scripts: Scripts::new(),
             leases: LeaseScripts::new(),
         })
+    }
+
+    /// Connects once and returns the server's address, without waiting longer than a connection
+    /// may take. The layer's rights are not tried: nothing is written.
+    pub async fn reach(options: &RedisOptions) -> Result<String, Unreached> {
+        let target = Target::of(options).map_err(|error| Unreached {
+            address: String::new(),
+            error: error.to_string(),
+            advice: "correct the address",
+        })?;
+        let address = target.address();
+        let patience = options.connect_timeout;
+        let unreached = |failure: Failure| Unreached {
+            address: address.clone(),
+            error: failure.text.to_string(),
+            advice: report::Reason::advice(failure.reason),
+        };
+        let secrets = target.secrets();
+        match tokio::time::timeout(patience, target.connect(&secrets)).await {
+            Ok(Ok(_)) => Ok(address),
+            Ok(Err(failure)) => Err(unreached(failure)),
+            Err(_) => {
+                let text = format!("no connection within {patience:?}");
+                Err(unreached(Failure::new(Reason::Timeout, &text)))
+            }
+        }
     }
 
     pub fn is_connected(&self) -> bool {

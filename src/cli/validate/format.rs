@@ -23,6 +23,13 @@ pub enum Format {
     Github,
 }
 
+impl Format {
+    /// Whether nothing but problems may be printed.
+    pub fn is_for_programs(self) -> bool {
+        matches!(self, Self::Json | Self::Github)
+    }
+}
+
 /// One problem, or a file that cannot be read, as programs get it. Fields are never renamed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

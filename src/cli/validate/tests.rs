@@ -139,3 +139,96 @@ fn a_key_with_a_line_end_is_found_and_named_but_not_shown() {
     );
     assert!(!out.contains("sk-test"), "{out}");
 }
+
+/// A good topology with these Kafka properties.
+fn with_properties(lines: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let before = "  commit_interval: 500ms\n";
+    let text = GOOD.replace(before, &format!("{before}  properties:\n{lines}"));
+    assert!(text.contains(lines));
+    std::fs::write(folder.path().join("demo.yaml"), text).unwrap();
+    folder
+}
+
+#[test]
+fn librdkafka_judges_the_properties_at_their_places() {
+    let folder = with_properties(
+        "    acks: \"1\"\n    socket.timout.ms: 1000\n    linger.ms: soon\n    request.required.acks: 1\n",
+    );
+    let (code, out) = validate(&["--format", "short"], folder.path(), &["demo.yaml"]);
+    // What wedcache sets itself is known without librdkafka.
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("`acks` is set by wedcache itself"), "{out}");
+    let folder = with_properties(
+        "    socket.timout.ms: 1000\n    linger.ms: soon\n    request.required.acks: 1\n",
+    );
+    let (code, out) = validate(&["--format", "short"], folder.path(), &["demo.yaml"]);
+    assert_eq!(code, 1, "{out}");
+    insta::assert_snapshot!(out);
+    let good = with_properties("    socket.timeout.ms: 1000\n");
+    let (code, out) = validate(&[], good.path(), &["demo.yaml"]);
+    assert_eq!(code, 0, "{out}");
+}
+
+#[cfg(not(feature = "kafka-ssl"))]
+#[test]
+fn tls_is_refused_with_the_feature_that_brings_it() {
+    let folder = with_properties(
+        "    security.protocol: SASL_SSL\n    sasl.mechanism: SCRAM-SHA-512\n    ssl.ca.location: /etc/ca.pem\n",
+    );
+    let (code, out) = validate(&["--format", "short"], folder.path(), &["demo.yaml"]);
+    assert_eq!(code, 1, "{out}");
+    let told = "this build has no TLS: build with --features kafka-ssl";
+    assert_eq!(out.matches(told).count(), 3, "{out}");
+    // A file may be checked for another machine.
+    let (code, out) = validate(&["--no-env"], folder.path(), &["demo.yaml"]);
+    assert_eq!(code, 0, "{out}");
+}
+
+#[test]
+fn what_cannot_be_reached_is_told_a_line_each() {
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port()
+    };
+    let environment = |name: &str| match name {
+        "WEDCACHE_KAFKA" => Some(format!("127.0.0.1:{port}")),
+        "WEDCACHE_REDIS" => Some(format!("redis://me:s3cret@127.0.0.1:{port}/")),
+        "WEDCACHE_REGISTRY" => Some(format!("http://127.0.0.1:{port}")),
+        "WEDCACHE_AI_URL" => Some(format!("http://127.0.0.1:{port}/v1")),
+        "WEDCACHE_AI_KEY" => Some("sk-s3cret".to_owned()),
+        _ => None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let text = include_str!("../../../topologies/wedsync.yaml");
+    std::fs::write(folder.path().join("wedsync.yaml"), text).unwrap();
+    let (code, out) = validate_with(
+        &environment,
+        &["--connect"],
+        folder.path(),
+        &["wedsync.yaml"],
+    );
+    assert_eq!(code, 1, "{out}");
+    let lines: Vec<_> = out.lines().collect();
+    for (line, what) in lines[1..].iter().zip([
+        "Kafka at 127.0.0.1:",
+        "schema registry: ",
+        "Redis: ",
+        "provider main at http://127.0.0.1:",
+    ]) {
+        assert!(line.starts_with(&format!("  FAILED  {what}")), "{line}");
+        assert!(line.contains("; "), "no advice: {line}");
+    }
+    assert_eq!(lines.len(), 5, "{out}");
+    assert!(!out.contains("s3cret"), "{out}");
+    let arguments = ["--connect", "--format", "json"];
+    let (code, out) = validate_with(&environment, &arguments, folder.path(), &["wedsync.yaml"]);
+    assert_eq!(code, 1, "{out}");
+    let found: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!(found.len(), 4, "{out}");
+    assert!(
+        found
+            .iter()
+            .all(|of| of["code"] == "unreachable" && of["line"].as_u64() > Some(1))
+    );
+}

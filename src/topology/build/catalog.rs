@@ -16,7 +16,7 @@ use crate::topology::shape::{
     CacheTypeShape, DimensionShape, IdCaseShape, MarketShape, NearnessShape, SeasonShape,
     SharingShape, VendorShape,
 };
-use crate::topology::units::{At, Named};
+use crate::topology::units::{At, Connection, Named};
 
 /// The sections that become tables.
 pub(super) struct TableShapes {
@@ -42,7 +42,7 @@ impl Build<'_> {
         let mut generation = BTreeMap::new();
         for (name, shape) in shape.0 {
             self.check_type_name(&name);
-            self.refer(&shape.provider, "providers", "provider");
+            let provider = self.provider_of(&shape.provider);
             for vendor in &shape.vendor_types {
                 self.refer(vendor, "vendors", "vendor type");
             }
@@ -54,7 +54,7 @@ impl Build<'_> {
             }
             self.count(&shape.max_tokens, "the most tokens");
             let settings = Generation {
-                provider: shape.provider.value.as_str().into(),
+                provider: provider.into(),
                 max_tokens: shape.max_tokens.value,
             };
             let model = providers.get(&settings.provider);
@@ -73,6 +73,19 @@ impl Build<'_> {
             }
         }
         (types, generation)
+    }
+
+    /// The name of the provider that a field chooses.
+    fn provider_of(&mut self, field: &Connection) -> String {
+        let resolved = self.resolve(field);
+        let name = At {
+            value: resolved.text,
+            span: field.0.span,
+        };
+        if resolved.complete {
+            self.refer(&name, "providers", "provider");
+        }
+        name.value
     }
 
     fn check_type_name(&mut self, name: &At<String>) {

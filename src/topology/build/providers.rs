@@ -197,7 +197,7 @@ impl Build<'_> {
         price.value
     }
 
-    /// A provider that no cache type asks is hardly meant.
+    /// A provider that no cache type asks is hardly meant, unless the environment chooses.
     pub(super) fn check_use(
         &mut self,
         generation: &BTreeMap<Arc<str>, Generation>,
@@ -207,9 +207,18 @@ impl Build<'_> {
         let Some(section) = self.parsed.root.get("providers") else {
             return;
         };
-        let whole = generation
-            .values()
-            .all(|of| providers.contains_key(&of.provider))
+        let types = self.parsed.root.get("cache_types");
+        let is_chosen = types.is_some_and(|types| {
+            let mut all = types.entries().iter();
+            all.any(|of| {
+                let provider = of.value.get("provider");
+                provider.is_some_and(|provider| provider.raw.contains("${"))
+            })
+        });
+        let whole = !is_chosen
+            && generation
+                .values()
+                .all(|of| providers.contains_key(&of.provider))
             && self
                 .names("cache_types")
                 .is_some_and(|names| names.len() == generation.len());
