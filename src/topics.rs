@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::kafka::TopicSpec;
+use crate::kafka::admin::MAX_BYTES;
 use crate::topology::Topology;
 use crate::topology::settings::{Role, Topic};
 
@@ -16,12 +17,20 @@ const FRAME_BYTES: u64 = 64 << 10;
 /// librdkafka's highest `message.max.bytes`; the brokers' highest lies above it.
 const MOST_BYTES: u64 = 1_000_000_000;
 
+/// Kafka's own default for a topic's `max.message.bytes`: our producers' batches are below it.
+const LEAST_OUTPUT_BYTES: u64 = 1_048_588;
+/// What a token of a model may take in an answer's JSON. Most take three to five.
+const TOKEN_BYTES: u64 = 16;
+
 const MIN_INSYNC: &str = "min.insync.replicas";
 
 /// Every topic as it ought to be, in the order of [`Role::ALL`]; `replication_factor` overrides
 /// the topology's.
 pub fn specs(topology: &Topology, replication_factor: Option<u16>) -> Vec<TopicSpec> {
-    let largest = largest_input(topology);
+    let largest = Largest {
+        input: largest_input(topology),
+        answer: answer_bytes(topology),
+    };
     let topics = topology.topics.iter();
     topics
         .map(|topic| spec(topic, replication_factor, largest))
@@ -40,10 +49,18 @@ pub fn fit(specs: &mut [TopicSpec], replication: &BTreeMap<String, i32>) {
 
 /// The largest record that any of our producers may have to send, in bytes.
 pub fn largest_record(topology: &Topology) -> u64 {
-    dead_letter_bytes(&topology.topics.dead_letters, largest_input(topology))
+    let letter = dead_letter_bytes(&topology.topics.dead_letters, largest_input(topology));
+    letter.max(answer_bytes(topology))
 }
 
-fn spec(topic: &Topic, replication_factor: Option<u16>, largest_input: u64) -> TopicSpec {
+/// The largest records that there can be, in bytes.
+#[derive(Clone, Copy)]
+struct Largest {
+    input: u64,
+    answer: u64,
+}
+
+fn spec(topic: &Topic, replication_factor: Option<u16>, largest: Largest) -> TopicSpec {
     let factor = i32::from(replication_factor.unwrap_or(topic.replication_factor));
     let mut configs: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |name: &str, value: String| configs.insert(name.to_owned(), value);
@@ -60,15 +77,20 @@ fn spec(topic: &Topic, replication_factor: Option<u16>, largest_input: u64) -> T
         Role::Answers | Role::Metrics => {
             set("message.timestamp.type", "LogAppendTime".to_owned());
         }
-        Role::Queries | Role::VendorChanges | Role::WeddingUpdates => {
-            set("max.message.bytes", input_bytes(topic).to_string());
-        }
-        Role::DeadLetters => {
-            let bytes = dead_letter_bytes(topic, largest_input);
-            set("max.message.bytes", bytes.to_string());
-        }
-        Role::Alerts | Role::Audit => {}
+        Role::Queries
+        | Role::VendorChanges
+        | Role::WeddingUpdates
+        | Role::DeadLetters
+        | Role::Alerts
+        | Role::Audit => {}
     }
+    let bytes = match topic.role {
+        Role::Queries | Role::VendorChanges | Role::WeddingUpdates => input_bytes(topic),
+        Role::DeadLetters => dead_letter_bytes(topic, largest.input),
+        Role::Answers => largest.answer,
+        Role::Metrics | Role::Invalidations | Role::Alerts | Role::Audit => LEAST_OUTPUT_BYTES,
+    };
+    set(MAX_BYTES, bytes.to_string());
     let partitions = match topic.role {
         // Its offsets are the clock.
         Role::Invalidations => 1,
@@ -89,6 +111,13 @@ fn in_sync(replication: i32) -> String {
 fn largest_input(topology: &Topology) -> u64 {
     let inputs = topology.topics.iter().filter(|topic| topic.role.is_input());
     inputs.map(input_bytes).max().unwrap_or(LEAST_INPUT_BYTES)
+}
+
+/// The largest answer that a model may be asked for.
+fn answer_bytes(topology: &Topology) -> u64 {
+    let tokens = topology.generation.values().map(|of| of.max_tokens).max();
+    let data = u64::from(tokens.unwrap_or(0)).saturating_mul(TOKEN_BYTES);
+    (data + FRAME_BYTES).clamp(LEAST_OUTPUT_BYTES, MOST_BYTES)
 }
 
 fn input_bytes(topic: &Topic) -> u64 {
@@ -121,7 +150,7 @@ mod tests {
     }
 
     fn bytes(specs: &[TopicSpec], topic: &str) -> u64 {
-        let text = config(specs, topic, "max.message.bytes").unwrap();
+        let text = config(specs, topic, MAX_BYTES).unwrap();
         text.parse().unwrap()
     }
 
@@ -163,6 +192,27 @@ mod tests {
             let unclean = of("unclean.leader.election.enable");
             assert_eq!(unclean, Some("false"), "{topic}");
         }
+    }
+
+    #[test]
+    fn every_topic_takes_what_is_produced_to_it() {
+        let mut topology = production();
+        let answers = "wedsync.ai.responses";
+        let all = specs(&topology, None);
+        for spec in &all {
+            assert!(
+                bytes(&all, &spec.name) >= LEAST_OUTPUT_BYTES,
+                "{}",
+                spec.name
+            );
+        }
+        assert_eq!(bytes(&all, answers), LEAST_OUTPUT_BYTES);
+        for generation in topology.generation.values_mut() {
+            generation.max_tokens = 200_000;
+        }
+        let wanted = bytes(&specs(&topology, None), answers);
+        assert_eq!(wanted, 200_000 * TOKEN_BYTES + FRAME_BYTES);
+        assert!(largest_record(&topology) >= wanted);
     }
 
     #[test]

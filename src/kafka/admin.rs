@@ -73,6 +73,9 @@ pub struct Apply {
     pub add_partitions: bool,
 }
 
+/// A topic's limit of a record batch, in bytes.
+pub const MAX_BYTES: &str = "max.message.bytes";
+
 /// Compares; in the order of `desired`.
 pub fn plan(desired: &[TopicSpec], found: &BTreeMap<String, TopicState>) -> Vec<TopicAction> {
     let mut actions = Vec::new();
@@ -94,7 +97,7 @@ pub fn plan(desired: &[TopicSpec], found: &BTreeMap<String, TopicState>) -> Vec<
                 .configs
                 .get(config)
                 .and_then(|config| config.value.clone());
-            if !same_value(is.as_deref(), wanted) {
+            if !is_as_wanted(config, is.as_deref(), wanted) {
                 actions.push(TopicAction::Differs {
                     topic: spec.name.clone(),
                     config: config.clone(),
@@ -116,6 +119,18 @@ pub fn plan(desired: &[TopicSpec], found: &BTreeMap<String, TopicState>) -> Vec<
 pub fn missing<'a>(wanted: &[&'a str], found: &BTreeMap<String, i32>) -> Vec<&'a str> {
     let missing = wanted.iter().filter(|topic| !found.contains_key(**topic));
     missing.copied().collect()
+}
+
+/// A topic that takes larger records than wanted is as good.
+fn is_as_wanted(config: &str, is: Option<&str>, wanted: &str) -> bool {
+    if config != MAX_BYTES {
+        return same_value(is, wanted);
+    }
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    match (is.and_then(number), number(wanted)) {
+        (Some(is), Some(wanted)) => is >= wanted,
+        _ => same_value(is, wanted),
+    }
 }
 
 /// Lists such as `cleanup.policy` have no order.

@@ -24,6 +24,7 @@ fn a_plan_names_every_difference_and_nothing_else() {
         configs: [
             ("cleanup.policy".to_owned(), config("delete, compact")),
             ("retention.ms".to_owned(), config("1000")),
+            (MAX_BYTES.to_owned(), config("2000")),
         ]
         .into(),
     };
@@ -35,6 +36,19 @@ fn a_plan_names_every_difference_and_nothing_else() {
         (
             spec("t", 3, &[("cleanup.policy", "compact,delete")]),
             vec![TopicAction::Ok { topic: topic() }],
+        ),
+        (
+            spec("t", 4, &[(MAX_BYTES, "1000")]),
+            vec![TopicAction::Ok { topic: topic() }],
+        ),
+        (
+            spec("t", 4, &[(MAX_BYTES, "3000")]),
+            vec![TopicAction::Differs {
+                topic: topic(),
+                config: MAX_BYTES.to_owned(),
+                is: Some("2000".to_owned()),
+                wanted: "3000".to_owned(),
+            }],
         ),
         (
             spec("t", 6, &[("retention.ms", "2000"), ("segment.ms", "5")]),
