@@ -12,7 +12,8 @@ use rdkafka::error::KafkaError as LibraryError;
 
 use super::lanes::Lane;
 use super::offsets::Commit;
-use super::rebalance::{GroupContext, Shared};
+use super::rebalance::GroupContext;
+use super::shared::Shared;
 use super::topic_ids;
 use crate::failpoint::failpoint;
 

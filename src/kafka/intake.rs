@@ -19,9 +19,11 @@ use tokio::sync::watch;
 use super::KafkaError;
 use super::access::Wants;
 use super::client::{ClientLog, ClientOptions};
+use super::hand_over::HandOver;
 use super::poll::{Phase, PollThread};
-use super::rebalance::{Assigned, GroupContext, HandOver, RebalanceRules, Revoked, Shared};
+use super::rebalance::{Assigned, GroupContext, RebalanceRules, Revoked};
 use super::record::InRecord;
+use super::shared::Shared;
 use super::stats::{IntakeStats, PartitionStats};
 use super::ticket::Ticket;
 

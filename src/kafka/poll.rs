@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError as LibraryError;
+use rdkafka::error::{KafkaError as LibraryError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaErrorCode;
@@ -16,8 +16,9 @@ use super::committer::{self, CLEAR_TIMEOUT, Commits};
 use super::intake::{Handler, Limits};
 use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
-use super::rebalance::{Assigned, GroupContext, Rebalance, Shared, list_of, resume};
+use super::rebalance::{Assigned, GroupContext, Rebalance, list_of, resume};
 use super::record::InRecord;
+use super::shared::Shared;
 use super::standing::{BadBatch, Standstill};
 use super::standing_guard::Guard;
 use super::ticket::Ticket;
@@ -177,20 +178,19 @@ impl<H: Handler> PollThread<H> {
     /// Back to the first offset that was not taken in.
     fn seek_back(&self, lane: &Lane) -> bool {
         let next = lane.view(Instant::now()).next_intake;
-        let mut start = TopicPartitionList::with_capacity(1);
-        let sought = start
-            .add_partition_offset(&lane.topic, lane.partition, Offset::Offset(next))
-            .and_then(|()| self.consumer.seek_partitions(start, SEEK_TIMEOUT))
-            .and_then(|sought| {
-                sought
-                    .elements()
-                    .iter()
-                    .try_for_each(TopicPartitionListElem::error)
-            });
+        let sought = self.seek(lane, Offset::Offset(next));
         if let Err(error) = &sought {
             tracing::debug!(topic = %lane.topic, partition = lane.partition, %error, "cannot go back yet");
         }
         sought.is_ok()
+    }
+
+    fn seek(&self, lane: &Lane, to: Offset) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&lane.topic, lane.partition, to)?;
+        let sought = self.consumer.seek_partitions(list, SEEK_TIMEOUT)?;
+        let elements = sought.elements();
+        elements.iter().try_for_each(TopicPartitionListElem::error)
     }
 
     /// Tells the handler of rebalances before it sees a record of the new assignment.
@@ -252,17 +252,7 @@ impl<H: Handler> PollThread<H> {
     fn start_over(&mut self, old: &Arc<Lane>, id: TopicId) -> Option<Assigned> {
         // No commit of the old topic's offsets may follow the new one's.
         self.shared.desk.clear(Instant::now() + CLEAR_TIMEOUT);
-        let mut start = TopicPartitionList::with_capacity(1);
-        let sought = start
-            .add_partition_offset(&old.topic, old.partition, Offset::Beginning)
-            .and_then(|()| self.consumer.seek_partitions(start, SEEK_TIMEOUT))
-            .and_then(|sought| {
-                sought
-                    .elements()
-                    .iter()
-                    .try_for_each(TopicPartitionListElem::error)
-            });
-        if let Err(error) = sought {
+        if let Err(error) = self.seek(old, Offset::Beginning) {
             tracing::warn!(topic = %old.topic, partition = old.partition, %error, "cannot start the partition over yet");
             return None;
         }

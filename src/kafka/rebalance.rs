@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -17,12 +17,12 @@ use rdkafka::statistics::{Broker, Statistics};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::ClientLog;
-use super::committer::{CLEAR_TIMEOUT, CommitDesk};
-use super::lanes::{Lane, Totals};
+use super::committer::CLEAR_TIMEOUT;
+use super::hand_over::HandOver;
+use super::lanes::Lane;
 use super::offsets::{Commit, Tracker};
-use super::standing::{self, Suspects};
-use super::stats::IntakeCounters;
+use super::shared::Shared;
+use super::standing;
 use super::topic_ids::{self, TopicIds};
 use crate::model::TopicId;
 
@@ -62,28 +62,6 @@ pub(super) struct RebalanceRules {
     pub(super) hand_over: HandOver,
 }
 
-/// Whether a partition may go with work in flight on it, because its next owner takes that over at
-/// no cost. Asked now and then while a revocation waits; must not block.
-#[derive(Clone)]
-pub struct HandOver(Arc<dyn Fn() -> bool + Send + Sync>);
-
-impl HandOver {
-    pub fn when(may: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(may))
-    }
-
-    /// Everything in flight is waited for.
-    pub fn never() -> Self {
-        Self::when(|| false)
-    }
-}
-
-impl std::fmt::Debug for HandOver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HandOver")
-    }
-}
-
 /// What is finished within so long is finished before a partition is handed over.
 const BEFORE_HAND_OVER: Duration = Duration::from_millis(100);
 /// So often it is asked again.
@@ -91,118 +69,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// One try at reading committed offsets.
 const RESTORE_TRY: Duration = Duration::from_secs(3);
-
-/// What the poll thread, its callbacks and the handle share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// What is subscribed to.
-    pub(super) topics: Vec<String>,
-    pub(super) totals: Arc<Totals>,
-    lanes: Mutex<Vec<Arc<Lane>>>,
-    /// Changes whenever the lanes do.
-    epoch: AtomicU64,
-    generation: AtomicU64,
-    pub(super) counters: Mutex<IntakeCounters>,
-    pub(super) stop: AtomicBool,
-    pub(super) close: AtomicBool,
-    pub(super) paused: AtomicBool,
-    /// At the end something finished could not be committed.
-    pub(super) uncommitted: AtomicBool,
-    pub(super) desk: CommitDesk,
-    /// What the cluster said last of the topics.
-    pub(super) topic_ids: Mutex<Option<TopicIds>>,
-    pub(super) fatal: Mutex<Option<String>>,
-    /// The client cannot go on because Kafka has given its static membership to another.
-    pub(super) fenced: AtomicBool,
-    pub(super) log: ClientLog,
-    /// Batches that librdkafka has complained of.
-    pub(super) suspects: Suspects,
-}
-
-impl Shared {
-    pub(super) fn new(log: ClientLog, topics: Vec<String>) -> Self {
-        Self {
-            topics,
-            totals: Arc::default(),
-            lanes: Mutex::default(),
-            epoch: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
-            counters: Mutex::default(),
-            stop: AtomicBool::new(false),
-            close: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-            uncommitted: AtomicBool::new(false),
-            desk: CommitDesk::default(),
-            topic_ids: Mutex::default(),
-            fatal: Mutex::default(),
-            fenced: AtomicBool::new(false),
-            log,
-            suspects: Suspects::default(),
-        }
-    }
-
-    pub(super) fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count(&self, add: impl FnOnce(&mut IntakeCounters)) {
-        add(&mut self.counters.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    pub(super) fn new_lane(&self, topic: Arc<str>, partition: i32, tracker: Tracker) -> Arc<Lane> {
-        let generation = self.generation();
-        let totals = Arc::clone(&self.totals);
-        Arc::new(Lane::new(topic, partition, generation, tracker, totals))
-    }
-
-    /// Puts a lane in the place of another one, whose records are gone from Kafka.
-    pub(super) fn replace(&self, old: &Arc<Lane>, new: &Arc<Lane>) {
-        old.fence_rewound();
-        for lane in self.lanes().iter_mut() {
-            if Arc::ptr_eq(lane, old) {
-                *lane = Arc::clone(new);
-            }
-        }
-        self.epoch.fetch_add(1, Ordering::Release);
-    }
-
-    pub(super) fn saw_topics(&self, ids: TopicIds) {
-        *self
-            .topic_ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(ids);
-    }
-
-    /// What the cluster said since the last call, if anything.
-    pub(super) fn news_of_topics(&self) -> Option<TopicIds> {
-        // Between two answers of the committing thread this lock is free.
-        let mut ids = self.topic_ids.try_lock().ok()?;
-        ids.take()
-    }
-
-    fn next_generation(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn add(&self, lanes: &[Arc<Lane>]) {
-        self.lanes().extend_from_slice(lanes);
-        self.epoch.fetch_add(1, Ordering::Release);
-    }
-
-    fn take(&self, leaving: impl Fn(&Lane) -> bool) -> Vec<Arc<Lane>> {
-        let taken = self.lanes().extract_if(.., |lane| leaving(lane)).collect();
-        self.epoch.fetch_add(1, Ordering::Release);
-        taken
-    }
-}
 
 /// librdkafka's view of the intake.
 pub(super) struct GroupContext {
@@ -429,7 +295,7 @@ impl GroupContext {
         let drained = |by: Instant| leaving.iter().all(|lane| lane.wait_drained(by));
         let mut done = closing() || drained(deadline.min(begin + BEFORE_HAND_OVER));
         while !done && Instant::now() < deadline {
-            if (hand_over.0)() {
+            if hand_over.may() {
                 tracing::info!("partitions go with work in flight; their next owner takes it over");
                 self.shared.count(|c| c.handed_over += leaving.len() as u64);
                 return;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::intake::Limits;
 use super::lanes::Lane;
-use super::rebalance::Shared;
+use super::shared::Shared;
 use super::standing::{BadBatch, Fault, Standstill};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);

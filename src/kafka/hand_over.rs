@@ -1,0 +1,29 @@
+//! When a partition may go with work in flight on it.
+
+use std::sync::Arc;
+
+/// Whether a partition may go with work in flight on it, because its next owner takes that over at
+/// no cost. Asked now and then while a revocation waits; must not block.
+#[derive(Clone)]
+pub struct HandOver(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl HandOver {
+    pub fn when(may: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(may))
+    }
+
+    pub(super) fn may(&self) -> bool {
+        (self.0)()
+    }
+
+    /// Everything in flight is waited for.
+    pub fn never() -> Self {
+        Self::when(|| false)
+    }
+}
+
+impl std::fmt::Debug for HandOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HandOver")
+    }
+}
