@@ -377,7 +377,8 @@ impl State {
 
     fn awaits(&self) -> bool {
         let open = self.away.unanswered().next().is_some();
-        open || self.failing_since.is_some() || !self.brokers.is_empty()
+        // The first answer matters too: it is the first sign that the cluster is there.
+        self.answered.is_none() || open || self.failing_since.is_some() || !self.brokers.is_empty()
     }
 }
 

@@ -166,6 +166,16 @@ fn after_an_outage_of_all_no_broker_is_named_that_is_back() {
 }
 
 #[test]
+fn the_first_answer_counts_whatever_was_looked_at_before_it() {
+    let reach = Reach::of("reach:4");
+    reach.settle();
+    reach.connected(std::iter::empty());
+    assert!(!reach.has_answered());
+    reach.answered();
+    assert!(reach.has_answered() && reach.trouble().is_none());
+}
+
+#[test]
 fn clients_of_one_address_share_a_state_and_say_where_to_look() {
     let (one, other) = (Reach::of("reach:1"), Reach::of("reach:2"));
     assert!(Arc::ptr_eq(&one, &Reach::of("reach:1")) && !Arc::ptr_eq(&one, &other));
