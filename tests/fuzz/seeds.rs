@@ -71,6 +71,11 @@ pub fn schemas() -> Arc<Schemas> {
 struct Datum(Vec<u8>);
 
 impl Datum {
+    fn double(mut self, value: f64) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
     fn long(mut self, value: i64) -> Self {
         let mut left = ((value << 1) ^ (value >> 63)).cast_unsigned();
         while left > 0x7f {
@@ -112,7 +117,7 @@ impl Datum {
         let context = asked.some().text("w-9").place().some().long(20_981);
         let context = context.some().text("moderate").some().text("rustic");
         let context = context.some().long(120).texts("photographer");
-        let options = context.some().long(0).long(0).some().long(3600).null();
+        let options = context.some().long(0).long(0).some().double(3600.0).null();
         options.some().long(1_795_341_600_000)
     }
 
