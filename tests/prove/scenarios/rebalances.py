@@ -21,6 +21,8 @@ from load import Load, question
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 HEAD = len("wc1r") + 5
+# The characters of the topic\'s id, where it is told.
+TOPIC_ID = 22
 # The exit code of a drain that its deadline ended.
 UNDRAINED = 3
 # A reply that came so shortly before a kill may not have been stored yet, and a request that was
@@ -55,9 +57,10 @@ def finished_by(next_offset, metadata):
     """The offsets from `next_offset` on that commit metadata claims: written by the format's words."""
     if not metadata:
         return set()
-    if metadata[:4] not in ("wc1r", "wc1b"):
+    if metadata[:4] not in ("wc1r", "wc1b", "wc2r", "wc2b"):
         raise SystemExit(f"commit metadata that is not ours: {metadata[:20]!r}")
-    digits = [DIGITS.index(digit) for digit in metadata[HEAD:]]
+    body = HEAD + (TOPIC_ID if metadata[2] == "2" else 0)
+    digits = [DIGITS.index(digit) for digit in metadata[body:]]
     if metadata[3] == "b":
         return {next_offset + 6 * at + bit for at, digit in enumerate(digits) for bit in range(6) if digit >> bit & 1}
     numbers, number, shift = [], 0, 0
