@@ -162,6 +162,10 @@ impl<H: Handler> PollThread<H> {
         }
         for lane in self.guard.due() {
             if self.seek_back(&lane) {
+                let why = *lane.standstill();
+                if let Some((_, Standstill::Undecodable(batch))) = why {
+                    self.shared.suspects.forget(batch);
+                }
                 self.guard.let_go(&lane);
             }
         }
@@ -422,14 +426,11 @@ impl<'a, H: Handler> Rest<'a, H> {
         if self.shared.stop.load(Ordering::Relaxed) {
             return Intake::LanesChanged;
         }
+        let mut held_back = self.held_back.iter();
+        if held_back.any(|(held, _)| Arc::ptr_eq(held, lane)) {
+            return Intake::LanesChanged;
+        }
         if self.shared.suspects.any() {
-            if self
-                .held_back
-                .iter()
-                .any(|(held, _)| Arc::ptr_eq(held, lane))
-            {
-                return Intake::LanesChanged;
-            }
             let next = lane.view(Instant::now()).next_intake;
             if let Some(batch) = self.shared.suspects.left_out(next, message.offset()) {
                 return Intake::LeavesOut(Arc::clone(lane), batch);

@@ -147,17 +147,25 @@ impl Suspects {
         batches.find(|of| of.fault == Fault::Checksum && (next..offset).contains(&of.offset))
     }
 
-    /// The batch that a partition stands still at which wants the record at `next`: the first one
-    /// from there on, else the last one before, in the middle of which it may be.
-    pub(super) fn at(&self, next: i64) -> Option<BadBatch> {
-        let list = self.lock();
-        let all = || list.iter().map(|of| of.batch);
-        let ahead = all().filter(|of| of.offset >= next);
-        let behind = || all().filter(|of| of.offset < next);
+    /// The batch that a partition stands still at which wants the record at `next` and ends at `end`:
+    /// the first one from there on, else the last one before that cannot be decompressed, in the
+    /// middle of which it may be.
+    pub(super) fn at(&self, next: i64, end: i64) -> Option<BadBatch> {
+        let suspects = self.lock();
+        let all = || suspects.iter().map(|of| of.batch);
+        let ahead = all().filter(|of| (next..end).contains(&of.offset));
+        let behind = || all().filter(|of| of.offset < next && of.fault != Fault::Checksum);
         let of_offset = |of: &BadBatch| of.offset;
         ahead
             .min_by_key(of_offset)
             .or_else(|| behind().max_by_key(of_offset))
+    }
+
+    /// Forgets a batch that is asked for again: if it is still bad, it is complained of again.
+    pub(super) fn forget(&self, batch: BadBatch) {
+        let mut suspects = self.lock();
+        suspects.retain(|of| of.batch != batch);
+        self.any.store(!suspects.is_empty(), Ordering::Relaxed);
     }
 
     /// Forgets what is not complained of any more.
@@ -229,17 +237,17 @@ mod tests {
     #[test]
     fn the_suspect_of_a_partition_is_the_one_that_it_stands_at() {
         let suspects = Suspects::default();
-        assert!(!suspects.any() && suspects.at(0).is_none());
+        assert!(!suspects.any() && suspects.at(0, 9).is_none());
         for offset in [5, 40] {
             suspects.add(BadBatch {
                 offset,
                 fault: Fault::Checksum,
             });
         }
-        let at = |next| suspects.at(next).map(|of| of.offset);
+        let at = |next| suspects.at(next, 50).map(|of| of.offset);
         assert_eq!(
-            (at(0), at(5), at(6), at(41)),
-            (Some(5), Some(5), Some(40), Some(40))
+            (at(0), at(5), at(6), at(41), suspects.at(6, 40)),
+            (Some(5), Some(5), Some(40), None, None)
         );
         let left_out = |next, offset| suspects.left_out(next, offset).map(|of| of.offset);
         assert_eq!(

@@ -62,7 +62,7 @@ impl Guard {
             {
                 left_out.push((Arc::clone(lane), batch));
             }
-            lane.stands(why);
+            lane.stands(why.or_else(|| stands_still(lane, now)));
         }
         left_out
     }
@@ -93,7 +93,7 @@ impl Guard {
         }
         let stands = now - seen.since;
         if stands >= STANDS_AFTER
-            && let Some(batch) = shared.suspects.at(next)
+            && let Some(batch) = shared.suspects.at(next, end)
         {
             return Some(Standstill::Undecodable(batch));
         }
@@ -131,5 +131,15 @@ impl Guard {
     pub(super) fn let_go(&mut self, lane: &Arc<Lane>) {
         self.held_back.retain(|(held, _)| !Arc::ptr_eq(held, lane));
         self.seen.remove(&lane.number());
+    }
+}
+
+/// A partition that was held back stands still until something of the batch is taken in, also while
+/// the batch is asked for again.
+fn stands_still(lane: &Lane, now: Instant) -> Option<Standstill> {
+    let (_, why) = (*lane.standstill())?;
+    match why {
+        Standstill::Undecodable(batch) if lane.view(now).next_intake <= batch.offset => Some(why),
+        _ => None,
     }
 }
