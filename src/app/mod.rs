@@ -165,7 +165,10 @@ impl App {
             ends = shared.change_ends() => ends?,
             () = stop.cancelled() => return Err(AppError::StoppedEarly),
         };
-        let rules = RulesStage::start(&topology, shared.rules_parts())?;
+        let rules = RulesStage::start(
+            clients::rules(&topology).skipping(&shared.skips),
+            shared.rules_parts(),
+        )?;
         let judged = tokio::select! {
             judged = shared.judged(&ends) => judged,
             () = stop.cancelled() => {
@@ -192,7 +195,7 @@ impl App {
         let queries = (0..topology.kafka.poll_threads.max(1))
             .map(|number| {
                 Intake::spawn(
-                    &clients::queries(&topology, number, &resolver),
+                    &clients::queries(&topology, number, &resolver).skipping(&shared.skips),
                     QueryStage::new(parts.clone()),
                 )
             })
@@ -229,7 +232,7 @@ impl App {
             port,
             admin: shared.admin,
             alerting: shared.alerting,
-            revival: Revival::new(parts),
+            revival: Revival::new(parts, Arc::clone(&shared.skips)),
             standstills,
         };
         app.observe();
@@ -323,6 +326,7 @@ impl App {
         all.extend(self.reader.standstill().map(|(lasts, why)| Stands {
             topic: Arc::clone(log),
             partition: 0,
+            next: None,
             lasts,
             why,
         }));

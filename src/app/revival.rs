@@ -4,10 +4,11 @@
 //! request of before, which still carries its old member id, reaches the new coordinator. The
 //! client cannot go on after that; the process can.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{App, AppError, clients};
-use crate::kafka::Intake;
+use crate::kafka::{Intake, Skips};
 use crate::pipeline::query_stage::{QueryParts, QueryStage};
 
 /// Two processes with one instance id would fence each other for ever: past so many revivals of
@@ -18,13 +19,15 @@ const WINDOW: Duration = Duration::from_mins(5);
 /// What a new member needs, and when there were some.
 pub(super) struct Revival {
     query_parts: QueryParts,
+    skips: Arc<Skips>,
     times: Vec<Instant>,
 }
 
 impl Revival {
-    pub(super) fn new(query_parts: QueryParts) -> Self {
+    pub(super) fn new(query_parts: QueryParts, skips: Arc<Skips>) -> Self {
         Self {
             query_parts,
+            skips,
             times: Vec::new(),
         }
     }
@@ -52,12 +55,12 @@ impl App {
                 );
                 let stage = QueryStage::new(self.revival.query_parts.clone());
                 let options = clients::queries(&self.topology, number, &self.resolver);
-                *intake = Intake::spawn(&options, stage)?;
+                *intake = Intake::spawn(&options.skipping(&self.revival.skips), stage)?;
             }
         }
         if self.rules.intake.is_fenced() && self.revival.may_go_on(members) {
             tracing::warn!("the member of the rules group was fenced; it joins anew");
-            self.rules.rejoin(&self.topology)?;
+            self.rules.rejoin()?;
         }
         Ok(())
     }

@@ -8,15 +8,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{AppError, clients};
-use crate::kafka::{Intake, IntakeHandle, KafkaError};
+use super::AppError;
+use crate::kafka::{Intake, IntakeHandle, IntakeOptions, KafkaError};
 use crate::pipeline::rules_stage::{RulesIntake, RulesParts, Stall, Stalled, rules_stage};
-use crate::topology::Topology;
 
 /// A running rules stage.
 pub(super) struct RulesStage {
     pub(super) intake: IntakeHandle,
     /// For a member that takes this one's place.
+    options: IntakeOptions,
     handler: RulesIntake,
     task: JoinHandle<()>,
     stop: CancellationToken,
@@ -25,12 +25,13 @@ pub(super) struct RulesStage {
 }
 
 impl RulesStage {
-    pub(super) fn start(topology: &Topology, parts: RulesParts) -> Result<Self, KafkaError> {
+    pub(super) fn start(options: IntakeOptions, parts: RulesParts) -> Result<Self, KafkaError> {
         let (stop, letters) = (CancellationToken::new(), TaskTracker::new());
         let stall = Arc::clone(&parts.stall);
-        let (handler, task) = rules_stage(parts, topology.kafka.max_in_flight_records);
+        let (handler, task) = rules_stage(parts, options.limits.in_flight_records);
         Ok(Self {
-            intake: Intake::spawn(&clients::rules(topology), handler.clone())?,
+            intake: Intake::spawn(&options, handler.clone())?,
+            options,
             handler,
             task: tokio::spawn(task.run(stop.clone(), letters.clone())),
             stop,
@@ -40,8 +41,8 @@ impl RulesStage {
     }
 
     /// Puts a new member in the place of one that Kafka has fenced.
-    pub(super) fn rejoin(&mut self, topology: &Topology) -> Result<(), KafkaError> {
-        self.intake = Intake::spawn(&clients::rules(topology), self.handler.clone())?;
+    pub(super) fn rejoin(&mut self) -> Result<(), KafkaError> {
+        self.intake = Intake::spawn(&self.options, self.handler.clone())?;
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::codec::{Decoder, Encoder, Registry, Schemas};
 use crate::health::Phase;
 use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
-use crate::kafka::{Admin, PartitionReader, ReaderOptions};
+use crate::kafka::{Admin, PartitionReader, ReaderOptions, Skips};
 use crate::metrics::Metrics;
 use crate::model::Form;
 use crate::pipeline::alerting::Alerting;
@@ -91,6 +91,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) table: Arc<TagTable>,
     pub(super) progress: Arc<RulesProgress>,
+    /// Ranges of the inputs that are given up.
+    pub(super) skips: Arc<Skips>,
     pub(super) registry: Option<Arc<Registry>>,
     pub(super) decoder: [Arc<Decoder>; 2],
     pub(super) outputs: Outputs,
@@ -153,6 +155,7 @@ impl Shared {
             metrics: Arc::clone(metrics),
             table: Arc::new(table),
             progress: Arc::default(),
+            skips: Arc::default(),
             registry,
             decoder: [decoder(Role::Queries), decoder(Role::VendorChanges)],
             outputs,
@@ -182,6 +185,7 @@ impl Shared {
             ends_interval: Duration::from_millis(500),
             ..ReaderOptions::new(client, topic)
         };
+        let follower = follower.telling(Arc::clone(&self.skips));
         Ok((PartitionReader::spawn(options, follower)?, status))
     }
 

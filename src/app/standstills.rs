@@ -37,6 +37,8 @@ impl Standing {
 pub struct Stands {
     pub topic: Arc<str>,
     pub partition: i32,
+    /// The first offset of an input that was not taken in; none of the log.
+    pub next: Option<i64>,
     pub lasts: Duration,
     pub why: Standstill,
 }
@@ -48,6 +50,7 @@ impl Stands {
             Some(Self {
                 topic: Arc::clone(&of.topic),
                 partition: of.partition,
+                next: Some(of.next_intake),
                 lasts,
                 why,
             })
@@ -116,6 +119,7 @@ impl Standstills {
             partition: number,
             lasts,
             why,
+            ..
         } = partition;
         let (secs, cure) = (lasts.as_secs(), cure(partition));
         tracing::error!(%topic, partition = number, secs, "the partition stands still: {why}; {cure}");
@@ -124,16 +128,23 @@ impl Standstills {
 
 /// What to do.
 fn cure(partition: &Stands) -> String {
-    match partition.why {
-        Standstill::Undecodable(BadBatch { offset, .. }) => format!(
-            "mend it, or stop this group, let it go on behind the batch \
-             (kafka-consumer-groups.sh --reset-offsets --topic {}:{} --to-offset, above {offset}), \
-             and send again what is lost",
-            partition.topic, partition.partition
+    let Stands {
+        topic,
+        partition: number,
+        ..
+    } = partition;
+    match (partition.why, partition.next) {
+        (Standstill::Undecodable(BadBatch { offset, .. }), Some(next)) => format!(
+            "mend it, or go on behind it: wedcache dlq skip {topic} {number} {}",
+            next.min(offset)
         ),
-        Standstill::Transaction { .. } => "end it, or abort it: \
+        // What it forbids would be served.
+        (Standstill::Undecodable(_), None) => {
+            "mend it, or make the log again, which voids all entries".to_owned()
+        }
+        (Standstill::Transaction { .. }, _) => "end it, or abort it: \
              kafka-transactions.sh find-hanging names it"
             .to_owned(),
-        Standstill::Unknown { .. } => "look at the partition's leader".to_owned(),
+        (Standstill::Unknown { .. }, _) => "look at the partition's leader".to_owned(),
     }
 }

@@ -189,6 +189,14 @@ impl Broker {
         }
     }
 
+    /// Removes a partition's records below an offset, for tests; whether there are any from there on.
+    pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        let mut topics = self.shared.topics();
+        let partitions = topics.get_mut(topic).map(|topic| &mut topic.partitions);
+        let found = partitions.and_then(|of| of.get_mut(usize::try_from(partition).ok()?));
+        found.is_some_and(|of| of.log.delete_before(offset).is_ok())
+    }
+
     /// Damages the stored batch that holds an offset, for tests; whether there is one.
     pub fn damage(&self, topic: &str, partition: i32, offset: i64, damage: Damage) -> bool {
         let mut topics = self.shared.topics();

@@ -155,7 +155,13 @@ async fn read_log(
                 report.invalidations += 1;
             }
             (LogRecord::Foreign(_), None) => report.foreign += 1,
-            (LogRecord::Progress(_) | LogRecord::Identity(_) | LogRecord::Tombstone, _) => {}
+            (
+                LogRecord::Progress(_)
+                | LogRecord::Identity(_)
+                | LogRecord::Skip(_)
+                | LogRecord::Tombstone,
+                _,
+            ) => {}
         }
     }
     if next < end {

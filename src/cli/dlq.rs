@@ -4,6 +4,7 @@ mod letter;
 mod list;
 mod replay;
 mod select;
+mod skip;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use self::list::{Show, list};
 use self::replay::{Wanted, replay};
 use self::select::Filter;
 pub use self::select::Since;
+use self::skip::skip;
 use super::reading::{ReadError, Reading, Span};
 use super::screen::Screen;
 use super::topics::{REACH, unreachable};
@@ -58,6 +60,19 @@ topic until its retention ends: what is replayed twice is sent twice.
 
 Exit codes: 0 all that could be sent is acknowledged · 1 something failed, or was not confirmed")]
     Replay(ReplayArgs),
+    /// Go on behind records of an input that nobody can read.
+    #[command(after_help = "Examples:
+  wedcache dlq skip wedsync.ai.queries 3 1207 --dry-run    # what would be skipped
+  wedcache dlq skip wedsync.ai.queries 3 1207              # as far as nothing can be read
+  wedcache dlq skip wedsync.vendor.changes 0 88 93 --yes
+
+A batch that cannot be decompressed, or whose checksum is wrong, holds its partition up: nothing says
+where it ends. This looks at it, writes one dead letter for the range (undecodable_batch), refreshes
+the cache types that changes in it may have concerned, and tells all instances to go on behind it. They
+need no restart.
+
+Exit codes: 0 skipped · 1 not skipped")]
+    Skip(SkipArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,11 +106,38 @@ struct ReplayArgs {
     yes: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct SkipArgs {
+    #[command(flatten)]
+    topology: TopologyArgs,
+    /// An input topic.
+    topic: String,
+    /// The partition that stands still.
+    partition: i32,
+    /// The first offset to be skipped, as the log and the alert records_undecodable name it.
+    from: i64,
+    /// One past the last offset to be skipped. Default: where records can be read again.
+    to: Option<i64>,
+    /// Skip also what can be read, and look at nothing.
+    #[arg(long, requires = "to")]
+    force: bool,
+    /// Only say what would be skipped.
+    #[arg(long)]
+    dry_run: bool,
+    /// Skip without asking; needed where there is no terminal to ask on.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Asks the question; whether to go on.
+type Confirm<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<bool>;
+
 /// Not to be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
-    let (named, filter) = match &args.command {
-        Command::List(list) => (&list.topology, &list.filter),
-        Command::Replay(replay) => (&replay.topology, &replay.filter),
+    let named = match &args.command {
+        Command::List(list) => &list.topology,
+        Command::Replay(replay) => &replay.topology,
+        Command::Skip(skip) => &skip.topology,
     };
     if let Command::List(list) = &args.command
         && list.raw
@@ -111,9 +153,9 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
         .enable_all()
         .build()?;
     let code = runtime.block_on(async {
-        let (admin, letters) = open(&topology, filter).await?;
         match &args.command {
             Command::List(args) => {
+                let (_, letters) = open(&topology, &args.filter).await?;
                 let show = match (args.json, args.raw) {
                     (true, _) => Show::Json,
                     (_, true) => Show::Raw,
@@ -122,13 +164,18 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
                 list(&letters, show, screen).await
             }
             Command::Replay(args) => {
+                let (admin, letters) = open(&topology, &args.filter).await?;
                 let wanted = Wanted {
                     to: args.to.clone(),
                     dry_run: args.dry_run,
                 };
-                let mut confirm = |count| if args.yes { Ok(true) } else { ask(count) };
+                let mut confirm = |question: &str| Ok(args.yes || ask(question)?);
                 let partitions = admin.topics().await?;
                 replay(&letters, &partitions, &wanted, &mut confirm, screen).await
+            }
+            Command::Skip(args) => {
+                let mut confirm = |question: &str| Ok(args.yes || ask(question)?);
+                skip(&topology, &args.wanted(), &mut confirm, screen).await
             }
         }
     });
@@ -137,12 +184,25 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     code
 }
 
-fn ask(count: usize) -> anyhow::Result<bool> {
+impl SkipArgs {
+    fn wanted(&self) -> skip::Wanted {
+        skip::Wanted {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            from: self.from,
+            to: self.to,
+            force: self.force,
+            dry_run: self.dry_run,
+        }
+    }
+}
+
+fn ask(question: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        anyhow::bail!("there is no terminal to ask on: --yes sends, --dry-run does not");
+        anyhow::bail!("there is no terminal to ask on: --yes does it, --dry-run does not");
     }
     let mut stderr = io::stderr();
-    write!(stderr, "send {count}? [y/N] ")?;
+    write!(stderr, "{question} [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

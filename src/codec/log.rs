@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::invalidation::{IDENTITY_KEY_PREFIX, LogIdentity, PROGRESS_KEY_PREFIX};
+use crate::model::invalidation::{
+    IDENTITY_KEY_PREFIX, LogIdentity, PROGRESS_KEY_PREFIX, SKIP_KEY_PREFIX, SkippedRange,
+};
 use crate::model::{LogId, Mode, Progress, TagInvalidation, Timestamp};
 
 /// What a record of the log is.
@@ -12,6 +14,7 @@ pub enum LogRecord {
     Invalidation(TagInvalidation),
     Progress(Progress),
     Identity(LogIdentity),
+    Skip(SkippedRange),
     /// A null value: compaction's own.
     Tombstone,
     /// Not one of these. A reader counts it and says so: were it a broken invalidation, what it
@@ -22,12 +25,12 @@ pub enum LogRecord {
 /// Why a record of the log is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignRecord {
-    #[error("its key is neither <mode>:<tag> nor progress:<topic>:<partition>")]
+    #[error("its key is neither an invalidation's (<mode>:<tag>) nor another one that is known")]
     Key,
     #[error("its value cannot be read: {0}")]
     Value(String),
-    #[error("it is the progress of {0}, and its key says another")]
-    OtherProgress(String),
+    #[error("by its value its key is {0}")]
+    OtherKey(String),
 }
 
 impl LogRecord {
@@ -45,9 +48,16 @@ impl LogRecord {
             let progress: Progress = serde_json::from_slice(value).map_err(unreadable)?;
             // Taken at its word, it could pass changes that nobody has judged.
             if progress.record_key().as_bytes() != key {
-                return Err(ForeignRecord::OtherProgress(progress.record_key()));
+                return Err(ForeignRecord::OtherKey(progress.record_key()));
             }
             return Ok(Self::Progress(progress));
+        }
+        if key.starts_with(SKIP_KEY_PREFIX.as_bytes()) {
+            let skip: SkippedRange = serde_json::from_slice(value).map_err(unreadable)?;
+            if skip.record_key().as_bytes() != key {
+                return Err(ForeignRecord::OtherKey(skip.record_key()));
+            }
+            return Ok(Self::Skip(skip));
         }
         if key.starts_with(IDENTITY_KEY_PREFIX.as_bytes()) {
             return read_identity(value).map(Self::Identity);
@@ -117,6 +127,13 @@ pub fn encode_invalidation(invalidation: &TagInvalidation) -> Vec<u8> {
 pub fn encode_progress(progress: &Progress) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     write_json(progress, &mut out);
+    out
+}
+
+/// The value of a skipped range; its key is [`SkippedRange::record_key`].
+pub fn encode_skip(skip: &SkippedRange) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
+    write_json(skip, &mut out);
     out
 }
 

@@ -103,7 +103,10 @@ impl Changes {
         match record {
             LogRecord::Invalidation(invalidation) => self.invalidate(offset, invalidation, now),
             LogRecord::Progress(progress) => self.progressed(progress, now),
-            LogRecord::Identity(_) | LogRecord::Tombstone | LogRecord::Foreign(_) => {}
+            LogRecord::Identity(_)
+            | LogRecord::Skip(_)
+            | LogRecord::Tombstone
+            | LogRecord::Foreign(_) => {}
         }
     }
 

@@ -5,6 +5,12 @@ use crate::model::record::{Coordinates, TraceParent};
 /// What every header of ours begins with.
 const PREFIX: &str = "wedcache.";
 
+/// The reason of a letter that stands for a range of records which nobody could read. It has neither key
+/// nor value, and tells the range's end with [`OFFSET_END`].
+pub const UNDECODABLE_BATCH: &str = "undecodable_batch";
+/// The header of such a letter that says the offset one past the range's last.
+pub const OFFSET_END: &str = "wedcache.offset_end";
+
 /// A header that owns its text, as it goes into a record.
 pub type OwnedHeader = (String, Option<Vec<u8>>);
 

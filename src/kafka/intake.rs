@@ -24,6 +24,7 @@ use super::poll::{Phase, PollThread};
 use super::rebalance::{Assigned, GroupContext, RebalanceRules, Revoked};
 use super::record::InRecord;
 use super::shared::Shared;
+use super::skips::Skips;
 use super::stats::{IntakeStats, PartitionStats};
 use super::ticket::Ticket;
 
@@ -38,6 +39,10 @@ pub trait Handler: Send {
 
     /// Partitions went: drained or handed over, committed and fenced already.
     fn revoked(&mut self, _partitions: &[Revoked]) {}
+
+    /// The owner goes on from `next_offset` of the partition: what is below and was not handed over is
+    /// given up.
+    fn skipped(&mut self, _partition: &Assigned) {}
 
     /// A poll brought nothing; at least every 50 ms while there is no input.
     fn idle(&mut self) {}
@@ -84,6 +89,8 @@ pub struct IntakeOptions {
     pub restore_timeout: Duration,
     pub limits: Limits,
     pub prefetch: Prefetch,
+    /// Ranges that are not read. Default none.
+    pub skips: Arc<Skips>,
 }
 
 /// When intake pauses and what is committed how often.
@@ -157,7 +164,15 @@ impl IntakeOptions {
                 fetch_bytes: 1 << 20,
                 fetch_wait: Duration::from_millis(100),
             },
+            skips: Arc::default(),
         }
+    }
+
+    /// Does not read these ranges.
+    #[must_use]
+    pub fn skipping(self, skips: &Arc<Skips>) -> Self {
+        let skips = Arc::clone(skips);
+        Self { skips, ..self }
     }
 
     pub(super) fn config(&self) -> Result<ClientConfig, KafkaError> {
@@ -212,7 +227,7 @@ impl Intake {
     ) -> Result<IntakeHandle, KafkaError> {
         let wants = Wants::read(&options.topics).in_group(&options.group);
         let log = ClientLog::new(&options.client, wants);
-        let shared = Arc::new(Shared::new(log, options.topics.clone()));
+        let shared = Arc::new(Shared::new(log, options));
         let rules = RebalanceRules {
             drain: options.drain_timeout,
             restore: options.restore_timeout,

@@ -177,6 +177,11 @@ impl Lane {
         begin
     }
 
+    /// Goes on from the offset `to`; what is in flight still counts.
+    pub(super) fn skip_to(&self, to: i64) {
+        self.lock().tracker.skip_to(to);
+    }
+
     /// Until [`Lane::release`] it is no sign of anything that this record is not finished.
     pub(super) fn hold(&self, offset: i64) {
         self.lock().held.insert(offset, None);

@@ -5,7 +5,7 @@
 //! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
 //! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition
 //! from its start, without a group) · [`admin`] (topics) · `topic_ids` (a topic that was made again is
-//! another one) · [`standing`] (partitions that do not move) · [`dead_letters`] (pure: their headers) ·
+//! another one) · [`standing`] (partitions that do not move) · [`skips`] (ranges that are given up) · [`probe`] (what stands at an offset) · [`dead_letters`] (pure: their headers) ·
 //! [`client`] (settings and logging of all) · `reach` and `access` (pure: whether the cluster can be
 //! reached, and which permission is missing) · [`properties`] (what librdkafka thinks of the user's) ·
 //! [`contact`] (first contact) · [`bare`] (a loop without wedcache, which the benchmark compares with).
@@ -26,6 +26,7 @@ mod lanes;
 mod metadata;
 pub mod offsets;
 mod poll;
+pub mod probe;
 pub mod producer;
 pub mod properties;
 mod reach;
@@ -37,6 +38,7 @@ pub mod record;
 pub mod replicas;
 pub mod returned;
 mod shared;
+pub mod skips;
 pub mod standing;
 mod standing_guard;
 pub mod stats;
@@ -55,6 +57,7 @@ pub use reach::Reach;
 pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};
 pub use record::InRecord;
 pub use returned::{OwnedRecord, Returned, Undelivered};
+pub use skips::Skips;
 pub use stats::IntakeStats;
 pub use ticket::Ticket;
 

@@ -145,6 +145,18 @@ impl Tracker {
         Begin::New
     }
 
+    /// Goes on from the offset `to`: what is below it and was not taken in counts as finished.
+    pub fn skip_to(&mut self, to: i64) {
+        if to <= self.next_intake {
+            return;
+        }
+        self.next_intake = to;
+        while self.restored.front().is_some_and(|run| run.end <= to) {
+            self.restored.pop_front();
+        }
+        self.changed = true;
+    }
+
     /// Whether the offset, not yet taken in, was finished in an earlier assignment.
     pub fn already_finished(&self, offset: i64) -> bool {
         self.restored

@@ -16,9 +16,10 @@ use super::committer::{self, CLEAR_TIMEOUT, Commits};
 use super::intake::{Handler, Limits};
 use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
-use super::rebalance::{Assigned, GroupContext, Rebalance, list_of, resume};
+use super::rebalance::{Assigned, GroupContext, Rebalance, first_of, list_of, resume};
 use super::record::InRecord;
 use super::shared::Shared;
+use super::skips;
 use super::standing::{BadBatch, Standstill};
 use super::standing_guard::Guard;
 use super::ticket::Ticket;
@@ -157,6 +158,12 @@ impl<H: Handler> PollThread<H> {
     /// Once a second: which partitions stand still, and why. Those that librdkafka would go on with
     /// behind a batch which it has left out are held back.
     fn see_standstills(&mut self) {
+        if !self.guard.is_time_to_look() {
+            return;
+        }
+        for lane in self.lanes.clone() {
+            self.skip_if_told(&lane);
+        }
         for (lane, batch) in self.guard.look(&self.lanes, &self.shared, &self.limits) {
             self.hold_back(&lane, batch);
         }
@@ -169,6 +176,50 @@ impl<H: Handler> PollThread<H> {
                 self.guard.let_go(&lane);
             }
         }
+    }
+
+    /// Goes on behind a range that an operator has given up, where the partition stands in one. What was
+    /// taken in before still has to be finished.
+    fn skip_if_told(&mut self, lane: &Arc<Lane>) {
+        let ranges = self
+            .shared
+            .skips
+            .of((&lane.topic, lane.partition), lane.topic_id());
+        if ranges.is_empty() {
+            return;
+        }
+        let Some(next) = self.next_of(lane) else {
+            return;
+        };
+        let Some(to) = skips::behind(&ranges, next) else {
+            return;
+        };
+        if let Err(error) = self.seek(lane, Offset::Offset(to)) {
+            tracing::warn!(topic = %lane.topic, partition = lane.partition, to, %error, "cannot go on behind a skipped range yet");
+            return;
+        }
+        lane.skip_to(to);
+        if let Some((_, Standstill::Undecodable(batch))) = *lane.standstill() {
+            self.shared.suspects.forget(batch);
+        }
+        lane.stands(None);
+        self.guard.let_go(lane);
+        tracing::warn!(topic = %lane.topic, partition = lane.partition, next, to, "went on behind a range that is skipped, as an operator asked");
+        self.handler.skipped(&Assigned {
+            next_offset: Some(to),
+            ..assigned(lane)
+        });
+    }
+
+    /// The next offset of a lane. Where nothing was taken in from the partition's start on, that is
+    /// asked for; none until librdkafka knows where it begins, since it would go back there.
+    fn next_of(&self, lane: &Lane) -> Option<i64> {
+        let next = lane.view(Instant::now()).next_intake;
+        if next > 0 {
+            return Some(next);
+        }
+        (lane.fetched.load(Ordering::Relaxed) >= 0).then_some(())?;
+        first_of(&self.consumer, &lane.topic, lane.partition)
     }
 
     /// Takes nothing more in from a partition of which a batch was left out; that batch is asked for

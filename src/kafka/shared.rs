@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::client::ClientLog;
 use super::committer::CommitDesk;
+use super::intake::IntakeOptions;
 use super::lanes::{Lane, Totals};
 use super::offsets::Tracker;
+use super::skips::Skips;
 use super::standing::Suspects;
 use super::stats::IntakeCounters;
 use super::topic_ids::TopicIds;
@@ -36,12 +38,15 @@ pub(super) struct Shared {
     pub(super) log: ClientLog,
     /// Batches that librdkafka has complained of.
     pub(super) suspects: Suspects,
+    /// Ranges that are not read.
+    pub(super) skips: Arc<Skips>,
 }
 
 impl Shared {
-    pub(super) fn new(log: ClientLog, topics: Vec<String>) -> Self {
+    pub(super) fn new(log: ClientLog, options: &IntakeOptions) -> Self {
         Self {
-            topics,
+            topics: options.topics.clone(),
+            skips: Arc::clone(&options.skips),
             totals: Arc::default(),
             lanes: Mutex::default(),
             epoch: AtomicU64::new(0),

@@ -34,8 +34,18 @@ struct Seen {
 }
 
 impl Guard {
-    /// Looks after a second at where the lanes are; returns those that stand at a batch which
-    /// librdkafka would leave out.
+    /// Whether a second is over since the last look.
+    pub(super) fn is_time_to_look(&mut self) -> bool {
+        let now = Instant::now();
+        let is_time = self.looked.is_none_or(|looked| now - looked >= LOOK_EVERY);
+        if is_time {
+            self.looked = Some(now);
+        }
+        is_time
+    }
+
+    /// Looks at where the lanes are; returns those that stand at a batch which librdkafka would leave
+    /// out.
     pub(super) fn look(
         &mut self,
         lanes: &[Arc<Lane>],
@@ -43,10 +53,6 @@ impl Guard {
         limits: &Limits,
     ) -> Vec<(Arc<Lane>, BadBatch)> {
         let now = Instant::now();
-        if self.looked.is_some_and(|looked| now - looked < LOOK_EVERY) {
-            return Vec::new();
-        }
-        self.looked = Some(now);
         shared.suspects.prune();
         self.held_back.retain(|(lane, _)| !lane.is_fenced());
         self.seen

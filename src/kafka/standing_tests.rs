@@ -4,41 +4,61 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::super::rebalance::Assigned;
 use super::super::record::InRecord;
+use super::super::skips::Skips;
 use super::super::standing::{BadBatch, Fault, Standstill};
 use super::super::testing::{Cluster, PATIENCE, eventually};
 use super::super::ticket::Ticket;
 use super::{Handler, Intake, IntakeHandle, IntakeOptions};
 use crate::broker::Damage;
+use crate::model::invalidation::SkippedRange;
+use crate::model::{Timestamp, TopicId};
 
 const TOPIC: &str = "in";
 
 /// Finishes all records, and says which it saw.
 #[derive(Clone, Default)]
-struct Sees(Arc<Mutex<BTreeSet<(i32, i64)>>>);
+struct Sees {
+    seen: Arc<Mutex<BTreeSet<(i32, i64)>>>,
+    skipped_to: Arc<Mutex<Vec<Option<i64>>>>,
+    /// The records below are held until they are let go.
+    holds_below: i64,
+    held: Arc<Mutex<Vec<Ticket>>>,
+}
 
 impl Handler for Sees {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         let place = record.coordinates();
-        self.0
-            .lock()
-            .unwrap()
-            .insert((place.partition, place.offset));
-        ticket.finish();
+        let mut seen = self.seen.lock().unwrap();
+        seen.insert((place.partition, place.offset));
+        if place.offset < self.holds_below {
+            self.held.lock().unwrap().push(ticket);
+        } else {
+            ticket.finish();
+        }
+    }
+
+    fn skipped(&mut self, partition: &Assigned) {
+        self.skipped_to.lock().unwrap().push(partition.next_offset);
     }
 }
 
 impl Sees {
     fn of(&self, partition: i32) -> Vec<i64> {
-        let seen = self.0.lock().unwrap();
+        let seen = self.seen.lock().unwrap();
         let of_partition = seen.iter().filter(|(of, _)| *of == partition);
         of_partition.map(|(_, offset)| *offset).collect()
     }
 }
 
 fn join(cluster: &Cluster, sees: &Sees) -> IntakeHandle {
+    join_skipping(cluster, sees, &Arc::default())
+}
+
+fn join_skipping(cluster: &Cluster, sees: &Sees, skips: &Arc<Skips>) -> IntakeHandle {
     let options = IntakeOptions::new(cluster.client("m"), "g", vec![TOPIC.to_owned()]);
-    Intake::spawn(&options, sees.clone()).unwrap()
+    Intake::spawn(&options.skipping(skips), sees.clone()).unwrap()
 }
 
 fn standstill(handle: &IntakeHandle, partition: i32) -> Option<Standstill> {
@@ -111,5 +131,121 @@ async fn a_partition_whose_broker_gives_nothing_out_is_stuck() {
     cluster.0.withhold(TOPIC, 0, false);
     eventually("the rest is read", || sees.of(0).len() == 4);
     eventually("it moves again", || standstill(&handle, 0).is_none());
+    assert!(handle.shutdown(Instant::now() + PATIENCE).await);
+}
+
+fn skip(topic_id: Option<TopicId>, from: i64, to: i64) -> SkippedRange {
+    SkippedRange {
+        topic: TOPIC.to_owned(),
+        topic_id,
+        partition: 0,
+        from,
+        to,
+        at: Timestamp(0),
+    }
+}
+
+/// Skips a bad batch of offsets 2 and 3, while what stands before it is not finished yet.
+async fn is_skipped(damage: Damage) {
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+    for _ in 0..3 {
+        cluster.fill(TOPIC, 0, 2).await;
+    }
+    assert!(cluster.0.damage(TOPIC, 0, 2, damage));
+    let sees = Sees {
+        holds_below: 2,
+        ..Sees::default()
+    };
+    let skips = Arc::<Skips>::default();
+    // Of a topic that had the name before, and of what is passed already.
+    skips.add(skip(Some(TopicId(1)), 2, 4));
+    skips.add(skip(None, -3, 0));
+    let handle = join_skipping(&cluster, &sees, &skips);
+    eventually("it stands still", || standstill(&handle, 0).is_some());
+    assert_eq!(sees.of(0), [0, 1]);
+    skips.add(skip(None, 2, 4));
+    eventually("it goes on behind", || sees.of(0) == [0, 1, 4, 5]);
+    eventually("nothing stands still", || standstill(&handle, 0).is_none());
+    assert_eq!(*sees.skipped_to.lock().unwrap(), [Some(4)]);
+    assert_eq!(cluster.committed("g", TOPIC).unwrap_or(0), 0);
+    for ticket in sees.held.lock().unwrap().drain(..) {
+        ticket.finish();
+    }
+    assert!(handle.shutdown(Instant::now() + PATIENCE).await);
+    assert_eq!(cluster.committed("g", TOPIC), Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_skipped_batch_that_cannot_be_decompressed_is_passed() {
+    is_skipped(Damage::Codec).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_skipped_batch_with_a_wrong_checksum_is_passed() {
+    is_skipped(Damage::Bytes).await;
+}
+
+/// A member that starts later, with nothing committed, finds the same.
+/// Also where nothing is committed and the partition does not begin at 0.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_at_the_start_is_skipped() {
+    for at_the_assignment in [true, false] {
+        let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+        for _ in 0..3 {
+            cluster.fill(TOPIC, 0, 2).await;
+        }
+        assert!(cluster.0.delete_before(TOPIC, 0, 2));
+        assert!(cluster.0.damage(TOPIC, 0, 2, Damage::Codec));
+        let (sees, skips) = (Sees::default(), Arc::<Skips>::default());
+        if at_the_assignment {
+            skips.add(skip(None, 2, 4));
+        }
+        let handle = join_skipping(&cluster, &sees, &skips);
+        if !at_the_assignment {
+            eventually("it stands still", || standstill(&handle, 0).is_some());
+            skips.add(skip(None, 2, 4));
+        }
+        eventually("what is behind is read", || sees.of(0) == [4, 5]);
+        assert!(handle.shutdown(Instant::now() + PATIENCE).await);
+        assert_eq!(cluster.committed("g", TOPIC), Some(6));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_range_at_the_end_is_skipped_at_the_start() {
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+    for _ in 0..2 {
+        cluster.fill(TOPIC, 0, 2).await;
+    }
+    assert!(cluster.0.damage(TOPIC, 0, 2, Damage::Codec));
+    let (sees, skips) = (Sees::default(), Arc::<Skips>::default());
+    skips.add(skip(None, 2, 4));
+    let handle = join_skipping(&cluster, &sees, &skips);
+    eventually("what is behind counts", || {
+        cluster.committed("g", TOPIC) == Some(4)
+    });
+    cluster.fill(TOPIC, 0, 1).await;
+    eventually("new records come", || sees.of(0) == [0, 1, 4]);
+    assert!(handle.shutdown(Instant::now() + PATIENCE).await);
+}
+
+/// Whoever watches the alert must not see it end and begin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standstill_lasts_while_its_batch_is_asked_for_again() {
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+    for _ in 0..3 {
+        cluster.fill(TOPIC, 0, 2).await;
+    }
+    assert!(cluster.0.damage(TOPIC, 0, 2, Damage::Bytes));
+    let sees = Sees::default();
+    let handle = join(&cluster, &sees);
+    eventually("it stands still", || standstill(&handle, 0).is_some());
+    // It is asked for again every 10 s.
+    let until = Instant::now() + Duration::from_secs(25);
+    while Instant::now() < until {
+        assert!(standstill(&handle, 0).is_some(), "it is said to move");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(sees.of(0), [0, 1]);
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
 }

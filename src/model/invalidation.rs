@@ -129,6 +129,39 @@ impl Progress {
     }
 }
 
+/// A range of an input partition that an operator has given up, since it cannot be read: whoever owns
+/// the partition goes on behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SkippedRange {
+    pub topic: String,
+    /// The topic that the name stood for; none where the brokers know no ids.
+    #[serde(default)]
+    pub topic_id: Option<TopicId>,
+    pub partition: i32,
+    /// The first offset that is skipped.
+    pub from: i64,
+    /// The offset to go on from.
+    pub to: i64,
+    pub at: Timestamp,
+}
+
+/// What the record keys of skipped ranges start with.
+pub const SKIP_KEY_PREFIX: &str = "skip:";
+
+impl SkippedRange {
+    #[must_use]
+    pub fn record_key(&self) -> String {
+        let Self {
+            topic,
+            partition,
+            from,
+            ..
+        } = self;
+        format!("{SKIP_KEY_PREFIX}{topic}:{partition}:{from}")
+    }
+}
+
 /// The log's own identity, appended when none is found and again before retention drops it. Where
 /// the brokers tell topic ids it holds the topic's, for readers that do not ask for that. Else, of
 /// several (two instances began at one moment) the earliest counts, then the smaller id: so all

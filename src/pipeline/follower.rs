@@ -13,6 +13,7 @@ use crate::codec::LogRecord;
 use crate::codec::log::invalidation_of_key;
 use crate::invalidation::tag_table::Applied;
 use crate::invalidation::{RulesProgress, TagTable};
+use crate::kafka::Skips;
 use crate::kafka::reader::{Follow, LogRecord as KafkaRecord, ReaderEvent};
 use crate::model::invalidation::LogIdentity;
 use crate::model::{Catalog, LogId, Position, Tag, TagHash, TopicId};
@@ -35,6 +36,7 @@ pub struct LogStatus {
 pub struct LogFollower {
     table: Arc<TagTable>,
     progress: Arc<RulesProgress>,
+    skips: Arc<Skips>,
     catalog: Arc<Catalog>,
     clock: Clock,
     /// The topic that is read; none where the brokers know no ids.
@@ -67,6 +69,7 @@ impl LogFollower {
         let follower = Self {
             table,
             progress,
+            skips: Arc::default(),
             catalog,
             clock,
             topic: None,
@@ -78,9 +81,16 @@ impl LogFollower {
         (follower, told)
     }
 
+    /// Tells of the ranges of inputs that are skipped, too.
+    #[must_use]
+    pub fn telling(self, skips: Arc<Skips>) -> Self {
+        Self { skips, ..self }
+    }
+
     fn restart(&mut self) {
         self.table.reset();
         self.progress.reset();
+        self.skips.reset();
         self.topic = None;
         self.identity = None;
         self.caught_up = false;
@@ -108,6 +118,7 @@ impl LogFollower {
             LogRecord::Invalidation(invalidation) => take(&invalidation.tag, invalidation.mode),
             LogRecord::Progress(progress) => self.progress.apply(&progress),
             LogRecord::Identity(identity) => self.identified(identity),
+            LogRecord::Skip(skip) => self.skips.add(skip),
             LogRecord::Tombstone => {}
             LogRecord::Foreign(reason) => {
                 let offset = record.offset;

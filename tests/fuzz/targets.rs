@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wedcache::clock::Clock;
-use wedcache::codec::log::{encode_identity, encode_invalidation, encode_progress};
+use wedcache::codec::log::{encode_identity, encode_invalidation, encode_progress, encode_skip};
 use wedcache::codec::{Decoder, Encoder, Framing, Framings, LogRecord, MAX_DETAIL_BYTES, Reject};
 use wedcache::invalidation::rule::Source;
 use wedcache::invalidation::{TagTable, TagTableOptions};
 use wedcache::kafka::offsets::{Begin, Tracker};
 use wedcache::metrics::Metrics;
 use wedcache::model::entry::{Entry, Header};
-use wedcache::model::invalidation::LogIdentity;
+use wedcache::model::invalidation::{LogIdentity, SkippedRange};
 use wedcache::model::record::RecordId;
 use wedcache::model::{
     CacheKey, Cause, KeyMemo, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp,
@@ -303,6 +303,14 @@ fn log_records() -> Vec<Vec<u8>> {
         parts: 2,
         at: Timestamp(1_795_341_600_123),
     };
+    let skip = SkippedRange {
+        topic: "wedsync.ai.queries".into(),
+        topic_id: Some(TopicId(7)),
+        partition: 3,
+        from: 100,
+        to: 110,
+        at: Timestamp(5),
+    };
     let progress = Progress {
         topic: "wedsync.vendor.changes".to_owned(),
         topic_id: Some(TopicId(7)),
@@ -320,6 +328,7 @@ fn log_records() -> Vec<Vec<u8>> {
             encode_invalidation(&invalidation),
         ),
         (progress.record_key(), encode_progress(&progress)),
+        (skip.record_key(), encode_skip(&skip)),
         (identity.record_key(), encode_identity(&identity)),
     ]
     .map(|(key, value)| [key.as_bytes(), b"\0", &value].concat())
@@ -340,6 +349,10 @@ fn log_record(input: &[u8]) -> bool {
                 key,
                 "the progress of another partition"
             );
+            true
+        }
+        LogRecord::Skip(skip) => {
+            assert_eq!(skip.record_key().as_bytes(), key, "another range");
             true
         }
         LogRecord::Foreign(reason) => {

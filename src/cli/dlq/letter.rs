@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::kafka::dead_letters::UNDECODABLE_BATCH;
 use crate::kafka::reader::LogRecord;
 use crate::model::Timestamp;
 
@@ -45,6 +46,11 @@ impl Letter {
         self.says("reason").unwrap_or(Cow::Borrowed("unknown"))
     }
 
+    /// Whether it stands for a range that was skipped: nothing of that is in it.
+    pub fn is_range(&self) -> bool {
+        self.reason() == UNDECODABLE_BATCH
+    }
+
     /// The topic that it came from.
     pub fn source(&self) -> Option<Cow<'_, str>> {
         self.says("topic")
@@ -72,7 +78,9 @@ impl Letter {
             || "of unknown origin".to_owned(),
             |topic| {
                 let number = |name| self.says(name).unwrap_or(Cow::Borrowed("?"));
-                format!("{topic}[{}]@{}", number("partition"), number("offset"))
+                let end = self.says("offset_end");
+                let end = end.map_or_else(String::new, |end| format!(" to {end}, exclusive"));
+                format!("{topic}[{}]@{}{end}", number("partition"), number("offset"))
             },
         );
         let key = self
@@ -115,12 +123,15 @@ impl Letter {
                 Value::Object(header)
             })
             .collect();
-        let source = json!({
+        let mut source = json!({
             "topic": self.source(),
             "partition": self.says_number("partition"),
             "offset": self.says_number("offset"),
             "at": self.says_number("timestamp").map(|ms| Timestamp(ms).to_string()),
         });
+        if let (Some(end), Value::Object(source)) = (self.says_number("offset_end"), &mut source) {
+            source.insert("offsetEnd".to_owned(), json!(end));
+        }
         let mut letter = Map::new();
         for (name, value) in [
             ("partition", json!(self.partition)),

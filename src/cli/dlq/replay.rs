@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::letter::{Letter, Place};
 use super::select::Newest;
-use super::{Letters, Tally};
+use super::{Confirm, Letters, Tally};
 use crate::app::client;
 use crate::cli::screen::Screen;
 use crate::kafka::producer::{Appended, DeliveryFailed, OutputOptions};
@@ -27,9 +27,6 @@ pub struct Wanted {
     pub to: Option<String>,
     pub dry_run: bool,
 }
-
-/// Asks whether so many records are to be sent.
-pub type Confirm<'a> = &'a mut dyn FnMut(usize) -> anyhow::Result<bool>;
 
 /// First all letters are looked at and told of, then the same ones are sent: those that come
 /// meanwhile, among them what fails again, are not. `partitions` are those of the topics that
@@ -63,7 +60,7 @@ pub async fn replay(
         writeln!(screen.out, "nothing was sent, as --dry-run says")?;
         return Ok(0);
     }
-    if !confirm(plan.count())? {
+    if !confirm(&format!("send {}?", plan.count()))? {
         writeln!(screen.out, "nothing was sent")?;
         return Ok(1);
     }
@@ -97,6 +94,8 @@ struct Targets<'a> {
 /// Why a letter cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 enum Skipped {
+    #[error("a range that was skipped, of which nothing is here to be sent")]
+    Range,
     #[error("without the name of the topic that it came from; --to sends it anywhere")]
     UnknownOrigin,
     #[error("from {0}, which is no input of this topology; --to sends it anywhere")]
@@ -119,6 +118,9 @@ impl Targets<'_> {
     /// The topic that a letter goes to, and its partition there where that is known: the one it
     /// came from, so that it stays in order with what was sent beside it.
     fn of(&self, letter: &Letter) -> Result<(String, Option<i32>), Skipped> {
+        if letter.is_range() {
+            return Err(Skipped::Range);
+        }
         if let Some(to) = self.to {
             return Ok((to.to_owned(), None));
         }

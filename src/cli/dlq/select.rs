@@ -7,13 +7,14 @@ use clap::builder::PossibleValuesParser;
 
 use super::letter::{Letter, Place};
 use crate::codec::Reason;
+use crate::kafka::dead_letters::UNDECODABLE_BATCH;
 use crate::model::Timestamp;
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Filter {
     /// Only letters with this reason; may be repeated.
     #[arg(long, value_name = "REASON", value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(Reason::ALL.map(Reason::as_str)))]
+        value_parser = PossibleValuesParser::new(reasons()))]
     pub reason: Vec<String>,
     /// Only letters that came from this topic; may be repeated.
     #[arg(long, value_name = "TOPIC", value_delimiter = ',')]
@@ -27,6 +28,11 @@ pub struct Filter {
     /// Only the newest N of them.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+}
+
+fn reasons() -> impl Iterator<Item = &'static str> {
+    let reasons = Reason::ALL.into_iter().map(Reason::as_str);
+    reasons.chain([UNDECODABLE_BATCH])
 }
 
 /// A place in the dead-letter topic.

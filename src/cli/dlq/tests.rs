@@ -1,13 +1,15 @@
 use super::*;
-use crate::broker::{Broker, BrokerOptions};
+use crate::broker::{Broker, BrokerOptions, Damage};
+use crate::codec::LogRecord;
 use crate::kafka::dead_letters::{DeadLetter, headers};
 use crate::kafka::producer::{OutRecord, Output, OutputOptions};
-use crate::model::{Coordinates, TraceParent};
+use crate::model::{Coordinates, Mode, TraceParent};
 use crate::topology::{self, Look, Variables};
 use std::time::{Duration, Instant};
 
 const QUERIES: &str = "wedsync.ai.queries";
 const VENDORS: &str = "wedsync.vendor.changes";
+const LOG: &str = "wedsync.cache.invalidations";
 const DEAD: &str = "wedsync.cache.dead-letters";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -52,7 +54,13 @@ impl Cluster {
             ..BrokerOptions::default()
         };
         let broker = Broker::start(options).await.unwrap();
-        for (topic, partitions) in [(QUERIES, 4), (VENDORS, 2), (DEAD, 3), ("elsewhere", 1)] {
+        for (topic, partitions) in [
+            (QUERIES, 4),
+            (VENDORS, 2),
+            (DEAD, 3),
+            (LOG, 1),
+            ("elsewhere", 1),
+        ] {
             broker.create_topic(topic, partitions, &[]).unwrap();
         }
         let client = ClientOptions::new(broker.bootstrap(), "test");
@@ -115,7 +123,7 @@ impl Cluster {
         &self,
         filter: &Filter,
         wanted: &Wanted,
-        confirm: &mut dyn FnMut(usize) -> anyhow::Result<bool>,
+        confirm: Confirm<'_>,
     ) -> (anyhow::Result<u8>, String) {
         let (admin, letters) = open(&self.topology, filter).await.unwrap();
         let partitions = admin.topics().await.unwrap();
@@ -270,12 +278,12 @@ async fn a_dry_run_and_a_no_send_nothing() {
     );
     let mut asked = Vec::new();
     let (code, _) = cluster
-        .replay_if(&Filter::default(), &Wanted::default(), &mut |count| {
-            asked.push(count);
+        .replay_if(&Filter::default(), &Wanted::default(), &mut |question| {
+            asked.push(question.to_owned());
             Ok(false)
         })
         .await;
-    assert_eq!((code.unwrap(), asked), (1, vec![1]));
+    assert_eq!((code.unwrap(), asked), (1, vec!["send 1?".to_owned()]));
     assert_eq!(cluster.records(QUERIES).await, []);
 }
 
@@ -400,4 +408,149 @@ async fn a_cluster_and_a_topic_that_are_away_are_named() {
         .map(drop)
         .unwrap_err();
     assert!(error.to_string().contains(&servers), "{error}");
+}
+
+async fn skip(cluster: &Cluster, wanted: &super::skip::Wanted) -> (anyhow::Result<u8>, String) {
+    on_screen(async |screen| {
+        super::skip::skip(&cluster.topology, wanted, &mut |_| Ok(true), screen).await
+    })
+    .await
+}
+
+fn from(topic: &str, from: i64, to: Option<i64>) -> super::skip::Wanted {
+    super::skip::Wanted {
+        topic: topic.to_owned(),
+        partition: 1,
+        from,
+        to,
+        force: false,
+        dry_run: false,
+    }
+}
+
+/// Puts five batches of one record into a partition, of which the second and third cannot be read.
+async fn damaged(cluster: &Cluster, topic: &str, damage: Damage) {
+    for _ in 0..5 {
+        cluster.append(topic, 1, &BAD, &[]).await;
+    }
+    for offset in [1, 2] {
+        assert!(cluster.broker.damage(topic, 1, offset, damage));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_changes_that_cannot_be_read_is_skipped() {
+    let cluster = Cluster::new().await;
+    damaged(&cluster, VENDORS, Damage::Codec).await;
+    let (code, out) = skip(&cluster, &from(VENDORS, 1, None)).await;
+    assert_eq!(code.unwrap(), 0, "{out}");
+    let skipped = "wedsync.vendor.changes[1]: 2 offsets, from 1 to before 3";
+    assert!(out.contains(skipped), "{out}");
+    assert!(out.contains("no instance runs"), "{out}");
+    let letters = cluster.records(DEAD).await;
+    let [letter] = letters.as_slice() else {
+        panic!("{letters:?}")
+    };
+    let said = ["reason", "topic", "partition", "offset", "offset_end"];
+    let said = said.map(|name| letter.says(name).unwrap().into_owned());
+    assert_eq!(said, ["undecodable_batch", VENDORS, "1", "1", "3"]);
+    assert_eq!((&letter.record.key, &letter.record.value), (&None, &None));
+    // The refreshes stand before the word to go on.
+    let log: Vec<_> = cluster
+        .records(LOG)
+        .await
+        .into_iter()
+        .map(|of| LogRecord::decode(of.record.key.as_deref(), of.record.value.as_deref()))
+        .collect();
+    let (last, refreshes) = log.split_last().unwrap();
+    assert!(
+        matches!(last, LogRecord::Skip(skip) if (skip.from, skip.to, skip.partition) == (1, 3, 1) && skip.topic_id.is_some()),
+        "{last:?}"
+    );
+    assert!(refreshes.len() > 2, "{refreshes:?}");
+    for refresh in refreshes {
+        let LogRecord::Invalidation(of) = refresh else {
+            panic!("{refresh:?}")
+        };
+        assert_eq!((of.mode, of.cause.offset), (Mode::Refresh, 1));
+    }
+    // Nothing of it can be sent again.
+    let (code, out) = cluster.replay(&Filter::default(), &Wanted::default()).await;
+    assert_eq!(code.unwrap(), 0);
+    assert!(out.contains("a range that was skipped"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_with_wrong_checksums_are_skipped_without_refreshes() {
+    let cluster = Cluster::new().await;
+    damaged(&cluster, QUERIES, Damage::Bytes).await;
+    let (code, out) = skip(&cluster, &from(QUERIES, 1, Some(3))).await;
+    assert_eq!(code.unwrap(), 0, "{out}");
+    assert_eq!(cluster.records(LOG).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_to_be_skipped_is_refused_with_the_reason() {
+    let cluster = Cluster::new().await;
+    damaged(&cluster, QUERIES, Damage::Codec).await;
+    for (wanted, want) in [
+        (from(QUERIES, 0, None), "the record at offset 0 can be read"),
+        (
+            from(QUERIES, 1, Some(4)),
+            "the record at offset 3 can be read",
+        ),
+        (
+            from(QUERIES, 5, None),
+            "wedsync.ai.queries[1] ends at offset 5",
+        ),
+        (
+            from(QUERIES, 1, Some(6)),
+            "wedsync.ai.queries[1] ends at offset 5",
+        ),
+        (
+            from(QUERIES, 1, Some(1)),
+            "the end of the range is one past its last offset, so above 1",
+        ),
+        (
+            from(LOG, 0, None),
+            "wedsync.cache.invalidations is the invalidation log",
+        ),
+        (
+            from(DEAD, 0, None),
+            "wedsync.cache.dead-letters is no input of this topology",
+        ),
+        (
+            super::skip::Wanted {
+                partition: 9,
+                ..from(QUERIES, 1, None)
+            },
+            "wedsync.ai.queries has no partition 9: it has 4",
+        ),
+        (
+            super::skip::Wanted {
+                force: true,
+                ..from(QUERIES, 1, None)
+            },
+            "--force needs the end of the range",
+        ),
+    ] {
+        let (code, _) = skip(&cluster, &wanted).await;
+        let why = code.unwrap_err().to_string();
+        assert!(why.starts_with(want), "{why}");
+    }
+    let dry = super::skip::Wanted {
+        dry_run: true,
+        ..from(QUERIES, 1, None)
+    };
+    assert_eq!(skip(&cluster, &dry).await.0.unwrap(), 0);
+    assert_eq!(
+        (cluster.records(DEAD).await, cluster.records(LOG).await),
+        (vec![], vec![])
+    );
+    let forced = super::skip::Wanted {
+        force: true,
+        ..from(QUERIES, 0, Some(4))
+    };
+    assert_eq!(skip(&cluster, &forced).await.0.unwrap(), 0);
+    assert_eq!(cluster.records(LOG).await.len(), 1);
 }

@@ -1,5 +1,6 @@
 //! Records that go out, and the invalidation log's.
 
+use crate::model::invalidation::SkippedRange;
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use serde_json::{Value, json};
@@ -232,6 +233,22 @@ fn the_logs_records_are_told_apart() {
     assert_eq!(decode(&key, &value), LogRecord::Progress(progress));
     assert_eq!(
         decode("progress:wedsync.vendor.changes:3", &value),
-        LogRecord::Foreign(log::ForeignRecord::OtherProgress(key))
+        LogRecord::Foreign(log::ForeignRecord::OtherKey(key))
+    );
+
+    let skip = SkippedRange {
+        topic: "wedsync.ai.queries".into(),
+        topic_id: Some(TopicId(7)),
+        partition: 3,
+        from: 100,
+        to: 110,
+        at: Timestamp(5),
+    };
+    let (key, value) = (skip.record_key(), log::encode_skip(&skip));
+    assert_eq!(skip.record_key(), "skip:wedsync.ai.queries:3:100");
+    assert_eq!(decode(&key, &value), LogRecord::Skip(skip));
+    assert_eq!(
+        decode("skip:wedsync.ai.queries:3:90", &value),
+        LogRecord::Foreign(log::ForeignRecord::OtherKey(key))
     );
 }

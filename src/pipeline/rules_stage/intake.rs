@@ -83,6 +83,11 @@ impl Handler for RulesIntake {
     fn assigned(&mut self, partitions: &[Assigned]) {
         self.hand_over(Message::Assigned(partitions.to_vec()));
     }
+
+    /// What is given up counts as judged: whoever skipped it has widened what it may concern.
+    fn skipped(&mut self, partition: &Assigned) {
+        self.assigned(std::slice::from_ref(partition));
+    }
 }
 
 impl RulesIntake {

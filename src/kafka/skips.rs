@@ -1,0 +1,108 @@
+//! Ranges of input partitions that an operator has given up: intakes go on behind them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::model::TopicId;
+use crate::model::invalidation::SkippedRange;
+
+/// What the invalidation log says of skipped ranges. Written by the log's follower, read by the
+/// intakes at assignments and once a second.
+#[derive(Debug, Default)]
+pub struct Skips(Mutex<BTreeMap<(String, i32), Vec<SkippedRange>>>);
+
+impl Skips {
+    /// Takes in a range that the log names.
+    pub fn add(&self, skip: SkippedRange) {
+        if skip.from >= skip.to {
+            return;
+        }
+        let mut skips = self.lock();
+        let of = skips
+            .entry((skip.topic.clone(), skip.partition))
+            .or_default();
+        // The log names a range again whose end was too low, or whose topic was made again.
+        of.retain(|known| known.from != skip.from);
+        of.push(skip);
+    }
+
+    /// Forgets all: the log is read from its start.
+    pub fn reset(&self) {
+        self.lock().clear();
+    }
+
+    /// The ranges of a partition; `topic_id` is of the topic that is read, as far as is known.
+    pub(super) fn of(
+        &self,
+        (topic, partition): (&str, i32),
+        topic_id: Option<TopicId>,
+    ) -> Vec<SkippedRange> {
+        let skips = self.lock();
+        if skips.is_empty() {
+            return Vec::new();
+        }
+        let of = skips.get(&(topic.to_owned(), partition));
+        let is_of = |skip: &&SkippedRange| skip.topic_id.is_none_or(|id| topic_id == Some(id));
+        of.into_iter().flatten().filter(is_of).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, i32), Vec<SkippedRange>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where to go on instead of at `next`, if that is in one of the ranges.
+pub(super) fn behind(ranges: &[SkippedRange], next: i64) -> Option<i64> {
+    let mut at = next;
+    while let Some(range) = ranges.iter().find(|of| (of.from..of.to).contains(&at)) {
+        at = range.to;
+    }
+    (at > next).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    fn range(from: i64, to: i64, topic: Option<u128>) -> SkippedRange {
+        SkippedRange {
+            topic: "in".to_owned(),
+            topic_id: topic.map(TopicId),
+            partition: 1,
+            from,
+            to,
+            at: Timestamp(0),
+        }
+    }
+
+    fn to(skips: &Skips, topic: Option<u128>, next: i64) -> Option<i64> {
+        behind(&skips.of(("in", 1), topic.map(TopicId)), next)
+    }
+
+    #[test]
+    fn a_range_holds_its_offsets_alone() {
+        let skips = Skips::default();
+        skips.add(range(5, 9, None));
+        skips.add(range(7, 7, None));
+        skips.add(range(9, 11, None));
+        skips.add(range(20, 21, Some(1)));
+        let got = [4, 5, 8, 9, 11, 20, 21].map(|next| to(&skips, Some(1), next));
+        let want = [None, Some(11), Some(11), Some(11), None, Some(21), None];
+        assert_eq!(got, want);
+        let of_others = [Some(2), None].map(|topic| to(&skips, topic, 20));
+        assert_eq!(of_others, [None, None]);
+        assert!(skips.of(("in", 0), None).is_empty());
+        assert!(skips.of(("out", 1), None).is_empty());
+    }
+
+    #[test]
+    fn the_last_word_on_a_range_counts() {
+        let skips = Skips::default();
+        skips.add(range(5, 9, None));
+        skips.add(range(5, 12, None));
+        assert_eq!(to(&skips, None, 10), Some(12));
+        skips.reset();
+        assert_eq!(to(&skips, None, 10), None);
+    }
+}
