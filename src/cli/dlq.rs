@@ -11,6 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal, Write as _};
+use std::path::PathBuf;
 
 use self::letter::Letter;
 use self::list::{Show, list};
@@ -108,8 +109,10 @@ struct ReplayArgs {
 
 #[derive(Debug, clap::Args)]
 struct SkipArgs {
-    #[command(flatten)]
-    topology: TopologyArgs,
+    /// The topology file. Without it, WEDCACHE_TOPOLOGY names it; without that it is
+    /// topologies/wedsync.yaml.
+    #[arg(long, value_name = "FILE")]
+    topology: Option<PathBuf>,
     /// An input topic.
     topic: String,
     /// The partition that stands still.
@@ -135,9 +138,9 @@ type Confirm<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<bool>;
 /// Not to be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let named = match &args.command {
-        Command::List(list) => &list.topology,
-        Command::Replay(replay) => &replay.topology,
-        Command::Skip(skip) => &skip.topology,
+        Command::List(list) => list.topology.clone(),
+        Command::Replay(replay) => replay.topology.clone(),
+        Command::Skip(skip) => TopologyArgs::option(skip.topology.clone()),
     };
     if let Command::List(list) = &args.command
         && list.raw
@@ -145,7 +148,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     {
         anyhow::bail!("--raw writes bytes that are not for a terminal: send them to a file");
     }
-    let Some(topology) = load(named, screen)? else {
+    let Some(topology) = load(&named, screen)? else {
         return Ok(1);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

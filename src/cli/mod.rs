@@ -214,3 +214,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_commands_arguments_can_be_told_apart() {
+        super::Cli::command().debug_assert();
+    }
+}

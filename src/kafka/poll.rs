@@ -16,7 +16,7 @@ use super::committer::{self, CLEAR_TIMEOUT, Commits};
 use super::intake::{Handler, Limits};
 use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
-use super::rebalance::{Assigned, GroupContext, Rebalance, first_of, list_of, resume};
+use super::rebalance::{Assigned, GroupContext, Rebalance, bounds_of, list_of, resume};
 use super::record::InRecord;
 use super::shared::Shared;
 use super::skips;
@@ -219,7 +219,7 @@ impl<H: Handler> PollThread<H> {
             return Some(next);
         }
         (lane.fetched.load(Ordering::Relaxed) >= 0).then_some(())?;
-        first_of(&self.consumer, &lane.topic, lane.partition)
+        bounds_of(&self.consumer, &lane.topic, lane.partition).map(|(first, _)| first)
     }
 
     /// Takes nothing more in from a partition of which a batch was left out; that batch is asked for

@@ -355,8 +355,12 @@ impl<F: Follow> ReaderThread<F> {
 
     fn see_error(&self, run: &mut Run, error: &LibraryError) {
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::BadMessage) {
-            // librdkafka has left a batch out: behind it nothing may be read.
+        let stands = self.bad_batch().is_some();
+        if code == Some(RDKafkaErrorCode::BadMessage)
+            || code == Some(RDKafkaErrorCode::AutoOffsetReset) && stands
+        {
+            // librdkafka has left a batch out, or asks for an offset that it has made up within it: behind
+            // it nothing may be read.
             self.stand_at(run);
         } else if code == Some(RDKafkaErrorCode::AutoOffsetReset) && run.position == run.log_start {
             // The answer to a fetch of before the assignment, or the log's start moved under us:

@@ -1,7 +1,7 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use super::super::producer::OutRecord;
-use super::super::testing::{Cluster, PATIENCE, eventually};
+use super::super::testing::{Cluster, Filling, PATIENCE, eventually};
 use super::*;
 use crate::broker::Damage;
 
@@ -262,4 +262,31 @@ async fn what_cannot_be_decompressed_is_not_passed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_a_wrong_checksum_is_not_left_out() {
     stands_still_at(Damage::Bytes, Fault::Checksum).await;
+}
+
+/// The log that is read stays the one that it is, whatever stands in a batch with a wrong checksum.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_damaged_batch_holds_moves_no_position() {
+    for filling in [
+        Filling::Text,
+        Filling::Zeros,
+        Filling::Heads,
+        Filling::Noise,
+    ] {
+        let cluster = Cluster::new(&[(LOG, 1)]).await;
+        append(&cluster, "a", 3).await;
+        cluster.append(LOG, 0, &filling.values()).await;
+        append(&cluster, "b", 3).await;
+        assert!(cluster.0.damage(LOG, 0, 3, Damage::Bytes));
+        let (reader, mut events) = read(&cluster);
+        eventually("it is named", || reader.standstill().is_some());
+        std::thread::sleep(10 * RETRY_WAIT);
+        assert!(cluster.0.damage(LOG, 0, 3, Damage::Bytes));
+        let (offsets, position) = events.until_caught_up();
+        assert_eq!(
+            (offsets, position),
+            ((0..206).collect(), 206),
+            "{filling:?}"
+        );
+    }
 }

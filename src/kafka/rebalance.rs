@@ -249,7 +249,8 @@ impl GroupContext {
             return;
         }
         let next = start.next_offset;
-        let next = next.or_else(|| first_of(consumer, &lane.topic, lane.partition));
+        let first = || Some(bounds_of(consumer, &lane.topic, lane.partition)?.0);
+        let next = next.or_else(first);
         let Some((next, to)) = next.and_then(|next| Some((next, skips::behind(&ranges, next)?)))
         else {
             return;
@@ -475,16 +476,16 @@ fn metadata_of(element: &TopicPartitionListElem<'_>) -> String {
         .unwrap_or_else(|_| "not UTF-8".to_owned())
 }
 
-/// The partition's first offset, where the cluster tells it.
-pub(super) fn first_of(
+/// The partition's first offset and the one past its last, where the cluster tells them.
+pub(super) fn bounds_of(
     consumer: &BaseConsumer<GroupContext>,
     topic: &str,
     partition: i32,
-) -> Option<i64> {
+) -> Option<(i64, i64)> {
     match consumer.fetch_watermarks(topic, partition, RESTORE_TRY) {
-        Ok((first, _)) => Some(first),
+        Ok(bounds) => Some(bounds),
         Err(error) => {
-            tracing::debug!(topic, partition, %error, "the partition's start is not known");
+            tracing::debug!(topic, partition, %error, "the partition's bounds are not known");
             None
         }
     }
@@ -512,6 +513,10 @@ pub(super) fn resume<'a>(
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        if facility == "OFFSET" && self.shared.suspects.just_left_out() {
+            // Asked for by nobody; the partition is held.
+            return tracing::debug!(facility, "{text}");
+        }
         self.shared.log.log(level, facility, text);
     }
 

@@ -8,7 +8,7 @@ use super::super::rebalance::Assigned;
 use super::super::record::InRecord;
 use super::super::skips::Skips;
 use super::super::standing::{BadBatch, Fault, Standstill};
-use super::super::testing::{Cluster, PATIENCE, eventually};
+use super::super::testing::{Cluster, Filling, PATIENCE, eventually};
 use super::super::ticket::Ticket;
 use super::{Handler, Intake, IntakeHandle, IntakeOptions};
 use crate::broker::Damage;
@@ -21,6 +21,8 @@ const TOPIC: &str = "in";
 #[derive(Clone, Default)]
 struct Sees {
     seen: Arc<Mutex<BTreeSet<(i32, i64)>>>,
+    /// Offsets that came more than once.
+    again: Arc<Mutex<Vec<i64>>>,
     skipped_to: Arc<Mutex<Vec<Option<i64>>>>,
     /// The records below are held until they are let go.
     holds_below: i64,
@@ -31,7 +33,9 @@ impl Handler for Sees {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         let place = record.coordinates();
         let mut seen = self.seen.lock().unwrap();
-        seen.insert((place.partition, place.offset));
+        if !seen.insert((place.partition, place.offset)) {
+            self.again.lock().unwrap().push(place.offset);
+        }
         if place.offset < self.holds_below {
             self.held.lock().unwrap().push(ticket);
         } else {
@@ -248,4 +252,53 @@ async fn a_standstill_lasts_while_its_batch_is_asked_for_again() {
     }
     assert_eq!(sees.of(0), [0, 1]);
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
+}
+
+/// What stands in a batch with a wrong checksum is not taken for anything.
+async fn moves_no_position(filling: Filling) {
+    let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+    cluster.fill(TOPIC, 0, 3).await;
+    cluster.append(TOPIC, 0, &filling.values()).await;
+    cluster.fill(TOPIC, 0, 3).await;
+    assert!(cluster.0.damage(TOPIC, 0, 3, Damage::Bytes));
+    let sees = Sees::default();
+    let handle = join(&cluster, &sees);
+    let bad = Standstill::Undecodable(BadBatch {
+        offset: 3,
+        fault: Fault::Checksum,
+    });
+    eventually("the batch is named", || standstill(&handle, 0) == Some(bad));
+    // It is asked for again after 10 s.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(
+        (standstill(&handle, 0), sees.of(0)),
+        (Some(bad), vec![0, 1, 2])
+    );
+    assert!(cluster.0.damage(TOPIC, 0, 3, Damage::Bytes));
+    let all: Vec<i64> = (0..206).collect();
+    eventually("nothing was lost", || sees.of(0) == all);
+    assert_eq!(*sees.again.lock().unwrap(), Vec::<i64>::new());
+    let counters = handle.stats().counters;
+    assert_eq!((counters.rewinds, counters.offset_resets), (0, 0));
+    assert!(handle.shutdown(Instant::now() + PATIENCE).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_text_in_a_damaged_batch_moves_no_position() {
+    moves_no_position(Filling::Text).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_zeros_in_a_damaged_batch_move_no_position() {
+    moves_no_position(Filling::Zeros).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_looks_like_a_head_in_a_damaged_batch_moves_no_position() {
+    moves_no_position(Filling::Heads).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_noise_in_a_damaged_batch_moves_no_position() {
+    moves_no_position(Filling::Noise).await;
 }

@@ -40,12 +40,17 @@ impl Cluster {
 
     /// Appends records with the values `0..count` to a partition.
     pub async fn fill(&self, topic: &str, partition: i32, count: usize) {
-        let values: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+        let values: Vec<_> = (0..count).map(|n| n.to_string().into_bytes()).collect();
+        self.append(topic, partition, &values).await;
+    }
+
+    /// Appends records with these values, in one batch where they fit.
+    pub async fn append(&self, topic: &str, partition: i32, values: &[Vec<u8>]) {
         let records: Vec<_> = values
             .iter()
             .map(|value| OutRecord {
                 partition: Some(partition),
-                ..OutRecord::to(topic, Some(b"k"), Some(value.as_bytes()))
+                ..OutRecord::to(topic, Some(b"k"), Some(value))
             })
             .collect();
         let deadline = Instant::now() + PATIENCE;
@@ -57,6 +62,34 @@ impl Cluster {
         self.0
             .committed(group, topic, 0)
             .map(|committed| committed.offset)
+    }
+}
+
+/// What a damaged batch may hold. librdkafka goes on within a batch whose checksum is wrong, and takes
+/// what it finds there for the head of another one, offset and all.
+#[derive(Debug, Clone, Copy)]
+pub enum Filling {
+    Text,
+    Zeros,
+    /// Would it be read as a head: offset 4, a length, and the number of the format.
+    Heads,
+    Noise,
+}
+
+impl Filling {
+    /// The values of 200 records.
+    pub fn values(self) -> Vec<Vec<u8>> {
+        let noise = |at: u64| {
+            let mut random = fastrand::Rng::with_seed(at);
+            (0..560).map(|_| random.u8(..)).collect()
+        };
+        let value = |at| match self {
+            Self::Text => b"what started as a question ".repeat(20),
+            Self::Zeros => vec![0; 500],
+            Self::Heads => [0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 60, 0, 0, 0, 0, 2].repeat(40),
+            Self::Noise => noise(at),
+        };
+        (0..200).map(value).collect()
     }
 }
 
