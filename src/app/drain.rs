@@ -48,6 +48,9 @@ impl fmt::Display for Left {
         if self.unsettled {
             parts.push("deliveries or commits".to_owned());
         }
+        if parts.is_empty() {
+            return f.write_str("nothing");
+        }
         f.write_str(&parts.join(", "))
     }
 }
@@ -98,7 +101,7 @@ impl App {
         {
             tracing::warn!(%error, "the HTTP server did not end well");
         }
-        tracing::info!(left = ?left, log_reader_ended = ended, layers_closed = closed, "drained");
+        tracing::info!(%left, log_reader_ended = ended, layers_closed = closed, "drained");
         left
     }
 
