@@ -1,4 +1,4 @@
-//! The headers of a dead letter, as `CONTRACT.md` fixes them. Pure.
+//! The headers of a dead letter, as `docs/contract.md` lists them. Pure.
 
 use crate::model::record::{Coordinates, TraceParent};
 

@@ -1,4 +1,5 @@
-//! What comes in: AI queries, vendor changes and wedding updates, as `CONTRACT`'s field lists say.
+//! What comes in: AI queries, vendor changes and wedding updates, with the fields that
+//! `docs/contract.md` lists.
 //!
 //! A query's text is of the type `S`: [`String`], or on the hit path [`super::text::Text`], which
 //! borrows from the record.
