@@ -165,14 +165,12 @@ impl AlertBoard {
     }
 }
 
-/// The key of a record of the alerts' topic: of all records of one alert the same.
+/// The key of a record of the alerts' topic: the same for all records of one alert. The instance is
+/// part of it: what one instance resolves may still fire at another.
 pub fn record_key(alert: &CacheAlert) -> String {
-    let labels = alert.labels.values().cloned().collect::<Vec<_>>().join("/");
-    if labels.is_empty() {
-        alert.alert.clone()
-    } else {
-        format!("{}/{labels}", alert.alert)
-    }
+    let parts = alert.labels.values().chain(&alert.instance);
+    let parts = std::iter::once(&alert.alert).chain(parts);
+    parts.cloned().collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -194,7 +192,7 @@ mod tests {
         let fired = board.raise(away("main"), at(0)).unwrap();
         assert_eq!((fired.state, fired.since), (AlertState::Firing, at(0)));
         assert_eq!(fired.instance.as_deref(), Some("wedcache-0"));
-        assert_eq!(record_key(&fired), "provider_away/main");
+        assert_eq!(record_key(&fired), "provider_away/main/wedcache-0");
         assert_eq!(board.raise(away("main"), at(5)), None);
         assert!(board.raise(away("other"), at(5)).is_some());
         assert_eq!(board.firing().count(), 2);

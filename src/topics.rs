@@ -74,6 +74,10 @@ fn spec(topic: &Topic, replication_factor: Option<u16>, largest: Largest) -> Top
             set("cleanup.policy", "compact,delete".to_owned());
             set("message.timestamp.type", "LogAppendTime".to_owned());
         }
+        // The last word on each alert stays until it is old.
+        Role::Alerts => {
+            set("cleanup.policy", "compact,delete".to_owned());
+        }
         Role::Answers | Role::Metrics => {
             set("message.timestamp.type", "LogAppendTime".to_owned());
         }
@@ -81,7 +85,6 @@ fn spec(topic: &Topic, replication_factor: Option<u16>, largest: Largest) -> Top
         | Role::VendorChanges
         | Role::WeddingUpdates
         | Role::DeadLetters
-        | Role::Alerts
         | Role::Audit => {}
     }
     let bytes = match topic.role {
@@ -182,6 +185,7 @@ mod tests {
             ("wedsync.ai.responses", 3, None, Some("LogAppendTime")),
             ("wedsync.cache.metrics", 14, None, Some("LogAppendTime")),
             (LOG, 14, Some("compact,delete"), Some("LogAppendTime")),
+            ("wedsync.cache.alerts", 30, Some("compact,delete"), None),
             (DEAD, 30, None, None),
         ] {
             let of = |name| config(&specs, topic, name);

@@ -13,8 +13,8 @@ use super::error::Health;
 pub struct BreakerOptions {
     /// Failures older than this are forgotten.
     pub window: Duration,
-    /// Fewer calls than this within the window say nothing.
-    pub min_calls: u32,
+    /// The least number of failures within the window that opens the circuit.
+    pub min_failures: u32,
     /// The share of failures within the window that opens the circuit; above 0, at most 1.
     pub failure_ratio: f64,
     /// How long an open circuit stays open.
@@ -27,7 +27,7 @@ impl Default for BreakerOptions {
     fn default() -> Self {
         Self {
             window: Duration::from_secs(30),
-            min_calls: 10,
+            min_failures: 5,
             failure_ratio: 0.5,
             open_for: Duration::from_secs(10),
             probes: 2,
@@ -102,7 +102,7 @@ impl Breaker {
     pub fn new(options: BreakerOptions, now: Instant) -> Self {
         let options = BreakerOptions {
             window: options.window.max(Duration::from_millis(u64::from(SLICES))),
-            min_calls: options.min_calls.max(1),
+            min_failures: options.min_failures.max(1),
             probes: options.probes.max(1),
             ..options
         };
@@ -191,9 +191,8 @@ impl Breaker {
             (good + slice.good, bad + slice.bad)
         });
         let calls = good + bad;
-        calls >= self.options.min_calls
+        bad >= self.options.min_failures
             && f64::from(bad) >= self.options.failure_ratio * f64::from(calls)
-            && bad > 0
     }
 
     fn slice(&self, now: Instant) -> u64 {

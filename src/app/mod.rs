@@ -48,6 +48,7 @@ pub use self::reach::{Finding, reach};
 pub use self::registry::client as registry;
 use self::revival::Revival;
 use self::rules::RulesStage;
+pub use self::shared::max_bytes;
 use self::shared::{Prepared, Shared};
 use self::standstills::{Standing, Stands, Standstills};
 use self::troubles::TroubleWatch;

@@ -183,7 +183,7 @@ fn http_options(http: &HttpProvider) -> AiOptions {
             ..defaults.budget
         },
         breaker: BreakerOptions {
-            min_calls: http.breaker.failures,
+            min_failures: http.breaker.failures,
             open_for: http.breaker.open_for,
             ..defaults.breaker
         },
@@ -222,7 +222,8 @@ fn simulator(
         behaviour: Behaviour {
             latency,
             faults: Faults {
-                unavailable: of.server_error + of.timeout,
+                unavailable: of.server_error,
+                timed_out: of.timeout,
                 rate_limited: of.rate_limited,
                 refused: of.refused,
                 ..Faults::default()
@@ -230,7 +231,7 @@ fn simulator(
         },
         input_usd_per_million: price.map_or(0.0, |price| price.input_usd_per_million),
         output_usd_per_million: price.map_or(0.0, |price| price.output_usd_per_million),
-        mention_rate: if of.vendors_per_answer == 0 { 0.0 } else { 0.6 },
+        most_vendors: usize::try_from(of.vendors_per_answer).unwrap_or(usize::MAX),
         ..SimulatorOptions::default()
     })
     .in_world(Arc::clone(world));

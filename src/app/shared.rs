@@ -16,7 +16,7 @@ use crate::ai::simulator::World;
 use crate::api::Served;
 use crate::cache::Layers;
 use crate::clock::Clock;
-use crate::codec::{Decoder, Encoder, Registry, Schemas};
+use crate::codec::{Decoder, Encoder, MaxBytes, Registry, Schemas};
 use crate::health::Phase;
 use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::kafka::{Admin, PartitionReader, ReaderOptions, Skips};
@@ -94,7 +94,7 @@ pub(super) struct Shared {
     /// Ranges of the inputs that are given up.
     pub(super) skips: Arc<Skips>,
     pub(super) registry: Option<Arc<Registry>>,
-    pub(super) decoder: [Arc<Decoder>; 2],
+    pub(super) decoder: Arc<Decoder>,
     pub(super) outputs: Outputs,
     pub(super) admin: Admin,
     /// Whether the log refuses what the rules stage has to append.
@@ -113,16 +113,6 @@ impl Shared {
         let schemas = Arc::new(Schemas::embedded());
         let registry = registry::client(topology.registry.as_ref(), &schemas)?.map(Arc::new);
         let framings = registry::framings(&topology.topics, registry.as_deref()).await?;
-        let decoder = |role| {
-            let max_bytes = topology
-                .topics
-                .get(role)
-                .max_bytes
-                .map_or(usize::MAX, |bytes| {
-                    usize::try_from(bytes.0).unwrap_or(usize::MAX)
-                });
-            Arc::new(Decoder::new(Arc::clone(&schemas), max_bytes))
-        };
         let producers = clients::producers(topology)?;
         let name = |role| Arc::clone(&topology.topics.get(role).name);
         let outputs = Outputs {
@@ -157,7 +147,7 @@ impl Shared {
             progress: Arc::default(),
             skips: Arc::default(),
             registry,
-            decoder: [decoder(Role::Queries), decoder(Role::VendorChanges)],
+            decoder: Arc::new(Decoder::new(schemas, max_bytes(topology))),
             outputs,
             admin,
             stall: Arc::default(),
@@ -245,7 +235,7 @@ impl Shared {
         let topics = &self.topology.topics;
         RulesParts {
             judge: ChangeJudge::new(
-                Arc::clone(&self.decoder[1]),
+                Arc::clone(&self.decoder),
                 Arc::clone(&self.topology.rules),
                 Arc::clone(&self.topology.catalog),
                 Arc::clone(&self.metrics),
@@ -280,7 +270,7 @@ impl Shared {
     ) -> QueryParts {
         QueryParts {
             reader: QueryReader {
-                decoder: Arc::clone(&self.decoder[0]),
+                decoder: Arc::clone(&self.decoder),
                 catalog: Arc::clone(&self.topology.catalog),
                 table: Arc::clone(&self.table),
                 clock: self.clock.clone(),
@@ -297,6 +287,21 @@ impl Shared {
             runtime: Handle::current(),
             waiting: waiting.clone(),
         }
+    }
+}
+
+/// Returns the length in bytes up to which the values of each input are read.
+pub fn max_bytes(topology: &Topology) -> MaxBytes {
+    let of = |role| {
+        let max = topology.topics.get(role).max_bytes;
+        max.map_or(usize::MAX, |max| {
+            usize::try_from(max.0).unwrap_or(usize::MAX)
+        })
+    };
+    MaxBytes {
+        queries: of(Role::Queries),
+        vendor_changes: of(Role::VendorChanges),
+        wedding_updates: of(Role::WeddingUpdates),
     }
 }
 

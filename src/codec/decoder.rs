@@ -7,7 +7,7 @@ use super::avro::{self, Layout};
 use super::event::Incoming;
 use super::fault::{Fault, FaultKind};
 use super::reject::{Decoded, Reason, Reject};
-use super::schemas::{Registered, Schemas};
+use super::schemas::{RecordKind, Registered, Schemas};
 use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json};
 use crate::model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 
@@ -18,13 +18,50 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug, Clone)]
 pub struct Decoder {
     schemas: Arc<Schemas>,
-    max_bytes: usize,
+    max_bytes: MaxBytes,
+}
+
+/// The length in bytes up to which the values of each input are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxBytes {
+    pub queries: usize,
+    pub vendor_changes: usize,
+    pub wedding_updates: usize,
+}
+
+impl From<usize> for MaxBytes {
+    fn from(of_all: usize) -> Self {
+        Self {
+            queries: of_all,
+            vendor_changes: of_all,
+            wedding_updates: of_all,
+        }
+    }
+}
+
+impl MaxBytes {
+    fn of(self, kind: RecordKind) -> usize {
+        match kind {
+            RecordKind::AiQuery => self.queries,
+            RecordKind::VendorChange => self.vendor_changes,
+            RecordKind::WeddingUpdate => self.wedding_updates,
+            // What we have written ourselves is read whatever its length.
+            RecordKind::AiAnswer
+            | RecordKind::CacheMetric
+            | RecordKind::CacheAlert
+            | RecordKind::AuditRecord
+            | RecordKind::TagInvalidation => usize::MAX,
+        }
+    }
 }
 
 impl Decoder {
     /// Values of more than `max_bytes` bytes are rejected as too large.
-    pub fn new(schemas: Arc<Schemas>, max_bytes: usize) -> Self {
-        Self { schemas, max_bytes }
+    pub fn new(schemas: Arc<Schemas>, max_bytes: impl Into<MaxBytes>) -> Self {
+        Self {
+            schemas,
+            max_bytes: max_bytes.into(),
+        }
     }
 
     pub fn decode_query(&self, value: Option<&[u8]>) -> Decoded<AiQuery> {
@@ -61,8 +98,8 @@ impl Decoder {
     }
 
     fn read<'de, T: Incoming<'de>>(&self, value: &'de [u8]) -> Result<Read<T>, Reject> {
-        if value.len() > self.max_bytes {
-            let (len, max) = (value.len(), self.max_bytes);
+        let (len, max) = (value.len(), self.max_bytes.of(T::KIND));
+        if len > max {
             return Err(Reject::new(
                 Reason::TooLarge,
                 format!("{len} bytes, more than the {max} allowed"),

@@ -25,7 +25,7 @@ mod reject;
 mod schemas;
 
 pub use avro::SchemaFault;
-pub use decoder::Decoder;
+pub use decoder::{Decoder, MaxBytes};
 pub use encoder::{Encoder, Framing, Framings};
 pub use log::LogRecord;
 pub use registry::{Registry, RegistryAuth, RegistryError, RegistryOptions, Resolved, framing};

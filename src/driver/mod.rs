@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::app;
 use crate::clock::Clock;
 use crate::codec::{Decoder, Reject, Schemas};
 use crate::invalidation::rule::Source;
@@ -127,10 +128,8 @@ impl Driver {
             .iter()
             .map(|of| Arc::clone(&of.name));
         let metrics = Arc::new(Metrics::new(names));
-        let max_bytes = topology.topics.queries.max_bytes.map_or(usize::MAX, |max| {
-            usize::try_from(max.0).unwrap_or(usize::MAX)
-        });
-        let decoder = Arc::new(Decoder::new(Arc::new(Schemas::embedded()), max_bytes));
+        let schemas = Arc::new(Schemas::embedded());
+        let decoder = Arc::new(Decoder::new(schemas, app::max_bytes(&topology)));
         let judge = ChangeJudge::new(
             Arc::clone(&decoder),
             Arc::clone(&topology.rules),

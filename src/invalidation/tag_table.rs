@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -75,6 +75,10 @@ pub struct TagTable {
     /// Stamps below it are void.
     floor: AtomicI64,
     log_id: ArcSwap<LogId>,
+    /// Counts the beginnings and the ends of resets: odd while one is under way. Whoever judges
+    /// without the lock looks at it before and after, since a filter that is being cleared says
+    /// "nothing since your stamp" of everything.
+    resets: AtomicU64,
     exact: RwLock<Exact>,
 }
 
@@ -104,6 +108,7 @@ impl TagTable {
             position: AtomicI64::new(0),
             floor: AtomicI64::new(0),
             log_id: ArcSwap::from_pointee(LogId::UNKNOWN),
+            resets: AtomicU64::new(0),
             exact: RwLock::default(),
         }
     }
@@ -122,6 +127,7 @@ impl TagTable {
     /// Judges an entry by its own tags and by those of the asker.
     #[inline]
     pub fn judge(&self, header: &Header, asker: &[TagHash]) -> Verdict {
+        let resets = self.resets();
         let log_id = **self.log_id.load();
         if header.log_id != log_id
             || log_id == LogId::UNKNOWN
@@ -132,14 +138,40 @@ impl TagTable {
         let stamp = header.stamp.0;
         let tags = || header.tag_hashes.iter().chain(asker);
         if tags().all(|tag| self.slot(*tag).load(Ordering::Relaxed) < stamp) {
-            return Verdict::Valid;
+            return if self.is_unreset(resets) {
+                Verdict::Valid
+            } else {
+                Verdict::Void
+            };
         }
-        self.judge_exactly(stamp, tags())
+        self.judge_exactly(resets, stamp, tags())
+    }
+
+    #[inline]
+    fn resets(&self) -> u64 {
+        self.resets.load(Ordering::Acquire)
+    }
+
+    /// Reports whether nothing has been reset since `resets` was read, nor was then.
+    #[inline]
+    fn is_unreset(&self, resets: u64) -> bool {
+        // What was read before must not be read later than the number.
+        fence(Ordering::Acquire);
+        resets.is_multiple_of(2) && self.resets.load(Ordering::Relaxed) == resets
     }
 
     #[cold]
-    fn judge_exactly<'a>(&self, stamp: i64, tags: impl Iterator<Item = &'a TagHash>) -> Verdict {
+    fn judge_exactly<'a>(
+        &self,
+        resets: u64,
+        stamp: i64,
+        tags: impl Iterator<Item = &'a TagHash>,
+    ) -> Verdict {
         let exact = self.read();
+        // Tags may have been dropped since the first look; the floor was raised with them.
+        if !self.is_unreset(resets) || stamp < self.floor.load(Ordering::Relaxed) {
+            return Verdict::Void;
+        }
         let mut verdict = Verdict::Valid;
         for last in tags.filter_map(|tag| exact.tags.get(tag)) {
             if last.purge >= stamp {
@@ -152,20 +184,31 @@ impl TagTable {
         verdict
     }
 
-    /// Whether a record in `[from, to)` hits one of the tags. Exact while a flight stamped at or
+    /// Whether a record in `[from, to)` of the log hits one of the tags; so it is also where another
+    /// log is read by now. Exact while a flight stamped at or
     /// before `from` is open; where records had to be dropped, errs towards yes.
-    pub fn hit_between(&self, tags: &[TagHash], from: Position, to: Position) -> bool {
+    pub fn hit_between(
+        &self,
+        log_id: LogId,
+        tags: &[TagHash],
+        from: Position,
+        to: Position,
+    ) -> bool {
+        let resets = self.resets();
+        if log_id != self.log_id() {
+            return true;
+        }
         if from >= to
             || tags
                 .iter()
                 .all(|tag| self.slot(*tag).load(Ordering::Relaxed) < from.0)
         {
-            return false;
-        }
-        if from.0 < self.floor.load(Ordering::Relaxed) {
-            return true;
+            return !self.is_unreset(resets);
         }
         let exact = self.read();
+        if !self.is_unreset(resets) || from.0 < self.floor.load(Ordering::Relaxed) {
+            return true;
+        }
         let last = |tag| {
             exact
                 .tags
@@ -232,6 +275,9 @@ impl TagTable {
     /// reached its end nobody should judge by this table.
     pub fn reset(&self) {
         let mut exact = self.write();
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        // Nobody may see what follows with the number of before.
+        fence(Ordering::Release);
         exact.tags.clear();
         exact.recent.clear();
         exact.recent_from = i64::MAX;
@@ -241,6 +287,8 @@ impl TagTable {
             .for_each(|slot| slot.store(-1, Ordering::Relaxed));
         self.floor.store(0, Ordering::Relaxed);
         self.position.store(0, Ordering::Release);
+        self.resets.fetch_add(1, Ordering::Release);
+        drop(exact);
     }
 
     pub fn set_log_id(&self, id: LogId) {

@@ -164,9 +164,13 @@ impl Resolver {
             || ask
                 .oldest_call()
                 .is_some_and(|oldest| other.called_at < oldest)
-            || other.log_id != table.log_id()
             // Also by changes since the arrival: such an answer would not be kept as fresh.
-            || table.hit_between(known, other.stamp, table.position().max(ask.arrival))
+            || table.hit_between(
+                other.log_id,
+                known,
+                other.stamp,
+                table.position().max(ask.arrival),
+            )
     }
 }
 

@@ -423,21 +423,23 @@ impl Resolver {
         let table = &self.parts.table;
         ask.oldest_call()
             .is_none_or(|oldest| flight.called_at >= oldest)
-            && flight.stamp.log_id() == table.log_id()
-            && !table.hit_between(known, flight.stamp.position(), ask.arrival)
+            && !table.hit_between(
+                flight.stamp.log_id(),
+                known,
+                flight.stamp.position(),
+                ask.arrival,
+            )
     }
 
     /// Whether a change that this query came after forbids it the flight's answer; now the tags
     /// of the vendors that the answer names are known too.
     fn overtaken(&self, ask: &Ask, flight: &Flight<Landing>, entry: &Entry) -> bool {
-        if flight.stamp.log_id() != self.parts.table.log_id() {
-            return true;
-        }
         let mut tags = entry.header.tag_hashes.to_vec();
         tags.extend(&ask.asker);
+        let stamp = &flight.stamp;
         self.parts
             .table
-            .hit_between(&tags, flight.stamp.position(), ask.arrival)
+            .hit_between(stamp.log_id(), &tags, stamp.position(), ask.arrival)
     }
 
     fn known_tags<S: AsRef<str>>(&self, ask: &Ask<S>) -> Vec<TagHash> {

@@ -4,7 +4,7 @@ use super::*;
 
 const OPTIONS: BreakerOptions = BreakerOptions {
     window: Duration::from_secs(10),
-    min_calls: 4,
+    min_failures: 4,
     failure_ratio: 0.5,
     open_for: Duration::from_secs(5),
     probes: 2,
@@ -29,13 +29,15 @@ fn opened(now: Instant) -> Breaker {
 }
 
 #[test]
-fn the_circuit_opens_at_the_ratio_and_not_below_the_least_number_of_calls() {
+fn the_circuit_opens_at_the_ratio_and_not_below_the_least_number_of_failures() {
     use BreakerState::{Closed, Open};
     use Health::{Bad, Good, Unknown};
     let cases: &[(&[Health], BreakerState)] = &[
         (&[Bad, Bad, Bad], Closed),
         (&[Bad, Bad, Bad, Bad], Open),
-        (&[Good, Good, Bad, Bad], Open),
+        (&[Good, Good, Bad, Bad], Closed),
+        (&[Good, Bad, Good, Bad, Good, Bad, Good, Bad], Open),
+        (&[Good, Bad, Good, Bad, Good, Bad, Good, Good, Bad], Closed),
         (&[Good, Good, Good, Bad], Closed),
         (&[Bad, Bad, Bad, Unknown], Closed),
         (&[Good, Good, Good, Good], Closed),
@@ -161,7 +163,7 @@ impl Naive {
                 .map(|(_, bad)| *bad)
                 .collect();
             let bad = recent.iter().filter(|bad| **bad).count();
-            if recent.len() >= 4 && bad * 2 >= recent.len() {
+            if bad >= 4 && bad * 2 >= recent.len() {
                 self.open(now);
             }
         }

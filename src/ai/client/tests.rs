@@ -250,7 +250,7 @@ async fn the_budget_bounds_the_retries_of_all_calls_together() {
         burst: 5,
     };
     let breaker = BreakerOptions {
-        min_calls: u32::MAX,
+        min_failures: u32::MAX,
         ..BreakerOptions::default()
     };
     let ai = ai(
@@ -273,7 +273,7 @@ async fn the_budget_bounds_the_retries_of_all_calls_together() {
 async fn the_circuit_opens_refuses_without_a_call_and_closes_again() {
     let provider = scripted(std::iter::repeat_n(away(), 10));
     let breaker = BreakerOptions {
-        min_calls: 10,
+        min_failures: 10,
         probes: 1,
         ..BreakerOptions::default()
     };
@@ -388,7 +388,7 @@ async fn who_waits_in_line_leaves_it_at_the_deadline() {
 async fn a_call_that_is_given_up_frees_its_place_and_its_probe() {
     let provider = slow(secs(10));
     let breaker = BreakerOptions {
-        min_calls: 1,
+        min_failures: 1,
         probes: 1,
         ..BreakerOptions::default()
     };

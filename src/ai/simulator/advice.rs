@@ -19,12 +19,21 @@ pub(super) struct Mentions {
     pub misses_closed: bool,
 }
 
+/// How readily vendors are mentioned that the prompt does not name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Habit {
+    /// The share of answers that mention some, 0 to 1.
+    pub(super) rate: f64,
+    /// The most that one answer mentions.
+    pub(super) most: usize,
+}
+
 /// Returns the vendors that an answer mentions: those of the prompt, else some that fit it. None
 /// of them has closed.
 pub(super) fn mentions(
     prompt: &str,
     world: &Vendors,
-    mention_rate: f64,
+    habit: Habit,
     rng: &mut fastrand::Rng,
 ) -> Mentions {
     let mut mentions = Mentions::default();
@@ -42,7 +51,8 @@ pub(super) fn mentions(
             mentions.vendors.push(id.to_owned());
         }
     }
-    let (mentions_any, count) = (rng.f64() < mention_rate, rng.usize(1..=3));
+    let (mentions_any, count) = (rng.f64() < habit.rate, rng.usize(1..=habit.most.max(1)));
+    let count = count.min(habit.most);
     if mentions.vendors.is_empty() && (mentions_any || mentions.misses_closed) {
         // Closed vendors are shuffled too and dropped afterwards, so that a vendor which closes
         // changes no answer but those that named it.

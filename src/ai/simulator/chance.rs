@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ai::error::ProviderError;
+use crate::ai::error::{Phase, ProviderError};
 
 /// How the simulated provider behaves; may be changed while it runs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,6 +36,8 @@ impl Default for Latency {
 pub struct Faults {
     /// 503.
     pub unavailable: f64,
+    /// No reply in time; the call may have been charged for.
+    pub timed_out: f64,
     /// 429 with a `Retry-After` of a second.
     pub rate_limited: f64,
     /// 429 for an empty account.
@@ -54,7 +56,8 @@ impl Faults {
         }
     }
 
-    pub(super) fn draw(&self, rng: &mut fastrand::Rng) -> Option<ProviderError> {
+    /// Draws the failure of a call that takes so long, if it fails.
+    pub(super) fn draw(&self, latency: Duration, rng: &mut fastrand::Rng) -> Option<ProviderError> {
         let mut rest = rng.f64();
         let mut falls = |rate: f64| {
             let hit = rest < rate;
@@ -68,6 +71,12 @@ impl Faults {
                 status: 503,
                 message,
                 retry_after: None,
+            });
+        }
+        if falls(self.timed_out) {
+            return Some(ProviderError::Timeout {
+                phase: Phase::Total,
+                after: latency,
             });
         }
         if falls(self.rate_limited) {

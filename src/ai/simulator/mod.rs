@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::error::{ProviderError, Unreached};
 use super::price::Price;
 use super::provider::{Attempt, PricedCall, Prompt, Provider};
+use advice::Habit;
 pub use chance::{Behaviour, Faults, Latency};
 pub use world::{Price as VendorPrice, Vendor, Vendors, World, vendor_type};
 
@@ -35,6 +36,8 @@ pub struct SimulatorOptions {
     /// The share of answers that mention vendors of the world, 0 to 1. Vendors that the prompt
     /// names are always mentioned, unless they have closed.
     pub mention_rate: f64,
+    /// The most vendors that an answer mentions of its own accord.
+    pub most_vendors: usize,
     /// How many calls the log keeps; the oldest go first. 0 keeps none.
     pub log_limit: usize,
 }
@@ -49,6 +52,7 @@ impl Default for SimulatorOptions {
             input_usd_per_million: 2.5,
             output_usd_per_million: 10.0,
             mention_rate: 0.6,
+            most_vendors: 3,
             log_limit: 0,
         }
     }
@@ -122,7 +126,7 @@ impl Simulator {
         state.calls += 1;
         let mut rng = chance::rng(self.options.seed, digest, Some(number));
         let latency = state.behaviour.latency.draw(&mut rng);
-        let error = state.behaviour.faults.draw(&mut rng);
+        let error = state.behaviour.faults.draw(latency, &mut rng);
         if self.options.log_limit > 0 {
             if state.log.len() >= self.options.log_limit {
                 state.log.pop_front();
@@ -141,8 +145,11 @@ impl Simulator {
 
     fn answer(&self, prompt: &Prompt, world: &Vendors) -> String {
         let mut rng = chance::rng(self.options.seed, digest(prompt), None);
-        let mention_rate = self.options.mention_rate;
-        let mentions = advice::mentions(&prompt.user, world, mention_rate, &mut rng);
+        let habit = Habit {
+            rate: self.options.mention_rate,
+            most: self.options.most_vendors,
+        };
+        let mentions = advice::mentions(&prompt.user, world, habit, &mut rng);
         advice::write(&prompt.user, &mentions, world, &mut rng)
     }
 

@@ -342,3 +342,41 @@ proptest::proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_mentions_at_most_as_many_vendors_as_is_said() {
+    for most in [0, 1, 5] {
+        let simulator = simulator(SimulatorOptions {
+            mention_rate: 1.0,
+            most_vendors: most,
+            ..SimulatorOptions::default()
+        });
+        let mut highest = 0;
+        for n in 0..300 {
+            let text = text(&simulator, &format!("Question {n}?")).await;
+            let words = text.split(|c: char| !(c.is_alphanumeric() || c == '-'));
+            let vendors: std::collections::BTreeSet<_> =
+                words.filter(|word| word.starts_with("v-")).collect();
+            highest = highest.max(vendors.len());
+        }
+        assert_eq!(highest, most);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_simulated_time_out_is_one_that_may_have_been_charged_for() {
+    let faults = Faults {
+        timed_out: 1.0,
+        ..Faults::default()
+    };
+    let latency = Latency::Fixed(Duration::from_secs(2));
+    let simulator = simulator(SimulatorOptions {
+        behaviour: Behaviour { latency, faults },
+        ..SimulatorOptions::default()
+    });
+    let began = Instant::now();
+    let attempt = simulator.attempt(&prompt("Which florist?")).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
+    let error = attempt.result.unwrap_err();
+    assert_eq!((error.code(), error.may_be_charged()), ("timeout", true));
+}

@@ -1,5 +1,6 @@
 //! Values that come in: good ones in every format, and every way to be bad.
 
+use crate::codec::{MaxBytes, Reject};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -584,5 +585,38 @@ proptest! {
                 Decoded::Tombstone => prop_assert!(false, "{:?}", value),
             }
         }
+    }
+}
+
+#[test]
+fn each_input_has_a_bound_of_its_own() {
+    let max_bytes = MaxBytes {
+        queries: 1000,
+        vendor_changes: 2000,
+        wedding_updates: 3000,
+    };
+    let decoder = Decoder::new(Arc::new(Schemas::embedded()), max_bytes);
+    let too_large =
+        |decoded: Option<Reject>| decoded.is_some_and(|reject| reject.reason == Reason::TooLarge);
+    for (len, want) in [
+        (1000, [false; 3]),
+        (1001, [true, false, false]),
+        (2001, [true, true, false]),
+        (3001, [true; 3]),
+    ] {
+        let value = vec![b'{'; len];
+        let got = [
+            reject(decoder.decode_query(Some(&value))),
+            reject(decoder.decode_vendor_change(Some(&value))),
+            reject(decoder.decode_wedding_update(Some(&value))),
+        ];
+        assert_eq!(got.map(too_large), want, "{len} bytes");
+    }
+}
+
+fn reject<T>(decoded: Decoded<T>) -> Option<Reject> {
+    match decoded {
+        Decoded::Rejected(reject) => Some(reject),
+        _ => None,
     }
 }

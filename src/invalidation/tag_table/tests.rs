@@ -111,20 +111,20 @@ fn a_waiter_is_judged_by_the_records_before_its_arrival_alone() {
     put(&table, 11, 2, Mode::Purge);
     let tags = [TagHash(2)];
     assert!(
-        !table.hit_between(&tags, flight.position(), Position(10)),
+        !table.hit_between(LOG, &tags, flight.position(), Position(10)),
         "the flight's own caller"
     );
     assert!(
-        !table.hit_between(&tags, flight.position(), Position(11)),
+        !table.hit_between(LOG, &tags, flight.position(), Position(11)),
         "arrived before it"
     );
     assert!(
-        table.hit_between(&tags, flight.position(), Position(12)),
+        table.hit_between(LOG, &tags, flight.position(), Position(12)),
         "arrived after it"
     );
     put(&table, 12, 2, Mode::Refresh);
     assert!(
-        !table.hit_between(&tags, flight.position(), Position(11)),
+        !table.hit_between(LOG, &tags, flight.position(), Position(11)),
         "the last offset is later"
     );
 }
@@ -136,8 +136,56 @@ fn where_records_had_to_be_dropped_a_waiter_is_told_to_look_again() {
     for offset in 0..4 {
         put(&table, offset, 1, Mode::Purge);
     }
-    assert!(table.hit_between(&[TagHash(1)], flight.position(), Position(1)));
-    assert!(!table.hit_between(&[TagHash(9)], flight.position(), Position(4)));
+    assert!(table.hit_between(LOG, &[TagHash(1)], flight.position(), Position(1)));
+    assert!(!table.hit_between(LOG, &[TagHash(9)], flight.position(), Position(4)));
+}
+
+/// Judges an entry whose tag has been purged on two threads, while `change` changes the table.
+fn never_valid(table: &TagTable, change: impl FnOnce()) {
+    use std::sync::atomic::AtomicBool;
+    let (entry, over) = (header(0, &[1]), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let verdict = table.judge(&entry, &[]);
+                    let forbids = matches!(verdict, Verdict::Purged | Verdict::Void);
+                    assert!(forbids, "{verdict:?}");
+                    assert!(table.hit_between(LOG, &[TagHash(1)], Position(0), Position(1)));
+                }
+            });
+        }
+        change();
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn what_is_purged_is_not_valid_at_the_moment_when_its_tag_is_forgotten() {
+    for _ in 0..300 {
+        let table = table(64, 1 << 10);
+        put(&table, 0, 1, Mode::Purge);
+        never_valid(&table, || {
+            for at in 1..70 {
+                put(&table, at, 1 + at.unsigned_abs(), Mode::Purge);
+            }
+        });
+        assert_eq!(table.judge(&header(0, &[1]), &[]), Verdict::Void);
+    }
+}
+
+#[test]
+fn what_is_purged_is_not_valid_while_the_log_is_read_again() {
+    let table = table(1 << 10, 1 << 10);
+    put(&table, 0, 1, Mode::Purge);
+    never_valid(&table, || {
+        for _ in 0..20_000 {
+            table.reset();
+            put(&table, 0, 1, Mode::Purge);
+            // The log's id comes once the log is read.
+            table.set_log_id(LOG);
+        }
+    });
 }
 
 proptest! {
@@ -183,7 +231,7 @@ proptest! {
         if let Some(flight) = flight {
             let hashes: Vec<_> = tags.iter().map(|tag| TagHash(*tag)).collect();
             let from = flight.position();
-            let got = table.hit_between(&hashes, from, Position(arrival));
+            let got = table.hit_between(LOG, &hashes, from, Position(arrival));
             let naive = hits(from.0, arrival, false);
             prop_assert!(got || !naive, "a forbidden answer was let through");
             prop_assert!(small || got == naive);

@@ -5,8 +5,8 @@ use secrecy::SecretString;
 use super::Build;
 use crate::topology::problem::{Problem, Span};
 use crate::topology::settings::{Breaker, Disk, Layers, Memory, Redis, RedisServer};
-use crate::topology::shape::{BreakerShape, DiskShape, LayersShape, RedisServerShape, RedisShape};
-use crate::topology::units::{At, ByteSize, Connection};
+use crate::topology::shape::{DiskShape, LayersShape, RedisServerShape, RedisShape};
+use crate::topology::units::{At, ByteSize, Connection, Lasting};
 
 impl Build<'_> {
     pub(super) fn layers(&mut self, shape: LayersShape) -> Layers {
@@ -74,7 +74,7 @@ impl Build<'_> {
         let connect_timeout = self.positive(&shape.connect_timeout, "a timeout");
         let response_timeout = self.positive(&shape.response_timeout, "a timeout");
         let lease_term = self.positive(&shape.lease_term, "a term");
-        let breaker = self.breaker(&shape.breaker);
+        let breaker = self.breaker(&shape.breaker.failures, &shape.breaker.open_for);
         server.map(|server| Redis {
             server,
             connect_timeout,
@@ -97,11 +97,11 @@ impl Build<'_> {
         Some(address.text.into())
     }
 
-    pub(super) fn breaker(&mut self, shape: &BreakerShape) -> Breaker {
-        self.count(&shape.failures, "the breaker's failures");
+    pub(super) fn breaker(&mut self, failures: &At<u32>, open_for: &At<Lasting>) -> Breaker {
+        self.count(failures, "the breaker's failures");
         Breaker {
-            failures: shape.failures.value,
-            open_for: self.positive(&shape.open_for, "the breaker's pause"),
+            failures: failures.value,
+            open_for: self.positive(open_for, "the breaker's pause"),
         }
     }
 

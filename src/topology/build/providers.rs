@@ -70,7 +70,7 @@ impl Build<'_> {
             total_timeout: total,
             retry: self.retry(&shape.retry),
             concurrency: self.count(&shape.concurrency, "the calls at one time"),
-            breaker: self.breaker(&shape.breaker),
+            breaker: self.breaker(&shape.breaker.failures, &shape.breaker.open_for),
         }
     }
 

@@ -80,6 +80,26 @@ impl Default for BreakerShape {
     }
 }
 
+/// A provider's circuit breaker: after so many failures within 30 s, where they are at least half of the
+/// calls, nothing is asked for a while.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::topology) struct ProviderBreakerShape {
+    /// The least number of failed calls within 30 s that opens it.
+    pub(in crate::topology) failures: At<u32>,
+    /// How long nothing is asked; two calls at a time then find out whether the provider is back.
+    pub(in crate::topology) open_for: At<Lasting>,
+}
+
+impl Default for ProviderBreakerShape {
+    fn default() -> Self {
+        Self {
+            failures: at(5),
+            open_for: at(Lasting::secs(10)),
+        }
+    }
+}
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::topology) enum ProviderShape {
@@ -112,7 +132,7 @@ pub(in crate::topology) struct HttpProviderShape {
     #[serde(default = "concurrency")]
     pub(in crate::topology) concurrency: At<u32>,
     #[serde(default)]
-    pub(in crate::topology) breaker: BreakerShape,
+    pub(in crate::topology) breaker: ProviderBreakerShape,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -206,7 +206,9 @@ impl Pair {
         let arrival = (self.naive.position - arrival_back).max(0);
         let want = self.naive.hits(tags, stamp.0, arrival, None);
         let hashes: Vec<_> = tags.iter().copied().map(TagHash).collect();
-        let got = self.table.hit_between(&hashes, stamp, Position(arrival));
+        let got = self
+            .table
+            .hit_between(self.naive.id(), &hashes, stamp, Position(arrival));
         assert!(
             got || !want,
             "stamp {stamp:?}, arrival {arrival}: let through"
