@@ -141,7 +141,7 @@ fn where_records_had_to_be_dropped_a_waiter_is_told_to_look_again() {
 }
 
 proptest! {
-    /// Against a list of all records: never "valid" where the list forbids, and exact where
+    /// Compared with a list of all records: never "valid" if the list forbids it, and exact if
     /// nothing was dropped.
     #[test]
     fn judging_agrees_with_the_whole_log(
