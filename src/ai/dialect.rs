@@ -53,8 +53,8 @@ impl Caller {
         };
         let json = &said.json;
         if let Some(error) = self.error_in_reply(json) {
-            // A retryable error means that the provider itself turned the request away, at no
-            // charge.
+            // An error that is asked again means that the provider itself turned the request away,
+            // at no charge.
             let call = (!error.asked_again()).then(|| self.unknown_account(started));
             return Attempt {
                 result: Err(error),

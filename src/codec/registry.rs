@@ -211,9 +211,9 @@ struct ErrorCode {
     error_code: u32,
 }
 
-/// The error code "Schema not found" (Confluent Schema Registry API, errors of `GET
-/// /schemas/ids/{id}`). Any other 404 is a wrong path or comes from a proxy, and says nothing about
-/// the id.
+/// The error code "Schema not found" (Confluent Schema Registry API, errors of
+/// `GET /schemas/ids/{id}`). Any other 404 is a wrong path or comes from a proxy, and says nothing
+/// about the id.
 const NO_SUCH_SCHEMA: u32 = 40_403;
 
 /// A usable response, even if it is a refusal.

@@ -200,8 +200,8 @@ pub fn city_key(city: &str, state: &str) -> String {
     Key::of(&in_full(town)).as_str().to_owned()
 }
 
-/// Returns the place with the names of its codes, for readers who do not know the codes: `IT-52
-/// (Toscana, Italy)`. Places in the US are returned unchanged: their codes are well known.
+/// Returns the place with the names of its codes, for readers who do not know the codes:
+/// `IT-52 (Toscana, Italy)`. Places in the US are returned unchanged: their codes are well known.
 pub fn in_words(place: &str) -> Cow<'_, str> {
     let named = place.split_once('-').and_then(|(country, state)| {
         let country = Country::of(country).filter(|of| of.code() == country)?;

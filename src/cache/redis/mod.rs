@@ -2,7 +2,7 @@
 //!
 //! Values are kept under `<prefix><64 hexadecimal digits of the key's hash>` with a TTL up to
 //! `keep_until`. A value starts with 33 bytes that the [`script`] compares on the server, so that
-//! an older fill never replaces a newer one, whoever writes:
+//! an older fill never replaces a newer one, whichever instance writes:
 //!
 //! | at | bytes | what |
 //! |---|---|---|
@@ -11,12 +11,12 @@
 //! | 17 | 8 | stamp, big-endian with the sign bit flipped: bytes compare as numbers do |
 //! | 25 | 8 | call began (ms), in the same form |
 //! | 33 | | the sealed entry |
+//!
 //! While an instance calls the provider, its [`lease`] is kept beside the entry under
 //! `<prefix>lease:<hash>`.
-//! Beside an entry a [`lease`] stands under `<prefix>lease:<hash>` while an instance asks for it.
+//!
 //! An error reply is a failure like a broken connection: [`reason`] defines the meaning of every
 //! code, the reporter counts and logs it, [`breakers`] keep reads and writes apart, and [`link`]
-//! replaces the connection where another server may answer better.
 //! replaces the connection where another server may answer better.
 //!
 //! A call that is cancelled or runs out of time leaves nothing behind for the next caller: the
@@ -144,7 +144,7 @@ pub struct Unreached {
     /// The address; empty if the settings have none.
     pub address: String,
     pub error: String,
-    /// What the error means and what to do.
+    /// The meaning of the error and the advice.
     pub advice: &'static str,
 }
 

@@ -67,7 +67,7 @@ struct Row {
     codes: &'static [&'static str],
     reach: Reach,
     renew: Renew,
-    /// What the failure means and what to do, for the log.
+    /// The meaning of the failure and the advice, for the log.
     advice: &'static str,
 }
 

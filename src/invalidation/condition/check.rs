@@ -309,8 +309,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Checks a membership such as `event.change in ["opened", "closed"]` or `"florist" in
-    /// event.weddingContext.vendorPreferences`.
+    /// Checks a membership such as `event.change in ["opened", "closed"]` or
+    /// `"florist" in event.weddingContext.vendorPreferences`.
     fn membership(&mut self, left: &IdedExpr, right: &IdedExpr) {
         if let (Some(kind), Expr::List(list)) = (self.kind(left), &right.expr) {
             for element in &list.elements {
