@@ -45,7 +45,7 @@ impl Anthropic {
     }
 }
 
-/// What every request of this dialect carries.
+/// Returns the headers that every request of this dialect carries.
 pub(super) fn headers(endpoint: &Endpoint) -> Result<HeaderMap, BuildError> {
     let mut headers = HeaderMap::new();
     let key = secret_header("API key", "", &endpoint.api_key)?;
@@ -79,7 +79,8 @@ fn text(json: &Value, completion_tokens: u64) -> Result<String, ProviderError> {
         .find_map(|name| json.get(name).filter(|reason| !reason.is_null()));
     ending::judge(reason.unwrap_or(&Value::Null), completion_tokens).map_err(
         |error| match error {
-            // What the model says instead of an answer tells more than the word for it.
+            // The model's own words in place of an answer are more informative than the stop
+            // reason.
             ProviderError::Refused { .. } if !content.text.trim().is_empty() => {
                 let message = content.text.clone();
                 ProviderError::Refused { message }

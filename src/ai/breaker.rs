@@ -1,6 +1,8 @@
-//! A circuit breaker: stops asking a provider that fails, and asks carefully whether it is back.
+//! A circuit breaker: stops calling a provider that fails, and probes carefully whether it works
+//! again.
 //!
-//! Pure: time comes in as a parameter, and [`super::Ai`] keeps it under a short lock.
+//! Pure: time comes in as a parameter, and [`super::Ai`] keeps the breaker behind a briefly held
+//! lock.
 
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use tokio::time::Instant;
 
 use super::error::Health;
 
-/// When the circuit opens and closes.
+/// The conditions under which the circuit opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerOptions {
     /// Failures older than this are forgotten.
@@ -17,9 +19,9 @@ pub struct BreakerOptions {
     pub min_failures: u32,
     /// The share of failures within the window that opens the circuit; above 0, at most 1.
     pub failure_ratio: f64,
-    /// How long an open circuit stays open.
+    /// Time for which an open circuit stays open.
     pub open_for: Duration,
-    /// How many calls at once a half-open circuit admits, and how many must succeed to close it.
+    /// The number of calls that a half-open circuit admits at once, and of successes that close it.
     pub probes: u32,
 }
 
@@ -43,7 +45,7 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
-    /// For a gauge: 0 closed, 1 half-open, 2 open.
+    /// Returns the state as a gauge value: 0 closed, 1 half-open, 2 open.
     pub fn as_number(self) -> u8 {
         match self {
             Self::Closed => 0,
@@ -61,21 +63,22 @@ impl BreakerState {
     }
 }
 
-/// The right to make one call. It goes back with [`Breaker::finish`], also when the call was
+/// The right to make one call. It must be returned with [`Breaker::finish`], even if the call was
 /// given up.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Admission {
-    /// The state that admitted it: what a call from an earlier one says is no longer asked.
+    /// The number of the state that admitted the call; after a change of state the result is
+    /// ignored.
     era: u64,
 }
 
-/// The window is kept as this many slices; a slice is forgotten as a whole.
+/// The number of slices that make up the window; a slice is forgotten as a whole.
 const SLICES: u32 = 10;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slice {
-    /// Which slice of time since the breaker was made.
+    /// The number of this slice of time, counted from the creation of the breaker.
     number: u64,
     good: u32,
     bad: u32,
@@ -93,12 +96,12 @@ pub struct Breaker {
     options: BreakerOptions,
     made: Instant,
     state: State,
-    /// Counts the changes of state.
+    /// The number of changes of state so far.
     era: u64,
 }
 
 impl Breaker {
-    /// Zeros in the options are read as the least that makes sense.
+    /// Creates a closed breaker. Zeros in the options are raised to the least useful value.
     pub fn new(options: BreakerOptions, now: Instant) -> Self {
         let options = BreakerOptions {
             window: options.window.max(Duration::from_millis(u64::from(SLICES))),
@@ -114,8 +117,8 @@ impl Breaker {
         }
     }
 
-    /// Admits a call, or says how long the circuit stays open. Zero means that other probes are
-    /// under way.
+    /// Admits a call, or returns the time for which the circuit stays open. Zero means that all
+    /// probes are in flight.
     pub fn admit(&mut self, now: Instant) -> Result<Admission, Duration> {
         if let State::Open { until } = self.state {
             if now < until {
@@ -135,7 +138,7 @@ impl Breaker {
         Ok(Admission { era: self.era })
     }
 
-    /// Whether [`Breaker::admit`] would refuse now, without taking an admission.
+    /// Returns the time that [`Breaker::admit`] would refuse with now; takes no admission.
     pub fn refuses(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Open { until } if now < until => Some(until - now),
@@ -146,7 +149,7 @@ impl Breaker {
         }
     }
 
-    /// Takes back an admission and what its call taught.
+    /// Takes back an admission and records what its call showed about the provider's health.
     pub fn finish(&mut self, admission: &Admission, health: Health, now: Instant) {
         if admission.era != self.era {
             return;
@@ -171,7 +174,8 @@ impl Breaker {
         }
     }
 
-    /// An open circuit whose time is up reads as half-open: the next call is a probe.
+    /// Returns the state. An open circuit whose time is up counts as half-open: the next call is a
+    /// probe.
     pub fn state(&self, now: Instant) -> BreakerState {
         match self.state {
             State::Closed { .. } => BreakerState::Closed,

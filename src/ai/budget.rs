@@ -1,4 +1,4 @@
-//! A bound on retries: however sick the provider, they stay a fraction of the calls.
+//! A bound on retries: however badly the provider fails, they stay a fraction of the calls.
 
 /// A token bucket that calls fill and retries empty, so that over any time
 /// `retries ≤ burst + ratio × calls`. Starts full.
@@ -9,12 +9,12 @@ pub struct RetryBudget {
     most: u64,
 }
 
-/// How many retries are allowed.
+/// The limits of the retries.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BudgetOptions {
-    /// Retries for each call, in the long run; 0 to 1.
+    /// Retries per call in the long run; 0 to 1.
     pub ratio: f64,
-    /// Retries that may be saved up.
+    /// The most retries that may be saved up.
     pub burst: u32,
 }
 
@@ -27,7 +27,7 @@ impl Default for BudgetOptions {
     }
 }
 
-/// One retry. Tokens are counted in thousandths, so that sums stay exact.
+/// The cost of one retry. Tokens are counted in thousandths, so that sums stay exact.
 const RETRY: u64 = 1_000;
 
 impl RetryBudget {
@@ -46,7 +46,7 @@ impl RetryBudget {
         }
     }
 
-    /// A call that is not a retry begins.
+    /// Records the start of a call that is not a retry.
     pub fn call(&mut self) {
         self.millitokens = (self.millitokens + self.per_call).min(self.most);
     }
@@ -58,7 +58,7 @@ impl RetryBudget {
         rest.is_some()
     }
 
-    /// How many retries are left.
+    /// Returns the number of retries left.
     pub fn left(&self) -> u64 {
         self.millitokens / RETRY
     }

@@ -1,4 +1,4 @@
-//! What a provider's error status and error body mean; pure, and alike for both dialects.
+//! The meaning of a provider's error status and error body; pure, and the same for both dialects.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use serde_json::Value;
 
 use super::error::ProviderError;
 
-/// What an error body says to machines: OpenAI's `error.code` and `error.type`, Anthropic's
+/// The machine-readable part of an error body: OpenAI's `error.code` and `error.type`, Anthropic's
 /// `error.type`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Kind {
     pub cause: Option<Cause>,
-    /// The body is written as the dialects write their errors, so by the provider itself rather
-    /// than by a gateway before it.
+    /// True if the body has the form of the dialects' errors, so that the provider itself wrote it
+    /// rather than a gateway in between.
     pub own: bool,
 }
 
-/// What an error is about, where its body names it.
+/// The cause of an error, if its body names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     OutOfFunds,
     ContentPolicy,
-    /// The key is wrong or may not do this.
+    /// The key is wrong or lacks the permission.
     NoRight,
 }
 
@@ -55,12 +55,13 @@ const NO_RIGHT: &[&str] = &[
     "unauthenticated",
 ];
 
-/// Anthropic has sent an empty account as a plain 400 `invalid_request_error` that only its text
-/// tells apart: "Your credit balance is too low to access the Anthropic API".
+/// Text of an error for an empty account. Anthropic has sent it as a plain 400
+/// `invalid_request_error` that only the text distinguishes: "Your credit balance is too low to
+/// access the Anthropic API".
 const LOW_CREDIT: &str = "credit balance is too low";
 
-/// Google and xAI send a wrong key as a plain 400 that only its text tells apart: "API key not
-/// valid", "Incorrect API key provided".
+/// Text of an error for a wrong key. Google and xAI send it as a plain 400 that only the text
+/// distinguishes: "API key not valid", "Incorrect API key provided".
 const API_KEY: &str = "api key";
 
 pub(super) fn kind(body: &Value) -> Kind {
@@ -93,8 +94,9 @@ pub(super) fn kind(body: &Value) -> Kind {
     }
 }
 
-/// Both dialects write an object `error` with a message or a type in it; vLLM writes `"object":
-/// "error"`. Gateways write pages, plain words, or a bare `message`.
+/// Returns true if the provider itself wrote the body. Both dialects write an object `error` with a
+/// message or a type in it; vLLM writes `"object": "error"`. Gateways write pages, plain words, or
+/// a bare `message`.
 fn is_own(body: &Value) -> bool {
     let named = ["message", "type", "code"].iter().any(|name| {
         let value = body.get("error").and_then(|error| error.get(name));
@@ -103,7 +105,8 @@ fn is_own(body: &Value) -> bool {
     named || body.get("object").and_then(Value::as_str) == Some("error")
 }
 
-/// The text for people in an error body: `error.message`, or what lesser servers send instead.
+/// Returns the human-readable text of an error body: `error.message`, or the fields that other
+/// servers use instead.
 pub(super) fn message(body: &Value) -> Option<&str> {
     ["/error/message", "/error", "/message", "/detail"]
         .iter()
@@ -111,7 +114,7 @@ pub(super) fn message(body: &Value) -> Option<&str> {
         .filter(|text| !text.trim().is_empty())
 }
 
-/// What a status of the provider's own means by itself, without a body.
+/// Returns the meaning of a status that the provider itself sent, without a body.
 pub(crate) fn bare_status(status: u16) -> ProviderError {
     let kind = Kind {
         own: true,
@@ -134,7 +137,7 @@ pub(super) fn status_error(
             message,
             retry_after,
         },
-        // Whoever says 503 or 529 turned the request away before any work.
+        // A provider that answers 503 or 529 turned the request away before any work.
         500 if kind.own => ProviderError::Unavailable {
             status,
             message,
@@ -145,7 +148,7 @@ pub(super) fn status_error(
             message,
             retry_after,
         },
-        // 502, 504 and a bare 500 are a gateway's, which cannot know what the provider did.
+        // 502, 504 and a bare 500 come from a gateway, which cannot know what the provider did.
         408 | 409 | 500..=599 => ProviderError::Gateway { status, message },
         _ if kind.cause == Some(Cause::ContentPolicy) => ProviderError::Filtered { why: message },
         400 if kind.cause == Some(Cause::NoRight) => {
@@ -155,8 +158,8 @@ pub(super) fn status_error(
     }
 }
 
-/// An error under a good status, as gateways send it: its own code, where it has one that is a
-/// status, and what kind it is.
+/// Finds an error in a reply with a good status, as gateways send it. Returns its own code, if that
+/// is a status, and its kind.
 pub(super) fn error_in_reply(body: &Value) -> Option<(Option<u16>, Kind)> {
     if !is_error(body.get("error")?) {
         return None;
@@ -171,8 +174,8 @@ pub(super) fn error_in_reply(body: &Value) -> Option<(Option<u16>, Kind)> {
     Some((status, kind(body)))
 }
 
-/// Whether a field `error` reports one: some servers always send it, as null, empty or with the
-/// code 0.
+/// Returns true if a field `error` reports an error: some servers always send the field, as null,
+/// empty or with the code 0.
 pub(super) fn is_error(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,

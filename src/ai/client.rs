@@ -1,5 +1,5 @@
-//! The client that the resolver holds: one provider, with retries under a budget, a circuit
-//! breaker and a bounded number of calls at once; more wait in line, in their order.
+//! The client that the resolver holds: one provider, with retries under a budget, a circuit breaker
+//! and a bounded number of concurrent calls; further calls wait in a queue, first in, first out.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,15 +16,16 @@ use super::provider::{Attempt, Completion, PricedCall, Prompt, Provider};
 use super::troubles::{Notice, Site, Troubles};
 use crate::backoff::{Backoff, Policy};
 
-/// How a provider is asked.
+/// The limits for calls to a provider.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AiOptions {
-    /// Calls under way at once; at least 1.
+    /// The most calls in flight; at least 1.
     pub max_concurrent: usize,
-    /// Further tries of one prompt after its first; each also needs the budget's leave.
+    /// The most retries of one prompt; each also needs a token from the budget.
     pub max_retries: u32,
     pub backoff: Policy,
-    /// A `Retry-After` beyond it fails at once, whoever waits.
+    /// The longest `Retry-After` that is waited for; a longer one fails the prompt at once, even if
+    /// somebody waits.
     pub max_retry_wait: Duration,
     pub budget: BudgetOptions,
     pub breaker: BreakerOptions,
@@ -43,19 +44,18 @@ impl Default for AiOptions {
     }
 }
 
-/// What came of a prompt, and every priced call made on the way: replies that could not be used
-/// cost money too.
+/// The result of a prompt, with every priced call made for it: unusable replies cost money too.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Outcome {
     pub result: Result<Completion, ProviderError>,
-    /// In the order they were made; the usable one, if any, is the last.
+    /// The calls in the order in which they were made; the usable one, if any, is the last.
     pub calls: Vec<PricedCall>,
-    /// Requests that were sent.
+    /// The number of requests that were sent.
     pub attempts: u32,
 }
 
-/// What the client is doing right now, for gauges.
+/// The current activity of the client, for gauges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AiStatus {
     pub breaker: BreakerState,
@@ -64,7 +64,7 @@ pub struct AiStatus {
     pub retries_left: u64,
 }
 
-/// One provider, asked with care. Share it by `Arc`.
+/// One provider with its limits. Share it by `Arc`.
 pub struct Ai {
     provider: Arc<dyn Provider>,
     options: AiOptions,
@@ -92,7 +92,7 @@ impl Ai {
         }
     }
 
-    /// Tells whom [`Ai::notices`] are about.
+    /// Sets the site that [`Ai::notices`] name.
     pub fn at(self, site: Site) -> Self {
         Self {
             troubles: Mutex::new(Troubles::new(site)),
@@ -104,13 +104,13 @@ impl Ai {
         self.provider.name()
     }
 
-    /// Asks until there is an answer, an error that asking again does not heal, or nobody left
-    /// who waits. `until` bounds the waiting for a turn and the retries; a request that was sent
-    /// is never broken off by it, since its answer is paid for and will be stored. While the
-    /// question waits for its turn it stands in line ([`Until::in_line`]).
+    /// Asks until there is an answer, an error that a retry cannot cure, or nobody waits any
+    /// longer. `until` bounds the waiting for a turn and the retries; it never aborts a request
+    /// that was sent, since its answer is paid for and will be stored. While the question waits for
+    /// its turn, [`Until::in_line`] is true.
     ///
     /// Not cancel safe where money counts: dropping the future loses a reply that may have been
-    /// charged for. Run it in a task of its own.
+    /// charged for. Run it in a separate task.
     pub async fn complete(&self, prompt: &Prompt, until: &Until) -> Outcome {
         lock(&self.budget).call();
         let mut backoff = Backoff::new(self.options.backoff);
@@ -126,7 +126,7 @@ impl Ai {
                     if matches!(error, ProviderError::CircuitOpen { .. }) {
                         lock(&self.troubles).suspended(Instant::now());
                     }
-                    // The provider's own error says more than our refusal to ask it again.
+                    // The provider's own error is more informative than our refusal to ask again.
                     if outcome.attempts == 0 {
                         outcome.result = Err(error);
                     }
@@ -153,12 +153,13 @@ impl Ai {
         }
     }
 
-    /// Whether a call now would be refused by the open circuit.
+    /// Returns true if the circuit would refuse a call now.
     pub fn refuses(&self) -> bool {
         lock(&self.breaker).refuses(Instant::now()).is_some()
     }
 
-    /// What people are to be told by now of a provider that does not answer; nothing twice.
+    /// Returns the notices that are due about a provider that does not answer; each is returned
+    /// once.
     pub fn notices(&self) -> Vec<Notice> {
         lock(&self.troubles).notices(Instant::now())
     }
@@ -175,8 +176,8 @@ impl Ai {
         }
     }
 
-    /// How long to wait before asking again; `None` where that is no use, or no one would be
-    /// left to use it, or the budget is spent.
+    /// Returns the time to wait before asking again; `None` if a retry is useless, nobody would
+    /// still wait for its answer, or the budget is spent.
     fn retry_delay(
         &self,
         error: &ProviderError,
@@ -188,7 +189,8 @@ impl Ai {
             return None;
         }
         let least = error.retry_after().unwrap_or_default();
-        // On top of the least wait, so that all who were told the same do not return together.
+        // Added to the least wait, so that callers with the same `Retry-After` do not return
+        // together.
         let delay = least.saturating_add(backoff.next_delay());
         if least > self.options.max_retry_wait || until.reached(Instant::now() + delay) {
             return None;
@@ -201,7 +203,7 @@ impl Ai {
         if until.reached(Instant::now()) {
             return Err(ProviderError::DeadlinePassed);
         }
-        // Before the queue, so that an open circuit makes no one wait for its refusal.
+        // Checked before queueing, so that nobody waits only to be refused by an open circuit.
         if let Some(retry_after) = lock(&self.breaker).refuses(Instant::now()) {
             return Err(ProviderError::CircuitOpen { retry_after });
         }
@@ -220,7 +222,8 @@ impl Ai {
         }
     }
 
-    /// The line has no end of its own: whoever lets questions in bounds how many wait.
+    /// Waits in the queue for a permit. The queue has no bound of its own: the caller that admits
+    /// questions bounds how many wait.
     async fn wait_in_line(&self, until: &Until) -> Result<SemaphorePermit<'_>, ProviderError> {
         let _place = Place::take(&self.waiting);
         let _in_line = until.stand_in_line();
@@ -241,7 +244,7 @@ impl Ai {
             return;
         }
         let (provider, state) = (self.provider.name(), after.as_str());
-        // Why it fails, that it still does and that it is back is told by its troubles.
+        // The troubles report the reason, the duration and the end of the failures.
         if (before, after) == (BreakerState::Closed, BreakerState::Open) {
             tracing::warn!(
                 provider,
@@ -254,7 +257,7 @@ impl Ai {
     }
 }
 
-/// The right to send one request. Dropped without an end, it has taught nothing.
+/// The right to send one request. If it is dropped without `finish`, nothing was learnt.
 struct Turn<'a> {
     ai: &'a Ai,
     admission: Admission,
@@ -275,7 +278,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A place in the line, given up when dropped.
+/// A place in the queue, released when dropped.
 struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
@@ -291,7 +294,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Nothing that can panic runs under these locks, so a poisoned one holds whole data.
+/// Locks a mutex. Nothing that can panic runs under these locks, so a poisoned one holds consistent
+/// data.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What a failed exchange says about the provider: whether a connection came about, and why not.
+//! The meaning of a failed exchange: whether a connection was made, and if not, why.
 
 use std::error::Error;
 use std::io;
@@ -9,8 +9,8 @@ use tokio::net::lookup_host;
 
 use super::error::Unreached;
 
-/// Looks names up as the system does. A resolver of its own, so that a name that is not found is
-/// told by its type.
+/// A resolver that looks names up as the system does. It is a separate type, so that a name that is
+/// not found has an error type of its own.
 #[derive(Debug)]
 pub(super) struct Names;
 
@@ -24,14 +24,14 @@ impl Resolve for Names {
             let found = lookup_host((name.as_str(), 0))
                 .await
                 .map_err(NameNotFound)?;
-            // Port 0 stands for the address's own port.
+            // Port 0 means the address's own port.
             let found: Addrs = Box::new(found.collect::<Vec<_>>().into_iter());
             Ok(found)
         })
     }
 }
 
-/// Tells why no connection came about, from the errors below the client's own.
+/// Returns the reason why there was no connection, from the errors below the client's own.
 pub(super) fn unreached(error: &(dyn Error + 'static)) -> Unreached {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -45,7 +45,7 @@ pub(super) fn unreached(error: &(dyn Error + 'static)) -> Unreached {
         if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             return Unreached::Refused;
         }
-        // An I/O error made from another one is not its source: it is within.
+        // The error that an I/O error was made from is not its source, but its inner error.
         let within = io.and_then(|io| io.get_ref());
         next = within
             .map(|within| within as &(dyn Error + 'static))

@@ -1,13 +1,13 @@
-//! Until when somebody waits for a call, which moves while the call is under way; and whether the
-//! call still waits for its turn.
+//! The deadline until which somebody waits for a call; it can move while the call is in flight.
+//! Also records whether the call still waits for its turn.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The deadline of the last waiter. Clones share it, so that who joins a flight later can move
-/// it while the flight's call is being retried. It only ever moves to later.
+/// The deadline of the last waiter. Clones share it, so that a waiter that joins a flight later can
+/// move it while the flight's call is being retried. It only ever moves to later.
 #[derive(Debug, Clone)]
 pub struct Until(Arc<Wait>);
 
@@ -17,7 +17,7 @@ struct Wait {
     in_line: watch::Sender<bool>,
 }
 
-/// A question waits for its turn for as long as this lives.
+/// A guard: while it lives, the question waits for its turn.
 #[derive(Debug)]
 pub struct InLine<'a>(&'a watch::Sender<bool>);
 
@@ -28,17 +28,17 @@ impl Drop for InLine<'_> {
 }
 
 impl Until {
-    /// Somebody waits however long it takes; refills and preloads too.
+    /// Creates a deadline that never passes; for refills and preloads too.
     pub fn forever() -> Self {
         Self::new(None)
     }
 
-    /// Nobody waits any longer than `at`.
+    /// Creates a deadline at `at`.
     pub fn at(at: Instant) -> Self {
         Self::new(Some(at))
     }
 
-    /// `None` is for ever.
+    /// Creates a deadline; `None` never passes.
     pub fn new(at: Option<Instant>) -> Self {
         Self(Arc::new(Wait {
             until: Mutex::new(at),
@@ -46,7 +46,7 @@ impl Until {
         }))
     }
 
-    /// One more waiter with this deadline; `None` waits for ever.
+    /// Adds a waiter with this deadline; `None` waits forever.
     pub fn extend(&self, at: Option<Instant>) {
         let mut until = self.0.until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = until.and_then(|until| at.map(|at| until.max(at)));
@@ -56,28 +56,29 @@ impl Until {
         *self.0.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on the question only waits for its turn: no work is done on it, and that it takes
-    /// long is no sign of anything.
+    /// Marks the question as only waiting for its turn while the guard lives: no work is done on
+    /// it, so a long wait does not count as stuck.
     pub fn stand_in_line(&self) -> InLine<'_> {
         self.0.in_line.send_replace(true);
         InLine(&self.0.in_line)
     }
 
-    /// Whether the question only waits for its turn, and when that changes.
+    /// Returns a channel that is true while the question only waits for its turn, and signals
+    /// changes.
     pub fn in_line(&self) -> watch::Receiver<bool> {
         self.0.in_line.subscribe()
     }
 
-    /// Whether nobody waits any more once `instant` has come.
+    /// Returns true if nobody will wait any longer once `instant` has come.
     pub(super) fn reached(&self, instant: Instant) -> bool {
         self.get().is_some_and(|until| until <= instant)
     }
 
-    /// Resolves when nobody waits any more; never where somebody waits for ever. Cancel safe.
+    /// Resolves when nobody waits any longer; never if somebody waits forever. Cancel safe.
     pub async fn passed(&self) {
         loop {
             match self.get() {
-                // "For ever" does not become sooner.
+                // A deadline of "forever" never becomes sooner.
                 None => std::future::pending().await,
                 Some(at) if at <= Instant::now() => return,
                 Some(at) => tokio::time::sleep_until(at).await,

@@ -1,4 +1,5 @@
-//! What both HTTP dialects share: one exchange, its account, and the text or why there is none.
+//! The part that both HTTP dialects share: one exchange, its cost, and its text or the reason why
+//! there is none.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub(super) struct Caller {
     prices: Arc<PriceTable>,
 }
 
-/// Reads the answer's text from a reply, given the tokens that it took.
+/// A function that reads the answer's text from a reply, given the number of completion tokens.
 pub(super) type ReadText = fn(&Value, u64) -> Result<String, ProviderError>;
 
 /// The longest name or id that is kept, in characters.
@@ -35,7 +36,7 @@ impl Caller {
         }
     }
 
-    /// Sends `body` once and accounts for the reply that `read` makes sense of.
+    /// Sends `body` once and records the cost of the reply, whose text `read` extracts.
     pub async fn call(&self, body: &Value, read: ReadText) -> Attempt {
         let started = Instant::now();
         let Reply { said, request_id } = match self.post.send(body).await {
@@ -52,7 +53,8 @@ impl Caller {
         };
         let json = &said.json;
         if let Some(error) = self.error_in_reply(json) {
-            // What is asked again was turned away by the provider's own word.
+            // An error that is asked again means that the provider itself turned the request away,
+            // at no charge.
             let call = (!error.asked_again()).then(|| self.unknown_account(started));
             return Attempt {
                 result: Err(error),
@@ -76,7 +78,8 @@ impl Caller {
         Attempt::replied(account, text.map_err(|error| self.cleaned(error)))
     }
 
-    /// By the name in the reply, else by the one that was asked for: gateways rename models.
+    /// Returns the cost by the model name in the reply or, if that has no price, by the requested
+    /// name: gateways rename models.
     fn cost(&self, model: &str, usage: Usage) -> Option<f64> {
         [model, &self.model]
             .iter()
@@ -93,14 +96,14 @@ impl Caller {
                 status: 200,
                 message,
             },
-            // Its status was sent before: the work had begun.
+            // Its status was sent before the error: the work had begun.
             _ => ProviderError::Unusable {
                 problem: ReplyProblem::ErrorInReply { message },
             },
         })
     }
 
-    /// A call that may have been charged for, nobody told how much.
+    /// Returns a call that may have been charged for at an unknown price.
     fn unknown_account(&self, started: Instant) -> PricedCall {
         PricedCall {
             model: self.model.clone(),
@@ -114,7 +117,7 @@ impl Caller {
         }
     }
 
-    /// An error without what only its reply's sender may know.
+    /// Removes secrets from the messages of an error that was read from a reply.
     fn cleaned(&self, error: ProviderError) -> ProviderError {
         match error {
             ProviderError::Refused { message } => ProviderError::Refused {
@@ -132,8 +135,8 @@ impl Caller {
     }
 }
 
-/// An answer of whole characters: one of a reply that could not be decoded without loss may
-/// have holes.
+/// Returns the text unless it contains a replacement character from a reply that could not be
+/// decoded without loss: such a text may have holes.
 fn whole_characters(text: String, replaced: bool) -> Result<String, ProviderError> {
     if replaced && text.contains(char::REPLACEMENT_CHARACTER) {
         return Err(ProviderError::Unusable {
@@ -143,7 +146,7 @@ fn whole_characters(text: String, replaced: bool) -> Result<String, ProviderErro
     Ok(text)
 }
 
-/// A name or an id in a reply, on one line and bounded.
+/// Returns a name or an id in a reply, on one line and bounded.
 fn name_at(json: &Value, field: &str) -> Option<String> {
     let name = clean_message(json.get(field)?.as_str()?, "");
     (!name.is_empty()).then(|| shortened(&name, NAME_LIMIT))

@@ -1,4 +1,5 @@
-//! Why there is no answer, from a closed set: for retries, the circuit breaker and the asker.
+//! The reasons why there is no answer, a closed set: for retries, the circuit breaker and the
+//! asker.
 
 use std::time::Duration;
 
@@ -6,41 +7,41 @@ use thiserror::Error;
 
 use crate::model::AnswerError;
 
-/// Why a prompt has no usable answer. None of these is ever stored.
+/// The reason why a prompt has no usable answer. None of these is ever stored.
 ///
-/// Messages of providers are cut to [`MESSAGE_LIMIT`] characters and hold no key of ours.
+/// Messages of providers are cut to [`MESSAGE_LIMIT`] characters and do not contain our keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProviderError {
-    /// No connection came about: nothing was sent.
+    /// There was no connection: nothing was sent.
     #[error("the AI provider cannot be reached ({why}): {detail}")]
     Unreachable { why: Unreached, detail: String },
-    /// 503, 529, or a 500 that the provider itself has written: it did not do the work.
+    /// 503, 529, or a 500 that the provider itself wrote: it did not do the work.
     #[error("the AI provider answered {status}: {message}")]
     Unavailable {
         status: u16,
         message: String,
         retry_after: Option<Duration>,
     },
-    /// Any other 5xx, 408 or 409: whoever sent it, the provider may have done the work all the
-    /// same, and charge for it.
+    /// Any other 5xx, 408 or 409: whoever sent it, the provider may have done the work all the same
+    /// and may charge for it.
     #[error("the AI provider's answer was lost on its way: {status}: {message}")]
     Gateway { status: u16, message: String },
     /// The connection broke after the request was sent and before the reply began.
     #[error("the connection to the AI provider broke after the request was sent: {detail}")]
     CutOff { detail: String },
-    /// 429 that waiting heals.
+    /// 429 that goes away after waiting.
     #[error("the AI provider limits our rate: {message}")]
     RateLimited {
         message: String,
         retry_after: Option<Duration>,
     },
-    /// The account has no money or quota left: only people can heal it.
+    /// The account has no money or quota left: only people can fix that.
     #[error("the AI provider's account is out of funds: {message}")]
     OutOfFunds { status: u16, message: String },
     /// 401 or 403.
     #[error("the AI provider refuses our credentials ({status}): {message}")]
     Unauthorised { status: u16, message: String },
-    /// Any other status that asking again would not change.
+    /// Any other status that a retry would not change.
     #[error("the AI provider refuses the request ({status}): {message}")]
     BadRequest { status: u16, message: String },
     #[error("no complete reply from the AI provider within {after:?} ({phase})")]
@@ -50,7 +51,7 @@ pub enum ProviderError {
     /// The model declined to answer.
     #[error("the model declined to answer: {message}")]
     Refused { message: String },
-    /// The provider's content filter took the answer away.
+    /// The provider's content filter withheld the answer.
     #[error("the AI provider's content filter withheld the answer: {why}")]
     Filtered { why: String },
     /// The answer ends in the middle, or is not known to be whole.
@@ -58,20 +59,20 @@ pub enum ProviderError {
     Truncated { completion_tokens: u64, why: String },
     #[error("the answer is empty")]
     Empty,
-    /// Not sent: too many failures lately.
+    /// Not sent: too many recent failures.
     #[error(
         "calls to the AI provider are suspended after repeated failures, next try in {retry_after:?}"
     )]
     CircuitOpen { retry_after: Duration },
-    /// Not sent: no one who waits could use it any more.
+    /// Not sent: the deadline of the last waiter has passed.
     #[error("the last waiter's deadline passed before the call could be made")]
     DeadlinePassed,
 }
 
-/// How many characters of a provider's own message are kept.
+/// The most characters that are kept of a provider's message.
 pub const MESSAGE_LIMIT: usize = 300;
 
-/// Which limit of [`super::http::Timeouts`] ran out.
+/// The limit of [`super::http::Timeouts`] that ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Connect,
@@ -89,7 +90,7 @@ impl std::fmt::Display for Phase {
     }
 }
 
-/// Why no connection came about.
+/// The reason why there was no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unreached {
     #[error("name not found")]
@@ -102,7 +103,7 @@ pub enum Unreached {
     Network,
 }
 
-/// What is wrong with a reply whose status was good.
+/// The problem of a reply whose status was good.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReplyProblem {
     #[error("it is not JSON")]
@@ -127,19 +128,19 @@ pub enum ReplyProblem {
     TooLarge { limit: usize },
 }
 
-/// What one attempt says about the provider's health, for the circuit breaker.
+/// The provider's health as shown by one attempt, for the circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// It works, whatever it said.
+    /// The provider works, whatever it replied.
     Good,
-    /// It does not.
+    /// The provider does not work.
     Bad,
     /// Nothing was learnt.
     Unknown,
 }
 
 impl ProviderError {
-    /// The code of `AiAnswer.error`; also a metric label.
+    /// Returns the code of `AiAnswer.error`; also a metric label.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. }
@@ -161,7 +162,7 @@ impl ProviderError {
         }
     }
 
-    /// As it stands in an answer that failed.
+    /// Returns the error in the form that a failed answer carries.
     pub fn to_answer_error(&self) -> AnswerError {
         AnswerError {
             code: self.code().to_owned(),
@@ -170,7 +171,7 @@ impl ProviderError {
         }
     }
 
-    /// Every code there is.
+    /// All codes.
     pub const CODES: &'static [&'static str] = &[
         "provider_unavailable",
         "rate_limited",
@@ -187,7 +188,7 @@ impl ProviderError {
         "deadline_passed",
     ];
 
-    /// Whether the same question may succeed later without anyone changing anything
+    /// Returns true if the same question may succeed later without anyone changing anything
     /// (`AiAnswer.error.retryable`).
     pub fn retryable(&self) -> bool {
         match self {
@@ -210,9 +211,9 @@ impl ProviderError {
         }
     }
 
-    /// Whether [`super::Ai`] itself asks again. Narrower than [`ProviderError::retryable`]: what
-    /// struck after the request was sent and is not the provider's own word that it did nothing
-    /// may have been charged for, and asking again would buy it twice.
+    /// Returns true if [`super::Ai`] itself asks again. Narrower than [`ProviderError::retryable`]:
+    /// after the request was sent, a retry needs the provider's own statement that it did nothing.
+    /// Otherwise the request may have been charged for, and asking again would pay for it twice.
     pub(super) fn asked_again(&self) -> bool {
         matches!(
             self,
@@ -226,8 +227,8 @@ impl ProviderError {
         )
     }
 
-    /// Whether the provider may have done the work, and charge for it, though no usable reply
-    /// came. Never so for what is asked again.
+    /// Returns true if the provider may have done the work and may charge for it although no usable
+    /// reply came. Never true for an error that is asked again.
     pub(super) fn may_be_charged(&self) -> bool {
         matches!(
             self,
@@ -241,8 +242,8 @@ impl ProviderError {
         )
     }
 
-    /// Whether the provider refuses every call until people change something: no right, no money,
-    /// or nothing at this address or of this name.
+    /// Returns true if the provider refuses every call until people change something: no
+    /// permission, no money, or nothing at this address or of this name.
     pub fn refuses_all(&self) -> bool {
         match self {
             Self::OutOfFunds { .. } | Self::Unauthorised { .. } => true,
@@ -251,8 +252,8 @@ impl ProviderError {
         }
     }
 
-    /// Whether an expired entry may be served instead (`stale_if_error`): the provider is away,
-    /// rather than having judged this very question.
+    /// Returns true if an expired entry may be served instead (`stale_if_error`): the provider is
+    /// away, rather than having judged this very question.
     pub fn provider_away(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -274,7 +275,7 @@ impl ProviderError {
         }
     }
 
-    /// The least time to wait before asking again, where that is known.
+    /// Returns the least time to wait before asking again, if it is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } | Self::RateLimited { retry_after, .. } => {
@@ -293,12 +294,12 @@ impl ProviderError {
             | Self::CutOff { .. }
             | Self::Timeout { .. }
             | Self::Unusable { .. } => Health::Bad,
-            // A 429 comes from something that lives and says nothing about the model behind it.
+            // A 429 proves that something answers, but says nothing about the model behind it.
             Self::RateLimited { .. } | Self::CircuitOpen { .. } | Self::DeadlinePassed => {
                 Health::Unknown
             }
-            // Without funds or rights each call fails at once by itself; an open circuit would
-            // only hide the reason from those who can heal it.
+            // Without funds or permission each call fails at once by itself; an open circuit would
+            // only hide the reason from the people who can fix it.
             Self::OutOfFunds { .. }
             | Self::Unauthorised { .. }
             | Self::BadRequest { .. }

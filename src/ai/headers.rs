@@ -1,4 +1,4 @@
-//! The headers of a provider's reply that matter.
+//! The headers of a provider's reply that are used.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::model::Timestamp;
 /// The longest id that is kept, in characters.
 const ID_LIMIT: usize = 200;
 
-/// `x-request-id` is OpenAI's and most others', `request-id` Anthropic's.
+/// Returns the provider's id of the request: `x-request-id` at OpenAI and most others, `request-id`
+/// at Anthropic.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
     let value = headers
         .get("x-request-id")
@@ -21,7 +22,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
         .map(|id| id.chars().take(ID_LIMIT).collect())
 }
 
-/// The reply's compressions, in the order in which they were applied.
+/// Returns the reply's compressions, in the order in which they were applied.
 pub(super) fn encodings(headers: &HeaderMap) -> Vec<String> {
     headers
         .get_all(CONTENT_ENCODING)
@@ -38,7 +39,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-/// The least wait that the provider asks for. `retry-after-ms` is OpenAI's finer form;
+/// Returns the least wait that the provider asks for. `retry-after-ms` is OpenAI's finer form;
 /// `Retry-After` is a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     const MILLIS: HeaderName = HeaderName::from_static("retry-after-ms");

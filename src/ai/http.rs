@@ -1,4 +1,4 @@
-//! One bounded POST to a provider: timeouts, body limit, and the headers that matter.
+//! One bounded POST to a provider: timeouts, body limit, and the headers that are used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +20,15 @@ use super::words::clean_message;
 use crate::clock::Clock;
 use crate::outbound::{self, ClientError, root_cause};
 
-/// How long a call may take.
+/// The limits on the duration of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until the connection stands, TLS included.
+    /// Time until the connection is established, TLS included.
     pub connect: Duration,
-    /// From sending the request to the reply's headers. Models that do not stream send them only
-    /// when the whole answer is written: this is how long an answer may take to write.
+    /// Time from sending the request to the reply's headers. Models that do not stream send the
+    /// headers only when the whole answer is written, so this bounds the time to write an answer.
     pub first_byte: Duration,
-    /// From sending the request to the reply's end.
+    /// Time from sending the request to the reply's end.
     pub total: Duration,
 }
 
@@ -42,33 +42,35 @@ impl Default for Timeouts {
     }
 }
 
-/// Where a provider is and how it is talked to, alike for both dialects.
+/// The address of a provider and the settings of its calls, the same for both dialects.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// For logs and metric labels.
+    /// The provider's name, for logs and metric labels.
     pub name: String,
-    /// As the provider documents it: `https://api.openai.com/v1`, `https://api.anthropic.com`.
+    /// The base address as the provider documents it: `https://api.openai.com/v1`,
+    /// `https://api.anthropic.com`.
     pub base_url: String,
     pub api_key: SecretString,
     /// The model to ask for.
     pub model: String,
-    /// Left to the provider where `None`.
+    /// The temperature; `None` leaves it to the provider.
     pub temperature: Option<f64>,
     pub timeouts: Timeouts,
-    /// A larger reply is unusable; bytes.
+    /// The most bytes of a reply; a larger one is unusable.
     pub body_limit: usize,
     pub prices: Arc<PriceTable>,
-    /// Reads `Retry-After` where it is a date.
+    /// The clock for a `Retry-After` that is a date.
     pub clock: Clock,
 }
 
-/// Twenty times the longest answer that a chat model gives to a question of this platform.
+/// The default limit: twenty times the longest answer that a chat model gives to a question of this
+/// platform.
 pub const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 
-/// A list is there at once, where an answer takes its time to write.
+/// The longest time to wait for a list of models, which comes at once, unlike an answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a client cannot be built from an [`Endpoint`].
+/// The reason why a client cannot be built from an [`Endpoint`].
 #[derive(Debug, Error)]
 pub enum BuildError {
     #[error("`{url}` is not an http or https address")]
@@ -99,7 +101,7 @@ pub(super) struct Reply {
 }
 
 impl Post {
-    /// `path` is appended to the endpoint's base address.
+    /// Creates a sender. `path` is appended to the endpoint's base address.
     pub fn new(
         endpoint: &Endpoint,
         path: &str,
@@ -107,16 +109,17 @@ impl Post {
     ) -> Result<Self, BuildError> {
         let url = address(&endpoint.base_url, path)?;
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        // Each call has a connection of its own. On one that was used before, a server's closing
-        // of the idle connection looks the same as its breaking off after it took the request:
-        // a call that would have to be made again, or must not be. A handshake is little beside
-        // the seconds that a model writes.
+        // Each call has a connection of its own. On a reused connection, the server closing an idle
+        // connection looks the same as the server breaking off after it took the request: the first
+        // must be retried, the second must not. A handshake is short compared with the seconds that
+        // a model takes to write.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         let builder = || {
             let builder = Client::builder()
                 .connect_timeout(endpoint.timeouts.connect)
                 .pool_max_idle_per_host(0)
-                // The client's own retries are for requests that it thinks were not processed.
+                // The client's own retries are disabled: they are for requests that it assumes were
+                // not processed.
                 .retry(reqwest::retry::never())
                 .dns_resolver(Names)
                 // A redirect could carry the key in its header to another host.
@@ -175,7 +178,7 @@ impl Post {
         let retry_after = headers::retry_after(response.headers(), self.clock.now());
         let raw = self.read(response).await;
         if !status.is_success() {
-            // The status says enough where the body cannot be read.
+            // If the body cannot be read, the status alone is enough.
             return Err(self.status_error(status, raw.unwrap_or_default(), retry_after));
         }
         let unusable = |problem| ProviderError::Unusable { problem };
@@ -183,7 +186,7 @@ impl Post {
         Ok(Reply { said, request_id })
     }
 
-    /// Reads what is at this address, within the time of one call; what is not JSON is null.
+    /// Reads the JSON at this address, within the time of one call; anything else becomes null.
     pub async fn look(&self) -> Result<Value, ProviderError> {
         let whole = self.timeouts.total.min(LOOK_TIMEOUT);
         timeout(whole, self.look_up())
@@ -226,8 +229,8 @@ impl Post {
         }
     }
 
-    /// What an exchange without a reply means. Only where no connection came about is it certain
-    /// that the provider did not get the request.
+    /// Returns the meaning of an exchange without a reply. Only if no connection was made is it
+    /// certain that the provider did not get the request.
     fn send_error(&self, error: &reqwest::Error) -> ProviderError {
         let detail = self.clean(&root_cause(error));
         if error.is_connect() && error.is_timeout() {
@@ -258,13 +261,13 @@ impl Post {
         classify::status_error(status.as_u16(), kind, message, retry_after)
     }
 
-    /// A provider's message made fit for logs and answers.
+    /// Cleans a provider's message for logs and answers.
     pub fn clean(&self, message: &str) -> String {
         clean_message(message, self.secret.expose_secret())
     }
 }
 
-/// A header value that debug output does not show.
+/// Creates a header value that debug output does not show.
 pub(super) fn secret_header(
     what: &'static str,
     prefix: &str,
@@ -279,7 +282,7 @@ pub(super) fn header(what: &'static str, value: &str) -> Result<HeaderValue, Bui
     HeaderValue::from_str(value).map_err(|_| BuildError::Header { what })
 }
 
-/// `base` with `path` appended to its own; a query in it stays, as some gateways want one.
+/// Appends `path` to the path of `base`; a query in `base` stays, because some gateways need one.
 fn address(base: &str, path: &str) -> Result<Url, BuildError> {
     let bad = || BuildError::Address {
         url: clean_message(base, ""),
@@ -293,7 +296,7 @@ fn address(base: &str, path: &str) -> Result<Url, BuildError> {
     Ok(url)
 }
 
-/// Whether an address is of this machine.
+/// Returns true if the address belongs to this machine.
 pub fn is_loopback_address(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| is_loopback(&url))
 }
@@ -306,7 +309,8 @@ fn is_loopback(url: &Url) -> bool {
             .is_ok_and(|ip| ip.is_loopback())
 }
 
-/// An address as it may be shown: without user, password and query, which may hold secrets.
+/// Returns an address in a form that may be shown: without user, password and query, which may hold
+/// secrets.
 pub fn shown_address(url: &str) -> String {
     Url::parse(url).map_or_else(|_| clean_message(url, ""), |url| shown(&url))
 }

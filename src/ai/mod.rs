@@ -1,15 +1,15 @@
-//! The AI providers: what a model is asked, how it is asked with care, and what that costs.
+//! The AI providers: the prompts, the guarded calls, and their cost.
 //!
 //! ```text
 //! prompt ─▶ Ai (turn · breaker · retries under a budget) ─▶ Provider ─▶ OpenAi │ Anthropic │ Simulator
 //!                                                             └ one request: Attempt { result, call }
 //! ```
 //!
-//! A [`Provider`] sends one request and accounts for it. [`Ai`] decides whether and when to send
-//! it, and hands back an [`Outcome`]: the answer or the error, with every [`PricedCall`] made on
-//! the way. Only a [`Completion`] may be stored; each [`ProviderError`] says by itself whether it
-//! can be asked again, and whether it may have been charged for. What operators are to be told of
-//! a provider that does not answer comes as [`Notice`]s, from [`Ai::notices`].
+//! A [`Provider`] sends one request and records its cost. [`Ai`] decides whether and when to send
+//! it, and returns an [`Outcome`]: the answer or the error, with every [`PricedCall`] made on the
+//! way. Only a [`Completion`] may be stored; each [`ProviderError`] defines whether it can be asked
+//! again and whether it may have been charged for. Messages to operators about a provider that does
+//! not answer are [`Notice`]s, from [`Ai::notices`].
 
 pub mod anthropic;
 pub mod breaker;

@@ -1,4 +1,4 @@
-//! The OpenAI dialect: `POST {base}/chat/completions`, spoken by OpenAI and by most gateways and
+//! The OpenAI dialect: `POST {base}/chat/completions`, used by OpenAI and by most gateways and
 //! self-hosted servers.
 
 use futures_util::future::BoxFuture;
@@ -14,10 +14,10 @@ use super::provider::{Attempt, Prompt, Provider};
 use super::reply::content::{Content, said};
 use super::reply::ending;
 
-/// What servers of this dialect differ in.
+/// The options in which servers of this dialect differ.
 #[derive(Debug, Clone, Default)]
 pub struct OpenAiOptions {
-    /// Sent as `OpenAI-Organization`.
+    /// The organisation, sent as `OpenAI-Organization`.
     pub organisation: Option<String>,
     pub token_limit: TokenLimit,
 }
@@ -25,10 +25,10 @@ pub struct OpenAiOptions {
 /// The name of the field that bounds the answer's length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenLimit {
-    /// `max_completion_tokens`: OpenAI's own name, the only one its reasoning models take.
+    /// `max_completion_tokens`: OpenAI's own name, the only one that its reasoning models accept.
     #[default]
     MaxCompletionTokens,
-    /// `max_tokens`: the old name, the only one that many other servers know.
+    /// `max_tokens`: the old name, the only one that many other servers accept.
     MaxTokens,
 }
 
@@ -41,7 +41,8 @@ pub struct OpenAi {
 }
 
 impl OpenAi {
-    /// An empty API key sends no `Authorization` header: local servers often want none.
+    /// Creates the provider. With an empty API key no `Authorization` header is sent: local servers
+    /// often want none.
     pub fn new(endpoint: &Endpoint, options: &OpenAiOptions) -> Result<Self, BuildError> {
         let headers = headers(endpoint, options.organisation.as_deref())?;
         let post = Post::new(endpoint, "/chat/completions", headers)?;
@@ -73,7 +74,7 @@ impl OpenAi {
     }
 }
 
-/// What every request of this dialect carries.
+/// Returns the headers that every request of this dialect carries.
 pub(super) fn headers(
     endpoint: &Endpoint,
     organisation: Option<&str>,
@@ -100,7 +101,7 @@ impl Provider for OpenAi {
     }
 }
 
-/// The text of the first choice that has one; without any, what is wrong with the first.
+/// Returns the text of the first choice that has one; if none has, the problem of the first choice.
 fn text(json: &Value, completion_tokens: u64) -> Result<String, ProviderError> {
     let choices = match json.get("choices") {
         Some(Value::Array(choices)) => choices.as_slice(),
@@ -121,8 +122,8 @@ fn text(json: &Value, completion_tokens: u64) -> Result<String, ProviderError> {
 }
 
 fn choice_text(choice: &Value, completion_tokens: u64) -> Result<String, ProviderError> {
-    // A reply to a request that asks for no stream holds a `message`; some gateways leave it in
-    // the form of a stream's last event, or of the older completions.
+    // A reply to a request without streaming holds a `message`; some gateways leave it in the form
+    // of a stream's last event, or of the older completions.
     let message = ["message", "delta"]
         .iter()
         .find_map(|name| choice.get(name).filter(|of| !of.is_null()));
@@ -154,8 +155,8 @@ fn choice_text(choice: &Value, completion_tokens: u64) -> Result<String, Provide
     content.answer(completion_tokens)
 }
 
-/// `finish_reason`, or what servers send instead that name it otherwise. vLLM's `stop_reason`
-/// beside it may be a number: what the reply was stopped at.
+/// Returns `finish_reason` or, if it is missing, the field that some servers send instead. vLLM's
+/// `stop_reason` beside it may be a number: the token that stopped the reply.
 fn finish_reason(choice: &Value) -> &Value {
     let given = |reason: &&Value| !reason.is_null() && reason.as_str() != Some("");
     ["finish_reason", "finishReason"]

@@ -1,4 +1,4 @@
-//! What a call costs: list prices per model, with the date they were read.
+//! The cost of a call: list prices per model, with the date on which they were read.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::model::Date;
 
-/// The price of one model, or of all whose names begin alike.
+/// The price of one model, or of all models whose names begin alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Price {
     /// A model's exact name, or its beginning followed by one `*`.
@@ -15,15 +15,15 @@ pub struct Price {
     pub output_usd_per_million: f64,
 }
 
-/// Prices as of one day. A model that no pattern matches has no price, which is reported as
-/// such: a guessed one would be a wrong sum that nobody notices.
+/// Prices as of one day. A model that no pattern matches has no price, and is reported so: a
+/// guessed price would be a wrong sum that nobody notices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PriceTable {
     as_of: Date,
     prices: Vec<Price>,
 }
 
-/// What is wrong with one line of a price table.
+/// The problem of one line of a price table.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum PriceProblem {
     #[error("the model pattern is empty")]
@@ -40,11 +40,12 @@ pub enum PriceProblem {
     },
 }
 
-/// The dearest model on any public list costs a thousandth of it: more is a price per billion.
+/// The highest accepted price. The most expensive model on any public list costs a thousandth of
+/// it: a higher number is a price per billion.
 const MAX_USD: f64 = 1_000_000.0;
 
 impl PriceProblem {
-    /// Which line of the table, from 0.
+    /// Returns the index of the line in the table, from 0.
     pub fn index(&self) -> usize {
         match self {
             Self::EmptyPattern { index }
@@ -94,7 +95,7 @@ impl PriceTable {
         }
     }
 
-    /// Knows no price.
+    /// Creates a table without prices.
     pub fn empty(as_of: Date) -> Self {
         Self {
             as_of,
@@ -102,12 +103,12 @@ impl PriceTable {
         }
     }
 
-    /// The day on which these prices were read.
+    /// Returns the day on which these prices were read.
     pub fn as_of(&self) -> Date {
         self.as_of
     }
 
-    /// The price of `model`: an exact name wins, then the longest beginning.
+    /// Finds the price of `model`: an exact name wins, then the longest prefix.
     pub fn find(&self, model: &str) -> Option<&Price> {
         let length = |price: &Price| match price.pattern.strip_suffix('*') {
             Some(beginning) => model.starts_with(beginning).then_some(beginning.len()),
@@ -120,7 +121,7 @@ impl PriceTable {
             .map(|(_, price)| price)
     }
 
-    /// What a call cost; `None` for an unknown model.
+    /// Returns the cost of a call; `None` for an unknown model.
     pub fn cost_usd(&self, model: &str, prompt_tokens: u64, completion_tokens: u64) -> Option<f64> {
         self.find(model)
             .map(|price| price.cost_usd(prompt_tokens, completion_tokens))

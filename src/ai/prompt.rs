@@ -1,20 +1,20 @@
-//! The text that a model is asked, built from named values and from nothing else.
+//! The text that a model is asked, built only from named values.
 //!
-//! An answer that couples share must be made only from what its key says. So [`shared`] takes
-//! the key's dimensions and the question, and has no parameter through which a wedding id, a
-//! name, an exact date or an exact guest count could come in; only [`private`] takes facts about
-//! one couple, each by its name. The text depends on the values alone: no time, no randomness.
+//! An answer that couples share must be made only from the values in its key. So [`shared`] takes
+//! the key's dimensions and the question, and has no parameter through which a wedding id, a name,
+//! an exact date or an exact guest count could come in; only [`private`] takes facts about one
+//! couple, each by its name. The text depends on the values alone: no time, no randomness.
 
 use std::fmt::Write as _;
 
 use super::provider::Prompt;
 
-/// What is the same for all prompts of a cache type.
+/// The part that is the same for all prompts of a cache type.
 #[derive(Debug, Clone, Copy)]
 pub struct Instruction<'a> {
-    /// How to answer.
+    /// The instruction how to answer.
     pub text: &'a str,
-    /// The version of all this wording; part of the key, so that new wording asks anew.
+    /// The version of this wording; part of the key, so that a new wording causes new calls.
     pub version: &'a str,
     /// The longest answer in tokens.
     pub max_tokens: u32,
@@ -26,12 +26,12 @@ pub type Fact<'a> = (&'a str, &'a str);
 /// The value of a dimension that the query did not give; it is left out of the text.
 const ANY: &str = "any";
 
-/// The prompt of a type that couples share.
+/// Builds the prompt of a type that couples share.
 pub fn shared(instruction: &Instruction<'_>, dimensions: &[Fact<'_>], question: &str) -> Prompt {
     build(instruction, dimensions, &[], question)
 }
 
-/// The prompt of a type whose answers belong to one couple.
+/// Builds the prompt of a type whose answers belong to one couple.
 pub fn private(
     instruction: &Instruction<'_>,
     dimensions: &[Fact<'_>],
@@ -80,7 +80,7 @@ fn section(out: &mut String, title: &str, facts: &[Fact<'_>]) {
     out.push_str("\n\n");
 }
 
-/// Without line breaks, so that no value can pose as another line of the prompt.
+/// Replaces line breaks, so that no value can pose as another line of the prompt.
 fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())

@@ -1,4 +1,4 @@
-//! What a model is asked and what comes back, alike for every provider.
+//! The types of a question to a model and of its reply, the same for every provider.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use futures_util::future::BoxFuture;
 
 use super::error::ProviderError;
 
-/// What a model is asked. Built by [`super::prompt`], so that nothing enters it unseen.
+/// The question to a model. Built by [`super::prompt`], so that only named values enter it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// How to answer: the cache type's instruction.
+    /// The cache type's instruction how to answer.
     pub system: String,
     /// The facts that may be used, and the question.
     pub user: String,
-    /// The longest answer in tokens; a longer one comes back as [`ProviderError::Truncated`].
+    /// The longest answer in tokens; a longer one is returned as [`ProviderError::Truncated`].
     pub max_tokens: u32,
 }
 
@@ -21,39 +21,39 @@ pub struct Prompt {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     pub text: String,
-    /// As the provider names it in its reply, which may be more exact than what was asked for.
+    /// The model's name in the reply, which may be more exact than the requested one.
     pub model: String,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
-    /// `None` where the price table does not know the model or the reply has no usage.
+    /// The cost; `None` if the price table does not list the model or the reply has no usage.
     pub cost_usd: Option<f64>,
     /// The provider's own id of the call, for its support and its bills.
     pub request_id: Option<String>,
-    /// Made up by the simulator.
+    /// True if the simulator made the answer up.
     pub simulated: bool,
 }
 
-/// A reply that was (or may have been) charged for, usable or not.
+/// A reply that was, or may have been, charged for, usable or not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PricedCall {
     pub model: String,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
-    /// As in [`Completion::cost_usd`].
+    /// The cost, as in [`Completion::cost_usd`].
     pub cost_usd: Option<f64>,
     pub request_id: Option<String>,
     pub simulated: bool,
-    /// False where the reply could not be used and the money is lost.
+    /// False if the reply could not be used and the money is lost.
     pub usable: bool,
-    /// From sending the request to the end of the reply.
+    /// Time from sending the request to the end of the reply.
     pub elapsed: Duration,
 }
 
-/// One request to a provider: what it gave, and what it cost even where it gave nothing usable.
+/// One request to a provider: its result, and its cost even if the result is unusable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
     pub result: Result<Completion, ProviderError>,
-    /// `None` where no reply came that could have been charged for.
+    /// The priced call; `None` if there was no reply that could have been charged for.
     pub call: Option<PricedCall>,
 }
 
@@ -65,7 +65,8 @@ impl Attempt {
         }
     }
 
-    /// A reply that was read to its end: its account, and its text or why there is none.
+    /// Creates the attempt of a reply that was read to its end, from its cost and its text or the
+    /// reason why there is none.
     pub fn replied(call: PricedCall, text: Result<String, ProviderError>) -> Self {
         let result = text.map(|text| Completion {
             text,
@@ -88,11 +89,12 @@ impl Attempt {
 }
 
 /// One model behind one address. Implementations send a single request and never retry:
-/// that is [`super::Ai`]'s work, for all of them alike.
+/// [`super::Ai`] does that for all of them.
 pub trait Provider: Send + Sync {
     /// A short name for logs and metric labels.
     fn name(&self) -> &str;
 
-    /// Dropping the future abandons a request that may already have been charged for.
+    /// Sends one request. Dropping the future abandons a request that may already have been charged
+    /// for.
     fn attempt<'a>(&'a self, prompt: &'a Prompt) -> BoxFuture<'a, Attempt>;
 }

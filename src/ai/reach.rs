@@ -1,5 +1,5 @@
-//! Whether a provider can be reached and takes the key: asked for its list of models, which costs
-//! nothing.
+//! A check that a provider can be reached and accepts the key: a request for its list of models,
+//! which costs nothing.
 
 use serde_json::Value;
 
@@ -7,26 +7,26 @@ use super::error::ProviderError;
 use super::http::{BuildError, Endpoint, Post};
 use super::{anthropic, openai};
 
-/// Which dialect a provider speaks.
+/// The dialect of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     OpenAi,
     Anthropic,
 }
 
-/// What a provider that can be reached says of the model.
+/// The result for the model at a provider that can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
     /// The model is in its list.
     Listed,
-    /// It has a list of so many models, and the model is not among them. Some servers take other
-    /// names than those that they list.
+    /// The list has this many models, but not the model. Some servers accept other names than those
+    /// that they list.
     NotListed { models: usize },
-    /// It has no list, so that neither the key nor the model is proved.
+    /// There is no list, so that neither the key nor the model is proved.
     NoList,
 }
 
-/// Asks for the list of models, once.
+/// Requests the list of models once.
 pub async fn reach(
     dialect: Dialect,
     endpoint: &Endpoint,
@@ -38,7 +38,7 @@ pub async fn reach(
     let post = Post::new(endpoint, path, headers)?;
     let list = match post.look().await {
         Ok(list) => list,
-        // The provider is there, and knows no such path.
+        // The provider is there but does not have this path.
         Err(ProviderError::BadRequest {
             status: 404 | 405 | 410 | 501,
             ..
@@ -91,7 +91,7 @@ mod tests {
 
     async fn asked(reply: ResponseTemplate) -> Result<Reached, ProviderError> {
         let server = MockServer::start().await;
-        // Anything but this request is a 404.
+        // Any other request gets a 404.
         Mock::given(method("GET"))
             .and(path("/v1/models"))
             .and(header("authorization", "Bearer sk-test"))

@@ -1,9 +1,9 @@
-//! What people are told about a provider that does not answer: why, at once and then once a
-//! minute with counts, and that it is over; never a line per call.
+//! Messages to people about a provider that does not answer: the reason, at once and then once a
+//! minute with counts, and the end; never a line per call.
 //!
-//! Pure: attempts and the time come in, [`Notice`]s go out. Three kinds of trouble are told apart,
-//! each with its own beginning and end: the provider **refuses** every call until people act, it
-//! is **away**, or it **rejects** requests as they are written.
+//! Pure: attempts and the time come in, [`Notice`]s go out. There are three kinds of trouble, each
+//! with its own beginning and end: the provider **refuses** every call until people act, it is
+//! **away**, or it **rejects** requests as they are written.
 
 mod episode;
 mod reason;
@@ -18,12 +18,12 @@ use self::episode::{Episode, Told};
 use self::reason::{Reason, reason};
 use super::error::ProviderError;
 
-/// How loud a notice is.
+/// The severity of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// It is over.
+    /// The trouble is over.
     Info,
-    /// Degraded; it may heal by itself.
+    /// Degraded; the trouble may end by itself.
     Warn,
     /// An operator must act.
     Error,
@@ -43,26 +43,26 @@ pub struct AlertChange {
     /// `provider_refuses` or `provider_away`.
     pub alert: &'static str,
     pub firing: bool,
-    /// How long ago the trouble began.
+    /// Time since the trouble began.
     pub since: Duration,
     /// Attempts that failed since then.
     pub failures: u64,
 }
 
-/// Whom the notices are about, in the operator's words.
+/// The provider that the notices are about, in the operator's terms.
 #[derive(Debug, Clone, Default)]
 pub struct Site {
     /// The provider's name in the topology.
     pub name: String,
     /// Its address, without secrets.
     pub address: String,
-    /// Where it stands in the topology: `providers.main.openai`.
+    /// Its section in the topology: `providers.main.openai`.
     pub section: String,
     /// The variables that its key comes from.
     pub key_variables: Vec<String>,
     /// The variables that its address comes from.
     pub url_variables: Vec<String>,
-    /// Whether it has a key at all.
+    /// True if the provider has a key.
     pub has_key: bool,
 }
 
@@ -83,7 +83,8 @@ impl Class {
         }
     }
 
-    /// A rejected request may be one question's own fault: no alert.
+    /// Returns the alert of this kind. A rejected request may be the fault of one question, so it
+    /// has no alert.
     fn alert(self) -> Option<&'static str> {
         match self {
             Self::Refuses => Some("provider_refuses"),
@@ -97,7 +98,7 @@ impl Class {
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     site: Site,
-    /// In the order of [`Class::ALL`].
+    /// One episode per kind, in the order of [`Class::ALL`].
     episodes: [Episode; 3],
 }
 
@@ -109,7 +110,7 @@ impl Troubles {
         }
     }
 
-    /// Takes note of how an attempt ended; `None` is an answer.
+    /// Records the result of an attempt; `None` is an answer.
     pub fn attempt(&mut self, error: Option<&ProviderError>, now: Instant) {
         let trouble = error.and_then(|error| Some((error, reason(error)?)));
         let Some((error, (class, reason))) = trouble else {
@@ -123,19 +124,20 @@ impl Troubles {
             if of == class {
                 episode.failed(&reason, text(&self.site, error, &reason), now);
             } else if (of == Class::Away && said_no) || class == Class::Rejects {
-                // Whoever says no is there, and judges requests only of those it lets in.
+                // A provider that says no is not away, and it rejects requests only of callers that
+                // it lets in.
                 episode.good();
             }
         }
     }
 
-    /// A call was not made, since too many failed before.
+    /// Records that a call was not made because too many failed before.
     pub fn suspended(&mut self, now: Instant) {
         let [_, away, _] = &mut self.episodes;
         away.also(Reason::from("not sent while calls are suspended"), now);
     }
 
-    /// What is to be told by now; nothing twice.
+    /// Returns the notices that are due; each is returned once.
     pub fn notices(&mut self, now: Instant) -> Vec<Notice> {
         let episodes = Class::ALL.into_iter().zip(&mut self.episodes);
         let told = episodes.flat_map(|(class, episode)| {
@@ -147,7 +149,7 @@ impl Troubles {
     }
 }
 
-/// Failures that say nothing about the provider but that it works.
+/// Returns true for failures that show only that the provider works.
 fn is_of_the_question(error: &ProviderError) -> bool {
     matches!(
         error,
@@ -205,7 +207,7 @@ fn notice(site: &Site, class: Class, told: Told) -> Notice {
     }
 }
 
-/// The first line of a trouble: what happened, the provider's own words, and what to do.
+/// Returns the first line of a trouble: the failure, the provider's own words, and the advice.
 fn text(site: &Site, error: &ProviderError, reason: &Reason) -> String {
     let Site { name, address, .. } = site;
     let from = match error {

@@ -1,4 +1,4 @@
-//! A provider's own words, made fit for logs, alerts and answers.
+//! A provider's own words, cleaned for logs, alerts and answers.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -7,8 +7,8 @@ use regex::Regex;
 
 use super::error::MESSAGE_LIMIT;
 
-/// What keys and tokens look like, wherever they come from: known beginnings, `Bearer …`, user
-/// and password in an address, and long runs of letters and digits.
+/// The forms of keys and tokens from any source: known prefixes, `Bearer …`, user and password in
+/// an address, and long runs of letters and digits.
 static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x)
@@ -23,14 +23,14 @@ static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a constant pattern, compiled by the tests")
 });
 
-/// What stands in place of a secret.
+/// The replacement of a secret.
 const MASK: &str = "***";
 
-/// How much of a message is looked at: more than is kept, so that no secret is cut in two.
+/// The part of a message that is read: more than is kept, so that no secret is cut in two.
 const READ_LIMIT: usize = 8 * MESSAGE_LIMIT;
 
-/// One bounded line without control characters, without `secret` and without what looks like a
-/// key or a token.
+/// Returns one bounded line without control characters, without `secret` and without anything that
+/// looks like a key or a token.
 pub(super) fn clean_message(message: &str, secret: &str) -> String {
     let message = match secret.trim() {
         "" => Cow::Borrowed(message),
@@ -53,7 +53,7 @@ pub(super) fn clean_message(message: &str, secret: &str) -> String {
     shortened(&line, MESSAGE_LIMIT)
 }
 
-/// The first `limit` characters; an ellipsis tells that there were more.
+/// Returns the first `limit` characters; an ellipsis shows that there were more.
 pub(super) fn shortened(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((cut, _)) => format!("{}…", &text[..cut]),

@@ -1,4 +1,5 @@
-//! A circuit breaker: after repeated failures a layer is left alone for a while, then asked once.
+//! A circuit breaker: after repeated failures calls to a layer are refused for a while; then one
+//! probe is let through.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,9 +9,9 @@ use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerOptions {
-    /// Failures in a row that open it. Default 5.
+    /// Consecutive failures that open the breaker. Default 5.
     pub failures: u32,
-    /// How long it stays open before one call may probe. Default 1 s.
+    /// Time for which the breaker stays open before one call may probe. Default 1 s.
     pub open_for: Duration,
 }
 
@@ -30,23 +31,25 @@ pub enum BreakerState {
     Closed = 0,
     /// Calls are refused at once.
     Open = 1,
-    /// One call is on its way to find out; the others are refused.
+    /// One probe is in flight; the other calls are refused.
     HalfOpen = 2,
 }
 
-/// Shared by all callers of one layer. While it is closed, a call costs two atomic operations.
+/// A breaker that all callers of one layer share. While it is closed, a call costs two atomic
+/// operations.
 #[derive(Debug)]
 pub struct Breaker {
     options: BreakerOptions,
-    /// Mirrors `open` for the fast path and for gauges.
+    /// The [`BreakerState`] as a number, read without the lock by the fast path and by gauges.
     state: AtomicU8,
     failures_in_a_row: AtomicU32,
     opened_total: AtomicU64,
     probe_at: Mutex<Instant>,
 }
 
-/// Leave for one call. Say how it ended; dropped without a word (the call was cancelled), a probe
-/// is given back for the next caller and an ordinary call counts for nothing.
+/// Permission for one call. The caller reports how the call ended. If a pass is dropped without a
+/// report (the call was cancelled), a probe is given back for the next caller and an ordinary call
+/// counts for nothing.
 #[derive(Debug)]
 #[must_use]
 pub struct Pass<'a> {
@@ -66,7 +69,7 @@ impl Breaker {
         }
     }
 
-    /// Leave for one call, or `None` while the layer is to be left alone.
+    /// Returns permission for one call, or `None` while calls to the layer are refused.
     pub fn admit(&self) -> Option<Pass<'_>> {
         let probe = match self.state() {
             BreakerState::Closed => false,
@@ -95,12 +98,12 @@ impl Breaker {
         }
     }
 
-    /// How many times it opened.
+    /// Returns the number of times that the breaker opened.
     pub fn opened_total(&self) -> u64 {
         self.opened_total.load(Ordering::Relaxed)
     }
 
-    /// Ends the wait of an open breaker: there is a reason to believe that the layer is back.
+    /// Lets an open breaker probe with the next call, because the layer is probably back.
     pub fn probe_now(&self) {
         *self.lock() = Instant::now();
     }
@@ -125,7 +128,8 @@ impl Pass<'_> {
     pub fn succeeded(mut self) {
         self.ended = true;
         let breaker = self.breaker;
-        // A success that began before the breaker opened says nothing about now.
+        // The success of a call that began before the breaker opened says nothing about the layer
+        // now.
         if self.probe || breaker.state() == BreakerState::Closed {
             if breaker.failures_in_a_row.load(Ordering::Relaxed) != 0 {
                 breaker.failures_in_a_row.store(0, Ordering::Relaxed);
@@ -136,7 +140,7 @@ impl Pass<'_> {
         }
     }
 
-    /// True when this failure opened the breaker.
+    /// Reports a failure. Returns true if this failure opened the breaker.
     pub fn failed(mut self) -> bool {
         self.ended = true;
         let breaker = self.breaker;

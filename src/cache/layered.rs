@@ -1,9 +1,9 @@
 //! All layers as one: looked up in order, backfilled upward, filled together.
 //!
-//! [`Layers::memory_hit`] is the hit path and synchronous; what needs a slower layer goes through
+//! [`Layers::memory_hit`] is the synchronous hit path; look-ups in slower layers go through
 //! [`Layers::get_slow`]. A fill is in memory at once and counts as durable when disk or Redis has
 //! acknowledged it; the other one goes on in the background, in a bounded set. A fill waits for
-//! room in that set as long as the layer works: a burst slows the misses down, it makes no answer
+//! room in that set as long as the layer works, so a burst slows misses down but makes no answer
 //! less durable.
 
 mod writes;
@@ -26,12 +26,13 @@ use crate::model::{CacheKey, Entry, LayerName};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayeredOptions {
-    /// How long a fill waits for a layer that stores nothing: no fill at all. Default 2 s.
+    /// Time that a fill waits for a layer that stores nothing (no fill at all). Default 2 s.
     pub fill_wait: Duration,
-    /// How long it waits on for the other durable layer, once one has acknowledged. Default 5 ms.
+    /// Time that a fill still waits for the other durable layer, once one has acknowledged. Default
+    /// 5 ms.
     pub grace: Duration,
-    /// Writes that may be on their way to a layer at once, waited for or not: fills and backfills.
-    /// One more fill waits for its turn, one more backfill is left out. Default 1024.
+    /// The most writes in flight to one layer, fills and backfills, whether or not somebody waits
+    /// for them. A further fill waits for its turn; a further backfill is skipped. Default 1024.
     pub max_writes: u32,
 }
 
@@ -50,7 +51,7 @@ pub struct Layers {
     memory: Option<Memory>,
     disk: Option<Arc<Disk>>,
     redis: Option<Arc<Redis>>,
-    /// Disk and Redis, as far as there are any, in look-up order.
+    /// Disk and Redis, those that are configured, in look-up order.
     durable: Vec<Arc<Durable>>,
     leases: Option<Arc<dyn Leases>>,
     options: LayeredOptions,
@@ -70,12 +71,12 @@ pub struct LayerHit {
     pub entry: Arc<Entry>,
 }
 
-/// What one layer said to a look-up, for metrics.
+/// The reply of one layer to a look-up, for metrics.
 #[derive(Debug, Clone)]
 pub enum LookupOutcome {
     Hit,
     Miss,
-    /// It had an entry that the judge did not accept.
+    /// The layer had an entry that the judge did not accept.
     Refused,
     Unavailable(LayerError),
 }
@@ -83,25 +84,25 @@ pub enum LookupOutcome {
 /// The outcome of a look-up in disk and Redis.
 #[derive(Debug, Clone, Default)]
 pub struct SlowLookup {
-    /// The first entry that the judge accepted; it is in the layers above by now.
+    /// The first entry that the judge accepted, by now also given to the layers above.
     pub hit: Option<LayerHit>,
-    /// Entries that the judge refused, the newest fill first: what may still be served stale.
+    /// Entries that the judge refused, the newest fill first; they may still be served stale.
     pub refused: Vec<LayerHit>,
-    /// Of the layers that were asked, in order.
+    /// The outcome of each layer that was asked, in order.
     pub outcomes: Vec<(LayerName, LookupOutcome)>,
 }
 
-/// What became of a fill, layer by layer.
+/// The outcome of a fill, layer by layer.
 #[derive(Debug, Clone, Default)]
 pub struct FillOutcome {
-    /// Disk or Redis has acknowledged it: it survives a crash of this process. Never true where
-    /// neither is configured ([`Layers::has_durable`]).
+    /// True if disk or Redis has acknowledged the fill: it survives a crash of this process. Never
+    /// true if neither is configured ([`Layers::has_durable`]).
     pub durable: bool,
     pub stored_in: Vec<LayerName>,
-    /// These hold the same or a newer fill, which is as good.
+    /// Layers that hold the same or a newer fill, which is as good.
     pub kept_newer_in: Vec<LayerName>,
     pub errors: Vec<(LayerName, LayerError)>,
-    /// These had not answered yet; their writes go on in the background.
+    /// Layers that had not answered yet; their writes go on in the background.
     pub pending: Vec<LayerName>,
 }
 
@@ -111,9 +112,9 @@ pub struct LayeredStats {
     pub disk: Option<DiskStats>,
     pub redis: Option<RedisStats>,
     pub writes_in_flight: u64,
-    /// Backfills left out because too many writes were on their way.
+    /// Backfills skipped because too many writes were in flight.
     pub backfills_left_out: u64,
-    /// Writes that failed when nobody waited for them any more.
+    /// Writes that failed after nobody waited for them any more.
     pub late_failures: u64,
 }
 
@@ -140,7 +141,8 @@ impl Layers {
         }
     }
 
-    /// With any durable layers, in look-up order, and leases where they are shared.
+    /// Creates layers from any durable layers, in look-up order, and from leases if they are
+    /// shared.
     pub fn of(
         memory: Option<Memory>,
         durable: Vec<Arc<dyn Layer>>,
@@ -163,24 +165,24 @@ impl Layers {
         }
     }
 
-    /// The memory layer's entry of exactly this key, unjudged.
+    /// Returns the memory layer's entry of exactly this key; its freshness is not judged.
     #[inline]
     pub fn memory_hit(&self, key: &CacheKey) -> Option<Arc<Entry>> {
         self.memory.as_ref()?.get(key)
     }
 
-    /// The memory layer, for resizing it.
+    /// Returns the memory layer, for resizing it.
     pub fn memory(&self) -> Option<&Memory> {
         self.memory.as_ref()
     }
 
-    /// Where it is known who of several instances calls the provider; `None` where there is no
-    /// layer that they share.
+    /// Returns the leases, which record which of several instances calls the provider; `None` if
+    /// the instances share no layer.
     pub fn leases(&self) -> Option<&dyn Leases> {
         self.leases.as_deref()
     }
 
-    /// Whether a layer is configured that survives a crash.
+    /// Returns true if a layer is configured that survives a crash.
     pub fn has_durable(&self) -> bool {
         !self.durable.is_empty()
     }
@@ -217,9 +219,10 @@ impl Layers {
     }
 
     /// Keeps a fill everywhere: in memory at once, on disk and in Redis side by side. Returns when
-    /// one of these has acknowledged (and the other too, or its grace has passed), when all have
-    /// failed, or when those that are left have stored nothing for `fill_wait`. When it is cancelled
-    /// the writes that have begun go on; run it in a task of its own where a fill must not be lost.
+    /// one of disk and Redis has acknowledged (and the other too, or its grace has passed), when
+    /// all have failed, or when the remaining ones have stored nothing for `fill_wait`. If this
+    /// future is cancelled, writes that have begun go on; where a fill must not be lost, run it in
+    /// a separate task.
     pub async fn fill(&self, entry: Arc<Entry>) -> FillOutcome {
         let mut outcome = FillOutcome::default();
         if let Some(memory) = &self.memory {
@@ -241,7 +244,8 @@ impl Layers {
             tokio::spawn(async move {
                 let result = layer.put(&entry, room).await;
                 let name = layer.name();
-                // The channel has room for all; it can only be closed.
+                // The channel has room for every layer's answer, so sending fails only if it is
+                // closed.
                 if let Err(unheard) = answers.try_send((name, result)) {
                     late(&counters, name, unheard.into_inner().1.err());
                 }
@@ -269,7 +273,7 @@ impl Layers {
         outcome
     }
 
-    /// Drops what the layers hold under the key unless it is newer than `not_newer_than`.
+    /// Drops the layers' entries for the key unless they are newer than `not_newer_than`.
     pub async fn remove(
         &self,
         key: &CacheKey,
@@ -286,8 +290,8 @@ impl Layers {
         join_all(removals).await.into_iter().flatten().collect()
     }
 
-    /// Waits until all writes on their way have ended, then closes the disk. Bound it with a
-    /// time-out. Writes that come meanwhile are refused by the disk.
+    /// Waits until all writes in flight have ended, then closes the disk, which refuses any writes
+    /// that arrive meanwhile. Callers should bound this with a time-out.
     pub async fn close(&self) {
         join_all(self.durable.iter().map(|layer| layer.idle())).await;
         if let Some(disk) = &self.disk {
@@ -337,7 +341,8 @@ impl std::fmt::Debug for Layers {
 }
 
 impl SlowLookup {
-    /// The newest fill first; at equal age the layer that was asked first.
+    /// Adds a refused entry, keeping the newest fill first and, at equal age, the layer asked
+    /// first.
     fn refuse(&mut self, hit: LayerHit) {
         let newer_than = |other: &LayerHit| hit.entry.header.is_newer_than(&other.entry.header);
         let at = self

@@ -1,9 +1,9 @@
-//! Leases: of the instances that share a Redis, one calls the provider for a key, and the others
-//! wait for what it stores.
+//! Leases: one of the instances that share a Redis calls the provider for a key, and the others
+//! wait for the answer that it stores.
 //!
-//! A lease is a claim that stands under its key for a term and is renewed while the call runs.
-//! Nothing that may be served rests on it: fills are ordered by their stamps, whoever holds what,
-//! so a lease that was lost in the midst of a call costs at most a second call.
+//! A lease is a claim that stays under its key for a term and is renewed while the call runs.
+//! Correctness does not rest on it: fills are ordered by their stamps, whoever holds a lease, so
+//! losing a lease during a call costs at most a second call.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use super::LayerError;
 use crate::model::{CacheKey, LogId, Position, Timestamp};
 
-/// One flight, as all instances can read it: who flies it, and what its answer will be good for.
+/// One flight as all instances can read it: its leader, and the stamp that its answer will have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     pub holder: Holder,
@@ -20,20 +20,20 @@ pub struct Claim {
     /// The flight's stamp.
     pub stamp: Position,
     pub called_at: Timestamp,
-    /// Tells the flights of one holder apart.
+    /// Distinguishes the flights of one holder.
     pub number: u64,
 }
 
-/// One life of an instance, from its start to its end.
+/// One run of an instance, from its start to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
-    /// Of the name that it keeps over its lives; 0 where it has none.
+    /// Hash of the instance's name, which is the same in all its runs; 0 if it has no name.
     instance: u64,
     life: u128,
 }
 
 impl Holder {
-    /// A new life. `instance` is a name that no other running process has.
+    /// Creates the holder for a new run. `instance` is a name that no other running process has.
     pub fn new(instance: Option<&str>) -> Self {
         let hash = |name: &str| {
             let hash = blake3::hash(name.as_bytes());
@@ -46,7 +46,8 @@ impl Holder {
         }
     }
 
-    /// Whether `other` was a life of the same instance: it has ended, and its calls with it.
+    /// Returns true if `other` was an earlier run of the same instance, which has ended with all
+    /// its calls.
     pub fn succeeds(&self, other: &Self) -> bool {
         self.instance != 0 && self.instance == other.instance && self.life != other.life
     }
@@ -56,7 +57,8 @@ const VERSION: u8 = 1;
 const CLAIM_BYTES: usize = 65;
 
 impl Claim {
-    /// Version, holder (name, life), log id, stamp, begin of the call, number; big-endian.
+    /// Encodes version, holder (name, run), log id, stamp, start of the call and number, in this
+    /// order, all big-endian.
     pub fn encode(&self) -> [u8; CLAIM_BYTES] {
         let mut bytes = [VERSION; CLAIM_BYTES];
         bytes[1..9].copy_from_slice(&self.holder.instance.to_be_bytes());
@@ -68,7 +70,7 @@ impl Claim {
         bytes
     }
 
-    /// `None` for what another version wrote.
+    /// Decodes a claim; `None` if another version wrote it.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; CLAIM_BYTES] = bytes.try_into().ok()?;
         let eight = |at: usize| bytes[at..].first_chunk::<8>().copied();
@@ -87,20 +89,19 @@ impl Claim {
     }
 }
 
-/// What became of a claim.
+/// The outcome of an attempt to claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    /// It stands for a term from now on.
+    /// The claim is in place for a term from now on.
     Ours,
-    /// Another one stands.
+    /// Another claim is in place.
     HeldBy(Claim),
 }
 
-/// Where claims stand, for all instances to see. A future that is dropped may or may not have
-/// taken effect.
+/// A store of claims that all instances see. A dropped future may or may not have taken effect.
 pub trait Leases: Send + Sync {
-    /// Lets the claim stand where none does, or `instead_of` does; one that stands already stands
-    /// for another term.
+    /// Places the claim if there is none or if `instead_of` is in place; a claim that is already in
+    /// place is renewed for another term.
     fn claim<'a>(
         &'a self,
         key: &'a CacheKey,
@@ -108,17 +109,18 @@ pub trait Leases: Send + Sync {
         instead_of: Option<&'a Claim>,
     ) -> BoxFuture<'a, Result<Claimed, LayerError>>;
 
-    /// Takes the claim away, if it still stands.
+    /// Removes the claim if it is still in place.
     fn release<'a>(
         &'a self,
         key: &'a CacheKey,
         claim: &'a Claim,
     ) -> BoxFuture<'a, Result<(), LayerError>>;
 
-    /// How long a claim stands that is not renewed, as when its holder was killed.
+    /// Returns the time after which a claim that is not renewed ends, for example because its
+    /// holder was killed.
     fn term(&self) -> Duration;
 
-    /// Whether a claim made now would be heard.
+    /// Returns true if a claim made now would reach the store.
     fn available(&self) -> bool;
 }
 

@@ -12,15 +12,15 @@ use super::{Layer, LayerError, Lookup, Put};
 use crate::model::entry::Header;
 use crate::model::{CacheKey, Entry, Form, KeyHash, LayerName};
 
-/// What an entry is guessed to weigh when the tables are first sized, in bytes.
+/// The assumed weight of an entry in bytes, used to size the tables at first.
 const ESTIMATED_ENTRY_BYTES: u64 = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryOptions {
-    /// How much the entries may weigh together ([`Entry::weight`]). Default 256 MiB. The cache is
-    /// split into shards; an entry heavier than one shard's part is not kept.
+    /// The most that the entries may weigh together ([`Entry::weight`]). Default 256 MiB. The cache
+    /// is split into shards; an entry heavier than one shard's part is not kept.
     pub max_bytes: u64,
-    /// In which form answers are kept: the one in which they go out.
+    /// The form in which answers are kept: the one in which they are sent.
     pub form: Form,
 }
 
@@ -42,7 +42,7 @@ pub struct MemoryStats {
     pub evictions: u64,
 }
 
-/// Entries by key hash.
+/// The entries, by key hash.
 #[derive(Debug)]
 pub struct Memory {
     cache: Cache<KeyHash, Arc<Entry>, ByWeight, Seeded, CountEvictions>,
@@ -71,8 +71,9 @@ impl Lifecycle<KeyHash, Arc<Entry>> for CountEvictions {
     }
 }
 
-/// Hashes keys, which are hashes already, with a seed that nobody who chooses questions knows. The
-/// seed is this thread's dice's, so that a simulation evicts the same entries every time.
+/// A hasher for keys that are hashes already. Its seed is unknown to anybody who chooses questions.
+/// The seed comes from this thread's random generator, so that a simulation evicts the same entries
+/// every time.
 #[derive(Debug, Clone, Copy)]
 struct Seeded(u64);
 
@@ -95,18 +96,19 @@ impl Hasher for KeyHasher {
     fn write(&mut self, bytes: &[u8]) {
         let (words, _) = bytes.as_chunks::<8>();
         for word in words {
-            // A folded multiplication: each bit of the product's halves depends on all of both.
+            // A folded multiplication: after XORing the product's halves, every bit depends on the
+            // whole word.
             let mixed = u128::from(self.0 ^ u64::from_le_bytes(*word)) * u128::from(FACTOR);
             let (low, high) = (mixed & u128::from(u64::MAX), mixed >> 64);
             self.0 = u64::try_from(low ^ high).expect("both halves have 64 bits");
         }
     }
 
-    /// The length of an array, which is the same for all keys.
+    /// Ignores the length prefix of an array, which is the same for all keys.
     fn write_usize(&mut self, _: usize) {}
 }
 
-/// Odd, with its bits well mixed: 2^64 divided by the golden ratio.
+/// An odd factor whose bits are well mixed: 2^64 divided by the golden ratio.
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Memory {
@@ -127,7 +129,7 @@ impl Memory {
         }
     }
 
-    /// The entry of exactly this key. Allocates nothing.
+    /// Returns the entry of exactly this key. Allocates nothing.
     #[inline]
     pub fn get(&self, key: &CacheKey) -> Option<Arc<Entry>> {
         self.cache
@@ -135,13 +137,13 @@ impl Memory {
             .filter(|entry| entry.key == *key)
     }
 
-    /// Keeps the entry unless the same or a newer fill is there; the comparison and the change
+    /// Keeps the entry unless the same or a newer fill is present; the comparison and the change
     /// are one step.
     pub fn put(&self, entry: &Arc<Entry>) -> Put {
         let entry = &entry.in_form(self.form);
         let found = self.cache.entry(&entry.key.hash(), None, |_, held| {
             if entry.header.is_newer_than(&held.header) {
-                // In place, not by `ReplaceWithGuard`, which would make readers miss meanwhile.
+                // Replaced in place, because `ReplaceWithGuard` would make readers miss meanwhile.
                 *held = Arc::clone(entry);
                 EntryAction::Retain(Put::Stored)
             } else {
@@ -154,8 +156,8 @@ impl Memory {
                 put
             }
             EntryResult::Vacant(guard) => {
-                // An error says that the place was taken away meanwhile, by `remove` or by an
-                // eviction: the same as a fill that was dropped right after.
+                // An error means that `remove` or an eviction took the placeholder away meanwhile,
+                // which equals a fill that was dropped right after.
                 match guard.insert(Arc::clone(entry)) {
                     Ok(()) | Err(_) => Put::Stored,
                 }
@@ -166,7 +168,8 @@ impl Memory {
         }
     }
 
-    /// Drops the entry unless it is newer than `not_newer_than`. True when one was dropped.
+    /// Drops the entry unless it is newer than `not_newer_than`. Returns true if an entry was
+    /// dropped.
     pub fn remove(&self, key: &CacheKey, not_newer_than: &Header) -> bool {
         self.cache
             .remove_if(&key.hash(), |held| {
@@ -175,7 +178,7 @@ impl Memory {
             .is_some()
     }
 
-    /// Sets the bound anew; a smaller one evicts at once.
+    /// Changes the bound; a smaller one evicts at once.
     pub fn resize(&self, max_bytes: u64) {
         self.max_bytes.store(max_bytes, Ordering::Relaxed);
         self.cache.set_capacity(max_bytes);
@@ -190,7 +193,8 @@ impl Memory {
         }
     }
 
-    /// quick_cache evicts when an entry comes in, not when one grows in its place.
+    /// Evicts what exceeds the bound: quick_cache evicts when an entry comes in, not when one grows
+    /// in its place.
     fn shed_growth(&self) {
         let max_bytes = self.max_bytes.load(Ordering::Relaxed);
         if self.cache.weight() > max_bytes {
@@ -282,7 +286,7 @@ mod tests {
         for number in 0..25_600 {
             let hash = hash(7, number);
             assert_eq!(hash, Seeded(7).hash_one(naive::key(number).hash()));
-            // quick_cache takes its shards from the upper bits and its slots from the lower ones.
+            // quick_cache selects the shard by the upper bits and the slot by the lower ones.
             buckets[usize::try_from(hash >> 56).unwrap()] += 1;
             buckets[usize::try_from(hash & 0xff).unwrap()] += 1;
         }

@@ -1,12 +1,12 @@
 //! The layers that hold entries: memory, disk (sled) and Redis, behind one trait, and the look-up
 //! through all of them.
 //!
-//! A layer knows nothing of freshness: it finds, keeps and drops entries by key and by the order
-//! of their fills ([`Header::is_newer_than`]). Whoever asks judges the header. A layer that is
-//! away or slow answers [`Lookup::Unavailable`] within its time-outs and costs only its hits.
+//! A layer does not consider freshness: it finds, keeps and drops entries by key and by the order
+//! of their fills ([`Header::is_newer_than`]). The caller judges the header. A layer that is away
+//! or slow answers [`Lookup::Unavailable`] within its time-outs and costs only its hits.
 //!
 //! Reading order: [`sealed`] (bytes ⇄ entries), [`breaker`], [`memory`], [`disk`], [`redis`],
-//! [`layered`]; [`lease`] is who of several instances calls the provider.
+//! [`layered`]; [`lease`] decides which of several instances calls the provider.
 
 pub mod breaker;
 pub mod disk;
@@ -34,7 +34,7 @@ pub use lease::{Claim, Claimed, Holder, Leases};
 pub use memory::{Memory, MemoryOptions, MemoryStats};
 pub use redis::{Redis, RedisOptions, RedisSetupError, RedisStats, Unreached};
 
-/// What a layer says to a look-up.
+/// The reply of a layer to a look-up.
 #[derive(Debug, Clone)]
 pub enum Lookup {
     Hit(Arc<Entry>),
@@ -42,18 +42,19 @@ pub enum Lookup {
     Unavailable(LayerError),
 }
 
-/// What became of a fill.
+/// The outcome of a fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     Stored,
-    /// The layer holds this fill already, or a newer one: an older flight never overwrites it.
+    /// The layer already holds this fill or a newer one: an older flight never overwrites it.
     KeptNewer,
 }
 
-/// Why a layer could not do its work. Cheap to clone, so that one failed batch answers many.
+/// The reason why a layer could not do its work. Cheap to clone, so that one failed batch can
+/// answer many callers.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LayerError {
-    /// Not connected yet, or being opened again.
+    /// The layer is not connected yet, or is being opened again.
     #[error("the layer is away")]
     Away,
     #[error("the layer's breaker is open after repeated failures")]
@@ -81,7 +82,7 @@ impl LayerError {
         }
     }
 
-    /// A name from a closed set, for metric labels.
+    /// Returns a name from a closed set, for metric labels.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Away => "away",
@@ -95,21 +96,21 @@ impl LayerError {
     }
 }
 
-/// A place that holds entries.
+/// A store of entries.
 ///
-/// Cancel safety: dropping a future of `get` loses nothing; one of `put` or `remove` may or may
-/// not have taken effect, and nobody else receives its reply.
+/// Cancel safety: dropping a future of `get` loses nothing; a dropped future of `put` or `remove`
+/// may or may not have taken effect, and no other caller receives its reply.
 pub trait Layer: Send + Sync {
     fn name(&self) -> LayerName;
 
-    /// The entry of exactly this key, whatever its freshness.
+    /// Looks up the entry of exactly this key, whatever its freshness.
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Lookup>;
 
-    /// Keeps the entry unless the same or a newer fill is held. Resolves once the layer would
-    /// still have it after a crash of this process (memory: at once).
+    /// Keeps the entry unless the same or a newer fill is held. Resolves once the entry would
+    /// survive a crash of this process (memory: at once).
     fn put<'a>(&'a self, entry: &'a Arc<Entry>) -> BoxFuture<'a, Result<Put, LayerError>>;
 
-    /// Drops what is held under the key unless it is newer than `not_newer_than`.
+    /// Drops the entry held under the key unless it is newer than `not_newer_than`.
     fn remove<'a>(
         &'a self,
         key: &'a CacheKey,

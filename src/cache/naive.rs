@@ -9,7 +9,7 @@ use super::Put;
 use crate::model::entry::sample;
 use crate::model::{CacheKey, Entry, LogId, Tag, Timestamp};
 
-/// A moment before all `keep_until` of the entries made here.
+/// A time before the `keep_until` of every entry made here.
 pub(super) const NOW: Timestamp = Timestamp(1_790_000_000_000);
 
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub(super) fn key(number: u32) -> CacheKey {
     CacheKey::from_text(&format!("m:TX:any:any:{number:04}"))
 }
 
-/// An entry whose data tells its stamp and call.
+/// Returns an entry whose data contains its stamp and call.
 pub(super) fn entry(number: u32, stamp: i64, call: i64) -> Arc<Entry> {
     let mut entry = sample::entry(key(number).as_str(), stamp, &[Tag::global("m")]);
     entry.header.called_at = Timestamp(NOW.0 + call);
@@ -63,7 +63,7 @@ pub(super) fn entry(number: u32, stamp: i64, call: i64) -> Arc<Entry> {
 
 pub(super) fn entry_of_bytes(number: u32, stamp: i64, bytes: usize) -> Arc<Entry> {
     let mut entry = Entry::clone(&entry(number, stamp, 0));
-    // Does not compress.
+    // Random, so that it does not compress.
     let mut random = fastrand::Rng::with_seed(u64::from(number));
     entry.data = std::iter::repeat_with(|| random.alphanumeric())
         .take(bytes)
@@ -72,8 +72,8 @@ pub(super) fn entry_of_bytes(number: u32, stamp: i64, bytes: usize) -> Arc<Entry
     Arc::new(entry)
 }
 
-/// Steps over three keys with stamps (also negative and huge ones) that meet often; the log's
-/// identity changes now and then.
+/// Generates steps over three keys with stamps (also negative and huge ones) that often collide;
+/// the log's identity changes now and then.
 pub(super) fn steps(at_most: usize) -> impl Strategy<Value = Vec<Step>> {
     let stamp =
         prop_oneof![8 => 0..6i64, 1 => Just(-1), 1 => Just(i64::MAX), 1 => Just(1i64 << 32)];

@@ -1,32 +1,33 @@
-//! The one place where entries become the bytes that leave this process's memory, and back.
+//! The one place where entries become bytes that leave this process's memory, and bytes become
+//! entries.
 //!
-//! Every layer that stores bytes calls these functions, nothing else: what is done to
-//! entries at rest is done here.
+//! Every layer that stores bytes calls only these functions, so any treatment of entries at rest
+//! belongs here.
 
 use crate::model::entry::{EntryError, Header};
 use crate::model::{CacheKey, Entry};
 
-/// Why stored bytes are not the entry that was asked for.
+/// The reason why stored bytes are not the entry that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum OpenError {
     #[error(transparent)]
     Unreadable(#[from] EntryError),
-    /// The bytes are another key's entry.
+    /// The bytes are the entry of another key.
     #[error("the entry of another key")]
     OtherKey,
 }
 
-/// The bytes of an entry as they are stored.
+/// Encodes an entry as it is stored.
 pub(super) fn seal(entry: &Entry) -> Vec<u8> {
     entry.encode()
 }
 
-/// The entry in stored bytes, whichever it is.
+/// Decodes the entry in stored bytes, whatever its key.
 pub(super) fn open_stored(bytes: &[u8]) -> Result<Entry, EntryError> {
     Entry::decode(bytes)
 }
 
-/// The entry in stored bytes, if it is the one of `key`.
+/// Decodes the entry in stored bytes if it belongs to `key`.
 pub(super) fn open(bytes: &[u8], key: &CacheKey) -> Result<Entry, OpenError> {
     let entry = open_stored(bytes)?;
     if entry.key == *key {
@@ -36,7 +37,7 @@ pub(super) fn open(bytes: &[u8], key: &CacheKey) -> Result<Entry, OpenError> {
     }
 }
 
-/// The header in stored bytes; the rest is not looked at.
+/// Decodes the header in stored bytes without reading the rest.
 pub(super) fn open_header(bytes: &[u8]) -> Result<Header, EntryError> {
     Header::decode(bytes)
 }

@@ -1,5 +1,5 @@
-//! Values into events. Synchronous: where a schema is not known yet it says so, and the caller
-//! asks the registry and decodes again.
+//! Decodes values into events. Synchronous: if a schema is not known yet the result says so, and
+//! the caller asks the registry and decodes again.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 /// The byte order mark of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads the values of the input topics, in whichever format they come.
+/// A reader of the input topics' values, in any of the formats.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     schemas: Arc<Schemas>,
@@ -56,7 +56,7 @@ impl MaxBytes {
 }
 
 impl Decoder {
-    /// Values of more than `max_bytes` bytes are rejected as too large.
+    /// Creates a decoder that rejects values of more than `max_bytes` bytes as too large.
     pub fn new(schemas: Arc<Schemas>, max_bytes: impl Into<MaxBytes>) -> Self {
         Self {
             schemas,
@@ -68,7 +68,7 @@ impl Decoder {
         self.decode(value)
     }
 
-    /// The same, borrowing its text from the value.
+    /// Decodes a query that borrows its text from the value.
     pub fn read_query<'de>(&self, value: Option<&'de [u8]>) -> Decoded<AiQuery<Text<'de>>> {
         self.decode(value)
     }
@@ -81,7 +81,7 @@ impl Decoder {
         self.decode(value)
     }
 
-    /// An answer as it stands in its topic, for those who check answers.
+    /// Decodes an answer of the output topic, for code that checks answers.
     pub fn decode_answer(&self, value: Option<&[u8]>) -> Decoded<AiAnswer<'static>> {
         self.decode(value)
     }
@@ -137,7 +137,7 @@ impl Decoder {
         let known = self
             .schemas
             .with_fingerprint(u64::from_le_bytes(*fingerprint));
-        // Shown in the order in which it stands in the header.
+        // Shown in the byte order of the header.
         let fingerprint = u64::from_be_bytes(*fingerprint);
         match known {
             Some(layout) => read_avro(layout, payload),
@@ -185,8 +185,8 @@ fn read_avro<'de, T: Incoming<'de>>(layout: &Layout, bytes: &'de [u8]) -> Result
     Ok(event)
 }
 
-/// A field that the writer's schema lacks or has with another type makes the schemas
-/// irreconcilable; a value that means nothing is the field's fault.
+/// Converts a fault to a reject. A field that the writer's schema lacks or has with another type
+/// makes the schemas incompatible; a meaningless value makes the field invalid.
 fn avro_reject(fault: &Fault) -> Reject {
     let reason = match fault.kind() {
         FaultKind::Missing | FaultKind::WrongType | FaultKind::Corrupt => Reason::UnreadableAvro,

@@ -1,5 +1,5 @@
-//! Our records into values, each topic in its format. A caller keeps one buffer and encodes into
-//! it again and again.
+//! Encodes our records into values, each topic in its format. A caller keeps one buffer and reuses
+//! it for every record.
 
 use serde::Serialize;
 
@@ -9,13 +9,13 @@ use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json_write};
 use crate::model::invalidation::CacheAlert;
 use crate::model::{AiAnswer, AuditRecord, Body, CacheMetric};
 
-/// How a topic's values are framed: its format, with what that format needs.
+/// The framing of a topic's values: its format, with the data that the format needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
     #[default]
     Json,
     SingleObject,
-    /// With the id that the registry gave the record's schema.
+    /// Confluent frames with the id that the registry gave the record's schema.
     Confluent {
         schema_id: u32,
     },
@@ -39,7 +39,7 @@ pub struct Encoder {
     audit: Header,
 }
 
-/// What stands before the record.
+/// The bytes before the record.
 #[derive(Debug, Clone, Copy)]
 enum Header {
     Json,
@@ -57,8 +57,8 @@ impl Encoder {
         }
     }
 
-    /// Replaces what is in `out`, as all of these do. Where there is a body it is written as the
-    /// answer's data, whatever stands there.
+    /// Encodes an answer into `out`, replacing its content, as all of these functions do. If there
+    /// is a body, it is written in place of the answer's own data.
     pub fn encode_answer(&self, answer: &AiAnswer<'_>, body: Option<&Body>, out: &mut Vec<u8>) {
         self.answers.begin(out);
         match self.answers {
@@ -91,7 +91,7 @@ impl Encoder {
 }
 
 impl Header {
-    /// Leaves nothing in `out` but what stands before the record.
+    /// Clears `out` and writes the bytes before the record.
     fn begin(&self, out: &mut Vec<u8>) {
         out.clear();
         match self {

@@ -1,4 +1,4 @@
-//! What a decoded event must hold beyond its types: ids and names that are really there.
+//! The checks of a decoded event beyond its types: required ids and names must not be blank.
 
 use serde::de::{self, Deserialize, DeserializeOwned};
 
@@ -8,14 +8,14 @@ use super::schemas::RecordKind;
 use crate::model::event::Location;
 use crate::model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 
-/// A record that is read.
+/// An input record.
 pub(super) trait Incoming<'de>: Deserialize<'de> {
     const KIND: RecordKind;
-    /// The same event with text of its own.
+    /// The same event with owned text.
     type Owned: DeserializeOwned;
 
-    /// Refuses required text that is blank, and takes optional text that is blank as left out:
-    /// a blank wedding id must never be an id that couples share.
+    /// Rejects required text that is blank, and treats optional text that is blank as missing: a
+    /// blank wedding id must never become an id that couples share.
     fn settle(&mut self) -> Result<(), Reject>;
 }
 
@@ -54,7 +54,7 @@ impl<'de, S: QueryText<'de>> Incoming<'de> for AiQuery<S> {
     }
 }
 
-/// What we sent ourselves, read again by those who check it: its fields are taken as they are.
+/// Our own output, read again by code that checks it: its fields are taken unchanged.
 impl Incoming<'_> for AiAnswer<'static> {
     const KIND: RecordKind = RecordKind::AiAnswer;
     type Owned = Self;

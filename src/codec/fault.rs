@@ -1,11 +1,11 @@
-//! The error of the deserializers here: what is wrong and in which field, so that a reject can
-//! tell a missing field from a wrong one. The path is put together while the error travels up.
+//! The error of the deserializers here: the fault and its field, so that a reject can distinguish a
+//! missing field from a wrong one. The path is assembled while the error is passed up.
 
 use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-/// How much of a wrong text is repeated, in characters.
+/// The most characters of a wrong text that are repeated.
 const QUOTED_CHARS: usize = 40;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,22 +14,22 @@ pub(super) struct Fault(Box<Inner>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Inner {
     kind: FaultKind,
-    /// Innermost first.
+    /// The path to the field, innermost first.
     path: Vec<String>,
     message: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FaultKind {
-    /// A required field is not there.
+    /// A required field is missing.
     Missing,
     /// Null where a value is required.
     Null,
     /// A value of another type.
     WrongType,
-    /// A value of the right type that means nothing here.
+    /// A value of the right type that has no meaning here.
     Invalid,
-    /// The bytes break off or break the format's rules.
+    /// The bytes end too early or violate the format.
     Corrupt,
 }
 
@@ -50,7 +50,7 @@ impl Fault {
         self.0.kind
     }
 
-    /// The same fault, seen from the record or list that holds the faulty field.
+    /// Adds the record or list that contains the faulty field to the path.
     pub(super) fn within(mut self, field: impl Into<String>) -> Self {
         self.0.path.push(field.into());
         self
@@ -112,7 +112,7 @@ impl de::Error for Fault {
     }
 }
 
-/// The type without the value: wrong types can be whole texts of users.
+/// Returns the type without the value, because the value can be a whole text of a user.
 fn type_of(found: Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "a boolean",

@@ -1,5 +1,5 @@
-//! JSON values: read straight into the event; only where that fails, read again to say which
-//! field is wrong.
+//! JSON values: read directly into the event; only if that fails, read again to find the faulty
+//! field.
 
 use serde::de::{
     Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess,
@@ -11,14 +11,14 @@ use serde_json::Value;
 use super::fault::{Fault, FaultKind};
 use super::reject::{Reason, Reject};
 
-/// Reads `bytes`, from which white space and a byte order mark have been taken. `Owned` is the
-/// same event with text of its own; faults are looked for in it.
+/// Reads `bytes`, which have neither leading white space nor a byte order mark. `Owned` is the same
+/// event with owned text; it is used to find faults.
 pub(super) fn read<'de, T, Owned>(bytes: &'de [u8]) -> Result<T, Reject>
 where
     T: Deserialize<'de>,
     Owned: DeserializeOwned,
 {
-    // Checked for UTF-8 as a whole, not text by text.
+    // UTF-8 is checked once for the whole value, so that serde_json need not check each text.
     let read = match std::str::from_utf8(bytes) {
         Ok(text) => serde_json::from_str(text),
         Err(_) => serde_json::from_slice(bytes),
@@ -30,8 +30,8 @@ where
 fn diagnose<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Reject {
     let unreadable =
         |error: &serde_json::Error| Reject::new(Reason::UnreadableJson, error.to_string());
-    // The error's own category does not tell: a number where a name belongs counts as bad syntax,
-    // and behind a wrong field the syntax can be broken as well, which is the worse fault.
+    // The error's own category is not reliable: a number in place of a name counts as bad syntax,
+    // and after a wrong field the syntax can be broken as well, which is the worse fault.
     match serde_json::from_slice::<Value>(bytes) {
         Err(syntax) => unreadable(&syntax),
         Ok(value) => match T::deserialize(Located(&value)) {
@@ -39,13 +39,13 @@ fn diagnose<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Rej
                 Reject::new(Reason::MissingField, fault.to_string())
             }
             Err(fault) => Reject::new(Reason::InvalidField, fault.to_string()),
-            // A field that stands there twice: the value has kept one of the two.
+            // A duplicate field: the parsed value has kept only one of the two.
             Ok(_) => unreadable(error),
         },
     }
 }
 
-/// A JSON value whose errors tell the path to the field.
+/// A JSON value whose errors contain the path to the field.
 #[derive(Clone, Copy)]
 struct Located<'de>(&'de Value);
 

@@ -1,15 +1,15 @@
-//! Writes the two records of a hit as JSON, field by field: what `serde_json` makes of them, at
-//! a third of the time. The tests compare the two.
+//! Writes the two records of a hit as JSON, field by field: the same bytes as `serde_json`, in a
+//! third of the time. The tests compare the two.
 
 use serde::Serialize;
 
 use crate::model::answer::{Freshness, LayerName, StaleReason};
 use crate::model::{AiAnswer, CacheMetric, Timestamp};
 
-/// `data` is the answer's text as it stands between the quotes of a JSON string; without it the
+/// Writes an answer. `data` is the answer's text, already escaped for a JSON string; without it the
 /// record's own field is written.
 pub(super) fn answer(answer: &AiAnswer<'_>, data: Option<&str>, out: &mut Vec<u8>) {
-    // One growth at most, for a buffer's first large answer.
+    // At most one growth, for a buffer's first large answer.
     out.reserve(data.map_or(0, str::len) + 1024);
     text(out, "{\"answerId\":", &answer.answer_id);
     text(out, ",\"queryId\":", &answer.query_id);
@@ -91,7 +91,7 @@ fn optional<T>(
     put(out, "null");
 }
 
-/// Text in which nothing has to be escaped, or is already.
+/// Writes text that needs no escaping or is already escaped.
 fn name(out: &mut Vec<u8>, label: &str, escaped: &str) {
     put(out, label);
     out.push(b'"');
@@ -108,7 +108,7 @@ fn text(out: &mut Vec<u8>, label: &str, text: &str) {
     }
 }
 
-/// Whether JSON wants anything of it escaped.
+/// Returns true if a byte of the text must be escaped in JSON.
 #[expect(
     clippy::needless_bitwise_bool,
     reason = "without a branch in the loop it is done many bytes at a time"
@@ -137,7 +137,7 @@ fn integer(out: &mut Vec<u8>, label: &str, number: impl itoa::Integer) {
 }
 
 fn double(out: &mut Vec<u8>, label: &str, number: f64) {
-    // What a hit costs, and by far the most frequent.
+    // The cost of a hit, by far the most frequent value.
     if number.to_bits() == 0 {
         put(out, label);
         put(out, "0.0");
@@ -146,7 +146,7 @@ fn double(out: &mut Vec<u8>, label: &str, number: f64) {
     }
 }
 
-/// As `serde_json` writes it.
+/// Writes a value with `serde_json`.
 fn value(out: &mut Vec<u8>, label: &str, value: impl Serialize) {
     put(out, label);
     super::log::write_json(&value, out);

@@ -1,5 +1,5 @@
 //! The invalidation log's records, which are always JSON: tag invalidations, the rules stage's
-//! progress, and whatever else somebody may have put there.
+//! progress, and any records that others may have written there.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,21 +8,21 @@ use crate::model::invalidation::{
 };
 use crate::model::{LogId, Mode, Progress, TagInvalidation, Timestamp};
 
-/// What a record of the log is.
+/// A record of the log by its kind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LogRecord {
     Invalidation(TagInvalidation),
     Progress(Progress),
     Identity(LogIdentity),
     Skip(SkippedRange),
-    /// A null value: compaction's own.
+    /// A null value, as compaction leaves it.
     Tombstone,
-    /// Not one of these. A reader counts it and says so: were it a broken invalidation, what it
-    /// forbids would be served.
+    /// None of these. A reader counts and reports it: if it were a broken invalidation, answers
+    /// that it forbids would be served.
     Foreign(ForeignRecord),
 }
 
-/// Why a record of the log is none of ours.
+/// The reason why a record of the log is not one of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignRecord {
     #[error("its key is neither an invalidation's (<mode>:<tag>) nor another one that is known")]
@@ -34,7 +34,7 @@ pub enum ForeignRecord {
 }
 
 impl LogRecord {
-    /// Reads a record by its key and value.
+    /// Decodes a record from its key and value.
     pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
         let Some(value) = value else {
             return Self::Tombstone;
@@ -46,7 +46,7 @@ impl LogRecord {
         let unreadable = |error: serde_json::Error| ForeignRecord::Value(error.to_string());
         if key.starts_with(PROGRESS_KEY_PREFIX.as_bytes()) {
             let progress: Progress = serde_json::from_slice(value).map_err(unreadable)?;
-            // Taken at its word, it could pass changes that nobody has judged.
+            // Rejected if key and value disagree: it could skip changes that have not been judged.
             if progress.record_key().as_bytes() != key {
                 return Err(ForeignRecord::OtherKey(progress.record_key()));
             }
@@ -62,7 +62,7 @@ impl LogRecord {
         if key.starts_with(IDENTITY_KEY_PREFIX.as_bytes()) {
             return read_identity(value).map(Self::Identity);
         }
-        // An invalidation counts under any key: at worst it costs a refill.
+        // An invalidation is applied under any key: at worst it costs a refill.
         match serde_json::from_slice(value) {
             Ok(invalidation) => Ok(Self::Invalidation(invalidation)),
             Err(error) if is_invalidation_key(key) => Err(unreadable(error)),
@@ -90,7 +90,7 @@ fn read_identity(value: &[u8]) -> Result<LogIdentity, ForeignRecord> {
     })
 }
 
-/// The value of an identity record; its key is [`LogIdentity::record_key`].
+/// Returns the value of an identity record; its key is [`LogIdentity::record_key`].
 pub fn encode_identity(identity: &LogIdentity) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
     let value = IdentityValue {
@@ -101,7 +101,7 @@ pub fn encode_identity(identity: &LogIdentity) -> Vec<u8> {
     out
 }
 
-/// The mode and tag that an invalidation's record key names, for a record whose value cannot be
+/// Returns the mode and tag in an invalidation's record key, for a record whose value cannot be
 /// read.
 pub fn invalidation_of_key(key: &[u8]) -> Option<(Mode, &str)> {
     let (mode, tag) = std::str::from_utf8(key).ok()?.split_once(':')?;
@@ -116,21 +116,21 @@ fn is_invalidation_key(key: &[u8]) -> bool {
     })
 }
 
-/// The value of an invalidation; its key is [`TagInvalidation::record_key`].
+/// Returns the value of an invalidation; its key is [`TagInvalidation::record_key`].
 pub fn encode_invalidation(invalidation: &TagInvalidation) -> Vec<u8> {
     let mut out = Vec::with_capacity(320);
     write_json(invalidation, &mut out);
     out
 }
 
-/// The value of a progress record; its key is [`Progress::record_key`].
+/// Returns the value of a progress record; its key is [`Progress::record_key`].
 pub fn encode_progress(progress: &Progress) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     write_json(progress, &mut out);
     out
 }
 
-/// The value of a skipped range; its key is [`SkippedRange::record_key`].
+/// Returns the value of a skipped range; its key is [`SkippedRange::record_key`].
 pub fn encode_skip(skip: &SkippedRange) -> Vec<u8> {
     let mut out = Vec::with_capacity(160);
     write_json(skip, &mut out);

@@ -1,5 +1,5 @@
-//! Bytes ⇄ events: what a record's value says, in whichever of the three formats it came, and
-//! what goes out in the format that its topic is set to.
+//! Bytes ⇄ events: decodes a record's value in any of the three formats, and encodes output in the
+//! format that its topic is set to.
 //!
 //! ```text
 //! value ─▶ Decoder ─▶ Decoded::{Event, Tombstone, Rejected, Unresolved}
@@ -9,8 +9,8 @@
 //! TagInvalidation, Progress ⇄ log (always JSON)
 //! ```
 //!
-//! Everything here but the registry's client is a function of its arguments: decoding never
-//! waits, it only looks at the schemas known so far.
+//! Everything here but the registry's client is a function of its arguments: decoding never waits,
+//! it only uses the schemas known so far.
 
 mod avro;
 mod decoder;
@@ -32,7 +32,7 @@ pub use registry::{Registry, RegistryAuth, RegistryError, RegistryOptions, Resol
 pub use reject::{Decoded, MAX_DETAIL_BYTES, Reason, Reject};
 pub use schemas::{RecordKind, SchemaError, Schemas};
 
-/// How a value is written. What comes in tells by its first byte which one it is.
+/// The format of a value. The first byte of an input value determines its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Format {
     #[default]
@@ -46,7 +46,7 @@ pub enum Format {
 impl Format {
     pub const ALL: [Self; 3] = [Self::Json, Self::AvroSingleObject, Self::Confluent];
 
-    /// The name in topologies and metric labels.
+    /// Returns the name in topologies and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",

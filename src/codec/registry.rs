@@ -1,5 +1,5 @@
-//! The client of a schema registry with Confluent's REST API: asks for the schemas of frames that
-//! came in, and gets ids for the schemas that go out.
+//! The client of a schema registry with Confluent's REST API: requests the schemas of incoming
+//! frames, and ids for the schemas of outgoing records.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,20 +22,20 @@ use crate::trouble::report::{Purpose, Reporter};
 use crate::trouble::{Pace, Trouble};
 use trouble::Reason;
 
-/// The largest answer that is read, in bytes.
+/// The largest response that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
-/// How many ids are remembered as unknown; beyond it they are asked for again.
+/// The most ids that are remembered as unknown; ids beyond it are requested again.
 const MAX_UNKNOWN_IDS: usize = 1024;
 
 #[derive(Debug, Clone)]
 pub struct RegistryOptions {
-    /// Base addresses of one registry's servers, in the order in which they are tried.
+    /// The base addresses of one registry's servers, in the order in which they are tried.
     pub urls: Vec<String>,
     pub auth: Option<RegistryAuth>,
     pub connect_timeout: Duration,
-    /// For a whole exchange with one server.
+    /// The most time for a whole exchange with one server.
     pub request_timeout: Duration,
-    /// How long "there is no such id" is believed.
+    /// Time for which a response that an id does not exist is remembered.
     pub unknown_for: Duration,
 }
 
@@ -51,15 +51,16 @@ impl RegistryOptions {
     }
 }
 
-/// As the log says it.
+/// The description of the trouble in the log.
 const WORDS: &str = "the schema registry is of no help, records with unknown schemas wait";
-/// A registry that answers is well: nobody may ask it again for hours.
+/// One success ends a trouble at once (`quiet` is zero), because the next request may be hours
+/// away.
 const PACE: Pace = Pace {
     every: Duration::from_mins(1),
     quiet: Duration::ZERO,
 };
 
-/// How the registry knows us.
+/// The credentials for the registry.
 #[derive(Debug, Clone)]
 pub enum RegistryAuth {
     Basic {
@@ -69,21 +70,21 @@ pub enum RegistryAuth {
     Bearer(SecretString),
 }
 
-/// What the registry says of a schema id.
+/// The result of resolving a schema id.
 #[derive(Debug, Clone)]
 pub enum Resolved {
-    /// [`Schemas`] holds it now: decode again.
+    /// [`Schemas`] now has it: decode again.
     Known,
-    /// There is none: a dead letter, [`super::Reject::unknown_schema_id`].
+    /// There is no such schema: a dead letter, [`super::Reject::unknown_schema_id`].
     Unknown,
-    /// Nobody can say: park the record and ask again later.
+    /// The registry cannot be asked: park the record and ask again later.
     Away(Arc<RegistryError>),
 }
 
-/// Why the registry was of no help. None of these is the record's fault.
+/// The reason why a request to the registry failed. None of these is the record's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// Without user and password.
+    /// The address without user and password.
     #[error("the registry's address {url:?} is no URL")]
     Url { url: String },
     #[error("no registry address is given")]
@@ -109,7 +110,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether asking again later can help.
+    /// Returns true if asking again later can help.
     pub fn retry(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Answer { .. } | Self::TooLong { .. } => true,
@@ -119,8 +120,8 @@ impl RegistryError {
     }
 }
 
-/// How a topic's records of `kind` are framed when they are to be written in `format`: asks the
-/// registry for the schema's id, under the subject `<topic>-value`, where the format needs one.
+/// Returns the framing of a topic's records of `kind` in `format`: if the format needs the schema's
+/// id, requests it from the registry under the subject `<topic>-value`.
 pub async fn framing(
     format: Format,
     topic: &str,
@@ -139,7 +140,7 @@ pub async fn framing(
     }
 }
 
-/// A registry. Its answers go into the [`Schemas`] that decoders read.
+/// A registry. Its schemas go into the [`Schemas`] that decoders read.
 #[derive(Debug)]
 pub struct Registry {
     client: Client,
@@ -148,16 +149,16 @@ pub struct Registry {
     unknown_for: Duration,
     schemas: Arc<Schemas>,
     reporter: Reporter<Reason>,
-    /// Ids that the registry did not have, until when that is believed.
+    /// Ids that the registry did not have, with the time until which that is remembered.
     unknown: Mutex<HashMap<u32, Instant>>,
-    /// Questions under way: as many as there are callers waiting for different ids.
+    /// Requests in flight: at most one for each id that callers wait for.
     flights: Mutex<HashMap<u32, Flight>>,
 }
 
 #[derive(Debug)]
 struct Server {
     base: SecretString,
-    /// Without user and password.
+    /// The address without user and password.
     shown: String,
 }
 
@@ -167,7 +168,7 @@ struct Flight {
     callers: usize,
 }
 
-/// A caller's part in a flight; the last to leave removes it.
+/// A caller's part in a flight; the last caller to leave removes the flight.
 struct Seat<'a> {
     registry: &'a Registry,
     id: u32,
@@ -210,11 +211,12 @@ struct ErrorCode {
     error_code: u32,
 }
 
-/// "Schema not found" (Confluent Schema Registry API, errors of `GET /schemas/ids/{id}`). Any
-/// other 404 is a wrong path or a proxy's word, and says nothing about the id.
+/// The error code "Schema not found" (Confluent Schema Registry API, errors of
+/// `GET /schemas/ids/{id}`). Any other 404 is a wrong path or comes from a proxy, and says nothing
+/// about the id.
 const NO_SUCH_SCHEMA: u32 = 40_403;
 
-/// An answer that says something, be it no.
+/// A usable response, even if it is a refusal.
 struct Answer<'a> {
     server: &'a Server,
     status: StatusCode,
@@ -249,8 +251,8 @@ impl Registry {
         })
     }
 
-    /// Finds out what a schema id stands for. Callers that ask for one id at a time share one
-    /// request. Cancel safe: a caller that is dropped leaves the request to the others.
+    /// Resolves a schema id. Callers that wait for one id at the same time share one request.
+    /// Cancel safe: if the caller that makes the request is dropped, another one makes it.
     pub async fn resolve(&self, id: u32) -> Resolved {
         if self.schemas.knows_id(id) {
             return Resolved::Known;
@@ -262,14 +264,15 @@ impl Registry {
         seat.answer.get_or_init(|| self.ask(id)).await.clone()
     }
 
-    /// The id of our schema of `kind` under `subject`; registers it where it is not there yet.
+    /// Returns the id of our schema of `kind` under `subject`; registers the schema if it is not
+    /// there yet.
     pub async fn register(&self, subject: &str, kind: RecordKind) -> Result<u32, RegistryError> {
         let path = format!(
             "/subjects/{}",
             utf8_percent_encode(subject, NON_ALPHANUMERIC)
         );
         let body = serde_json::json!({ "schema": kind.schema_text() });
-        // Looked up first: a registry that is read-only for us still knows it.
+        // Looked up first: a registry that is read-only for us may still have it.
         let found = self.exchange(|url| self.client.post(url).json(&body), &path);
         let found = found.await?;
         if found.status.is_success() {
@@ -291,15 +294,15 @@ impl Registry {
         }
     }
 
-    /// Asks for a schema that may be there or not: either answer says that the registry is there
-    /// and lets us in. Returns the servers' addresses.
+    /// Requests a schema that may or may not exist: either response shows that the registry is
+    /// there and accepts us. Returns the servers' addresses.
     pub async fn reach(&self) -> Result<String, RegistryError> {
         self.fetch(1).await?;
         let shown: Vec<_> = self.servers.iter().map(|of| of.shown.as_str()).collect();
         Ok(shown.join(", "))
     }
 
-    /// What is wrong now, if anything is.
+    /// Returns the current trouble, if there is one.
     pub fn trouble(&self) -> Option<Trouble> {
         self.reporter.trouble(true)
     }
@@ -352,7 +355,8 @@ impl Registry {
         }
     }
 
-    /// The first answer of any server that is up; a server's own failure (5xx) counts as down.
+    /// Returns the first response of any server that is up; a server's own failure (5xx) counts as
+    /// down.
     async fn exchange(
         &self,
         request: impl Fn(String) -> RequestBuilder,
@@ -400,7 +404,7 @@ impl Registry {
 impl Server {
     fn parse(text: &str) -> Result<Self, RegistryError> {
         let wrong = || RegistryError::Url {
-            // What stands before the last @ may be a password.
+            // The part before the last @ may be a password.
             url: text.rsplit('@').next().unwrap_or_default().to_owned(),
         };
         let mut url = Url::parse(text).map_err(|_| wrong())?;
@@ -462,7 +466,7 @@ impl Answer<'_> {
     }
 }
 
-/// A panic elsewhere leaves these maps whole.
+/// Locks a mutex. A panic elsewhere leaves these maps consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,5 @@
-//! What became of a record's bytes: an event, nothing, a reject with its reason, or not yet known.
+//! The result of decoding a record's bytes: an event, nothing, a reject with its reason, or not yet
+//! known.
 
 use std::fmt;
 
@@ -8,27 +9,27 @@ pub enum Decoded<T> {
     Event(T),
     /// A null value: legal, to be counted and ignored.
     Tombstone,
-    /// It can never be read: a dead letter.
+    /// The value can never be read: a dead letter.
     Rejected(Reject),
-    /// The schema of this id is not known here: ask [`super::Registry::resolve`], then decode
-    /// again. While the registry is away the record is parked, not rejected; where there is no
-    /// registry it is [`Reject::no_registry`].
+    /// The schema of this id is not known here: call [`super::Registry::resolve`], then decode
+    /// again. While the registry is away the record is parked, not rejected; without a registry it
+    /// is [`Reject::no_registry`].
     Unresolved {
         schema_id: u32,
     },
 }
 
-/// Why a record cannot be used.
+/// The reason why a record cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Reject {
     pub reason: Reason,
-    /// For people; names the field by its path where there is one, at most
+    /// The text for people; names the field by its path if there is one, at most
     /// [`MAX_DETAIL_BYTES`] long.
     pub detail: String,
 }
 
-/// What a detail is cut to, in bytes: it travels in a record header.
+/// The length to which a detail is cut, in bytes: it is sent in a record header.
 pub const MAX_DETAIL_BYTES: usize = 500;
 
 impl Reject {
@@ -45,7 +46,8 @@ impl Reject {
         Self { reason, detail }
     }
 
-    /// A query whose type the topology does not have; decoding cannot know, its caller does.
+    /// Rejects a query whose type is not in the topology. Called by the decoder's caller, because
+    /// decoding does not have the topology.
     pub fn unknown_cache_type(name: &str) -> Self {
         Self::new(
             Reason::UnknownCacheType,
@@ -53,7 +55,7 @@ impl Reject {
         )
     }
 
-    /// A Confluent frame where no registry is set.
+    /// Rejects a Confluent frame if no registry is configured.
     pub fn no_registry(schema_id: u32) -> Self {
         Self::new(
             Reason::UnknownSchema,
@@ -61,7 +63,7 @@ impl Reject {
         )
     }
 
-    /// A Confluent frame whose schema the registry does not have.
+    /// Rejects a Confluent frame whose schema the registry does not have.
     pub fn unknown_schema_id(schema_id: u32) -> Self {
         Self::new(
             Reason::UnknownSchema,
@@ -70,7 +72,7 @@ impl Reject {
     }
 }
 
-/// The closed set of reasons, as dead letters carry it.
+/// The closed set of reasons, as given in dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     EmptyValue,
@@ -97,7 +99,7 @@ impl Reason {
         Self::TooLarge,
     ];
 
-    /// The name on the wire and in metric labels.
+    /// Returns the name on the wire and in metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EmptyValue => "empty_value",

@@ -1,5 +1,5 @@
-//! The schemas that values are read and written by: our own, embedded; further ones from a
-//! folder; and what the registry has told so far.
+//! The schemas by which values are read and written: our own, embedded; further ones from a folder;
+//! and those received from the registry so far.
 
 use std::collections::HashMap;
 use std::fs;
@@ -37,7 +37,7 @@ impl RecordKind {
         Self::TagInvalidation,
     ];
 
-    /// The Avro record's name.
+    /// Returns the Avro record's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AiQuery => "AiQuery",
@@ -51,7 +51,7 @@ impl RecordKind {
         }
     }
 
-    /// The text of its schema file.
+    /// Returns the text of the record's schema file.
     pub fn schema_text(self) -> &'static str {
         match self {
             Self::AiQuery => include_str!("../../schemas/AiQuery.avsc"),
@@ -65,7 +65,8 @@ impl RecordKind {
         }
     }
 
-    /// Its schemas of earlier versions, the oldest first: producers may write them still.
+    /// Returns the record's schemas of earlier versions, the oldest first: producers may still
+    /// write them.
     fn older_schema_texts(self) -> &'static [&'static str] {
         match self {
             Self::AiQuery => &[include_str!("../../schemas/older/AiQuery-1.avsc")],
@@ -74,13 +75,13 @@ impl RecordKind {
         }
     }
 
-    /// The fingerprint of its schema (CRC-64-AVRO of the parsing canonical form).
+    /// Returns the fingerprint of the record's schema (CRC-64-AVRO of the parsing canonical form).
     pub fn fingerprint(self) -> u64 {
         embedded()[self as usize].fingerprint()
     }
 }
 
-/// The layouts of our own schemas, in the order of [`RecordKind::ALL`].
+/// Returns the layouts of our own schemas, in the order of [`RecordKind::ALL`].
 fn embedded() -> &'static [Arc<Layout>; 8] {
     static EMBEDDED: LazyLock<[Arc<Layout>; 8]> = LazyLock::new(|| {
         RecordKind::ALL.map(|kind| {
@@ -90,7 +91,7 @@ fn embedded() -> &'static [Arc<Layout>; 8] {
     &EMBEDDED
 }
 
-/// The layouts of what our schemas were before.
+/// Returns the layouts of earlier versions of our schemas.
 fn older() -> &'static [Arc<Layout>] {
     static OLDER: LazyLock<Vec<Arc<Layout>>> = LazyLock::new(|| {
         let texts = RecordKind::ALL.map(RecordKind::older_schema_texts);
@@ -104,17 +105,17 @@ fn older() -> &'static [Arc<Layout>] {
     &OLDER
 }
 
-/// What a registry's id stands for.
+/// The meaning of a registry's id.
 #[derive(Debug)]
 pub(super) enum Registered {
     Avro(Layout),
     /// The frame carries JSON.
     Json,
-    /// A schema that is there but of no use here: the reason, for every record that has it.
+    /// A schema that exists but is unusable here, with the reject for every record that has it.
     Unusable(Reject),
 }
 
-/// Why a schema file is of no use.
+/// The reason why a schema file is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     #[error("cannot read the schema folder or file {path}")]
@@ -128,8 +129,8 @@ pub enum SchemaError {
 #[derive(Debug)]
 pub struct Schemas {
     by_fingerprint: HashMap<u64, Arc<Layout>>,
-    /// Kept for as long as the process runs: an id never changes its meaning. Only what the
-    /// registry really has comes in here, so the registry bounds it.
+    /// Schemas by registry id, kept as long as the process runs: an id never changes its meaning.
+    /// Only schemas that the registry has are added, so the registry bounds their number.
     by_id: ArcSwap<HashMap<u32, Arc<Registered>>>,
 }
 
@@ -140,7 +141,7 @@ impl Default for Schemas {
 }
 
 impl Schemas {
-    /// Our own schemas, as they are and as they were.
+    /// Returns our own schemas, current and earlier ones.
     pub fn embedded() -> Self {
         let mut schemas = Self {
             by_fingerprint: HashMap::new(),
@@ -156,7 +157,7 @@ impl Schemas {
     }
 
     /// Adds the schemas of a folder's `*.avsc` files: older and newer versions of ours, so that
-    /// records of producers that are behind or ahead can be read without a registry.
+    /// records of older or newer producers can be read without a registry.
     pub fn with_folder(mut self, folder: &Path) -> Result<Self, SchemaError> {
         let read = |path: &Path, source| SchemaError::Read {
             path: path.to_owned(),
@@ -194,12 +195,12 @@ impl Schemas {
         self.by_id.load().get(&id).cloned()
     }
 
-    /// Whether the registry's answer for this id is known.
+    /// Returns true if the registry's response for this id is known.
     pub fn knows_id(&self, id: u32) -> bool {
         self.by_id.load().contains_key(&id)
     }
 
-    /// Keeps what the registry said of an id.
+    /// Keeps the registry's response for an id.
     pub(super) fn learn(&self, id: u32, registered: Registered) {
         let registered = Arc::new(registered);
         self.by_id.rcu(|known| {
@@ -209,7 +210,7 @@ impl Schemas {
         });
     }
 
-    /// Reads what a registry's answer says of a schema.
+    /// Interprets a registry's response about a schema.
     pub(super) fn registered(
         id: u32,
         kind: Option<&str>,
@@ -239,7 +240,7 @@ impl Schemas {
 mod tests {
     use super::*;
 
-    /// The fingerprints that the README of `schemas/` names, made by fastavro.
+    /// The fingerprints listed in the README of `schemas/`, computed by fastavro.
     #[test]
     fn fingerprints_are_those_that_python_makes_of_the_files() {
         for (kind, header) in [

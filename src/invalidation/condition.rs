@@ -1,17 +1,17 @@
 //! The conditions of rules: CEL over the change event, compiled once and bounded in their work.
 //!
-//! A condition sees one variable, `event`, with the event's fields by their names on the wire
-//! (see [`super::facts`]); locations also say their `place`, as keys and tags do, and
+//! A condition has one variable, `event`, with the event's fields by their names on the wire (see
+//! [`super::facts`]); locations also have their `place`, in the form of keys and tags, and
 //! `vendorType` is normalised. Numbers among the attributes are doubles.
 //!
-//! Bounds: a text of at most [`MAX_CHARS`] characters, at most [`MAX_DEPTH`] deep; macros over
-//! lists (`all`, `exists`, …) neither nested nor chained, so that the work grows with the event
-//! and no faster; patterns of `matches` written out, small, and outside such macros; events within
+//! Bounds: a text of at most [`MAX_CHARS`] characters, nested at most [`MAX_DEPTH`] deep; macros
+//! over lists (`all`, `exists`, …) neither nested nor chained, so that the work grows only linearly
+//! with the event; patterns of `matches` as literals, small, and outside such macros; events within
 //! [`super::facts::MAX_ITEMS`] and [`super::facts::MAX_TEXT_BYTES`].
 //!
 //! A condition that cannot be evaluated on an event (a missing attribute, a wrong type, an event
-//! beyond the bounds) counts as holding: it must not lose an invalidation. `has(…)` asks first. One
-//! that can be evaluated on no event is refused ([`types`]).
+//! beyond the bounds) counts as holding, so that no invalidation is lost. `has(…)` avoids that for
+//! missing fields. A condition that cannot be evaluated on any event is rejected ([`types`]).
 
 mod check;
 #[cfg(test)]
@@ -36,10 +36,10 @@ pub const MAX_CHARS: usize = 1000;
 /// The deepest nesting of a condition.
 pub const MAX_DEPTH: usize = 40;
 
-/// Reserved, not used up: a page is taken when it is first touched.
+/// The parser's stack. Only reserved: a page takes memory when it is first touched.
 const PARSER_STACK_BYTES: usize = 64 << 20;
 
-/// A place in a condition's text, both from 1; columns count characters.
+/// A position in a condition's text; line and column count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct TextPosition {
     pub line: usize,
@@ -47,7 +47,7 @@ pub struct TextPosition {
 }
 
 impl TextPosition {
-    /// Expressions are placed by bytes.
+    /// Converts a byte offset, by which expressions are placed.
     fn at(text: &str, byte: usize) -> Option<Self> {
         let before = text.get(..byte)?;
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -58,12 +58,12 @@ impl TextPosition {
     }
 }
 
-/// Why a text is not a condition.
+/// The reason why a text is not a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionProblem {
     pub at: Option<TextPosition>,
     pub message: String,
-    /// Empty where nothing in particular is.
+    /// The expected form; empty if there is no specific one.
     pub expected: String,
     pub nearest: Option<String>,
 }
@@ -79,12 +79,12 @@ impl ConditionProblem {
     }
 }
 
-/// What a condition says of an event.
+/// The result of a condition on an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Truth {
     Holds,
     DoesNotHold,
-    /// Could not be evaluated, and why; counts as holding.
+    /// The condition could not be evaluated, for this reason; counts as holding.
     Failed(String),
 }
 
@@ -93,18 +93,19 @@ pub enum Truth {
 pub struct Condition {
     text: Arc<str>,
     expression: IdedExpr,
-    /// The event's fields that it reads, in order, each once.
+    /// The event's fields that the condition reads, in order, each once.
     fields: Vec<Vec<String>>,
     warnings: Vec<ConditionProblem>,
 }
 
-/// The functions of CEL's standard library, without its macros. It is costly to build.
+/// The functions of CEL's standard library, without its macros. Shared because it is costly to
+/// build.
 static LIBRARY: LazyLock<Arc<Env>> =
     LazyLock::new(|| Arc::new(Env::default().with_optional_support(false).with_stdlib()));
 
 impl Condition {
-    /// Compiles `text` for events of `source` whose ids are `ids`; without a source the fields are
-    /// not checked.
+    /// Compiles `text` for events of `source` whose ids follow the rules `ids`; without a source
+    /// the fields are not checked.
     pub fn compile(
         text: &str,
         source: Option<Source>,
@@ -151,7 +152,7 @@ impl Condition {
         &self.text
     }
 
-    /// What is legal and may fail all the same.
+    /// Returns problems of legal conditions that may fail on some events.
     pub fn warnings(&self) -> &[ConditionProblem] {
         &self.warnings
     }
@@ -171,8 +172,8 @@ impl Condition {
         }
     }
 
-    /// The fields that it reads with their values in the event, as text; `None` where the event
-    /// does not give one.
+    /// Returns the fields that the condition reads with their values in the event, as text; `None`
+    /// if the event does not have the field.
     pub fn read_fields(&self, facts: &Facts) -> Vec<(String, Option<String>)> {
         self.fields
             .iter()
@@ -181,8 +182,8 @@ impl Condition {
     }
 }
 
-/// Where the brackets nest deeper than [`MAX_DEPTH`]. Brackets in texts count too: nobody needs
-/// forty of them there.
+/// Returns the position where brackets nest deeper than [`MAX_DEPTH`]. Brackets in string literals
+/// count too: no condition needs forty of them there.
 fn brackets_too_deep(text: &str) -> Option<TextPosition> {
     let (mut depth, mut line, mut column) = (0_usize, 1, 0);
     for c in text.chars() {
@@ -200,8 +201,9 @@ fn brackets_too_deep(text: &str) -> Option<TextPosition> {
     None
 }
 
-/// Runs the parser, which is not ours: it needs more than a test's or a runtime's 2 MiB for what
-/// nests within the bounds, and what it cannot bear is to be reported and not passed on.
+/// Runs the third-party parser on a thread of its own. Nesting within the bounds can need more
+/// stack than the 2 MiB of a test's or a runtime's thread, and a panic of the parser must be
+/// reported, not propagated.
 fn on_a_large_stack<T: Send>(parse: impl FnOnce() -> T + Send) -> std::thread::Result<T> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
@@ -213,7 +215,7 @@ fn on_a_large_stack<T: Send>(parse: impl FnOnce() -> T + Send) -> std::thread::R
     })
 }
 
-/// Errors of the library quote values, and values can be long.
+/// Bounds an error text: errors of the library quote values, which can be long.
 fn bounded(text: &str) -> String {
     const LONGEST: usize = 300;
     match text.char_indices().nth(LONGEST) {
@@ -237,8 +239,8 @@ fn syntax_problems(text: &str, errors: &ParseErrors) -> Vec<ConditionProblem> {
         .collect()
 }
 
-/// The parser's line and column, both from 1 and in characters. After characters that no token
-/// begins with it counts too far.
+/// Converts the parser's line and column, both from 1 and in characters. After characters that
+/// begin no token the parser counts too far, so the column is bounded by the line's end.
 fn syntax_position(text: &str, (line, column): (isize, isize)) -> Option<TextPosition> {
     let line = usize::try_from(line).ok().filter(|line| *line > 0)?;
     let column = usize::try_from(column).ok().filter(|column| *column > 0)?;

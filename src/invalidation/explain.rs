@@ -1,7 +1,8 @@
-//! Why: what each rule makes of an event, and what a query's key, tags and time of life are.
+//! Explanations: the verdict of each rule on an event, and a query's key, tags and TTL with their
+//! reasons.
 //!
-//! As data, and as text for people ([`std::fmt::Display`]). It asks the same functions that the
-//! stream asks, so it cannot tell another story.
+//! Available as data and as text for people ([`std::fmt::Display`]). Computed by the same functions
+//! as in the stream, so the two cannot differ.
 
 mod event;
 mod query;

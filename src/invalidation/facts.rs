@@ -1,4 +1,5 @@
-//! A change event as the conditions of rules see it: its fields by their names on the wire.
+//! A change event in the form that the conditions of rules read: its fields by their names on the
+//! wire.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,16 +21,16 @@ pub const MAX_TEXT_BYTES: usize = 8 << 10;
 /// The most attributes or list items of an event that conditions are evaluated on.
 pub const MAX_ITEMS: usize = 256;
 
-/// What a field holds, so that a comparison that can never be true is found when the rules are
-/// read and not when an invalidation is lost.
+/// The type of a field's content. With it a comparison that can never be true is found when the
+/// rules are read, not when an invalidation is lost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     Text,
-    /// An id of a vendor, a couple or a user, as keys and tags name it.
+    /// An id of a vendor, a couple or a user, in the form of keys and tags.
     Id,
     /// Text that conditions see normalised: lower case, single spaces.
     VendorType,
-    /// A location's place, as keys and tags name it.
+    /// A location's place, in the form of keys and tags.
     Place,
     Budget,
     Number,
@@ -37,7 +38,7 @@ pub(super) enum Kind {
     Texts,
     /// A text, a number or a boolean.
     Attribute,
-    /// Any name, each an [`Kind::Attribute`].
+    /// Fields of any name, each an [`Kind::Attribute`].
     Attributes,
     Object(&'static [(&'static str, Kind)]),
 }
@@ -78,7 +79,7 @@ const WEDDING: Kind = Kind::Object(&[
     ("attributes", Kind::Attributes),
 ]);
 
-/// The fields of a source's events.
+/// Returns the fields of a source's events.
 pub(super) fn shape(source: Source) -> Kind {
     match source {
         Source::Vendor => VENDOR,
@@ -87,8 +88,8 @@ pub(super) fn shape(source: Source) -> Kind {
 }
 
 impl Kind {
-    /// The kind at `path` below this one; else how many segments were found, and what may follow
-    /// them.
+    /// Returns the kind at `path` below this one; otherwise the number of segments that were found,
+    /// and the names that may follow them.
     pub(super) fn at(self, path: &[String]) -> Result<Kind, (usize, Vec<&'static str>)> {
         let mut kind = self;
         for (depth, name) in path.iter().enumerate() {
@@ -110,7 +111,7 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Facts(Value);
 
-/// An event that conditions are not evaluated on, for its size.
+/// The error for an event that is too large for conditions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
     #[error(
@@ -122,7 +123,7 @@ pub enum TooLarge {
 }
 
 impl Facts {
-    /// Fields that the event does not give are absent, so that `has(…)` tells.
+    /// Converts an event. Fields that the event does not have are absent, so that `has(…)` works.
     pub fn of(change: &Change, catalog: &Catalog) -> Result<Self, TooLarge> {
         let object = match change {
             Change::Vendor(change) => vendor(change, catalog)?,
@@ -135,7 +136,7 @@ impl Facts {
         &self.0
     }
 
-    /// The value at `path` as text for people; `None` where the event does not give it.
+    /// Returns the value at `path` as text for people; `None` if the event does not have it.
     pub(super) fn show(&self, path: &[String]) -> Option<String> {
         let mut value = &self.0;
         for name in path {
@@ -240,7 +241,7 @@ impl Object {
         Ok(())
     }
 
-    /// An id of which nothing is left without its dress stays as it was given.
+    /// Adds an id in canonical form; an id of which nothing remains is added as it was given.
     fn id(&mut self, name: &str, given: Option<&str>, catalog: &Catalog) -> Result<(), TooLarge> {
         let id = given.map(|given| catalog.ids.canonical(given).unwrap_or(given.into()));
         self.text(name, id.as_deref())
@@ -253,7 +254,7 @@ impl Object {
         Ok(())
     }
 
-    /// An instant outside CEL's years 1 to 9999 counts as not given.
+    /// Adds an instant; one outside CEL's years 1 to 9999 counts as absent.
     fn instant(&mut self, name: &str, given: Option<Timestamp>) {
         let at = given
             .and_then(|at| DateTime::<Utc>::from_timestamp_millis(at.0))
@@ -310,7 +311,7 @@ fn within_items(field: &str, items: usize) -> Result<(), TooLarge> {
     Ok(())
 }
 
-/// CEL has instants and no dates: a date is its first instant in UTC.
+/// Converts a date to its first instant in UTC, because CEL has instants and no dates.
 fn midnight(date: Date) -> Option<Value> {
     let day: NaiveDate = date.0;
     (1..=9999)

@@ -1,5 +1,5 @@
-//! How a change forbids answers: rules plan invalidations, the log orders them, the tag table
-//! judges by them.
+//! The way from a change to invalid answers: rules plan invalidations, the log orders them, and the
+//! tag table judges entries by them.
 
 pub mod condition;
 pub mod explain;

@@ -1,5 +1,5 @@
 //! From a change event to the tags that it invalidates: pure, so that tests, the stream and
-//! `explain` see the same.
+//! `explain` have the same results.
 
 #[cfg(test)]
 mod meets;
@@ -20,7 +20,7 @@ use crate::model::key::ANY;
 use crate::model::text::normalise;
 use crate::model::{Catalog, Cause, Mode, Tag, TagInvalidation, Timestamp};
 
-/// A tag to be invalidated, and the rule that asks for it.
+/// A tag to be invalidated, and the rule that invalidates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     pub tag: Tag,
@@ -28,13 +28,14 @@ pub struct Planned {
     pub rule: Arc<str>,
 }
 
-/// What a change event asks for.
+/// The effects of a change event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// To be appended to the log: each tag once, purged where any rule purges it.
+    /// Invalidations for the log: each tag once, a purge if any rule purges it.
     pub invalidations: Vec<Planned>,
-    /// Rules that fired and whose scope value the event lacks: to be alerted. What stands for
-    /// them is in `invalidations` by the key, and in `refresh_types` beyond it.
+    /// Rules that fired although the event lacks a value that their scope needs: to be alerted.
+    /// Their replacement is in `invalidations` (by the record key) and in `refresh_types` (beyond
+    /// the key).
     pub lacking: Vec<Lacking>,
     /// Whole types to be refreshed, through [`super::widen::WidenLimiter`].
     pub refresh_types: Vec<Planned>,
@@ -42,21 +43,21 @@ pub struct Plan {
     pub condition_failures: Vec<ConditionFailure>,
 }
 
-/// A rule fired and the event does not say what its scope needs.
+/// A rule that fired on an event that lacks a value that its scope needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lacking {
     pub rule: Arc<str>,
     pub scope: Scope,
 }
 
-/// A condition could not be evaluated on an event.
+/// A condition that could not be evaluated on an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConditionFailure {
     pub rule: Arc<str>,
     pub message: String,
 }
 
-/// What a rule makes of an event.
+/// The verdict of a rule on an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Inactive,
@@ -64,16 +65,16 @@ pub(super) enum Verdict {
     ConditionFalse,
     Fires {
         tags: Vec<Tag>,
-        /// Why its condition could not be evaluated.
+        /// The reason why its condition could not be evaluated.
         condition_failure: Option<String>,
     },
-    /// Fires, and the event does not say what its scope needs.
+    /// Fires, but the event lacks a value that the scope needs.
     Lacks {
         condition_failure: Option<String>,
     },
 }
 
-/// What `change` asks for; `record_key` is the key of its record where it is text.
+/// Plans the effects of `change`; `record_key` is the key of its record if that is text.
 pub fn plan(rules: &Rules, catalog: &Catalog, change: &Change, record_key: Option<&str>) -> Plan {
     let judge = Judge::new(catalog, change, record_key);
     let (mut plan, mut planned) = (Plan::default(), PlannedSet::default());
@@ -112,7 +113,7 @@ pub fn plan(rules: &Rules, catalog: &Catalog, change: &Change, record_key: Optio
     plan
 }
 
-/// The log's records for what one cause asks for, numbered from 1.
+/// Returns the log's records for the invalidations of one cause, numbered from 1.
 pub fn into_records(planned: &[Planned], cause: &Cause, at: Timestamp) -> Vec<TagInvalidation> {
     let parts = u32::try_from(planned.len()).unwrap_or(u32::MAX);
     planned
@@ -130,7 +131,7 @@ pub fn into_records(planned: &[Planned], cause: &Cause, at: Timestamp) -> Vec<Ta
         .collect()
 }
 
-/// Planned invalidations, each tag once, in the order in which they were first asked for.
+/// Planned invalidations, each tag once, in the order in which they were first added.
 #[derive(Debug, Default)]
 pub(super) struct PlannedSet {
     planned: Vec<Planned>,
@@ -138,7 +139,8 @@ pub(super) struct PlannedSet {
 }
 
 impl PlannedSet {
-    /// A purge absorbs a refresh of the same tag; else the first rule's name stays.
+    /// Adds an invalidation. A purge absorbs a refresh of the same tag; otherwise the first rule's
+    /// name stays.
     pub(super) fn add(&mut self, tag: Tag, mode: Mode, rule: &Arc<str>) {
         let planned = Planned {
             tag,
@@ -163,7 +165,7 @@ impl PlannedSet {
     }
 }
 
-/// One event, as rules judge it.
+/// The judge of one event by the rules.
 pub(super) struct Judge<'a> {
     catalog: &'a Catalog,
     change: &'a Change,
@@ -221,8 +223,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The vendor or wedding that the event is about, in canonical form: by its body and by its
-    /// record's key, which may differ.
+    /// Returns the ids of the vendor or wedding that the event is about, in canonical form: from
+    /// its body and from its record's key, which may differ.
     pub(super) fn ids(&self) -> Vec<Cow<'a, str>> {
         let canonical = |id: &'a str| self.catalog.ids.canonical(id);
         let mut ids = Vec::with_capacity(2);
@@ -246,7 +248,7 @@ impl<'a> Judge<'a> {
         unique
     }
 
-    /// The places that the event is about; for a moved wedding before and after.
+    /// Returns the places that the event is about; for a moved wedding those before and after.
     fn places(&self) -> Vec<String> {
         let locations: [Option<&Location>; 2] = match self.change {
             Change::Vendor(change) => [change.location.as_ref(), None],
@@ -270,7 +272,8 @@ impl<'a> Judge<'a> {
         places
     }
 
-    /// The tags of a rule that fires; `None` where the event lacks what its scope needs.
+    /// Returns the tags of a rule that fires; `None` if the event lacks a value that its scope
+    /// needs.
     fn tags(&self, rule: &Rule) -> Option<Vec<Tag>> {
         let each = |values: &[Cow<'_, str>], tag: fn(&str, &str) -> Tag| {
             let tags: Vec<_> = rule
@@ -297,13 +300,14 @@ impl<'a> Judge<'a> {
                 let vendor_type = change.vendor_type.as_deref().map(normalise);
                 self.vendor_type_tags(rule, &vendor_type.filter(|name| !name.is_empty())?)
             }
-            // Refused when the rules are checked.
+            // Rejected when the rules are checked.
             (Scope::Vendor | Scope::VendorType, Change::Wedding(_))
             | (Scope::Wedding | Scope::User, Change::Vendor(_)) => None,
         }
     }
 
-    /// Entries of questions that name no vendor type carry [`ANY`]: they concern every type.
+    /// Returns the tags of a vendor type. Entries of questions that name no vendor type carry
+    /// [`ANY`], because they concern every type.
     fn vendor_type_tags(&self, rule: &Rule, vendor_type: &str) -> Option<Vec<Tag>> {
         let places = self.places();
         let mut tags = Vec::with_capacity(rule.cache_types.len() * places.len() * 2);

@@ -1,5 +1,5 @@
-//! How far the change topics have been judged, as the invalidation log tells it: so every
-//! instance knows, also when no member of the rules group lives.
+//! The progress of judging the change topics, read from the invalidation log, so that every
+//! instance has it even if no member of the rules group is running.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,29 +8,30 @@ use crate::model::{Progress, TopicId};
 
 /// A partition of a change topic.
 pub type ChangePartition = (Arc<str>, i32);
-/// What stands in the partitions of the change topics.
+/// The bounds of the change topics' partitions.
 pub type ChangeEnds = HashMap<ChangePartition, ChangeEnd>;
 
-/// Where a partition starts and ends, and of which topic it is.
+/// The start and end of a partition, and the id of its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChangeEnd {
-    /// None where the brokers know no ids.
+    /// The topic's id; `None` if the brokers have no topic ids.
     pub topic: Option<TopicId>,
-    /// The offset below which retention has taken the records.
+    /// The offset below which retention has deleted the records.
     pub start: i64,
     /// The next offset to be written.
     pub end: i64,
 }
 
-/// The highest progress seen of every change partition, by the topic that it was judged of: a topic
-/// that was made again begins unjudged.
+/// The highest progress seen of every change partition, by the id of the judged topic: a topic that
+/// was recreated begins unjudged.
 #[derive(Debug, Default)]
 pub struct RulesProgress {
     judged: Mutex<HashMap<ChangePartition, HashMap<Option<TopicId>, i64>>>,
 }
 
 impl RulesProgress {
-    /// Takes a record of the log; an older one than is known changes nothing.
+    /// Applies a progress record of the log; a record older than the known progress changes
+    /// nothing.
     pub fn apply(&self, progress: &Progress) {
         let partition = (Arc::from(progress.topic.as_str()), progress.partition);
         let mut judged = self.lock();
@@ -39,13 +40,13 @@ impl RulesProgress {
         *next = (*next).max(progress.next);
     }
 
-    /// The log is read again from its start.
+    /// Forgets all progress, because the log is read again from its start.
     pub fn reset(&self) {
         self.lock().clear();
     }
 
-    /// The next offset to be judged of a partition of `topic`; none where no record says so. Where
-    /// the brokers know no ids, progress of whatever topic had that name counts.
+    /// Returns the next offset to be judged of a partition of `topic`; `None` if no record has it.
+    /// If the brokers have no topic ids, progress of any topic of that name counts.
     pub fn judged(&self, partition: &ChangePartition, topic: Option<TopicId>) -> Option<i64> {
         let judged = self.lock();
         let of_topic = judged.get(partition)?;
@@ -55,8 +56,8 @@ impl RulesProgress {
         }
     }
 
-    /// How many change events are not yet judged. Offsets count: where compaction or transactions
-    /// left gaps this is an upper bound.
+    /// Returns the number of change events that are not yet judged. Computed from offsets, so it is
+    /// an upper bound if compaction or transactions left gaps.
     pub fn behind(&self, ends: &ChangeEnds) -> u64 {
         ends.iter()
             .map(|(partition, at)| {

@@ -1,4 +1,4 @@
-//! Invalidation rules: which change forbids which answers, as written and as checked.
+//! Invalidation rules: which change invalidates which answers, as written and as checked.
 
 mod check;
 #[cfg(test)]
@@ -15,7 +15,7 @@ use super::condition::{Condition, TextPosition};
 use crate::model::event::{VendorChange, WeddingUpdate};
 use crate::model::{Catalog, Mode};
 
-/// The kinds of change events, each a topic of its own.
+/// The kinds of change events, each in a separate topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -55,7 +55,7 @@ impl Change {
         }
     }
 
-    /// The changed thing: `price_changed`.
+    /// Returns the kind of change, such as `price_changed`.
     pub fn change(&self) -> &str {
         match self {
             Self::Vendor(change) => &change.change,
@@ -63,12 +63,12 @@ impl Change {
         }
     }
 
-    /// What rules are triggered by: `vendor.price_changed`.
+    /// Returns the trigger for rules, such as `vendor.price_changed`.
     pub fn trigger(&self) -> String {
         format!("{}.{}", self.source().as_str(), self.change())
     }
 
-    /// Whether it only says that an integration lives.
+    /// Returns true if the event only shows that an integration is alive.
     pub fn is_heartbeat(&self) -> bool {
         matches!(self, Self::Vendor(change) if change.is_heartbeat())
     }
@@ -81,15 +81,15 @@ impl Change {
     }
 }
 
-/// How far an invalidation reaches.
+/// The reach of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Every answer of the cache type.
     Global,
-    /// What the wedding's couple is served.
+    /// Answers served to the wedding's couple.
     Wedding,
-    /// What the user is served.
+    /// Answers served to the user.
     User,
     /// Answers for the place.
     Location,
@@ -120,7 +120,7 @@ impl Scope {
         }
     }
 
-    /// Whether events of `source` can say what the scope needs.
+    /// Returns true if events of `source` can have the values that the scope needs.
     pub fn suits(self, source: Source) -> bool {
         match self {
             Self::Global | Self::Location => true,
@@ -129,13 +129,13 @@ impl Scope {
         }
     }
 
-    /// Whether the scope is what the record key of its source names.
+    /// Returns true if the record key of the source identifies the scope.
     pub fn is_by_key(self) -> bool {
         matches!(self, Self::Wedding | Self::Vendor)
     }
 }
 
-/// Which cache types a rule affects.
+/// The cache types that a rule affects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     All,
@@ -146,24 +146,24 @@ pub enum Selection {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleSpec {
     pub name: String,
-    /// `vendor.price_changed`, or `vendor.*` for every vendor change.
+    /// The trigger: `vendor.price_changed`, or `vendor.*` for every vendor change.
     pub on: String,
     pub cache_types: Selection,
     pub scope: Scope,
     pub mode: Mode,
-    /// CEL over `event`; without one the rule always fires.
+    /// A CEL condition over `event`; `None` if the rule always fires.
     pub condition: Option<String>,
     pub active: bool,
 }
 
-/// A rule as checked.
+/// A checked rule.
 #[derive(Debug)]
 pub struct Rule {
     pub name: Arc<str>,
     pub source: Source,
-    /// `None` for every change of the source.
+    /// The change that triggers the rule; `None` for every change of the source.
     pub change: Option<Arc<str>>,
-    /// In the catalogue's order, each once.
+    /// The affected cache types in the catalogue's order, each once.
     pub cache_types: Vec<Arc<str>>,
     pub scope: Scope,
     pub mode: Mode,
@@ -172,7 +172,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The trigger as written.
+    /// Returns the trigger as written.
     pub fn on(&self) -> String {
         let change = self.change.as_deref().unwrap_or("*");
         format!("{}.{change}", self.source.as_str())
@@ -192,7 +192,7 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
-    /// What is legal in their conditions and may fail all the same.
+    /// Problems of legal conditions that may fail on some events.
     warnings: Vec<RuleError>,
 }
 
@@ -224,27 +224,27 @@ impl fmt::Display for RuleField {
     }
 }
 
-/// Why a rule is not one.
+/// The reason why a rule is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("rule {index}, `{field}`: {message}")]
 pub struct RuleError {
-    /// Which rule, from 0.
+    /// The index of the rule, from 0.
     pub index: usize,
     pub field: RuleField,
-    /// Which item of a list, from 0.
+    /// The index of the item in a list, from 0.
     pub item: Option<usize>,
-    /// Where in the condition's text.
+    /// The position in the condition's text.
     pub at: Option<TextPosition>,
     pub message: String,
     pub expected: Option<String>,
     /// The known name that is nearest to an unknown one.
     pub nearest: Option<String>,
-    /// Legal, and may fail all the same.
+    /// True if the rule is legal but its condition may fail on some events.
     pub is_warning: bool,
 }
 
 impl Rules {
-    /// Checks all rules and reports all that is wrong with them, warnings among it.
+    /// Checks all rules and reports all their problems, including warnings.
     pub fn compile(specs: &[RuleSpec], catalog: &Catalog) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
         let mut rules: Vec<Rule> = Vec::with_capacity(specs.len());

@@ -1,12 +1,13 @@
-//! What this instance knows of the invalidation log: each tag's last purge and last refresh.
+//! This instance's view of the invalidation log: each tag's last purge and last refresh.
 //!
-//! One thread applies the log; any thread judges. Judging an entry that no change has touched
-//! costs an atomic load a tag: a filter of offsets answers "nothing since your stamp" without a
-//! lock, and only where it cannot does the exact table decide.
+//! One thread applies the log; any thread judges. Judging an entry whose tags no change has touched
+//! costs one atomic load per tag: a filter of offsets answers "nothing since your stamp" without a
+//! lock, and only if it cannot does the exact table decide.
 //!
 //! Positions are the clock: an entry stamped `s` is valid at a view `v` ⇔ no record in `[s, v)`
-//! hits one of its tags. No wall clock takes part: where the table forgets a tag (bounded memory,
-//! or older than any entry lives), it raises the floor below which stamps are void.
+//! hits one of its tags. No wall clock is involved: when the table forgets a tag (because memory is
+//! bounded, or because the tag is older than any entry can be), it raises the floor below which
+//! stamps are void.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,13 +22,13 @@ use crate::model::{LogId, Mode, Position, TagHash, Timestamp};
 
 #[derive(Debug, Clone)]
 pub struct TagTableOptions {
-    /// Slots of the lock-free filter, 8 bytes each; rounded up to a power of two.
+    /// The slots of the lock-free filter, 8 bytes each; rounded up to a power of two.
     pub filter_slots: usize,
-    /// Tags kept at most; the oldest go first, and entries stamped before them are void.
+    /// The most tags kept; the oldest are dropped first, and entries stamped before them are void.
     pub max_tags: usize,
-    /// Log records kept at most for judging the waiters of open flights exactly.
+    /// The most log records kept for judging the waiters of open flights exactly.
     pub max_recent: usize,
-    /// Tags whose last record is older than this are dropped: no entry lives longer.
+    /// The age of a tag's last record at which the tag is dropped: no entry lives longer.
     pub keep: Duration,
 }
 
@@ -42,21 +43,21 @@ impl Default for TagTableOptions {
     }
 }
 
-/// What the log says about an entry.
+/// The verdict of the log on an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Valid,
-    /// To be refilled; may be served stale. `at` is when the log's record was written.
+    /// To be refilled; may be served stale. `at` is the time of the log's record.
     Refreshed {
         at: Timestamp,
     },
     /// Never to be served again.
     Purged,
-    /// The stamp says nothing here: another log, or below the floor.
+    /// The stamp cannot be judged: it belongs to another log, or is below the floor.
     Void,
 }
 
-/// One record of the log, as the table takes it.
+/// One record of the log in the table's form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
     pub offset: i64,
@@ -68,11 +69,11 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct TagTable {
     options: TagTableOptions,
-    /// Per slot the last offset of any record whose tag falls into it, −1 for none.
+    /// Per slot the last offset of any record whose tag falls into the slot, −1 for none.
     filter: Box<[AtomicI64]>,
     /// The next offset to be applied.
     position: AtomicI64,
-    /// Stamps below it are void.
+    /// The position below which stamps are void.
     floor: AtomicI64,
     log_id: ArcSwap<LogId>,
     /// Counts the beginnings and the ends of resets: odd while one is under way. Whoever judges
@@ -85,7 +86,7 @@ pub struct TagTable {
 #[derive(Debug, Default)]
 struct Exact {
     tags: HashMap<TagHash, Last, BuildHasherDefault<PassHasher>>,
-    /// Stamps of the open flights, with how many hold each.
+    /// The stamps of the open flights, with the number of flights of each.
     open: BTreeMap<i64, usize>,
     /// The records since the oldest open stamp, or since `recent_from` if that is later.
     recent: VecDeque<(i64, TagHash)>,
@@ -113,8 +114,8 @@ impl TagTable {
         }
     }
 
-    /// The view: everything below it has been applied. Read it before judging; what is applied
-    /// meanwhile only makes the judgement stricter.
+    /// Returns the view: everything below it has been applied. Read it before judging; records
+    /// applied after that only make the verdict stricter.
     #[inline]
     pub fn position(&self) -> Position {
         Position(self.position.load(Ordering::Acquire))
@@ -184,9 +185,9 @@ impl TagTable {
         verdict
     }
 
-    /// Whether a record in `[from, to)` of the log hits one of the tags; so it is also where another
-    /// log is read by now. Exact while a flight stamped at or
-    /// before `from` is open; where records had to be dropped, errs towards yes.
+    /// Returns true if a record in `[from, to)` of the log `log_id` hits one of the tags, or if the
+    /// table has taken up another log. Exact while a flight stamped at or before `from` is open; if
+    /// records had to be dropped, errs towards true.
     pub fn hit_between(
         &self,
         log_id: LogId,
@@ -229,8 +230,8 @@ impl TagTable {
             .any(|(_, tag)| tags.contains(tag))
     }
 
-    /// Opens a flight: the stamp is the position applied so far, and the log's records from there
-    /// on are kept until the guard goes.
+    /// Opens a flight: its stamp is the position applied so far, and the log's records from there
+    /// on are kept until the guard is dropped.
     pub fn open_flight(self: &Arc<Self>) -> OpenStamp {
         let mut exact = self.write();
         let stamp = self.position.load(Ordering::Acquire);
@@ -238,8 +239,9 @@ impl TagTable {
             exact.recent.clear();
             exact.recent_from = stamp;
         }
-        // From here on records are kept, also where a log made anew has taken those before: it
-        // leaves open the flights of the old one, and on a busy instance some flight always is.
+        // From here on records are kept, even if the log was recreated: `reset` sets `recent_from`
+        // to the maximum but leaves flights of the old log open, and a busy instance always has an
+        // open flight.
         exact.recent_from = exact.recent_from.min(stamp);
         *exact.open.entry(stamp).or_insert(0) += 1;
         OpenStamp {
@@ -249,8 +251,8 @@ impl TagTable {
         }
     }
 
-    /// Applies records in log order and moves the position to `next`, which may lie beyond the
-    /// last of them: compaction and other kinds of record leave gaps.
+    /// Applies records in log order and moves the position to `next`, which may be beyond the last
+    /// of them: compaction and other kinds of records leave gaps.
     pub fn apply(&self, records: &[Applied], next: Position) {
         if records.is_empty() {
             self.position.fetch_max(next.0, Ordering::Release);
@@ -265,14 +267,15 @@ impl TagTable {
         if exact.tags.len() > self.options.max_tags {
             self.forget_oldest(&mut exact);
         }
-        // Under the lock: a flight that opened between would be stamped before these records,
-        // and no record of them would be kept for judging its waiters.
+        // Under the lock: a flight opened before this store would be stamped before these records,
+        // but they would not be kept for judging its waiters.
         self.position.fetch_max(next.0, Ordering::Release);
         drop(exact);
     }
 
-    /// Takes up another log, or the same anew: what was known is gone, and until `apply` has
-    /// reached its end nobody should judge by this table.
+    /// Starts with another log, or with the same log again from its start: everything known is
+    /// dropped, and until `apply` has reached the log's end this table must not be used for
+    /// judging.
     pub fn reset(&self) {
         let mut exact = self.write();
         self.resets.fetch_add(1, Ordering::Relaxed);
@@ -295,12 +298,12 @@ impl TagTable {
         self.log_id.store(Arc::new(id));
     }
 
-    /// Stamps below `position` are void from now on (the log starts there).
+    /// Makes stamps below `position` void from now on (the log starts there).
     pub fn raise_floor(&self, position: Position) {
         self.floor.fetch_max(position.0, Ordering::Relaxed);
     }
 
-    /// Drops the tags that no living entry can be older than.
+    /// Drops the tags whose last record is older than any living entry.
     pub fn sweep(&self, now: Timestamp) {
         let oldest = now.minus(self.options.keep);
         let mut exact = self.write();
@@ -319,7 +322,7 @@ impl TagTable {
         self.read().tags.len()
     }
 
-    /// Drops the older half, by the last offset, and raises the floor over it.
+    /// Drops the older half of the tags, by their last offset, and raises the floor above it.
     fn forget_oldest(&self, exact: &mut Exact) {
         let mut offsets: Vec<i64> = exact.tags.values().map(Last::newest).collect();
         let middle = offsets.len() / 2;
@@ -385,7 +388,7 @@ impl Exact {
         }
     }
 
-    /// Whether `recent` reaches back to `from`.
+    /// Returns true if `recent` reaches back to `from`.
     fn covers(&self, from: i64) -> bool {
         self.open
             .first_key_value()
@@ -432,7 +435,7 @@ impl Drop for OpenStamp {
     }
 }
 
-/// Tag hashes are hashes already.
+/// A hasher that returns a tag hash unchanged.
 #[derive(Debug, Default)]
 struct PassHasher(u64);
 

@@ -1,9 +1,9 @@
-//! What stands for a change that cannot be read, or that lacks what a rule needs: purges by its
-//! record key, and refreshes of whole types where rules reach wider than the key.
+//! The replacement for a change that cannot be read, or that lacks a value that a rule needs:
+//! purges by its record key, and refreshes of whole types for rules that reach beyond the key.
 //!
-//! The refreshes are held back to one in an interval for each type: one broken integration must
-//! not empty the cache. What is held back is owed and not dropped, since answers that were
-//! fetched between the refresh and the next unreadable event would else outlive it.
+//! The refreshes are limited to one per interval for each type, so that one broken integration
+//! cannot empty the cache. A held-back refresh is owed, not dropped: otherwise answers that were
+//! fetched between the last refresh and the next unreadable event would outlive that event.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use super::rule::{Rule, Rules, Source};
 use crate::model::invalidation::UNREADABLE_RULE;
 use crate::model::{Catalog, Cause, Mode, Tag, Timestamp};
 
-/// What an unreadable event invalidates.
+/// The invalidations for an unreadable event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Widened {
     /// Purges by the record key, for every cache type; empty without a usable key.
@@ -24,8 +24,8 @@ pub struct Widened {
     pub refresh_types: Vec<Planned>,
 }
 
-/// What an event of `source` that cannot be read invalidates. `record_key` is `None` where the
-/// record has no key or one that is not UTF-8; white space only is no key either.
+/// Returns the invalidations for an unreadable event of `source`. `record_key` is `None` if the
+/// record has no key or one that is not UTF-8; a key of white space only counts as none.
 pub fn widen(
     rules: &Rules,
     catalog: &Catalog,
@@ -52,8 +52,8 @@ pub fn widen(
     }
 }
 
-/// What stands for one rule that fired on an event which lacks what its scope needs; `ids` are
-/// the vendors or weddings that the event is known to be about, in canonical form.
+/// Adds the replacement for one rule that fired on an event that lacks a value that its scope
+/// needs; `ids` are the vendors or weddings that the event is known to be about, in canonical form.
 pub(super) fn rule(
     rule: &Rule,
     ids: &[Cow<'_, str>],
@@ -84,15 +84,15 @@ fn refresh(rule: &Rule, rule_name: &Arc<str>, refresh_types: &mut PlannedSet) {
     }
 }
 
-/// Holds the refreshes of whole types back to one in an interval for each.
+/// Limits the refreshes of whole types to one per interval for each type.
 ///
-/// What it owes is in memory only: leave the offset of an event unfinished while
-/// [`WidenLimiter::owes`] one of its refreshes, so that after a crash the event comes again and
-/// is refreshed at once.
+/// Owed refreshes are in memory only: the caller must leave the offset of an event unfinished while
+/// [`WidenLimiter::owes`] one of its refreshes, so that after a crash the event is read again and
+/// its types are refreshed at once.
 #[derive(Debug)]
 pub struct WidenLimiter {
     interval: Duration,
-    /// By tag; there are no more of them than cache types.
+    /// The state by tag; there are at most as many tags as cache types.
     types: BTreeMap<Tag, Limited>,
 }
 
@@ -102,7 +102,7 @@ struct Limited {
     owed: Option<HeldBack>,
 }
 
-/// A refresh that is held back, and the change that asked for it: of several, the last.
+/// A refresh that is held back, and the change that caused it, the last one if there are several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldBack {
     pub planned: Planned,
@@ -117,8 +117,8 @@ impl WidenLimiter {
         }
     }
 
-    /// Of `refresh_types` those to be appended now; the others are owed. `cause` is the change that
-    /// asks for them.
+    /// Returns those of `refresh_types` that are to be appended now; the others are owed. `cause`
+    /// is the change that caused them.
     pub fn admit(
         &mut self,
         now: Timestamp,
@@ -146,13 +146,13 @@ impl WidenLimiter {
         admitted
     }
 
-    /// What is owed and may be appended now.
+    /// Takes the owed refreshes that may be appended now.
     pub fn due(&mut self, now: Timestamp) -> Vec<HeldBack> {
         let interval = self.interval;
         self.take(now, |limited| limited.is_over(now, interval))
     }
 
-    /// All that is owed.
+    /// Takes all owed refreshes.
     pub fn owed(&mut self, now: Timestamp) -> Vec<HeldBack> {
         self.take(now, |_| true)
     }
@@ -169,7 +169,7 @@ impl WidenLimiter {
             .collect()
     }
 
-    /// When [`WidenLimiter::due`] will next give something.
+    /// Returns the next time at which [`WidenLimiter::due`] returns something.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.types
             .values()
@@ -178,7 +178,7 @@ impl WidenLimiter {
             .min()
     }
 
-    /// Whether any of these refreshes is held back.
+    /// Returns true if any of these refreshes is held back.
     pub fn owes(&self, refresh_types: &[Planned]) -> bool {
         refresh_types.iter().any(|planned| {
             self.types
@@ -189,7 +189,8 @@ impl WidenLimiter {
 }
 
 impl Limited {
-    /// A clock that was set back does not hold anything back.
+    /// Returns true if the interval is over. If the clock was set back it counts as over, so that
+    /// nothing is held back.
     fn is_over(&self, now: Timestamp, interval: Duration) -> bool {
         now < self.last || now.since(self.last) >= interval
     }

@@ -1,4 +1,4 @@
-//! What goes out for every query: the answer, and what it honestly is.
+//! The record that is sent for every query: the answer, with its origin and freshness.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AiAnswer<'a> {
-    /// The same for a redelivery of the same record.
+    /// The id of the answer; the same for a redelivery of the same record.
     pub answer_id: Cow<'a, str>,
     pub query_id: Cow<'a, str>,
     pub status: Status,
@@ -22,17 +22,17 @@ pub struct AiAnswer<'a> {
     pub layer: Option<LayerName>,
     pub freshness: Option<Freshness>,
     pub stale_reason: Option<StaleReason>,
-    /// Joined another query's flight.
+    /// True if the query joined another query's flight.
     pub coalesced: bool,
     pub cached_at: Option<Timestamp>,
     pub age_secs: Option<f64>,
     pub cache_type: Cow<'a, str>,
     pub cache_key: Cow<'a, str>,
-    /// The invalidation log position that the fill was made against.
+    /// The position in the invalidation log that the fill was made against.
     pub stamp: Option<Position>,
-    /// The invalidation log position that this answer was judged at.
+    /// The position in the invalidation log at which this answer was judged.
     pub view: Option<Position>,
-    /// What it was judged by.
+    /// The tags by which the answer was judged.
     pub tags: Vec<Cow<'a, str>>,
     pub model: Option<Cow<'a, str>>,
     pub prompt_tokens: Option<u64>,
@@ -49,7 +49,7 @@ pub struct AiAnswer<'a> {
 pub enum Status {
     Answered,
     Failed,
-    /// No answer by the query's deadline.
+    /// There was no answer by the query's deadline.
     Expired,
 }
 
@@ -79,24 +79,24 @@ pub enum Freshness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StaleReason {
-    /// A refresh asked for a new answer, which is being fetched.
+    /// A refresh requested a new answer, which is being fetched.
     Refreshed,
-    /// Older than its TTL; served because the provider is away.
+    /// The answer is older than its TTL; it is served because the provider is away.
     Expired,
     /// This instance's view of the invalidation log lags.
     LogLag,
     /// The judging of change events lags.
     RulesLag,
-    /// A change arrived while the answer was made.
+    /// A change arrived while the answer was being made.
     Overtaken,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AnswerError {
-    /// From a closed set, for programs.
+    /// A code from a closed set, for programs.
     pub code: String,
-    /// For people.
+    /// The text for people.
     pub message: String,
     pub retryable: bool,
 }
@@ -105,7 +105,7 @@ macro_rules! wire_names {
     ($($type:ty { $($variant:ident = $name:literal),+ $(,)? })+) => {$(
         impl $type {
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-            /// The name on the wire and in metric labels.
+            /// Returns the name on the wire and in metric labels.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }

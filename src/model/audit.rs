@@ -1,4 +1,4 @@
-//! The record of `wedsync.cache.audit`: what an operator did, and how it ended.
+//! The record of `wedsync.cache.audit`: an operator's action and its outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,16 +8,16 @@ use super::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditRecord {
-    /// Who did it.
+    /// The person who acted.
     pub actor: String,
-    /// What was done, such as `invalidate`.
+    /// The action, such as `invalidate`.
     pub action: String,
-    /// What it was done to; the record's key.
+    /// The object of the action; the record's key.
     pub subject: String,
     pub outcome: Outcome,
-    /// The subject before, as JSON text.
+    /// The state of the subject before the action, as JSON text.
     pub before: Option<String>,
-    /// The subject after, as JSON text.
+    /// The state of the subject after the action, as JSON text.
     pub after: Option<String>,
     pub request_id: Option<String>,
     pub at: Timestamp,
@@ -27,7 +27,7 @@ pub struct AuditRecord {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Succeeded,
-    /// The actor may not do it.
+    /// The actor lacks the permission.
     Denied,
     Failed,
 }

@@ -1,26 +1,26 @@
-//! An answer's text, kept in the form in which it goes out: escaping a kilobyte and a half costs
-//! more than all the rest of a JSON answer.
+//! An answer's text, kept in the form in which it is sent: escaping 1.5 KB costs more than the rest
+//! of encoding a JSON answer.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The form that a text is kept in.
+/// The form in which a text is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
-    /// As the model wrote it: what Avro carries and what is stored.
+    /// The text as the model wrote it: the form of Avro records and of stored entries.
     #[default]
     Plain,
-    /// Escaped as the inside of a JSON string.
+    /// The text escaped as the inside of a JSON string.
     Json,
 }
 
-/// A text in one of the forms, or in both where nothing in it has to be escaped. Cheap to clone.
+/// A text in one of the forms, or in both if nothing in it has to be escaped. Cheap to clone.
 #[derive(Clone)]
 pub struct Body {
     text: Arc<str>,
     kept: Kept,
-    /// Of the plain text, in bytes.
+    /// The length of the plain text in bytes.
     len: usize,
 }
 
@@ -28,12 +28,12 @@ pub struct Body {
 enum Kept {
     Plain,
     Escaped,
-    /// The two are the same.
+    /// The two forms are the same.
     Both,
 }
 
 impl Body {
-    /// The plain text's length in bytes.
+    /// Returns the plain text's length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -42,12 +42,12 @@ impl Body {
         self.len == 0
     }
 
-    /// What it takes in memory, in bytes.
+    /// Returns the memory that the text takes, in bytes.
     pub fn weight(&self) -> usize {
         self.text.len()
     }
 
-    /// As the model wrote it.
+    /// Returns the text as the model wrote it.
     pub fn plain(&self) -> Cow<'_, str> {
         match self.kept {
             Kept::Plain | Kept::Both => Cow::Borrowed(&self.text),
@@ -55,7 +55,7 @@ impl Body {
         }
     }
 
-    /// As it stands between the quotes of a JSON string.
+    /// Returns the text as the inside of a JSON string.
     pub fn escaped(&self) -> Cow<'_, str> {
         match self.kept {
             Kept::Escaped | Kept::Both => Cow::Borrowed(&self.text),
@@ -63,7 +63,7 @@ impl Body {
         }
     }
 
-    /// The same text in another form; `None` where it is kept so already.
+    /// Returns the text in another form; `None` if it is already kept in that form.
     pub fn in_form(&self, form: Form) -> Option<Self> {
         match (self.kept, form) {
             (Kept::Both, _) | (Kept::Plain, Form::Plain) | (Kept::Escaped, Form::Json) => None,
@@ -114,7 +114,7 @@ impl From<String> for Body {
     }
 }
 
-/// By the text, whatever its form.
+/// Compares the texts, whatever their form.
 impl PartialEq for Body {
     fn eq(&self, other: &Self) -> bool {
         self.plain() == other.plain()

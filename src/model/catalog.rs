@@ -1,5 +1,5 @@
-//! What there is to cache: the cache types and the tables that their keys, tags and times of
-//! life are read from. The topology builds it; it never changes while the program runs.
+//! The catalogue of cacheable questions: the cache types and the tables from which their keys, tags
+//! and TTLs are derived. The topology builds it; it never changes while the program runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,16 +9,17 @@ use super::id::Ids;
 use super::place::{Market, Places};
 use super::time::{Date, Timestamp};
 
-/// Whether couples share an answer.
+/// The rule by which couples share answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// By key: the prompt is built from the key's dimensions and the question alone.
+    /// Couples with the same key share answers: the prompt is built from the key's dimensions and
+    /// the question alone.
     Shared,
     /// The wedding id is part of the key; without one an answer is never stored.
     Private,
 }
 
-/// What a key can say beyond type, place, season, budget and content.
+/// The dimensions that a key can have beyond type, place, season, budget and content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dimension {
     Vendors,
@@ -39,7 +40,7 @@ impl Dimension {
         Self::Prompt,
     ];
 
-    /// The name in keys, as in `:guests=101-150`.
+    /// Returns the name in keys, as in `:guests=101-150`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Vendors => "vendors",
@@ -52,33 +53,33 @@ impl Dimension {
     }
 }
 
-/// One kind of question and how its answers are kept.
+/// One kind of question and the rules for keeping its answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CacheType {
     pub name: Arc<str>,
     pub sharing: Sharing,
-    /// In the order in which they stand in the key. [`Catalog::new`] adds [`Dimension::Prompt`]
-    /// where it is missing.
+    /// The dimensions in the order of the key. [`Catalog::new`] adds [`Dimension::Prompt`] if it is
+    /// missing.
     pub dimensions: Vec<Dimension>,
     pub ttl: Duration,
-    /// How long after a refresh or a lag an entry may still be served, labelled stale.
+    /// Time after a refresh or a lag for which an entry may still be served, labelled stale.
     pub stale_window: Duration,
-    /// How long past its TTL an entry may be served, labelled so, while the provider is away.
+    /// Time past its TTL for which an entry may be served, labelled so, while the provider is away.
     pub stale_if_error: Duration,
     /// Vendor types that every question of this type concerns, named or not.
     pub vendor_types: Vec<String>,
-    /// Changing it makes every key of this type a new one.
+    /// The version of the prompt; changing it changes every key of this type.
     pub prompt_version: u32,
-    /// What the model is told before the question.
+    /// The text that the model is given before the question.
     pub instructions: Arc<str>,
     /// The name of the model that answers.
     pub model: Arc<str>,
-    /// The value of [`Dimension::Prompt`], as [`Catalog::new`] makes it: the version and a digest of
-    /// all that makes this type's prompts and tags.
+    /// The value of [`Dimension::Prompt`], computed by [`Catalog::new`]: the version and a digest
+    /// of everything that determines this type's prompts and tags.
     pub prompt: Arc<str>,
 }
 
-/// How near the wedding is: within `days`, the TTL is multiplied by `factor`.
+/// A step for near weddings: within `days`, the TTL is multiplied by `factor`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Nearness {
     pub days: u32,
@@ -89,7 +90,7 @@ pub struct Nearness {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Season {
     pub name: Arc<str>,
-    /// What TTLs are multiplied by for weddings in it.
+    /// The factor for TTLs of weddings in this season.
     pub ttl_factor: f64,
 }
 
@@ -98,21 +99,21 @@ pub struct Catalog {
     types: Vec<Arc<CacheType>>,
     by_name: HashMap<Arc<str>, usize>,
     pub places: Places,
-    /// January first.
+    /// The season of each month, January first.
     pub seasons: [Arc<Season>; 12],
-    /// Upper bounds of the guest bands, ascending; above the last it is open.
+    /// Upper bounds of the guest bands, ascending; the band above the last is open.
     pub guest_bands: Vec<u32>,
     pub vendor_ttls: BTreeMap<String, Duration>,
-    /// Nearest first.
+    /// The steps for near weddings, the nearest first.
     pub nearness: Vec<Nearness>,
-    /// The share of a TTL that is taken off at random, 0 to below 1, so that entries of one
-    /// moment do not all expire at one moment.
+    /// The largest share of a TTL that is taken off at random, 0 to below 1, so that entries filled
+    /// together do not all expire together.
     pub ttl_jitter: f64,
-    /// How ids are compared and found in texts.
+    /// The rules for comparing ids and finding them in texts.
     pub ids: Ids,
 }
 
-/// Everything of a [`Catalog`] but its types.
+/// Everything in a [`Catalog`] but its types.
 #[derive(Debug, Clone)]
 pub struct CatalogTables {
     pub markets: Vec<Market>,
@@ -124,13 +125,13 @@ pub struct CatalogTables {
     pub ids: Ids,
 }
 
-/// The number of the rules by which this code makes tags; part of every key, so that an entry made
-/// under other rules is never found. To be raised whenever [`super::id`], [`super::place`] or
-/// [`super::prepared`] tags a query or an answer in another way.
+/// The version of the rules by which this code makes tags; part of every key, so that an entry made
+/// under other rules is never found. It must be raised whenever [`super::id`], [`super::place`] or
+/// [`super::prepared`] starts to tag a query or an answer differently.
 const TAG_FORM: u32 = 2;
 
 impl Catalog {
-    /// Type names are unique: of two with one name the later is found.
+    /// Creates a catalogue. Type names are unique: of two types with one name the later is found.
     pub fn new(types: Vec<CacheType>, tables: CatalogTables) -> Self {
         let types: Vec<_> = types
             .into_iter()
@@ -167,7 +168,7 @@ impl Catalog {
         &self.seasons[month - 1]
     }
 
-    /// The band a guest count falls in: `1-50`, `51-100`, …, `301+`.
+    /// Returns the band of a guest count: `1-50`, `51-100`, …, `301+`.
     pub fn guest_band(&self, guests: u32) -> String {
         let mut from = 0;
         for &to in &self.guest_bands {
@@ -179,9 +180,9 @@ impl Catalog {
         format!("{from}+")
     }
 
-    /// How long an answer stays fresh: the least of the type's and the concerned vendor types'
-    /// TTLs × season factor × nearness of the wedding, less the jitter; `roll` in [0, 1) is the
-    /// dice. At least one second.
+    /// Returns the time for which an answer stays fresh: the least of the type's and the concerned
+    /// vendor types' TTLs × season factor × nearness factor of the wedding, less the jitter.
+    /// `roll`, a random number in [0, 1), selects the jitter. At least one second.
     pub fn ttl(&self, of: &TtlInput<'_>, roll: f64) -> Duration {
         let least = of
             .vendor_types
@@ -200,7 +201,7 @@ impl Catalog {
             .max(Duration::from_secs(1))
     }
 
-    /// What the wedding's nearness multiplies a TTL by; 1 for weddings that are over.
+    /// Returns the factor for a wedding's nearness; 1 for weddings that are over.
     pub fn nearness_factor(&self, date: Date, now: Timestamp) -> f64 {
         let days = date.days_since(now.date());
         if days < 0 {
@@ -212,8 +213,8 @@ impl Catalog {
             .map_or(1.0, |step| step.factor)
     }
 
-    /// The longest that any entry may be served after its fill: what the invalidation log must
-    /// keep.
+    /// Returns the longest time that any entry may be served after its fill, which is the retention
+    /// that the invalidation log needs.
     pub fn longest_life(&self) -> Duration {
         let season = self
             .seasons
@@ -237,10 +238,12 @@ fn with_prompt(mut of: CacheType, tables: &CatalogTables) -> CacheType {
     of
 }
 
-/// Eight hexadecimal digits of BLAKE3 over everything that makes a type's prompts and tags.
+/// Returns eight hexadecimal digits of BLAKE3 over everything that determines a type's prompts and
+/// tags.
 fn prompt_digest(of: &CacheType, tables: &CatalogTables) -> String {
     let mut hasher = blake3::Hasher::new();
-    // Each text behind its length, each list behind its count: no two catalogues read alike.
+    // Each text follows its length, each list its count, so that two different catalogues never
+    // hash the same bytes.
     let mut list = |texts: &[&str]| {
         hasher.update(&(texts.len() as u64).to_le_bytes());
         for text in texts {
@@ -263,7 +266,7 @@ fn prompt_digest(of: &CacheType, tables: &CatalogTables) -> String {
     hasher.finalize().to_hex()[..8].to_owned()
 }
 
-/// What a time of life depends on.
+/// The inputs of a TTL.
 #[derive(Debug, Clone, Copy)]
 pub struct TtlInput<'a> {
     pub cache_type: &'a CacheType,
@@ -370,7 +373,7 @@ pub(crate) mod sample {
         }
     }
 
-    /// Building a regular expression takes longer than all the rest.
+    /// Shared, because building a regular expression takes longer than everything else.
     static IDS: LazyLock<Ids> =
         LazyLock::new(|| Ids::new(IdCase::Insensitive, r"\bv-[A-Za-z0-9_]+").unwrap());
 }
@@ -408,7 +411,8 @@ mod tests {
         assert_eq!(ttl(&[], None, 0.5), Duration::from_mins(24 * 57));
     }
 
-    /// Whoever changes the digest on purpose changes this value: no entry of before is found then.
+    /// A deliberate change of the digest changes this value: entries made before it are not found
+    /// then.
     #[test]
     fn the_prompt_dimension_is_the_version_and_a_digest() {
         let catalog = sample::catalog();

@@ -35,10 +35,10 @@ const COST_KNOWN: u8 = 4;
 /// Bytes before the tag hashes.
 const FIXED: usize = 112;
 const CHECKSUM: std::ops::Range<usize> = 104..112;
-/// The largest payload that is believed when its length is read back, in bytes.
+/// The largest payload that is accepted when its length is read back, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
-/// More bytes than LZ4 can make of one: what claims more is not decompressed, so that a few bytes
-/// cannot ask for megabytes.
+/// A bound on the expansion by LZ4, which is less than this: a payload that claims more is not
+/// decompressed, so that a few bytes cannot cause an allocation of megabytes.
 const MAX_EXPANSION: usize = 256;
 
 /// A cached answer. Cloning copies no text.
@@ -52,29 +52,29 @@ pub struct Entry {
     pub data: Body,
 }
 
-/// What an entry is judged by.
+/// The part of an entry by which it is judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
-    /// The log that `stamp` counts in.
+    /// The id of the log in which `stamp` counts.
     pub log_id: LogId,
-    /// How far the filling instance had applied the log when the fill started.
+    /// The position up to which the filling instance had applied the log when the fill started.
     pub stamp: Position,
-    /// When the provider's call began: what `maxAgeSecs` counts from.
+    /// The start of the provider's call, from which `maxAgeSecs` counts.
     pub called_at: Timestamp,
     pub cached_at: Timestamp,
-    /// Fresh before it.
+    /// The time before which the entry is fresh.
     pub expires_at: Timestamp,
-    /// Of no use after it, labelled or not: layers may drop it.
+    /// The time after which the entry may not be served, labelled or not: layers may drop it.
     pub keep_until: Timestamp,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
     pub cost_usd: Option<f64>,
     pub simulated: bool,
-    /// In the order of the tags.
+    /// The hashes in the order of the tags.
     pub tag_hashes: Arc<[TagHash]>,
 }
 
-/// Why bytes are not an entry.
+/// The reason why bytes are not an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     #[error("not an entry: {len} bytes, or other bytes at its start")]
@@ -92,7 +92,7 @@ pub enum EntryError {
 }
 
 impl Entry {
-    /// What it takes in memory, in bytes, near enough for a bound.
+    /// Returns the memory that the entry takes in bytes, exact enough for a bound.
     pub fn weight(&self) -> usize {
         let tags: usize = self.tags.iter().map(|tag| tag.as_str().len() + 40).sum();
         size_of::<Self>()
@@ -103,7 +103,7 @@ impl Entry {
             + 96
     }
 
-    /// The same entry with its answer's text in the form.
+    /// Returns the entry with its answer's text in the given form.
     pub fn in_form(self: &Arc<Self>, form: Form) -> Arc<Self> {
         match self.data.in_form(form) {
             None => Arc::clone(self),
@@ -114,7 +114,7 @@ impl Entry {
         }
     }
 
-    /// The binary form.
+    /// Encodes the binary form.
     pub fn encode(&self) -> Vec<u8> {
         let plain = self.data.plain();
         let raw = plain.as_bytes();
@@ -180,7 +180,7 @@ impl Entry {
         out
     }
 
-    /// Reads the binary form whole.
+    /// Decodes a whole binary form.
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         let raw = RawEntry::new(bytes)?;
         if checksum(bytes) != bytes[CHECKSUM] {
@@ -215,21 +215,21 @@ impl Entry {
 }
 
 impl Header {
-    /// Reads the header of a binary form; the rest of the bytes is not looked at.
+    /// Decodes the header of a binary form without reading the rest.
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         RawEntry::new(bytes).map(|raw| raw.header())
     }
 }
 
-/// Where an older and a newer fill of one key meet, the newer stays: by the stamp, then by the
-/// call's begin.
+/// Orders an older and a newer fill of one key: by the stamp, then by the start of the call. The
+/// newer one is kept.
 impl Header {
     pub fn is_newer_than(&self, other: &Self) -> bool {
         self.log_id != other.log_id || (self.stamp, self.called_at) > (other.stamp, other.called_at)
     }
 }
 
-/// Bytes whose header is known to be whole.
+/// Bytes whose header is known to be complete.
 struct RawEntry<'a> {
     bytes: &'a [u8],
 }
@@ -340,7 +340,7 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
 pub(crate) mod sample {
     use super::*;
 
-    /// An entry of a shared type with the given stamp and tags; everything else is fixed.
+    /// Returns an entry of a shared type with the given stamp and tags; everything else is fixed.
     pub(crate) fn entry(key: &str, stamp: i64, tags: &[Tag]) -> Entry {
         let at = Timestamp(1_790_000_000_000);
         Entry {

@@ -1,4 +1,4 @@
-//! What comes in: AI queries, vendor changes and wedding updates, with the fields that
+//! The input records: AI queries, vendor changes and wedding updates, with the fields that
 //! `docs/contract.md` lists.
 //!
 //! A query's text is of the type `S`: [`String`], or on the hit path [`super::text::Text`], which
@@ -39,7 +39,7 @@ pub struct Question<S = String> {
     pub content: S,
     #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_types: Vec<S>,
-    /// Vendors that the question is about.
+    /// The vendors that the question is about.
     #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_ids: Vec<S>,
     #[serde(default)]
@@ -80,7 +80,7 @@ pub struct Location<S = String> {
 }
 
 impl<S> AiQuery<S> {
-    /// The same query, each of its texts as `to` makes it.
+    /// Returns the query with each of its texts converted by `to`.
     pub fn map<T>(self, to: impl Fn(S) -> T) -> AiQuery<T> {
         let Question {
             cache_type,
@@ -123,7 +123,7 @@ fn default_country<S: From<&'static str>>() -> S {
     "US".into()
 }
 
-/// A field that may be left out may be null as well: many writers have but one of the two.
+/// Reads null as the default: many writers support only one of null and a missing field.
 fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,
@@ -166,29 +166,30 @@ impl BudgetRange {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct QueryOptions {
-    /// No look-up and no joining of a flight; the answer is stored all the same.
+    /// Skips the look-up and joins no flight; the answer is stored all the same.
     #[serde(deserialize_with = "null_as_default")]
     pub bypass_cache: bool,
-    /// May read and join, stores nothing; its own flight cannot be joined.
+    /// Allows look-up and joining, stores nothing; the query's own flight cannot be joined.
     #[serde(deserialize_with = "null_as_default")]
     pub no_store: bool,
-    /// No entry whose call began more than this before the arrival.
+    /// The greatest age of an entry: time from the start of its call to the query's arrival.
     #[serde(rename = "maxAgeSecs", with = "number::seconds")]
     pub max_age: Option<Duration>,
-    /// After it the query is answered `expired`.
+    /// The time after which the query is answered `expired`.
     pub deadline: Option<Timestamp>,
 }
 
-/// The change by which an integration says that it lives. Nothing changed, so nothing is
+/// The change by which an integration shows that it is alive. Nothing changed, so nothing is
 /// invalidated, and no rule can name it.
 pub const HEARTBEAT: &str = "heartbeat";
 
-/// Something changed at a vendor; the record key is the vendor id. Rule trigger `vendor.<change>`.
+/// A change at a vendor; the record key is the vendor id. Rule trigger `vendor.<change>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VendorChange {
     pub event_id: String,
-    /// Empty where the record names none, as a [`HEARTBEAT`] may; decoding refuses it elsewhere.
+    /// The vendor's id. Empty if the record names none, as a [`HEARTBEAT`] may; decoding rejects
+    /// other records without it.
     #[serde(default, deserialize_with = "null_as_default")]
     pub vendor_id: String,
     #[serde(default)]
@@ -198,7 +199,7 @@ pub struct VendorChange {
     pub location: Option<Location>,
     #[serde(default)]
     pub occurred_at: Option<Timestamp>,
-    /// The integration that sent it.
+    /// The integration that sent the event.
     #[serde(default)]
     pub source: Option<String>,
     #[serde(default, deserialize_with = "null_as_default")]
@@ -210,7 +211,7 @@ impl VendorChange {
         self.change == HEARTBEAT
     }
 
-    /// The key of its record: the vendor, or of a heartbeat the integration.
+    /// Returns the key of the event's record: the vendor or, for a heartbeat, the integration.
     pub fn record_key(&self) -> &str {
         if self.is_heartbeat() {
             return self.source.as_deref().unwrap_or_default();
@@ -219,8 +220,7 @@ impl VendorChange {
     }
 }
 
-/// Something changed at a wedding; the record key is the wedding id. Rule trigger
-/// `wedding.<change>`.
+/// A change at a wedding; the record key is the wedding id. Rule trigger `wedding.<change>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WeddingUpdate {
@@ -231,17 +231,17 @@ pub struct WeddingUpdate {
     pub change: String,
     #[serde(default)]
     pub occurred_at: Option<Timestamp>,
-    /// As after the change.
+    /// The facts after the change.
     #[serde(default)]
     pub wedding_context: Option<WeddingFacts>,
-    /// As before it.
+    /// The facts before the change.
     #[serde(default)]
     pub previous: Option<WeddingFacts>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub attributes: Attributes,
 }
 
-/// A wedding's context in an update: what the sender knows of it, every field optional.
+/// A wedding's context in an update: the facts that the sender has, every field optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WeddingFacts {
@@ -256,7 +256,7 @@ pub struct WeddingFacts {
     pub vendor_preferences: Vec<String>,
 }
 
-/// Free facts of a change event, open to rule conditions.
+/// Free-form facts of a change event, available to rule conditions.
 pub type Attributes = BTreeMap<String, Attribute>;
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,9 @@
-//! Ids of vendors, weddings and users: their one canonical form, and how they are found in texts.
+//! Ids of vendors, weddings and users: their one canonical form, and the search for them in texts.
 //!
-//! People and models write one id in many ways: another hyphen, another case, zero-width characters,
-//! full-width letters, Markdown around or inside. All of these are *dress*. A tag holds the canonical
-//! form, whatever dress the id came in: in a query, an answer, a change event or a record key.
+//! People and models write one id in many ways: another hyphen, another case, zero-width
+//! characters, full-width letters, Markdown around or inside. All of these are *dress*. A tag holds
+//! the canonical form, whatever dress the id came in: in a query, an answer, a change event or a
+//! record key.
 //!
 //! [`Ids::canonical`] is for a field that holds an id; [`Ids::vendors_in`] is for running text.
 
@@ -18,13 +19,13 @@ use unicode_normalization::UnicodeNormalization;
 
 use self::dress::Letter;
 
-/// Whether ids that differ in case alone are one id.
+/// The rule for ids that differ in case alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IdCase {
-    /// `V-17` is `v-17`.
+    /// `V-17` is the same id as `v-17`.
     #[default]
     Insensitive,
-    /// They are two ids.
+    /// `V-17` and `v-17` are two ids.
     Sensitive,
 }
 
@@ -37,21 +38,21 @@ impl IdCase {
     }
 }
 
-/// A platform's ids.
+/// The rules for a platform's ids.
 #[derive(Debug, Clone)]
 pub struct Ids {
     case: IdCase,
-    /// Finds vendor ids in undressed text; capture group 1 is the id where there is one, else the
-    /// whole match.
+    /// The pattern that finds vendor ids in undressed text; capture group 1 is the id if there is
+    /// one, otherwise the whole match.
     vendor_pattern: Regex,
 }
 
-/// The vendors that a text names.
+/// The vendors named in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mentions {
-    /// In canonical form, sorted, each once.
+    /// The ids in canonical form, sorted, each once.
     pub ids: Vec<String>,
-    /// False where the text names more than were asked for.
+    /// False if the text names more vendors than the limit.
     pub complete: bool,
 }
 
@@ -70,13 +71,13 @@ impl Ids {
         self.case
     }
 
-    /// The pattern as it was given.
+    /// Returns the pattern as it was given.
     pub fn vendor_pattern(&self) -> &str {
         self.vendor_pattern.as_str()
     }
 
-    /// The canonical form of an id; `None` where nothing of it is left, as of white space only.
-    /// Borrows what is canonical already, as nearly all ids are.
+    /// Returns the canonical form of an id; `None` if nothing of it is left, for example if it is
+    /// only white space. Borrows an id that is already canonical, as nearly all ids are.
     pub fn canonical<'a>(&self, id: &'a str) -> Option<Cow<'a, str>> {
         let plain = |byte: u8| match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' | b'@' | b'+' | b'#' => {
@@ -113,11 +114,11 @@ impl Ids {
         }
     }
 
-    /// The distinct vendors that a text names, at most `most` of them.
+    /// Returns the distinct vendors that a text names, at most `most` of them.
     ///
-    /// The text is read in up to five ways: as it stands, and undressed with marks of emphasis kept,
-    /// dropped and replaced by blanks. What any of them finds counts: an id too many costs a refill,
-    /// one too few would let an answer outlive its vendor's change.
+    /// The text is read in up to five ways: unchanged, and undressed with marks of emphasis kept,
+    /// dropped and replaced by blanks. An id that any of them finds counts: an id too many costs a
+    /// refill, one too few would let an answer outlive its vendor's change.
     pub fn vendors_in(&self, text: &str, most: usize) -> Mentions {
         let mut ids: Vec<String> = Vec::new();
         let mut complete = true;
@@ -135,7 +136,7 @@ impl Ids {
     }
 
     fn each_vendor<'t>(&self, text: &'t str, mut take: impl FnMut(&'t str)) {
-        // Without a group of its own, the cheaper search that captures nothing.
+        // Without a capture group, the cheaper search without captures is enough.
         if self.vendor_pattern.captures_len() == 1 {
             self.vendor_pattern
                 .find_iter(text)
@@ -150,8 +151,9 @@ impl Ids {
     }
 }
 
-/// The pattern with every character of it undressed; differs from a pattern that could not match,
-/// such as one with a no-break hyphen: ids are searched in text whose hyphens are all `-`.
+/// Returns the pattern with every character undressed. A result that differs shows a pattern that
+/// could not match, such as one with a no-break hyphen: ids are searched in text whose hyphens are
+/// all `-`.
 pub fn undressed_pattern(pattern: &str) -> String {
     pattern
         .chars()

@@ -9,7 +9,7 @@ use super::answer::wire_names;
 use super::time::Timestamp;
 use super::topic_id::TopicId;
 
-/// A position in the invalidation log: the offset of the next record to be read there, so
+/// A position in the invalidation log: the offset of the next record to be read, so that
 /// "everything below it has been applied".
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -23,8 +23,8 @@ impl fmt::Display for Position {
     }
 }
 
-/// Which log a stamp counts in. A log that was deleted and made again has another id, and the
-/// stamps of the old one mean nothing there.
+/// The id of the log in which a stamp counts. A log that was deleted and recreated has another id,
+/// and stamps of the old one mean nothing there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogId(pub [u8; 16]);
 
@@ -39,13 +39,13 @@ impl LogId {
         Some(Self(id.to_be_bytes()))
     }
 
-    /// The id of the log that is the topic of this id.
+    /// Returns the id of a log from its topic's id.
     #[must_use]
     pub fn of_topic(topic: TopicId) -> Self {
         Self(topic.0.to_be_bytes())
     }
 
-    /// Before the log has told its id; an entry stamped under it is never valid.
+    /// The id before the log's identity has been read; an entry stamped under it is never valid.
     pub const UNKNOWN: Self = Self([0; 16]);
 }
 
@@ -72,10 +72,10 @@ wire_names! { Mode { Purge = "purge", Refresh = "refresh" } }
 pub struct TagInvalidation {
     pub tag: String,
     pub mode: Mode,
-    /// The rule that asked for it; [`UNREADABLE_RULE`] where the event could not be read.
+    /// The rule that caused the invalidation; [`UNREADABLE_RULE`] if the event could not be read.
     pub rule: String,
     pub cause: Cause,
-    /// Which of how many for this cause, from 1.
+    /// The number of this record among the `parts` records of its cause, from 1.
     pub part: u32,
     pub parts: u32,
     pub at: Timestamp,
@@ -95,27 +95,27 @@ pub struct Cause {
     pub event_id: Option<String>,
 }
 
-/// How far the rules stage has judged (or widened) a change topic's partition.
+/// The position up to which the rules stage has judged (or widened) a partition of a change topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     pub topic: String,
-    /// The topic that the name stood for; none where the brokers know no ids, and from instances of
-    /// before 0.2.
+    /// The id of the topic that had this name; `None` if the brokers have no topic ids, and from
+    /// instances before 0.2.
     #[serde(default)]
     pub topic_id: Option<TopicId>,
     pub partition: i32,
-    /// The next offset that is not yet judged; readers take the highest they have seen.
+    /// The next offset that has not been judged; readers take the highest that they have seen.
     pub next: i64,
     pub at: Timestamp,
 }
 
-/// What the record keys of progress records start with.
+/// The prefix of the record keys of progress records.
 pub const PROGRESS_KEY_PREFIX: &str = "progress:";
 
 impl TagInvalidation {
-    /// The log's record key: the mode is part of it, so that compaction never lets a refresh
-    /// erase a purge.
+    /// Returns the log's record key. The mode is part of it, so that compaction never lets a
+    /// refresh erase a purge.
     #[must_use]
     pub fn record_key(&self) -> String {
         format!("{}:{}", self.mode.as_str(), self.tag)
@@ -129,24 +129,24 @@ impl Progress {
     }
 }
 
-/// A range of an input partition that an operator has given up, since it cannot be read: whoever owns
-/// the partition goes on behind it.
+/// A range of an input partition that an operator has given up because it cannot be read: the
+/// partition's owner continues after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SkippedRange {
     pub topic: String,
-    /// The topic that the name stood for; none where the brokers know no ids.
+    /// The id of the topic that had this name; `None` if the brokers have no topic ids.
     #[serde(default)]
     pub topic_id: Option<TopicId>,
     pub partition: i32,
     /// The first offset that is skipped.
     pub from: i64,
-    /// The offset to go on from.
+    /// The offset from which to continue.
     pub to: i64,
     pub at: Timestamp,
 }
 
-/// What the record keys of skipped ranges start with.
+/// The prefix of the record keys of skipped ranges.
 pub const SKIP_KEY_PREFIX: &str = "skip:";
 
 impl SkippedRange {
@@ -162,21 +162,21 @@ impl SkippedRange {
     }
 }
 
-/// The log's own identity, appended when none is found and again before retention drops it. Where
-/// the brokers tell topic ids it holds the topic's, for readers that do not ask for that. Else, of
-/// several (two instances began at one moment) the earliest counts, then the smaller id: so all
-/// readers agree whatever compaction has left.
+/// The log's own identity, appended if none is found and again before retention drops it. If the
+/// brokers have topic ids it holds the topic's id, for readers that do not ask the brokers.
+/// Otherwise, of several identities (two instances that started at once) the earliest counts, then
+/// the smaller id, so that all readers agree whatever compaction has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogIdentity {
     pub created_at: Timestamp,
     pub id: LogId,
 }
 
-/// What the record keys of identity records start with.
+/// The prefix of the record keys of identity records.
 pub const IDENTITY_KEY_PREFIX: &str = "identity:";
 
 impl LogIdentity {
-    /// A new one for a log that has none.
+    /// Creates an identity for a log that has none.
     pub fn fresh(created_at: Timestamp) -> Self {
         let id = LogId(fastrand::u128(1..).to_be_bytes());
         Self { created_at, id }
@@ -199,10 +199,10 @@ pub struct CacheAlert {
     pub value: Option<f64>,
     pub threshold: Option<f64>,
     pub since: Timestamp,
-    /// The instance that it is about; none: the whole fleet.
+    /// The instance that the alert is about; `None` for the whole fleet.
     #[serde(default)]
     pub instance: Option<String>,
-    /// What tells it apart from others of its name.
+    /// The labels that distinguish the alert from others of its name.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }

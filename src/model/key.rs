@@ -1,5 +1,5 @@
-//! The cache key: `type:location:season:budget:hash(content)` and the type's further dimensions
-//! as `:name=value`. There is one key format, and it is this one.
+//! The cache key: `type:location:season:budget:hash(content)` and the type's further dimensions as
+//! `:name=value`. This is the only key format.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,14 +10,14 @@ use super::catalog::{CacheType, Catalog, Dimension};
 use super::event::AiQuery;
 use super::text::{key_value, normalise};
 
-/// What stands for a dimension that the query does not give.
+/// The value of a dimension that the query does not give.
 pub const ANY: &str = "any";
 
 /// The address of an entry in every layer: BLAKE3 of the whole key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash(pub [u8; 32]);
 
-/// For tables in memory eight of its bytes are as good as all.
+/// Hashes eight bytes only: for tables in memory they are as good as all 32.
 impl Hash for KeyHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let head = self.0.first_chunk().expect("it has 32 bytes");
@@ -47,7 +47,7 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Takes text that is already in the key format.
+    /// Creates a key from text that is already in the key format.
     pub fn from_text(text: &str) -> Self {
         Self {
             hash: KeyHash::of(text),
@@ -55,7 +55,8 @@ impl CacheKey {
         }
     }
 
-    /// The key of a query of `cache_type`; `place` as [`super::place::Places::place`] gives it.
+    /// Returns the key of a query of `cache_type`; `place` is the result of
+    /// [`super::place::Places::place`].
     pub fn of<S: AsRef<str>>(
         catalog: &Catalog,
         cache_type: &CacheType,
@@ -100,7 +101,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// The season of the wedding, [`ANY`] without a date.
+/// Returns the season of the wedding, [`ANY`] without a date.
 pub fn season<'a, S>(catalog: &'a Catalog, query: &AiQuery<S>) -> &'a str {
     query
         .wedding_context
@@ -108,7 +109,7 @@ pub fn season<'a, S>(catalog: &'a Catalog, query: &AiQuery<S>) -> &'a str {
         .map_or(ANY, |date| &catalog.season(date).name)
 }
 
-/// The budget range, [`ANY`] without one.
+/// Returns the budget range, [`ANY`] without one.
 pub fn budget<S>(query: &AiQuery<S>) -> &'static str {
     query
         .wedding_context
@@ -116,7 +117,7 @@ pub fn budget<S>(query: &AiQuery<S>) -> &'static str {
         .map_or(ANY, super::event::BudgetRange::as_str)
 }
 
-/// 128 bits of BLAKE3 of the normalised content, as hexadecimal digits.
+/// Appends 128 bits of BLAKE3 of the normalised content, as hexadecimal digits.
 fn push_content_hash(text: &mut String, content: &str) {
     let hash = blake3::hash(normalise(content).as_bytes());
     text.push_str(&hash.to_hex()[..32]);
@@ -149,8 +150,8 @@ fn push_dimension<S: AsRef<str>>(
             Some(guests) => text.push_str(&catalog.guest_band(guests)),
             None => text.push_str(ANY),
         },
-        // Not in canonical form: two weddings whose ids differ in case alone, where the topology
-        // does not say that case matters, must not be given each other's answers.
+        // The id as given, not its canonical form: even if the topology ignores case in ids, two
+        // weddings whose ids differ only in case must not get each other's answers.
         Dimension::Wedding => match given(context.wedding_id.as_ref()) {
             Some(wedding_id) => push_value(text, wedding_id),
             None => text.push_str(ANY),
@@ -163,7 +164,7 @@ fn given<S: AsRef<str>>(text: Option<&S>) -> Option<&str> {
     text.map(AsRef::as_ref)
 }
 
-/// Sorted, without repetitions, joined by commas; [`ANY`] when empty.
+/// Appends the values sorted, without repetitions, joined by commas; [`ANY`] if there are none.
 fn push_set(text: &mut String, mut values: Vec<Cow<'_, str>>) {
     values.retain(|value| !value.is_empty());
     values.sort_unstable();
@@ -179,7 +180,7 @@ fn push_set(text: &mut String, mut values: Vec<Cow<'_, str>>) {
     }
 }
 
-/// A given value; one that reads `any` is told apart from none given.
+/// Appends a given value; a given `any` is encoded differently from a missing value.
 fn push_value(text: &mut String, value: &str) {
     if value == ANY {
         text.push_str("%61ny");
@@ -188,8 +189,8 @@ fn push_value(text: &mut String, value: &str) {
     }
 }
 
-/// The dimensions of a key with their values, in key order, decoded for reading and prompting:
-/// `location`, `season`, `budget`, then the further ones.
+/// Returns the dimensions of a key with their values, in key order, decoded for reading and
+/// prompting: `location`, `season`, `budget`, then the further ones.
 pub fn dimensions(key: &CacheKey) -> Vec<(&str, String)> {
     let mut parts = key.as_str().split(':').skip(1);
     let mut named: Vec<(&str, String)> = ["location", "season", "budget"]

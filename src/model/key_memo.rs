@@ -1,7 +1,7 @@
-//! Remembers the keys of questions as they were worded, since most are asked again and again:
-//! comparing some two hundred bytes is cheaper than normalising, encoding and hashing them.
+//! Remembers the keys of questions by their wording, since most are asked repeatedly: comparing
+//! some two hundred bytes is cheaper than normalising, encoding and hashing them.
 //!
-//! A memo belongs to one poll thread. It holds exactly what [`Keyed::of`] gave for the same
+//! A memo belongs to one poll thread. It holds exactly the results of [`Keyed::of`] for the same
 //! catalogue, which never changes while the program runs.
 
 use std::hash::BuildHasher as _;
@@ -13,15 +13,15 @@ use super::event::{AiQuery, BudgetRange};
 use super::prepared::{Keyed, UnknownCacheType};
 use super::time::Date;
 
-/// Wordings that are remembered at most; one takes about half a kilobyte.
+/// The most wordings that are remembered; one takes about half a kilobyte.
 const SLOTS: usize = 8192;
 
-/// A direct-mapped table: a wording takes the place of the one that was there.
+/// A direct-mapped table: a wording replaces the previous one in its slot.
 #[derive(Debug)]
 pub struct KeyMemo {
     slots: Vec<Option<Slot>>,
     hasher: RandomState,
-    /// The wording at hand; kept for its room.
+    /// The wording of the current query; kept to reuse its buffer.
     wording: Vec<u8>,
 }
 
@@ -43,7 +43,7 @@ impl Default for KeyMemo {
 }
 
 impl KeyMemo {
-    /// One that remembers nothing, for a query that comes alone.
+    /// Creates a memo that remembers nothing, for a single query.
     pub fn none() -> Self {
         Self {
             slots: Vec::new(),
@@ -52,7 +52,7 @@ impl KeyMemo {
         }
     }
 
-    /// What [`Keyed::of`] says of the query.
+    /// Returns the result of [`Keyed::of`] for the query.
     pub fn keyed<S: AsRef<str>>(
         &mut self,
         catalog: &Catalog,
@@ -83,7 +83,8 @@ impl KeyMemo {
     }
 }
 
-/// Everything that the key of this type is made from, unambiguously: each text behind its length.
+/// Writes everything that determines a key of this type, unambiguously: each text follows its
+/// length.
 fn write_wording<S: AsRef<str>>(out: &mut Vec<u8>, of: &CacheType, query: &AiQuery<S>) {
     out.clear();
     let context = &query.wedding_context;
@@ -109,7 +110,7 @@ fn write_wording<S: AsRef<str>>(out: &mut Vec<u8>, of: &CacheType, query: &AiQue
                 number(out, u32::from(context.guest_count.is_some()));
                 number(out, context.guest_count.unwrap_or(0));
             }
-            // The type's own.
+            // Part of the cache type, not of the query.
             Dimension::Prompt => {}
         }
     }
@@ -164,7 +165,7 @@ mod tests {
     }
 
     proptest! {
-        /// Few different values, so that wordings meet again and differ in one part alone.
+        /// Few different values, so that wordings repeat or differ in one part alone.
         #[test]
         fn it_says_what_the_key_says(queries in prop::collection::vec(
             (

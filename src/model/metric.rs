@@ -1,4 +1,4 @@
-//! The record of `wedsync.cache.metrics`: what happened to a query, a call, a fill, the log.
+//! The record of `wedsync.cache.metrics`: an event of a query, a call, a fill or the log.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::answer::{LayerName, wire_names};
 use super::time::Timestamp;
 
-/// Never carries an id of a couple, a user or a query.
+/// A metric record. Never carries an id of a couple, a user or a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CacheMetric<'a> {
-    /// For a query's outcome derived from `answer_id` alone, so that a redelivery's is
-    /// recognisable.
+    /// The id of the record. For a query's outcome it is derived from `answer_id` alone, so that
+    /// the record of a redelivery is recognisable.
     pub metric_id: Cow<'a, str>,
     pub answer_id: Option<Cow<'a, str>>,
     pub operation: Operation,
@@ -29,7 +29,7 @@ pub struct CacheMetric<'a> {
     pub at: Timestamp,
 }
 
-/// Exactly one of the first six for every query.
+/// The kind of event. Each query has exactly one of the first six.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -43,7 +43,7 @@ pub enum Operation {
     Call,
     /// Every stored answer.
     Fill,
-    /// Every record of the invalidation log, told by the rules stage.
+    /// Every record of the invalidation log, reported by the rules stage.
     Invalidation,
 }
 

@@ -1,6 +1,7 @@
-//! What the stream is made of, as plain values: events, answers, keys, tags, entries, positions.
+//! The stream's content as plain values: events, answers, keys, tags, entries, positions.
 //!
-//! Nothing here waits or does I/O; every other module imports this one and this one imports none.
+//! Nothing here waits or does I/O; every other module imports this one, and it imports none of
+//! them.
 
 pub mod answer;
 pub mod audit;

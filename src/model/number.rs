@@ -1,4 +1,4 @@
-//! Numbers of records, as JSON and Avro write them: `120`, `120.0` and an Avro double are the same
+//! Numbers in records, as JSON and Avro write them: `120`, `120.0` and an Avro double are the same
 //! number of guests.
 
 use std::fmt;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::ser::Serializer;
 
-/// A number that a field holds.
+/// A type of number that a field holds.
 trait Number: Sized {
-    /// What the field takes, for people.
+    /// The accepted values, for people.
     const EXPECTED: &'static str;
 
     fn of(number: f64) -> Option<Self>;
@@ -35,7 +35,7 @@ impl Number for u32 {
 impl Number for Duration {
     const EXPECTED: &'static str = "a number of seconds, 0 or more";
 
-    /// More than a duration can hold is the longest one.
+    /// A value above the longest duration becomes the longest duration.
     fn of(number: f64) -> Option<Self> {
         let longest = || Self::MAX;
         (number >= 0.0).then(|| Self::try_from_secs_f64(number).unwrap_or_else(|_| longest()))
@@ -51,7 +51,7 @@ pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, 
     deserializer.deserialize_option(Read(PhantomData))
 }
 
-/// A number of seconds or null, as a duration.
+/// Reads and writes a number of seconds or null, as a duration.
 pub mod seconds {
     use super::{Deserializer, Duration, PhantomData, Read, Serializer};
 

@@ -1,19 +1,19 @@
 //! Places: the ten major markets by city and state, everything else by state.
 //!
-//! One place has one key, however it is written: the same state comes as `TX`, `Texas`, `Tex.`,
-//! `US-TX`, `TX, USA`; as `Québec`, `QUEBEC`, `QC`. The codes of a place are those of ISO 3166,
-//! in the US those of the mail. A name that stands for two places of one country is decided for
-//! neither: it stays text, as does what is not known.
+//! One place has one key, however it is written: the same state is given as `TX`, `Texas`, `Tex.`,
+//! `US-TX`, `TX, USA`; or as `Québec`, `QUEBEC`, `QC`. The codes of a place are those of ISO 3166,
+//! in the US the postal ones. A name of two places in one country is assigned to neither: it
+//! remains text, like an unknown name.
 //!
 //! | given | place |
 //! |---|---|
 //! | a market | `City_ST` |
-//! | a state or territory of the US | `ST`; also where a territory is given as the country |
+//! | a state or territory of the US | `ST`; also if a territory is given as the country |
 //! | the US without a state | `US` |
 //! | a subdivision abroad | `CC-ST` |
-//! | a country for its own state, as `Singapore, Singapore` | `CC-CC` |
+//! | a country as its own state, as `Singapore, Singapore` | `CC-CC` |
 //! | a country that is also a part of another one, as French Guiana | that country's |
-//! | what is not known | where the code would stand, the text in capitals, without punctuation |
+//! | an unknown name | the text in capitals, without punctuation, in place of the code |
 
 mod country;
 mod generic;
@@ -34,10 +34,10 @@ use state::State;
 
 use super::event::Location;
 
-/// Values by name. The names are this program's own, so that nobody can make them collide.
+/// Values by name. All names come from this program, so nobody can make them collide on purpose.
 type Names<T> = HashMap<Box<str>, T, RandomState>;
 
-/// A market whose answers are kept apart from its state's.
+/// A market whose answers are separate from those of its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Market {
     pub city: String,
@@ -46,17 +46,17 @@ pub struct Market {
     pub aliases: Vec<String>,
 }
 
-/// Names places the way keys and tags do.
+/// Names places in the form of keys and tags.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// State → city as it is compared → `City_ST`.
+    /// State → city in its compared form → `City_ST`.
     markets: Names<Names<String>>,
 }
 
-/// Territories of the US that ISO 3166-1 lists as countries: states of the US, whatever is given
-/// for their own.
+/// Territories of the US that ISO 3166-1 lists as countries. They count as states of the US,
+/// whatever state is given with them.
 const TERRITORIES: [&str; 6] = ["AS", "GU", "MP", "PR", "UM", "VI"];
-/// Countries that are states for the mail of the US; their own states are abroad.
+/// Countries that US postal codes treat as states; their own states are abroad.
 const ASSOCIATED: [&str; 3] = ["FM", "MH", "PW"];
 
 impl Places {
@@ -85,10 +85,10 @@ impl Places {
         }
     }
 
-    /// Returns the place that `place` is today, as a version that took more spellings for places
-    /// of their own wrote it: the same text where it is today's already. Not percent-encoded.
+    /// Returns today's form of `place`, which an older version with fewer known spellings may have
+    /// written; borrows `place` if it is in today's form. Not percent-encoded.
     ///
-    /// A market that is none any more is its state.
+    /// A former market becomes its state.
     pub fn canonical<'a>(&self, place: &'a str) -> Cow<'a, str> {
         if is_code(place) || self.is_market(place) {
             return Cow::Borrowed(place);
@@ -101,9 +101,9 @@ impl Places {
         }
     }
 
-    /// Returns the place that was made of a location, in today's spelling or another.
+    /// Returns the place of a location in an earlier or today's form.
     fn read(&self, place: &str) -> String {
-        // `AR-K` is Catamarca, though `Ark.` is Arkansas.
+        // `AR-K` is Catamarca, although `Ark.` is Arkansas.
         if let Some((country, state)) = place.split_once('-')
             && is_code(country)
             && let Some(country) = Country::of(country)
@@ -118,7 +118,8 @@ impl Places {
         if let (State::Text(_), Some((country, state))) =
             (State::of(Country::US, place), place.split_once('-'))
         {
-            // `AUSTRALIA-NSW`, and `GUINEA-BISSAU-BISSAU` with the longest name that fits.
+            // Handles `AUSTRALIA-NSW`, and `GUINEA-BISSAU-BISSAU` by the longest country name that
+            // fits.
             let parts = place.match_indices('-').map(|(at, _)| place.split_at(at));
             let parts = parts.take_while(|(country, _)| country.len() <= state::LONGEST);
             let known = parts.filter_map(|(country, state)| Some((Country::of(country)?, state)));
@@ -169,7 +170,9 @@ impl Places {
         if let Some(place) = cities.get(key.as_str()) {
             return Some(place);
         }
-        // Most cities are no market in any dress: what is taken off stands before or behind one.
+        // Most cities are not a market in any spelling. The parts that `towns` removes stand before
+        // or after the name, so a city whose text does not begin with a market's name needs no
+        // further look.
         let begins = |key: &str| cities.keys().any(|city| key.starts_with(&**city));
         let key = key.as_str();
         let bare = key.strip_prefix("the").unwrap_or(key);
@@ -190,15 +193,15 @@ pub fn state_code(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns what all spellings of a city of a state of the US have in common.
+/// Returns the common form of all spellings of a city in a state of the US.
 pub fn city_key(city: &str, state: &str) -> String {
     let words = words(city);
     let town = state::towns(&words, state).last().unwrap_or(&words);
     Key::of(&in_full(town)).as_str().to_owned()
 }
 
-/// Returns the place with the names behind its codes, for readers who do not know the codes:
-/// `IT-52 (Toscana, Italy)`. Those of the US everybody knows.
+/// Returns the place with the names of its codes, for readers who do not know the codes:
+/// `IT-52 (Toscana, Italy)`. Places in the US are returned unchanged: their codes are well known.
 pub fn in_words(place: &str) -> Cow<'_, str> {
     let named = place.split_once('-').and_then(|(country, state)| {
         let country = Country::of(country).filter(|of| of.code() == country)?;
@@ -211,12 +214,12 @@ pub fn in_words(place: &str) -> Cow<'_, str> {
     named.map_or(Cow::Borrowed(place), Cow::Owned)
 }
 
-/// Returns whether the text is the code of a state or country as nearly all records have it.
+/// Returns whether the text has the form of a state or country code, as in nearly all records.
 fn is_code(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// Returns the place of a state in a country that is not known.
+/// Returns the place of a state in an unknown country.
 fn unknown(country: &str, state: &str) -> String {
     let capitals = |text| in_capitals(&words(text));
     format!("{}-{}", capitals(country), capitals(state))

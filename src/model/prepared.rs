@@ -1,5 +1,5 @@
-//! A query made ready for look-up: its place and key, what its answer will depend on, and whether
-//! the answer may be stored.
+//! A query prepared for look-up: its place and key, the tags that its answer will depend on, and
+//! whether the answer may be stored.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,50 +14,51 @@ use super::key_memo::KeyMemo;
 use super::tag::Tag;
 use super::text::normalise;
 
-/// The most distinct vendors that an answer, or a question's text, may name and be stored.
+/// The most distinct vendors that an answer, or a question's text, may name for the answer to be
+/// stored.
 pub const MAX_ANSWER_VENDORS: usize = 256;
-/// The most vendors and vendor types that a query may name and its answer be stored: an entry
-/// with more tags than that costs more than it saves.
+/// The most vendors and vendor types that a query may name for its answer to be stored: an entry
+/// with more tags costs more than it saves.
 pub const MAX_QUERY_VENDORS: usize = 256;
 
-/// What the question is, whoever asks it: its type, place and key. Cheap to clone.
+/// The identity of a question, whoever asks it: its type, place and key. Cheap to clone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Keyed {
     pub cache_type: Arc<CacheType>,
-    /// Not yet percent-encoded.
+    /// The place, not yet percent-encoded.
     pub place: Arc<str>,
     pub key: CacheKey,
 }
 
-/// A query made ready.
+/// A prepared query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     pub cache_type: Arc<CacheType>,
-    /// Not yet percent-encoded.
+    /// The place, not yet percent-encoded.
     pub place: Arc<str>,
     pub key: CacheKey,
-    /// False for a private question without a wedding, whose answer belongs to nobody that a
-    /// later query could name, and for more than [`MAX_QUERY_VENDORS`].
+    /// False for a private question without a wedding, whose answer belongs to nobody that a later
+    /// query could name, and for a query that names more than [`MAX_QUERY_VENDORS`].
     pub storable: bool,
-    /// What the asker's own changes hit: `T|wedding=…`, `T|user=…`.
+    /// The tags that the asker's own changes invalidate: `T|wedding=…`, `T|user=…`.
     pub asker: ArrayVec<Tag, 2>,
 }
 
-/// The query's type is none of the topology's.
+/// The error for a query whose type is not in the topology.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no cache type `{name}`")]
 pub struct UnknownCacheType {
     pub name: String,
 }
 
-/// What an answer depends on.
+/// The tags that an answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryTags {
-    /// Sorted, each once.
+    /// The tags, sorted, each once.
     pub tags: Vec<Tag>,
-    /// False where the question's text or the answer names more than [`MAX_ANSWER_VENDORS`] vendors:
-    /// `tags` then lack some, so the answer must be neither stored nor given to a waiter, since a change of
-    /// a vendor that is not among them would go unseen.
+    /// False if the question's text or the answer names more than [`MAX_ANSWER_VENDORS`] vendors.
+    /// `tags` then lack some of them, so the answer must be neither stored nor given to a waiter: a
+    /// change of a missing vendor would not invalidate it.
     pub complete: bool,
 }
 
@@ -102,7 +103,7 @@ impl Prepared {
         Ok(Self::by(catalog, Keyed::of(catalog, query)?, query))
     }
 
-    /// The same, by what the memo remembers of the question.
+    /// Prepares a query with the key that the memo remembers for the question.
     pub fn remembered<S: AsRef<str>>(
         memo: &mut KeyMemo,
         catalog: &Catalog,
@@ -126,9 +127,9 @@ impl Prepared {
         }
     }
 
-    /// What an entry with this answer depends on: the type, the place, the vendor types it
-    /// concerns, every vendor that the query or the answer names, and for a private type the
-    /// wedding.
+    /// Returns the tags that an entry with this answer depends on: the type, the place, the vendor
+    /// types it concerns, every vendor that the query or the answer names, and for a private type
+    /// the wedding.
     pub fn entry_tags<S: AsRef<str>>(
         &self,
         catalog: &Catalog,
@@ -143,8 +144,8 @@ impl Prepared {
         }
     }
 
-    /// What is known before there is an answer: the entry's tags and the asker's, the entry's
-    /// first, each once.
+    /// Returns the tags that are known before there is an answer: the entry's tags, then the
+    /// asker's, each once.
     pub fn known_tags<S: AsRef<str>>(&self, catalog: &Catalog, query: &AiQuery<S>) -> Vec<Tag> {
         let asked = vendors_in(catalog, query.query.content.as_ref());
         let mut tags = self.tags(catalog, query, &asked.ids);
@@ -156,8 +157,8 @@ impl Prepared {
         tags
     }
 
-    /// The vendor types that the question concerns, normalised and sorted: those it names and
-    /// those of its cache type.
+    /// Returns the vendor types that the question concerns, normalised and sorted: those it names
+    /// and those of its cache type.
     pub fn vendor_types<S: AsRef<str>>(&self, query: &AiQuery<S>) -> Vec<String> {
         let named = query.query.vendor_types.iter().map(AsRef::as_ref);
         let own = self.cache_type.vendor_types.iter().map(String::as_str);
@@ -201,7 +202,7 @@ impl Prepared {
     }
 }
 
-/// The wedding that asks, where the query says; white space only says nothing.
+/// Returns the wedding that asks, if the query gives one; white space only counts as none.
 fn wedding_id<'a, S: AsRef<str>>(catalog: &Catalog, query: &'a AiQuery<S>) -> Option<Cow<'a, str>> {
     canonical(catalog, query.wedding_context.wedding_id.as_ref())
 }

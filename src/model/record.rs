@@ -1,18 +1,19 @@
-//! Where a record stood in Kafka, what its ids are derived from, and the trace it belongs to.
+//! A record's coordinates in Kafka, the ids derived from them, and the trace it belongs to.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use super::time::Timestamp;
 
-/// The place of a record: enough to find it again, and to derive the same ids for a redelivery.
+/// The coordinates of a record: enough to find the record again, and to derive the same ids for a
+/// redelivery.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Coordinates {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// The record's own timestamp; part of the identity, since a topic that was deleted and made
-    /// again counts its offsets anew.
+    /// The record's own timestamp; part of the identity, because a topic that was deleted and
+    /// recreated counts its offsets from 0 again.
     pub timestamp: Timestamp,
 }
 
@@ -23,7 +24,7 @@ impl fmt::Display for Coordinates {
 }
 
 impl Coordinates {
-    /// The answer id of the query at this place: the same for every redelivery.
+    /// Returns the answer id of the query at these coordinates: the same for every redelivery.
     pub fn answer_id(&self) -> RecordId {
         RecordId::of_place(&self.topic, self.partition, self.offset, self.timestamp)
     }
@@ -33,17 +34,17 @@ impl Coordinates {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RecordId([u8; 32]);
 
-/// Keys that keep ids of the two kinds apart, derived once from what they are for.
+/// Keys that keep the two kinds of ids apart, derived once from their purpose.
 static ANSWER_KEY: LazyLock<[u8; 32]> =
     LazyLock::new(|| blake3::derive_key("wedcache 2026 answer id", &[]));
 static DERIVED_KEY: LazyLock<[u8; 32]> =
     LazyLock::new(|| blake3::derive_key("wedcache 2026 derived id", &[]));
-/// What an id is hashed from fits in here, unless its topic's name is longer than Kafka allows
-/// (249 bytes).
+/// The size of a buffer for the hashed parts of an id; enough unless the topic's name is longer
+/// than Kafka allows (249 bytes).
 const ID_BYTES: usize = 320;
 
 impl RecordId {
-    /// The answer id of a query record, as [`Coordinates::answer_id`].
+    /// Returns the answer id of a query record, as [`Coordinates::answer_id`] does.
     pub fn of_place(topic: &str, partition: i32, offset: i64, timestamp: Timestamp) -> Self {
         Self::hash(
             &ANSWER_KEY,
@@ -56,8 +57,8 @@ impl RecordId {
         )
     }
 
-    /// The id of something that this id's owner caused, such as an answer's metric: the same
-    /// inputs give the same id.
+    /// Derives the id of something caused by the owner of the id `text`, such as an answer's
+    /// metric: the same inputs give the same id.
     pub fn derive(text: &str, what: &str) -> Self {
         let parts = [text.as_bytes(), &[0], what.as_bytes()];
         Self::hash(&DERIVED_KEY, parts)
@@ -145,7 +146,7 @@ impl TraceParent {
         })
     }
 
-    /// A span of ours in the same trace.
+    /// Returns a new span in the same trace.
     pub fn child(self) -> Self {
         Self {
             span_id: fastrand::u64(1..),
@@ -153,7 +154,7 @@ impl TraceParent {
         }
     }
 
-    /// A fresh trace, not sampled.
+    /// Creates a new trace, not sampled.
     pub fn fresh() -> Self {
         Self {
             trace_id: fastrand::u128(1..),
@@ -164,7 +165,7 @@ impl TraceParent {
 }
 
 impl TraceParent {
-    /// The header's value, what [`fmt::Display`] shows.
+    /// Returns the header's value, as [`fmt::Display`] shows it.
     pub fn text(&self) -> [u8; 55] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         put_hex(&mut text[3..35], &self.trace_id.to_be_bytes());
@@ -180,7 +181,7 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// Two lower-case digits a byte; every output record has some fifty of them.
+/// Writes two lower-case digits per byte; every output record has some fifty digits.
 fn put_hex(text: &mut [u8], bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {

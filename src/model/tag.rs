@@ -1,4 +1,4 @@
-//! Tags: what an answer depends on, each bound to its cache type.
+//! Tags: the things that an answer depends on, each bound to its cache type.
 //!
 //! `<cache type>|<name>=<value>`, further pairs joined by `|`; values percent-encoded.
 
@@ -14,7 +14,7 @@ use super::catalog::Catalog;
 use super::text::{normalise, tag_value};
 
 /// 64 bits of the BLAKE3 hash of a tag's text. Two tags with one hash are invalidated together,
-/// which costs a refill and never serves a forbidden answer.
+/// which costs a refill but never serves an answer that must not be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TagHash(pub u64);
 
@@ -32,7 +32,7 @@ impl TagHash {
 pub struct Tag(Arc<str>);
 
 impl Tag {
-    /// Takes text that is already in the tag format.
+    /// Creates a tag from text that is already in the tag format.
     pub fn from_text(text: &str) -> Self {
         Self(text.into())
     }
@@ -41,12 +41,13 @@ impl Tag {
         Self(format!("{cache_type}|global").into())
     }
 
-    /// `place` as [`super::place::Places::place`] gives it.
+    /// Returns a place's tag; `place` is the result of [`super::place::Places::place`].
     pub fn location(cache_type: &str, place: &str) -> Self {
         Self::pair(cache_type, "location", place)
     }
 
-    /// `vendor_id` in canonical form, as [`super::id::Ids::canonical`] gives it; so are the other ids.
+    /// Returns a vendor's tag; `vendor_id` is in canonical form, as [`super::id::Ids::canonical`]
+    /// returns it, and so are the other ids.
     pub fn vendor(cache_type: &str, vendor_id: &str) -> Self {
         Self::pair(cache_type, "vendor", vendor_id)
     }
@@ -64,8 +65,8 @@ impl Tag {
         Self::pair(cache_type, "user", user_id)
     }
 
-    /// Every query of a known couple makes two of these: built where nothing is allocated but the
-    /// tag itself, if it fits.
+    /// Builds a tag from one pair. Every query of a known couple makes two tags, so this allocates
+    /// nothing but the tag itself, if the text fits the buffer.
     fn pair(cache_type: &str, name: &str, value: &str) -> Self {
         let value = tag_value(value);
         let parts = [cache_type, "|", name, "=", &value];
@@ -84,8 +85,8 @@ impl Tag {
         TagHash::of(&self.0)
     }
 
-    /// The text of a tag with its values in canonical form, as today's code makes them: what an
-    /// instance of another version, or a person, has written may be in another.
+    /// Returns the text of a tag with its values in today's canonical form: an instance of another
+    /// version, or a person, may have written them differently.
     pub fn canonical<'a>(text: &'a str, catalog: &Catalog) -> Cow<'a, str> {
         let mut parts = text.split('|');
         let mut canonical = String::with_capacity(text.len());
@@ -109,7 +110,7 @@ impl Tag {
         }
     }
 
-    /// The cache type it is bound to.
+    /// Returns the cache type that the tag is bound to.
     pub fn cache_type(&self) -> &str {
         self.0
             .split_once('|')
@@ -119,7 +120,8 @@ impl Tag {
 
 fn canonical_value<'a>(name: &str, value: &'a str, catalog: &Catalog) -> Cow<'a, str> {
     match name {
-        // An id of which nothing is left stands for itself: better a tag that hits nothing.
+        // An id that becomes empty is kept as it is: a tag that matches nothing is the safer
+        // result.
         "vendor" | "wedding" | "user" => catalog.ids.canonical(value).unwrap_or(value.into()),
         "vendor_type" => normalise(value).into(),
         "location" => catalog.places.canonical(value),

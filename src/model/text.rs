@@ -1,5 +1,5 @@
-//! Text of records, and how it enters keys and tags: normalised for sameness ([`normal`]),
-//! percent-encoded for unambiguity.
+//! The text of records, and its form in keys and tags: normalised so that equal texts compare equal
+//! ([`normal`]), percent-encoded so that it is unambiguous.
 
 pub mod dress;
 pub mod normal;
@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 
 pub use normal::normalise;
 
-/// Text of a record: borrowed from its bytes, owned only where an escape had to be resolved.
+/// A record's text: borrowed from its bytes, owned only if an escape had to be resolved.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text<'a>(Cow<'a, str>);
 
@@ -62,7 +62,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         impl<'de> Visitor<'de> for TextVisitor {
             type Value = Cow<'de, str>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // As the standard library's own text says it.
+                // The wording of the standard library.
                 f.write_str("a string")
             }
             fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -79,18 +79,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// What is percent-encoded in key values: `%`, `:`, `,`, `=` and control characters.
+/// The characters that are percent-encoded in key values: `%`, `:`, `,`, `=` and control
+/// characters.
 const KEY: &AsciiSet = &CONTROLS.add(b'%').add(b':').add(b',').add(b'=');
-/// What is percent-encoded in tag values: `%`, `|`, `=` and control characters.
+/// The characters that are percent-encoded in tag values: `%`, `|`, `=` and control characters.
 const TAG: &AsciiSet = &CONTROLS.add(b'%').add(b'|').add(b'=');
 
-/// A value as it stands in a cache key.
+/// Encodes a value for a cache key.
 #[must_use]
 pub fn key_value(value: &str) -> Cow<'_, str> {
     utf8_percent_encode(value, KEY).into()
 }
 
-/// A value as it stands in a tag.
+/// Encodes a value for a tag.
 #[must_use]
 pub fn tag_value(value: &str) -> Cow<'_, str> {
     utf8_percent_encode(value, TAG).into()

@@ -1,4 +1,4 @@
-//! Instants and calendar dates as they go over the wire.
+//! Instants and calendar dates in their wire formats.
 //!
 //! Human-readable formats (JSON) carry RFC 3339 text and `YYYY-MM-DD`; binary ones (Avro) carry
 //! milliseconds and days since 1970-01-01, Avro's `timestamp-millis` and `date`.
@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// Parses RFC 3339 text; what is finer than a millisecond is cut off.
+    /// Parses RFC 3339 text; fractions of a millisecond are cut off.
     pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
         DateTime::parse_from_rfc3339(text).map(|at| Self(at.timestamp_millis()))
     }
@@ -36,13 +36,13 @@ impl Timestamp {
         )
     }
 
-    /// The time since `earlier`, zero when `earlier` is later.
+    /// Returns the time since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The calendar date in UTC; 1970-01-01 where the instant is outside the calendar.
+    /// Returns the calendar date in UTC; 1970-01-01 if the instant is outside the calendar.
     #[must_use]
     pub fn date(self) -> Date {
         Date(
@@ -54,13 +54,13 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// The length of its RFC 3339 text within the years 0000 to 9999.
+    /// The length of the RFC 3339 text within the years 0000 to 9999.
     const TEXT_LEN: usize = 24;
-    /// Of the years 0000 to 9999, the first millisecond and the one after the last.
+    /// The first millisecond of the year 0000 and the one after the end of the year 9999.
     const FOUR_DIGIT_YEARS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
 
-    /// `2026-11-22T10:00:00.000Z`, written digit by digit: every answer carries two of these.
-    /// `None` outside the years of four digits.
+    /// Returns text such as `2026-11-22T10:00:00.000Z`, written digit by digit, because every
+    /// answer carries two of them. `None` outside the years of four digits.
     fn text(self) -> Option<[u8; Self::TEXT_LEN]> {
         if !Self::FOUR_DIGIT_YEARS.contains(&self.0) {
             return None;
@@ -93,7 +93,7 @@ impl Timestamp {
     }
 }
 
-/// Year, month and day of a day since 1970-01-01, by Howard Hinnant's `civil_from_days`
+/// Returns year, month and day of a day since 1970-01-01, by Howard Hinnant's `civil_from_days`
 /// (<https://howardhinnant.github.io/date_algorithms.html>): eras of 400 years that begin in March.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
@@ -168,7 +168,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(pub NaiveDate);
 
-/// Days from 0001-01-01 (chrono's day 1) to 1970-01-01.
+/// The number of days from 0001-01-01 (chrono's day 1) to 1970-01-01.
 const EPOCH_DAYS_FROM_CE: i32 = 719_163;
 
 impl Date {
@@ -176,12 +176,12 @@ impl Date {
     pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
         match Self::parse_plain(text.as_bytes()) {
             Some(date) => Ok(date),
-            // Signs, blanks and longer years are the calendar library's business.
+            // Signs, blanks and longer years are left to the calendar library.
             None => NaiveDate::parse_from_str(text, "%Y-%m-%d").map(Self),
         }
     }
 
-    /// Ten characters of a date that exists, which nearly every query has.
+    /// Parses the usual ten characters of an existing date, which nearly every query has.
     fn parse_plain(text: &[u8]) -> Option<Self> {
         let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *text.first_chunk::<10>()? else {
             return None;
@@ -197,25 +197,25 @@ impl Date {
         (text.len() == 10).then_some(Self(date))
     }
 
-    /// The calendar month, 1 to 12.
+    /// Returns the calendar month, 1 to 12.
     #[must_use]
     pub fn month(self) -> u32 {
         self.0.month()
     }
 
-    /// Days since 1970-01-01, Avro's `date`.
+    /// Returns the days since 1970-01-01, Avro's `date`.
     #[must_use]
     pub fn epoch_days(self) -> i32 {
         self.0.num_days_from_ce() - EPOCH_DAYS_FROM_CE
     }
 
-    /// The inverse of [`Date::epoch_days`]; `None` outside the calendar.
+    /// Creates a date from the result of [`Date::epoch_days`]; `None` outside the calendar.
     #[must_use]
     pub fn from_epoch_days(days: i32) -> Option<Self> {
         NaiveDate::from_num_days_from_ce_opt(days.checked_add(EPOCH_DAYS_FROM_CE)?).map(Self)
     }
 
-    /// Whole days from `earlier` to this date; negative when this date is earlier.
+    /// Returns the whole days from `earlier` to this date; negative if this date is earlier.
     #[must_use]
     pub fn days_since(self, earlier: Self) -> i64 {
         self.0.signed_duration_since(earlier.0).num_days()

@@ -1,4 +1,4 @@
-//! Which topic a name stands for: a topic that is deleted and made again has another id.
+//! The id of the topic that a name refers to: a topic that is deleted and recreated has another id.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The id that Kafka gave a topic when it was made. Shown, and written in records, as Kafka's tools
-/// show it: 22 characters of base64url.
+/// The id that Kafka gave a topic when it was created. Shown, and written in records, in the form
+/// of Kafka's tools: 22 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(pub u128);
 
-/// How many characters an id has as text.
+/// The length of an id as text, in characters.
 pub const TOPIC_ID_LEN: usize = 22;
 
 impl TopicId {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn an_id_reads_as_kafkas_tools_show_it() {
-        // `kafka-topics.sh --describe` and `Uuid.toString` for these 128 bits.
+        // The output of `kafka-topics.sh --describe` and `Uuid.toString` for these 128 bits.
         let id = TopicId(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210);
         assert_eq!(id.to_string(), "ASNFZ4mrze_-3LqYdlQyEA");
         assert_eq!(id.to_string().len(), TOPIC_ID_LEN);

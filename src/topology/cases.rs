@@ -1,9 +1,9 @@
-//! The test cases that a topology carries: events in, answers and invalidations out, in mocked
-//! time, with a mocked provider.
+//! The test cases in a topology: events in, answers and invalidations out, in mocked time, with a
+//! mocked provider.
 //!
-//! A case is a list of steps. Events and `advance` make things happen; `expect` compares all that
-//! came out since the last `expect`, after everything that can happen at this moment has. A
-//! provider's reply that `takes` time comes only once the clock has been advanced by it.
+//! A case is a list of steps. Events and `advance` cause work; `expect` compares all output since
+//! the last `expect`, after all work that is possible at this moment is done. A provider's reply
+//! that `takes` time arrives only once the clock has been advanced by it.
 
 use std::time::Duration;
 
@@ -16,20 +16,20 @@ use crate::model::{
     VendorChange, WeddingUpdate,
 };
 
-/// A case as checked.
+/// A checked case.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub name: String,
     /// The line of the file on which it begins.
     pub line: usize,
-    /// Where the clock stands at its start.
+    /// The clock's time at the start of the case.
     pub now: Timestamp,
-    /// What the provider answers; see [`Reply`].
+    /// The provider's replies; see [`Reply`].
     pub replies: Vec<Reply>,
     pub steps: Vec<Step>,
 }
 
-/// A step and the line on which it stands.
+/// A step and its line in the file.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub line: usize,
@@ -41,9 +41,9 @@ pub enum Action {
     Query(AiQuery),
     VendorChange(VendorChange),
     WeddingUpdate(WeddingUpdate),
-    /// A record as it came, readable or not.
+    /// A record as it was received, readable or not.
     Record(RawRecord),
-    /// The clock moves on.
+    /// The clock advances by this time.
     Advance(Duration),
     Expect(Expectation),
 }
@@ -53,7 +53,7 @@ pub enum Action {
 pub struct RawRecord {
     pub topic: InputRole,
     pub key: Option<Vec<u8>>,
-    /// `None` is a null value.
+    /// The value; `None` is a null value.
     pub value: Option<Vec<u8>>,
 }
 
@@ -66,15 +66,16 @@ pub enum InputRole {
     WeddingUpdates,
 }
 
-/// What the provider answers. The first reply counts that fits the question and is not used up;
-/// where none does, the provider answers `answer 1`, `answer 2` and so on, by the count of calls.
+/// A provider's reply. For each call the first reply is used that fits the question and is not used
+/// up; if there is none, the provider answers `answer 1`, `answer 2` and so on, by the number of
+/// calls.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Fits questions that contain this text; without it, every question.
+    /// The text that a question must contain; `None` fits every question.
     pub when: Option<String>,
-    /// How often it is given; without it, always.
+    /// The number of times that the reply is given; `None` is without limit.
     pub times: Option<u32>,
-    /// How long the call takes.
+    /// The duration of the call.
     pub takes: Duration,
     pub outcome: Outcome,
 }
@@ -249,7 +250,7 @@ pub(super) enum RecordValue {
 }
 
 impl RecordValue {
-    /// The bytes; `Err` where hexadecimal digits are none.
+    /// Returns the bytes; `Err` if the hexadecimal digits are malformed.
     pub(super) fn bytes(&self) -> Result<Option<Vec<u8>>, ()> {
         match self {
             Self::Nothing => Ok(None),
@@ -270,7 +271,7 @@ impl RecordValue {
     }
 }
 
-/// The schemas of names that the model owns.
+/// The schemas of names that are defined in the model.
 mod names {
     use super::{
         Freshness, LayerName, Mode, Operation, Schema, SchemaGenerator, Source, StaleReason,
@@ -292,7 +293,7 @@ mod names {
     }
 }
 
-/// The events as they stand on the wire, for the JSON Schema alone: the model's types read them.
+/// The events in their wire form, for the JSON Schema alone: the model's types read them.
 #[expect(dead_code, reason = "only their schemas are used")]
 mod wire {
     use std::collections::BTreeMap;

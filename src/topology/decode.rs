@@ -1,9 +1,9 @@
 //! serde over a [`Node`] tree that reports every mistake instead of the first.
 //!
-//! A mistake is recorded with its place, the node behind it is left out, and decoding starts
-//! over; files are small, so that the repetition costs nothing. Unknown and missing fields are
-//! told for a whole struct at once, and required fields that are missing or wrong get a stand-in,
-//! so that what stands beside them is still checked.
+//! A mistake is recorded with its place, its node is left out, and decoding starts again; files are
+//! small, so the repetition costs little. Unknown and missing fields of a struct are reported
+//! together, and required fields that are missing or wrong get a stand-in, so that the fields
+//! beside them are still checked.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -17,18 +17,18 @@ use self::access::{Choice, Entries, Items, Placed};
 use super::problem::{Code, Problem, Span, nearest};
 use super::tree::{Entry, Node, STAND_IN, Value};
 
-/// The newtype name by which [`super::units::At`] asks for its place.
+/// The newtype name by which [`super::units::At`] requests its place.
 pub(super) const AT: &str = "wedcache::At";
-/// The newtype name of the fields in which `${VAR}` may stand.
+/// The newtype name of the fields that may contain `${VAR}`.
 pub(super) const CONNECTION: &str = "wedcache::Connection";
-/// The newtype names of time spans and sizes, so that stand-ins know what to be.
+/// The newtype names of time spans and sizes, which determine the form of their stand-ins.
 pub(super) const LASTING: &str = "wedcache::Lasting";
 pub(super) const SIZE: &str = "wedcache::ByteSize";
 
 /// The required fields of every struct, by the struct's name.
 pub(super) type Required = HashMap<String, Vec<String>>;
 
-/// Decodes the tree as far as it can be; `None` when nothing of it can.
+/// Decodes as much of the tree as possible; `None` if nothing can be decoded.
 pub(super) fn decode<T: DeserializeOwned>(
     root: &Node,
     required: &Required,
@@ -52,7 +52,7 @@ pub(super) fn decode<T: DeserializeOwned>(
                 if let Some(problem) = error.problem {
                     context.found.borrow_mut().push(*problem);
                 }
-                // A node that fails twice would be a loop without end.
+                // A node that fails twice would cause an endless loop.
                 if at == root.id || !context.dead.borrow_mut().insert(at) {
                     break None;
                 }
@@ -76,7 +76,8 @@ impl Context<'_> {
         self.dead.borrow().contains(&node.id)
     }
 
-    /// Records a mistake that decoding can pass over, once.
+    /// Records a mistake of a node that does not stop decoding; each node's mistake is recorded
+    /// once.
     fn tell(&self, node: &Node, problem: impl FnOnce() -> Problem) {
         if self.told.borrow_mut().insert(node.id) {
             self.found.borrow_mut().push(problem());
@@ -84,11 +85,12 @@ impl Context<'_> {
     }
 }
 
-/// A mistake on its way up; `at` is the node to leave out.
+/// A mistake that is passed up as an error; `at` is the node to leave out.
 #[derive(Debug)]
 pub(super) struct Fault {
     at: Option<usize>,
-    /// `None` when it has been told already. Boxed, as it travels in every `Result`.
+    /// The problem; `None` if it has been recorded already. Boxed, because every `Result` has room
+    /// for it.
     problem: Option<Box<Problem>>,
 }
 
@@ -164,7 +166,7 @@ impl de::Error for Fault {
     }
 }
 
-/// Gives a mistake that has no place yet the place of this node.
+/// Sets the place of a mistake without one to this node.
 fn placed<T>(node: &Node, result: Result<T, Fault>) -> Result<T, Fault> {
     result.map_err(|mut fault| {
         if fault.at.is_none() {
@@ -181,7 +183,7 @@ fn placed<T>(node: &Node, result: Result<T, Fault>) -> Result<T, Fault> {
 struct Reader<'a> {
     node: &'a Node,
     context: &'a Context<'a>,
-    /// Whether `${VAR}` may stand here.
+    /// True if this field may contain `${VAR}`.
     connection: bool,
 }
 
@@ -194,7 +196,7 @@ impl<'a> Reader<'a> {
         matches!(self.node.value, Value::StandIn)
     }
 
-    /// `${VAR}` outside of connection fields is told wherever it stands.
+    /// Reports `${VAR}` in any field that is not a connection field.
     fn refuse_variables(self) -> Result<(), Fault> {
         if self.connection || !matches!(&self.node.value, Value::Text(text) if text.contains("${"))
         {
@@ -248,7 +250,7 @@ impl<'a> Reader<'a> {
         placed(self.node, visitor.visit_map(access))
     }
 
-    /// Tells all unknown and all missing fields of a struct at once; returns the required fields
+    /// Records all unknown and all missing fields of a struct at once; returns the required fields
     /// that need a stand-in.
     fn check_fields(self, name: &str, fields: &'static [&'static str]) -> Vec<&'static str> {
         for entry in self.node.entries() {

@@ -5,24 +5,24 @@ use std::fmt;
 use super::problem::{Code, Problem, Severity};
 use super::units::Connection;
 
-/// Where variables come from.
+/// The source of variables.
 #[derive(Clone, Copy)]
 pub enum Variables<'a> {
-    /// The environment; a variable that is not set is a problem, at its place.
+    /// The environment; a variable that is not set is a problem, reported at its place.
     From(&'a dyn Fn(&str) -> Option<String>),
-    /// No environment: variables without a default stay as they are written. For checking a file
-    /// on a machine that does not run it; the topology that comes out is not for running.
+    /// No environment: variables without a default remain as written. For checking a file on a
+    /// machine that does not run it; the resulting topology must not be run.
     Unresolved,
 }
 
-/// A variable that a file names.
+/// A variable in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Variable {
     pub name: String,
     pub default: Option<String>,
 }
 
-/// `${NAME}, by default …`.
+/// Shows the variable as `${NAME}, by default …`.
 impl fmt::Display for Variable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.default.as_deref() {
@@ -33,7 +33,7 @@ impl fmt::Display for Variable {
     }
 }
 
-/// The variables that a field names.
+/// Returns the variables in a field.
 pub(super) fn variables_in(field: &Connection) -> impl Iterator<Item = Variable> {
     field.0.value.split("${").skip(1).filter_map(|rest| {
         let (inner, _) = rest.split_once('}')?;
@@ -48,27 +48,27 @@ pub(super) fn variables_in(field: &Connection) -> impl Iterator<Item = Variable>
     })
 }
 
-/// A connection field with its variables put in.
+/// A connection field with its variables substituted.
 pub(super) struct Resolved {
     pub(super) text: String,
-    /// False where a variable was left as it is written, so that the text proves nothing.
+    /// False if a variable was left as written, so that the text cannot be checked.
     pub(super) complete: bool,
 }
 
-/// What a field's text may hold.
+/// The kind of text that a field may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// One line: addresses, names, passwords.
     Line,
-    /// What an HTTP header may hold: keys and tokens.
+    /// Text for an HTTP header: keys and tokens.
     Header,
     /// Many lines: certificates in PEM.
     Lines,
 }
 
-/// Puts the variables into a field; what is missing is reported and left as written. So is text
-/// that would be refused only where it is used, long after the start: most often a secret with
-/// the line end that `echo` has written.
+/// Substitutes the variables in a field; missing ones are reported and left as written. Also
+/// reports text that would otherwise be rejected only at its use, long after the start: most often
+/// a secret that ends with the line end written by `echo`.
 pub(super) fn resolve(
     field: &Connection,
     variables: Variables<'_>,
@@ -126,17 +126,17 @@ pub(super) fn resolve(
     resolved
 }
 
-/// What makes a text unfit for where it is used. It never shows the text: secrets stand in some.
+/// A defect that makes a text unfit for its use. Never contains the text, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blemish {
-    /// Blanks at its start or end.
+    /// A blank at the start or end.
     Blank {
         at_end: bool,
     },
     LineEnd {
         at_end: bool,
     },
-    /// A character that may not stand there, and where it does, from 1.
+    /// A forbidden character and its position, from 1.
     Character {
         is: char,
         at: usize,
@@ -186,7 +186,7 @@ impl Blemish {
             Self::Blank { .. } if form == Form::Header => {
                 problem.expected("expected no blanks around it")
             }
-            // A password may be so.
+            // Only a warning, because a password may begin or end with a blank.
             Self::Blank { .. } => problem.warning(),
         }
     }
@@ -194,7 +194,7 @@ impl Blemish {
 
 type Complaint = fn(&Connection, &str) -> Problem;
 
-/// The value, or what to complain of; nothing when variables are not looked up at all.
+/// Returns the value, or a problem to report; `Err(None)` if variables are not looked up at all.
 fn look_up(
     name: &str,
     default: Option<&str>,
@@ -216,7 +216,7 @@ fn look_up(
         Variables::Unresolved if default.is_none() => return Err(None),
         Variables::Unresolved => None,
     };
-    // As in a shell, an empty variable counts as none where there is a default.
+    // As in a shell's `:-`, an empty variable counts as unset if there is a default.
     match (value, default) {
         (Some(value), None) => Ok(value),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is let through as a header's text is taken by the HTTP library.
+        /// A header text without a blemish is accepted by the HTTP library.
         #[test]
         fn a_header_without_blemish_is_one(text in "\\PC{0,8}[\\x00-\\x7f]{0,8}") {
             if Blemish::of(&text, Form::Header).is_none() {

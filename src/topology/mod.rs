@@ -4,7 +4,7 @@
 //! text ─▶ tree (positions) ─▶ decode (serde, all mistakes) ─▶ shape ─▶ build (checks) ─▶ Topology
 //! ```
 //!
-//! Every mistake of a file is told at once, with its line, its column, what was expected and the
+//! Every mistake of a file is reported at once, with its line, its column, the expectation and the
 //! nearest match. Deliberately absent: reading files and the environment (both come in as
 //! parameters), and anything that runs.
 
@@ -37,7 +37,7 @@ pub use self::units::ByteSize;
 use crate::invalidation::rule::Rules;
 use crate::model::Catalog;
 
-/// Everything that one instance does, validated.
+/// The validated configuration of one instance.
 #[derive(Debug, Clone)]
 pub struct Topology {
     pub name: String,
@@ -46,11 +46,11 @@ pub struct Topology {
     pub registry: Option<Registry>,
     pub topics: Topics,
     pub catalog: Arc<Catalog>,
-    /// By cache type; every type has one.
+    /// The provider settings by cache type; every type has some.
     pub generation: BTreeMap<Arc<str>, Generation>,
-    /// By vendor type.
+    /// The vendor settings by vendor type.
     pub vendors: BTreeMap<String, Vendor>,
-    /// How much capacity each month needs beside the quietest, January first.
+    /// The capacity that each month needs, relative to the quietest, January first.
     pub capacity_factors: [f64; 12],
     pub layers: Layers,
     pub providers: BTreeMap<Arc<str>, Provider>,
@@ -61,18 +61,19 @@ pub struct Topology {
     pub cases: Vec<Case>,
 }
 
-/// A topology and what is legal in its file but hardly meant.
+/// A topology and the warnings about its file.
 #[derive(Debug)]
 pub struct Loaded {
     pub topology: Topology,
     pub warnings: Problems,
-    /// The environment variables that the file names, sorted.
+    /// The environment variables in the file, sorted.
     pub variables: Vec<Variable>,
     tree: tree::Node,
 }
 
 impl Loaded {
-    /// Adds what is found only where the topology is used, each at its place in the file.
+    /// Converts refusals that are found only when the topology is used to problems, each at its
+    /// place in the file.
     pub fn refuse(mut self, refusals: Vec<Refusal>) -> Box<Problems> {
         for Refusal {
             code,
@@ -91,11 +92,12 @@ impl Loaded {
     }
 }
 
-/// What no client can be built for or no server answers to.
+/// A field for which no client can be built or at which no server answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub code: Code,
-    /// The names that lead to the field; the problem stands as far as they lead.
+    /// The names that lead to the field; the problem is placed at the last name that exists in the
+    /// file.
     pub path: Vec<String>,
     pub message: String,
 }
@@ -110,8 +112,8 @@ impl Refusal {
     }
 }
 
-/// Reads the text of a topology file; `file` is its name in diagnostics. The error holds all
-/// problems, warnings among them.
+/// Reads the text of a topology file; `file` is its name in diagnostics. The error contains all
+/// problems, including warnings.
 pub fn read(file: &str, text: &str, variables: Variables<'_>) -> Result<Loaded, Box<Problems>> {
     let mut parsed = tree::parse(text);
     let (shape, decoding) = decode::decode(&parsed.root, &schema::required_fields());

@@ -1,4 +1,5 @@
-//! What is wrong with a topology file, where, and what was meant: [`Problems`], shown by miette.
+//! The problems of a topology file, with place, cause and probable intention: [`Problems`], shown
+//! by miette.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use miette::{
     ThemeCharacters, ThemeStyles,
 };
 
-/// Bytes of the file.
+/// A range of bytes of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     pub start: usize,
@@ -15,7 +16,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Where a value stands that is not in the file: in place of one that is missing or wrong,
+    /// The place of a value that is not in the file: it replaces one that is missing or wrong,
     /// which has been reported, so that the rest can be checked.
     pub(super) const STAND_IN: Self = Self {
         start: usize::MAX,
@@ -27,13 +28,13 @@ impl Span {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub span: Span,
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
-    /// What was expected here, beside the place itself.
+    /// The expected value, shown beside the place itself.
     pub expected: Option<String>,
-    /// What to do about it, the nearest match among it.
+    /// Advice on how to fix it, including the nearest match.
     pub help: Option<String>,
-    /// A second place that belongs to it.
+    /// A second place that is related, with its label.
     pub other: Option<(Span, String)>,
     pub severity: Severity,
     pub code: Code,
@@ -42,7 +43,7 @@ pub struct Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     Error,
-    /// Legal, but hardly meant.
+    /// Legal, but probably a mistake.
     Warning,
 }
 
@@ -55,8 +56,7 @@ impl Severity {
     }
 }
 
-/// What kind of mistake it is, or which section's rules it breaks: for programs, and never
-/// renamed.
+/// The kind of mistake, or the section whose rules it breaks: for programs, and never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     Syntax,
@@ -80,7 +80,7 @@ pub enum Code {
     Freshness,
     Server,
     Tests,
-    /// Of `validate --connect`.
+    /// Reported by `validate --connect`.
     Unreachable,
 }
 
@@ -151,7 +151,7 @@ impl Problem {
         self
     }
 
-    /// Lists what was expected and names the nearest of it.
+    /// Lists the expected names and suggests the nearest one.
     pub(super) fn choices<'a>(self, given: &str, among: impl IntoIterator<Item = &'a str>) -> Self {
         let among: Vec<&str> = among.into_iter().collect();
         let near = nearest(given, &among).map(|name| format!("did you mean `{name}`?"));
@@ -172,7 +172,7 @@ fn quoted(names: &[&str]) -> String {
     names.join(", ")
 }
 
-/// The likeliest meaning of a misspelt name, if one is near enough.
+/// Returns the most probable meaning of a misspelt name, if one is near enough.
 pub(super) fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase().replace('-', "_");
     among
@@ -183,7 +183,7 @@ pub(super) fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-/// All that is wrong with one file, in the order of the file.
+/// All problems of one file, in the order of the file.
 #[derive(Debug)]
 pub struct Problems {
     source: NamedSource<String>,
@@ -192,7 +192,7 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
-        // What is wrong with a stand-in is nobody's mistake.
+        // Problems of stand-ins are not mistakes in the file.
         list.retain(|problem| problem.span != Span::STAND_IN);
         for problem in &mut list {
             problem.other.take_if(|(span, _)| *span == Span::STAND_IN);
@@ -233,12 +233,12 @@ impl Problems {
         self.list.len() - self.errors()
     }
 
-    /// Line and column of a problem, counted from one, columns in characters.
+    /// Returns the line and column of a problem, both from 1, columns in characters.
     pub fn position(&self, problem: &Problem) -> (usize, usize) {
         self.place(problem.span.start)
     }
 
-    /// Line and column of what comes after a problem's text.
+    /// Returns the line and column after the end of a problem's text.
     pub fn end(&self, problem: &Problem) -> (usize, usize) {
         self.place(problem.span.start.saturating_add(problem.span.len))
     }
@@ -255,7 +255,7 @@ impl Problems {
         (line, column)
     }
 
-    /// Every problem with the piece of the file that it stands in.
+    /// Renders every problem with its piece of the file.
     pub fn render(&self, look: Look, width: usize) -> String {
         let theme = GraphicalTheme {
             characters: if look.unicode {
@@ -279,7 +279,7 @@ impl Problems {
             let report = Report {
                 problem,
                 source: &self.source,
-                // The frame, the line's number, half of the place, the label's own hook.
+                // Subtracts the frame, the line number, half of the place and the label's own hook.
                 room: width.saturating_sub(column + problem.span.len / 2 + 13),
             };
             handler
@@ -291,7 +291,7 @@ impl Problems {
     }
 }
 
-/// One line a problem: `file:line:column: error: message`.
+/// Writes one line for each problem: `file:line:column: error: message`.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.list.iter().enumerate() {
@@ -309,7 +309,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// What is wrong and what was expected, on one line.
+/// Writes the mistake and the expectation on one line.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -322,7 +322,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problems {}
 
-/// How text is drawn on this terminal.
+/// The drawing capabilities of this terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     pub unicode: bool,
@@ -333,12 +333,13 @@ pub struct Look {
 struct Report<'a> {
     problem: &'a Problem,
     source: &'a NamedSource<String>,
-    /// How many columns are left for text beside the place.
+    /// The number of columns left for text beside the place.
     room: usize,
 }
 
 impl Report<'_> {
-    /// Labels are not wrapped, so long ones go below.
+    /// Returns true if the label fits beside the place. Labels are not wrapped, so long ones go
+    /// below.
     fn label_fits(&self) -> bool {
         let expected = self.problem.expected.as_deref().unwrap_or_default();
         expected.chars().count() <= self.room

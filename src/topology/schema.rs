@@ -1,4 +1,5 @@
-//! The JSON Schema of topology files, for editors, and what the decoder knows from it.
+//! The JSON Schema of topology files, for editors, and the required fields that the decoder takes
+//! from it.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -6,7 +7,8 @@ use serde_json::Value;
 use super::decode::Required;
 use super::shape::TopologyFile;
 
-/// The schema as JSON text with a line end; draft-07, as editors read no newer.
+/// Returns the schema as JSON text with a line end, in draft-07, the newest version that editors
+/// read.
 pub fn json() -> String {
     let mut text = serde_json::to_string_pretty(&root()).expect("a schema is JSON");
     text.push('\n');
@@ -20,8 +22,8 @@ fn root() -> Value {
     schema.to_value()
 }
 
-/// The required fields of every struct by its name: the top level is left to the builder, which
-/// knows of sections that are there but broken.
+/// Returns the required fields of every struct by its name. The top level is left to the builder,
+/// which can distinguish broken sections from missing ones.
 pub(super) fn required_fields() -> Required {
     let root = root();
     let definitions = root.get("definitions").and_then(Value::as_object);

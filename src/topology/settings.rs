@@ -14,14 +14,14 @@ use crate::model::Date;
 
 #[derive(Debug, Clone)]
 pub struct Kafka {
-    /// `host:port`, several separated by commas.
+    /// The brokers as `host:port`, several separated by commas.
     pub bootstrap_servers: String,
-    /// The environment variables that it comes from, for messages.
+    /// The environment variables in the value, for messages.
     pub bootstrap_variables: Vec<String>,
     pub client_id: String,
     pub queries_group: String,
     pub rules_group: String,
-    /// Static membership; `None` is dynamic membership.
+    /// The id for static membership; `None` is dynamic membership.
     pub instance_id: Option<String>,
     pub session_timeout: Duration,
     pub assignment: Assignment,
@@ -31,15 +31,15 @@ pub struct Kafka {
     pub drain_deadline: Duration,
     pub commit_interval: Duration,
     /// The age of an unfinished offset at which the instance is no longer ready; at twice the age
-    /// it ends itself.
+    /// it terminates itself.
     pub watchdog_age: Duration,
-    /// Further librdkafka settings; all treated as secrets, as passwords are among them.
+    /// Further librdkafka settings; all treated as secrets, because some are passwords.
     pub properties: BTreeMap<String, SecretString>,
 }
 
 #[derive(Debug, Clone)]
 pub struct Registry {
-    /// At least one; without a slash at the end.
+    /// The addresses, at least one, without a slash at the end.
     pub urls: Vec<String>,
     pub auth: Option<RegistryAuth>,
 }
@@ -53,7 +53,7 @@ pub enum RegistryAuth {
     Bearer(SecretString),
 }
 
-/// What a topic is for.
+/// The purpose of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     Queries,
@@ -80,7 +80,7 @@ impl Role {
         Self::DeadLetters,
     ];
 
-    /// The name in the topology file.
+    /// Returns the name in the topology file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queries => "queries",
@@ -110,9 +110,10 @@ pub struct Topic {
     pub partitions: u16,
     pub replication_factor: u16,
     pub retention: Duration,
-    /// Of an input: the largest value that is read. Of the dead letters: the largest record.
+    /// For an input: the largest value that is read. For the dead letters: the largest record.
     pub max_bytes: Option<ByteSize>,
-    /// Of the answers, metrics, alerts and audit records; the invalidation log is always JSON.
+    /// The format of answers, metrics, alerts and audit records; the invalidation log is always
+    /// JSON.
     pub format: Option<Format>,
 }
 
@@ -144,16 +145,16 @@ impl Topics {
         }
     }
 
-    /// Inputs first, in the order of [`Role::ALL`].
+    /// Returns the topics, inputs first, in the order of [`Role::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = &Topic> {
         Role::ALL.into_iter().map(|role| self.get(role))
     }
 }
 
-/// Which provider answers a cache type's questions.
+/// The settings for answering a cache type's questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
-    /// A name in [`super::Topology::providers`].
+    /// The name of the provider in [`super::Topology::providers`].
     pub provider: Arc<str>,
     pub max_tokens: u32,
 }
@@ -164,7 +165,7 @@ pub struct Vendor {
     pub preload_triggers: Vec<String>,
 }
 
-/// The layers that there are, in the order of look-up.
+/// The configured layers, in the order of look-up.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     pub memory: Option<Memory>,
@@ -186,12 +187,12 @@ pub struct Disk {
 
 #[derive(Debug, Clone)]
 pub struct Redis {
-    /// Secret, as passwords stand in addresses.
+    /// The server; secret, because addresses contain passwords.
     pub server: RedisServer,
     pub connect_timeout: Duration,
     pub response_timeout: Duration,
     pub breaker: Breaker,
-    /// How long a claim to call for a key stands that is not renewed.
+    /// Time for which a claim to call for a key lasts if it is not renewed.
     pub lease_term: Duration,
     pub key_prefix: String,
 }
@@ -204,9 +205,9 @@ pub enum RedisServer {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaker {
-    /// Failures in a row after which nothing is tried …
+    /// Consecutive failures that open the breaker.
     pub failures: u32,
-    /// … for this long.
+    /// Time for which nothing is tried while it is open.
     pub open_for: Duration,
 }
 
@@ -218,7 +219,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// The name of its kind in the topology file.
+    /// Returns the name of the kind in the topology file.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::OpenAi(_) => "openai",
@@ -237,16 +238,17 @@ impl Provider {
 
 #[derive(Debug, Clone)]
 pub struct HttpProvider {
-    /// Without a slash at the end.
+    /// The address, without a slash at the end.
     pub base_url: String,
     pub api_key: Option<SecretString>,
-    /// The environment variables that these two come from, for messages.
+    /// The environment variables in `base_url`, for messages.
     pub url_variables: Vec<String>,
+    /// The environment variables in `api_key`, for messages.
     pub key_variables: Vec<String>,
     pub model: String,
     pub connect_timeout: Duration,
     pub first_byte_timeout: Duration,
-    /// For one attempt as a whole.
+    /// The most time for one attempt as a whole.
     pub total_timeout: Duration,
     pub retry: Retry,
     pub concurrency: usize,
@@ -255,11 +257,11 @@ pub struct HttpProvider {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retry {
-    /// Attempts after the first.
+    /// The number of attempts after the first.
     pub attempts: u32,
     pub base_delay: Duration,
     pub max_delay: Duration,
-    /// Retries as a share of all calls.
+    /// The largest share of all calls that may be retries.
     pub budget: f64,
 }
 
@@ -269,7 +271,8 @@ pub struct Simulator {
     pub seed: u64,
     pub min_latency: Duration,
     pub max_latency: Duration,
-    /// Shares of all calls, from 0 to 1, together at most 1.
+    /// The share of all calls that are rate-limited. This share and the three below are from 0 to
+    /// 1, together at most 1.
     pub rate_limited: f64,
     pub server_error: f64,
     pub timeout: f64,
@@ -281,7 +284,7 @@ pub struct Simulator {
 /// US dollars per million tokens, by model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prices {
-    /// The day on which they were looked up.
+    /// The day on which the prices were looked up.
     pub date: Option<Date>,
     pub models: BTreeMap<String, Price>,
 }
@@ -294,9 +297,9 @@ pub struct Price {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
-    /// How far this instance's view of the invalidation log may lag.
+    /// The largest lag of this instance's view of the invalidation log.
     pub max_invalidation_lag: Lag,
-    /// How far the judging of change events may lag.
+    /// The largest lag of the judging of change events.
     pub max_rules_lag: Lag,
     pub start_barrier_timeout: Duration,
     pub widen_refresh_interval: Duration,
@@ -310,6 +313,6 @@ pub struct Lag {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Of `/metrics`, `/livez` and `/readyz`.
+    /// The address of `/metrics`, `/livez` and `/readyz`.
     pub listen: SocketAddr,
 }

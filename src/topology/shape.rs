@@ -1,6 +1,6 @@
-//! The topology file as it is written: names not yet looked up, variables not yet put in.
+//! The topology file as written: names not yet resolved, variables not yet substituted.
 //!
-//! The doc comments here are what editors show: they come out in `schemas/topology.schema.json`.
+//! The doc comments here are shown by editors: they are written to `schemas/topology.schema.json`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -237,7 +237,7 @@ pub(super) struct RuleShape {
     pub(super) active: bool,
 }
 
-/// `all`, or a list of names.
+/// The value `all`, or a list of names.
 #[derive(Debug)]
 pub(super) enum TypesShape {
     All,
@@ -387,7 +387,7 @@ impl Default for ServerShape {
     }
 }
 
-/// A default stands nowhere in the file.
+/// Returns a default value; its place is not in the file.
 fn at<T>(value: T) -> At<T> {
     At {
         value,

@@ -1,11 +1,11 @@
-//! What is wrong with a file that is not YAML, in its writer's words and at the place that is to be
-//! mended.
+//! The problems of a file that is not YAML, in terms that its author knows and at the place to
+//! correct.
 
 use serde_saphyr::{Error, Location};
 
 use super::problem::{Code, Problem, Span};
 
-/// The problem that an error of the parser stands for.
+/// Converts an error of the parser to a problem.
 pub(super) fn problem(error: &Error, text: &str) -> Problem {
     let error = error.without_snippet();
     let span = error
@@ -19,7 +19,7 @@ pub(super) fn problem(error: &Error, text: &str) -> Problem {
     problem.code(Code::Syntax)
 }
 
-/// Where a second document begins, for a file that has one.
+/// Returns the place where a second document begins, if there is one.
 pub(super) fn second_document(text: &str) -> Option<Span> {
     let mut at = 0;
     let mut begun = false;
@@ -56,7 +56,7 @@ fn unknown_anchor(span: Span, text: &str) -> Problem {
         .help("an alias `*name` repeats what was marked `&name`; a text that begins with `*` stands in quotes")
 }
 
-/// The parser's own words, without its count of lines and columns.
+/// Returns the parser's own words without its line and column.
 fn plain(error: &Error) -> String {
     let message = error.to_string();
     match message.find(" at line ") {
@@ -130,14 +130,14 @@ fn told(message: &str, span: Span, text: &str) -> Problem {
     Problem::new(span, format!("this is not YAML: {message}")).help(help)
 }
 
-/// A name that begins a section or a field, without its `:`.
+/// Returns the problem of a section or field name without its `:`.
 pub(super) fn name_alone(span: Span) -> Problem {
     Problem::new(span, "a name without its `:`")
         .code(Code::Syntax)
         .expected("expected `name: value`")
 }
 
-/// `U+0000` for the parser's `\u{0}`, the character itself where it can be shown.
+/// Returns `U+0000` for the parser's `\u{0}`, or the character itself if it can be shown.
 fn character(shown: &str) -> String {
     let code = shown
         .strip_prefix("\\u{")
@@ -154,8 +154,8 @@ fn line_at(text: &str, at: usize) -> &str {
     text[start..].lines().next().unwrap_or_default()
 }
 
-/// The tab that the parser means: it stands in the indentation of this line, or further on where
-/// the parser names the end of what came before.
+/// Returns the tab that the parser complains about: in the indentation of this line, or further on
+/// if the parser gives the end of the preceding text.
 fn tab_near(text: &str, at: usize) -> Span {
     let at = at.min(text.len());
     let start = text[..at].rfind('\n').map_or(0, |at| at + 1);
@@ -186,7 +186,7 @@ fn location_span(location: Location, text: &str) -> Span {
     }
 }
 
-/// Lines and columns count from one, columns in characters.
+/// Returns the byte offset of a line and column, both from 1, columns in characters.
 fn byte_of(text: &str, line: u64, column: u64) -> usize {
     let (line, column) = (
         usize::try_from(line).unwrap_or(1).max(1),

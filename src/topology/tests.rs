@@ -23,7 +23,7 @@ fn load(file: &str, text: &str) -> Topology {
     }
 }
 
-/// The demo topology with pieces of its text changed; each must be there.
+/// Returns the demo topology with pieces of its text changed; each piece must exist.
 #[track_caller]
 fn demo_with(changes: &[(&str, &str)]) -> String {
     changes.iter().fold(DEMO.to_owned(), |text, (from, to)| {
@@ -40,7 +40,7 @@ fn problems(text: &str) -> Problems {
     }
 }
 
-/// All that is wrong, one line a problem.
+/// Returns all problems, one line each.
 #[track_caller]
 fn told(text: &str) -> String {
     problems(text).to_string()
@@ -116,7 +116,7 @@ fn every_change_of_the_contract_has_a_rule_in_production() {
     }
 }
 
-/// The runner judges the whole; this much is pure.
+/// Checks only the pure part; the runner checks whole cases.
 #[test]
 fn the_expected_invalidations_are_what_the_rules_plan() {
     use crate::invalidation::{plan::plan, rule::Change};

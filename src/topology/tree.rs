@@ -1,7 +1,7 @@
-//! A YAML document as a tree that knows where each of its nodes stands.
+//! A YAML document as a tree whose nodes have their places in the file.
 //!
-//! serde stops at the first mistake; a tree lets [`super::decode`] go on after it, and lets the
-//! checks point at names that serde has long forgotten.
+//! serde stops at the first mistake. With a tree, [`super::decode`] can continue after it, and the
+//! checks can point at names that serde does not keep.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,11 +15,11 @@ use super::syntax;
 /// A node and its place in the file.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// Unique in its tree.
+    /// The id, unique in its tree.
     pub(super) id: usize,
     pub(super) span: Span,
-    /// A scalar as it was written: `1.50` is the number 1.5 where a number is wanted, and stays
-    /// `1.50` where text is.
+    /// A scalar as written: `1.50` is read as the number 1.5 for a number field, and as the text
+    /// `1.50` for a text field.
     pub(super) raw: String,
     pub(super) value: Value,
 }
@@ -33,11 +33,11 @@ pub(super) enum Value {
     Text(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// Anything, in place of what is missing or wrong.
+    /// A stand-in of any type for a value that is missing or wrong.
     StandIn,
 }
 
-/// The node in place of what is missing or wrong.
+/// The node that replaces a missing or wrong one.
 pub(super) static STAND_IN: Node = Node {
     id: usize::MAX,
     span: Span::STAND_IN,
@@ -70,7 +70,7 @@ impl Node {
         Some(&entry.value)
     }
 
-    /// What people call the node: `the list`, `the number 3`.
+    /// Returns a description for people: `the list`, `the number 3`.
     pub(super) fn describe(&self) -> String {
         match &self.value {
             Value::Null | Value::StandIn => "nothing".to_owned(),
@@ -84,16 +84,16 @@ impl Node {
     }
 }
 
-/// What could be read of a file, and what stood in the way of the rest.
+/// The readable part of a file, and the problems of the rest.
 pub(super) struct Parsed {
     pub(super) root: Node,
     pub(super) problems: Vec<Problem>,
-    /// Sections whose syntax is broken: they are in the file, but not in the tree.
+    /// Sections with broken syntax: they are in the file, but not in the tree.
     pub(super) broken: Vec<String>,
 }
 
-/// Reads the whole file, or, when its syntax is broken, each top-level section by itself, so that
-/// one slip does not hide what is wrong elsewhere.
+/// Reads the whole file or, if its syntax is broken, each top-level section separately, so that one
+/// slip does not hide mistakes elsewhere.
 pub(super) fn parse(text: &str) -> Parsed {
     let mut problems = Vec::new();
     let mut broken = Vec::new();
@@ -101,7 +101,8 @@ pub(super) fn parse(text: &str) -> Parsed {
         Ok(root) => root,
         Err(error @ serde_saphyr::Error::MultipleDocuments { .. }) => {
             problems.push(syntax::problem(&error, text));
-            // What the first says is checked all the same; what only the others say is not missing.
+            // The first document is still checked; sections that only the others contain do not
+            // count as missing.
             let end = syntax::second_document(text).map_or(text.len(), |span| span.start);
             let others = sections(&text[end..]).into_iter();
             broken.extend(others.map(|(name, _)| name.to_owned()));
@@ -131,7 +132,7 @@ fn parse_text(text: &str) -> Result<Node, serde_saphyr::Error> {
     Ok(node(raw))
 }
 
-/// Every section by itself, the others blanked out so that positions stay true.
+/// Parses every section separately, with the others blanked out so that positions remain correct.
 fn parse_sections(
     text: &str,
     whole: &serde_saphyr::Error,
@@ -153,7 +154,7 @@ fn parse_sections(
             .collect();
         match parse_text(&alone) {
             Ok(root) => entries.extend_from_slice(root.entries()),
-            // An anchor of another section is not missing from the file.
+            // The anchor is in another section, so it is not a mistake of the file.
             Err(serde_saphyr::Error::UnknownAnchor { .. }) => broken.push(name.to_owned()),
             Err(error) => {
                 broken.push(name.to_owned());
@@ -181,7 +182,7 @@ fn parse_sections(
     (root, broken)
 }
 
-/// A document of which nothing is known.
+/// Returns an empty document.
 fn nothing() -> Node {
     Node {
         id: 0,
@@ -191,8 +192,8 @@ fn nothing() -> Node {
     }
 }
 
-/// The top-level keys with the bytes that they reach over. A name without its `:`, or behind a
-/// stray byte order mark, is one too: it is broken, and not missing.
+/// Returns the top-level keys with their byte ranges. A name without its `:`, or after a stray byte
+/// order mark, is included: its section is broken, not missing.
 fn sections(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
     let mut starts: Vec<(&str, usize)> = Vec::new();
     let mut at = 0;
@@ -213,7 +214,7 @@ fn sections(text: &str) -> Vec<(&str, std::ops::Range<usize>)> {
         .collect()
 }
 
-/// Numbers the nodes, makes plain keys text, and reports keys that stand twice.
+/// Numbers the nodes, converts plain keys to text, and reports duplicate keys.
 fn settle(node: &mut Node, text: &str, next: &mut usize, problems: &mut Vec<Problem>) {
     node.id = *next;
     *next += 1;
@@ -259,7 +260,7 @@ fn settle(node: &mut Node, text: &str, next: &mut usize, problems: &mut Vec<Prob
     }
 }
 
-/// Cuts white space and comments off the end of a span, and keeps it on one line.
+/// Removes white space and comments from the end of a span, and limits it to one line.
 fn trim(span: &mut Span, text: &str) {
     let Some(covered) = text.get(span.start..span.start + span.len) else {
         return;

@@ -1,5 +1,5 @@
-//! The file's own kinds of text: time spans, byte sizes, `${VAR}` fields, and values that know
-//! their place.
+//! The file's own kinds of text: time spans, byte sizes, `${VAR}` fields, and values with their
+//! places.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Unexpecte
 use super::decode::{AT, CONNECTION, LASTING, SIZE};
 use super::problem::Span;
 
-/// A value and where it stands, for what can only be checked later.
+/// A value and its place, for checks that are only possible later.
 #[derive(Debug, Clone)]
 pub(super) struct At<T> {
     pub(super) value: T,
@@ -110,7 +110,7 @@ impl<T: JsonSchema> JsonSchema for Named<T> {
     }
 }
 
-/// The pattern that the JSON Schema gives editors for [`Lasting`].
+/// The pattern for [`Lasting`] in the JSON Schema.
 const LASTING_PATTERN: &str = r"^\s*(\d+\s*(ns|us|ms|s|sec|secs|seconds?|m|min|mins|minutes?|h|hr|hrs|hours?|d|days?|w|weeks?|months?|M|y|years?)\s*)+$";
 
 /// A time span as text: `90s`, `24h`, `1h 30m`.
@@ -187,7 +187,7 @@ impl ByteSize {
         Self(count << 20)
     }
 
-    /// Reads `512MiB`, `1.5 GB`, `100B`; binary units and decimal ones mean what they say.
+    /// Parses `512MiB`, `1.5 GB`, `100B`; binary and decimal units are distinguished.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let split = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')?;
@@ -256,8 +256,8 @@ impl JsonSchema for ByteSize {
     }
 }
 
-/// Text in which `${VAR}` and `${VAR:-default}` stand for the environment: addresses, paths,
-/// secrets, instance ids.
+/// Text in which `${VAR}` and `${VAR:-default}` are replaced from the environment: addresses,
+/// paths, secrets, instance ids.
 #[derive(Clone)]
 pub(super) struct Connection(pub(super) At<String>);
 

@@ -122,7 +122,7 @@ fn what_a_call_from_before_the_opening_says_does_not_close_the_circuit() {
     assert_eq!(breaker.state(later), BreakerState::HalfOpen);
 }
 
-/// The same rules, told by keeping everything that ever happened.
+/// A model of the same rules that keeps every event.
 struct Naive {
     made: Instant,
     history: Vec<(u128, bool)>,
@@ -135,7 +135,7 @@ impl Naive {
         (now - self.made).as_millis() / 1000
     }
 
-    /// Whether the call is admitted; calls finish at once.
+    /// Makes a call that finishes at once; returns true if it is admitted.
     fn call(&mut self, health: Health, now: Instant) -> bool {
         if let Some(until) = self.open_until {
             if now < until {

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 use crate::ai::error::{Phase, ReplyProblem};
 
-/// Answers from a list, each after its latency; succeeds when the list is at its end.
+/// A provider that returns errors from a list, each after its latency, and succeeds after the last.
 #[derive(Default)]
 struct Scripted {
     script: Mutex<VecDeque<ProviderError>>,
@@ -265,7 +265,7 @@ async fn the_budget_bounds_the_retries_of_all_calls_together() {
     for _ in 0..100 {
         attempts += ai.complete(&prompt(), &Until::forever()).await.attempts;
     }
-    // 100 calls, 5 saved retries, one more for every ten calls.
+    // 100 calls, 5 saved retries, one more retry for every ten calls.
     assert!((110..=115).contains(&attempts), "{attempts}");
 }
 

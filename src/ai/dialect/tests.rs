@@ -73,7 +73,7 @@ fn ok(body: &Value) -> ResponseTemplate {
         .insert_header("x-request-id", "req-1")
 }
 
-/// A server that gives these replies one after another, then the last one for ever.
+/// Starts a server that sends these replies one after another, then repeats the last one.
 async fn server(replies: Vec<ResponseTemplate>) -> MockServer {
     let server = MockServer::start().await;
     let last = replies.len() - 1;
@@ -201,7 +201,7 @@ async fn an_anthropic_request_carries_what_its_contract_asks() {
         ("Ask v-17.", "claude-test")
     );
     assert_eq!(completion.request_id.as_deref(), Some("msg_1"));
-    // Priced by the name that was asked for, since the table does not know the other.
+    // Priced by the requested name, since the table has no price for the name in the reply.
     assert!((completion.cost_usd.unwrap() - 0.0004).abs() < 1e-12);
 }
 

@@ -1,4 +1,4 @@
-//! From a reply's bytes to its text: compression and character sets, asked for or not.
+//! From a reply's bytes to its text: decodes compression and character sets, requested or not.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
@@ -8,13 +8,13 @@ use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
 use crate::ai::error::ReplyProblem;
 
-/// A reply as it came.
+/// A reply as it was received.
 #[derive(Debug, Default)]
 pub(in crate::ai) struct Raw {
     pub bytes: Vec<u8>,
-    /// `Content-Encoding`, in the order in which the encodings were applied.
+    /// The values of `Content-Encoding`, in the order in which the encodings were applied.
     pub encodings: Vec<String>,
-    /// `Content-Type`.
+    /// The value of `Content-Type`.
     pub media_type: String,
 }
 
@@ -22,20 +22,20 @@ pub(in crate::ai) struct Raw {
 #[derive(Debug)]
 pub(super) struct Text {
     pub text: String,
-    /// Whether characters had to be replaced by U+FFFD.
+    /// True if characters had to be replaced by U+FFFD.
     pub replaced: bool,
 }
 
-/// Compressions within compressions that are undone where no header announces them.
+/// The most nested compressions that are undone without a header that announces them.
 const UNANNOUNCED: usize = 2;
 
-/// Reads the text of a reply that may unpack to `limit` bytes.
+/// Reads the text of a reply that may unpack to at most `limit` bytes.
 pub(super) fn text(raw: Raw, limit: usize) -> Result<Text, ReplyProblem> {
     let mut bytes = raw.bytes;
     for encoding in raw.encodings.iter().rev() {
         if let Some(packing) = Packing::named(encoding, &bytes) {
             bytes = match packing.unpack(&bytes, limit) {
-                // The header names another one than the bytes show.
+                // The header names another compression than the bytes show.
                 Err(ReplyProblem::Packed) if Packing::seen(&bytes).is_some() => bytes,
                 unpacked => unpacked?,
             };
@@ -53,17 +53,17 @@ pub(super) fn text(raw: Raw, limit: usize) -> Result<Text, ReplyProblem> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packing {
     Gzip,
-    /// HTTP's `deflate`.
+    /// The `deflate` of HTTP.
     Zlib,
-    /// What some servers send as `deflate`.
+    /// The format that some servers send as `deflate`.
     RawDeflate,
     Brotli,
     Zstd,
 }
 
 impl Packing {
-    /// By a name in `Content-Encoding`; `None` for names of no compression, and where the header
-    /// is wrong and the bytes are plain.
+    /// Returns the compression of a name in `Content-Encoding`; `None` if the name is no
+    /// compression, or if the header is wrong and the bytes are plain.
     fn named(name: &str, bytes: &[u8]) -> Option<Self> {
         let name = name.trim().to_ascii_lowercase();
         let seen = Self::seen(bytes);
@@ -75,12 +75,13 @@ impl Packing {
         }
     }
 
-    /// By the first bytes. Brotli and raw deflate have no mark of their own.
+    /// Detects the compression by the first bytes. Brotli and raw deflate have no marker.
     fn seen(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
-            // RFC 1950, section 2.2: method 8, and a check that makes it a multiple of 31.
+            // RFC 1950, section 2.2: method 8, and check bits that make the header a multiple of
+            // 31.
             [
                 method @ (0x08 | 0x18 | 0x28 | 0x38 | 0x48 | 0x58 | 0x68 | 0x78),
                 check,
@@ -110,8 +111,8 @@ impl Packing {
     }
 }
 
-/// Reads to the end. Where the packed bytes end too early, what came is kept: whether the reply is
-/// whole is seen by its JSON.
+/// Reads to the end. If the packed bytes end too early, the part that was read is kept: its JSON
+/// will show whether the reply is whole.
 fn read(mut from: impl Read, limit: usize) -> Result<Vec<u8>, ReplyProblem> {
     let mut unpacked = Vec::new();
     let mut chunk = [0; 8192];
@@ -131,7 +132,7 @@ fn read(mut from: impl Read, limit: usize) -> Result<Vec<u8>, ReplyProblem> {
     }
 }
 
-/// Whether bytes are text that begins as JSON or events do.
+/// Returns true if the bytes are text that begins as JSON or events do.
 fn is_plain(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
@@ -143,8 +144,8 @@ fn is_plain(bytes: &[u8]) -> bool {
         || start.starts_with("event:")
 }
 
-/// UTF-8 where it is that, whatever the header says; else by a byte order mark, by the zeros that
-/// UTF-16 has in ASCII, or by the header's charset.
+/// Decodes UTF-8 if the bytes are valid UTF-8, whatever the header says; otherwise decides by a
+/// byte order mark, by the zeros that UTF-16 has in ASCII, or by the header's charset.
 fn characters(bytes: Vec<u8>, media_type: &str) -> Text {
     let wide = match bytes.as_slice() {
         [0xff, 0xfe, ..] => Some(UTF_16LE),

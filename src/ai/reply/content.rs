@@ -1,4 +1,4 @@
-//! The text of a message's content: only parts that belong to the answer become the answer.
+//! The text of a message's content: only the parts that belong to the answer become the answer.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::thoughts::{Spoken, without_thoughts};
 use crate::ai::error::{ProviderError, ReplyProblem};
 
-/// What a message's content holds.
+/// The parts of a message's content.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::ai) struct Content {
     pub text: String,
-    /// What the model says where it declines to answer.
+    /// The model's words if it declines to answer.
     pub refusal: Option<String>,
-    /// Whether there are parts that are neither text nor thoughts: images, tool calls.
+    /// True if there are parts that are neither text nor thoughts: images, tool calls.
     pub other: bool,
 }
 
@@ -47,11 +47,11 @@ impl Content {
                 let refusal = refusal.or_else(|| part.get("text").and_then(said));
                 self.refusal = Some(refusal.unwrap_or_else(|| "no reason given".to_owned()));
             }
-            // Gemini marks thoughts within parts of text.
+            // Gemini marks thoughts by a field of text parts.
             "" | "text" | "output_text" if part.get("thought") != Some(&Value::Bool(true)) => {
                 match part.get("text") {
                     Some(Value::String(text)) => self.text.push_str(text),
-                    // `{"text": {"value": "…", "annotations": []}}`, of OpenAI's assistants.
+                    // `{"text": {"value": "…", "annotations": []}}` comes from OpenAI's assistants.
                     Some(text) if text.get("value").is_some_and(Value::is_string) => {
                         self.text
                             .push_str(text["value"].as_str().unwrap_or_default());
@@ -66,7 +66,7 @@ impl Content {
         }
     }
 
-    /// The answer: the text without thoughts, where anything of it is left.
+    /// Returns the answer: the text without thoughts, if any of it is left.
     pub fn answer(self, completion_tokens: u64) -> Result<String, ProviderError> {
         if is_blank(&self.text) {
             return Err(if self.other {
@@ -94,7 +94,7 @@ impl Content {
     }
 }
 
-/// A text that says anything. `true` in place of one says as much as a text of no words.
+/// Returns a non-blank text. The value `true` in its place counts as a refusal without a reason.
 pub(in crate::ai) fn said(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !is_blank(text) => Some(text.clone()),
@@ -109,7 +109,7 @@ fn is_thought(kind: &str) -> bool {
         .any(|of| kind.starts_with(of))
 }
 
-/// Whether nothing of a text can be seen.
+/// Returns true if a text has no visible character.
 fn is_blank(text: &str) -> bool {
     const INVISIBLE: &[char] = &['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
     text.chars()

@@ -1,4 +1,5 @@
-//! How a reply ended: a word is judged by a list of the good ones, and any other is a failure.
+//! The end of a reply: its finish reason is judged by a list of the good ones, and any other is a
+//! failure.
 //!
 //! Servers have dozens of words for a reply that broke off, and invent new ones. Half a sentence
 //! that is stored would be given to everyone who asks, so an unknown word counts as a break.
@@ -44,7 +45,7 @@ const GOOD: &[&str] = &[
     "success",
 ];
 
-/// What words of a filter have in them.
+/// Parts of the words for a content filter.
 const FILTERED: &[&str] = &[
     "blocked",
     "blocklist",
@@ -68,11 +69,11 @@ const FILTERED: &[&str] = &[
     "unsafe",
 ];
 
-/// What words of a model that declined have in them.
+/// Parts of the words for a model that declined.
 const REFUSED: &[&str] = &["declin", "refus"];
 
-/// What words of a model that waits for a tool have in them. No tool was offered, so what stands
-/// beside the call is no answer.
+/// Parts of the words for a model that waits for a tool. No tool was offered, so the text beside
+/// the call is not an answer.
 const TOOL: &[&str] = &["functioncall", "pauseturn", "toolcall", "tooluse"];
 
 /// Prefixes of enums that are printed with their type: `FinishReason.STOP`.
@@ -81,14 +82,14 @@ const PREFIXES: &[&str] = &["finishreason", "stopreason"];
 /// The longest word that an error names, in characters.
 const WORD_LIMIT: usize = 60;
 
-/// Tells whether a reply with this finish or stop reason is whole. A missing or empty one is
-/// good: many small servers give none.
+/// Checks that a reply with this finish or stop reason is whole. A missing or empty reason is good:
+/// many small servers send none.
 pub(in crate::ai) fn judge(reason: &Value, completion_tokens: u64) -> Result<(), ProviderError> {
     let bare = match reason {
         Value::Null => return Ok(()),
         Value::String(word) if word.trim().is_empty() => return Ok(()),
         Value::String(word) => bare(word),
-        // A number or an object is no word at all, whatever it means to its server.
+        // A number or an object is not a known word, whatever it means to its server.
         _ => String::new(),
     };
     let has = |parts: &[&str]| parts.iter().any(|part| bare.contains(part));
@@ -106,7 +107,7 @@ pub(in crate::ai) fn judge(reason: &Value, completion_tokens: u64) -> Result<(),
     } else if has(FILTERED) {
         ProviderError::Filtered { why: why() }
     } else if bare == "error" {
-        // OpenRouter's word for a model that broke down while it wrote.
+        // OpenRouter's word for a model that failed while it wrote.
         let message = why();
         let problem = ReplyProblem::ErrorInReply { message };
         ProviderError::Unusable { problem }
@@ -118,7 +119,7 @@ pub(in crate::ai) fn judge(reason: &Value, completion_tokens: u64) -> Result<(),
     })
 }
 
-/// The word in lower case, without separators and without the name of its enum.
+/// Returns the word in lower case, without separators and without the name of its enum.
 fn bare(word: &str) -> String {
     let letters: String = word
         .chars()
@@ -132,7 +133,7 @@ fn bare(word: &str) -> String {
     }
 }
 
-/// The word for an error's message: one line, bounded.
+/// Returns the word for an error's message: one line, bounded.
 fn shown(reason: &Value) -> String {
     let text = match reason {
         Value::String(word) => word.clone(),

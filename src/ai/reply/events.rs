@@ -1,5 +1,5 @@
-//! A stream of server-sent events that nobody asked for, put together to the one reply that it
-//! would have been. Some gateways stream whatever the request says; the reply is paid for.
+//! Assembles a stream of server-sent events that was not requested into the one reply that it
+//! should have been. Some gateways stream whatever the request asks for; the reply is paid for.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::json;
 
-/// Stands for the finish reason of a stream that gave none and did not say that it is over.
+/// The finish reason that is used for a stream that gave none and did not signal its end.
 const NO_END: &str = "no end of the stream";
 
-/// Whether a text is a stream of events rather than JSON.
+/// Returns true if a text is a stream of events rather than JSON.
 pub(super) fn is_stream(text: &str) -> bool {
     let start = text.trim_start();
     ["data:", "event:", "id:", "retry:", ":"]
@@ -18,8 +18,8 @@ pub(super) fn is_stream(text: &str) -> bool {
         .any(|field| start.starts_with(field))
 }
 
-/// Puts a stream's reply together; `None` where one of its events cannot be read, since a piece of
-/// the answer would be missing.
+/// Assembles a stream's reply; `None` if one of its events cannot be read, since a piece of the
+/// answer would be missing.
 pub(super) fn whole(text: &str) -> Option<Value> {
     let mut reply = Assembled::default();
     for data in events(text) {
@@ -32,7 +32,7 @@ pub(super) fn whole(text: &str) -> Option<Value> {
     Some(reply.end())
 }
 
-/// The data of each event: lines after `data:`, up to an empty line.
+/// Returns the data of each event: the text after `data:` on its lines, up to an empty line.
 fn events(text: &str) -> Vec<String> {
     let mut events = Vec::new();
     let mut data: Option<String> = None;
@@ -43,7 +43,7 @@ fn events(text: &str) -> Vec<String> {
         } else if let Some(rest) = line.trim_start().strip_prefix("data:") {
             let rest = rest.strip_prefix(' ').unwrap_or(rest);
             match &mut data {
-                // Servers that leave out the empty lines: each line is an event of its own.
+                // Some servers leave out the empty lines: there each line is a separate event.
                 Some(before) if json::read(before).is_some() || before.trim() == "[DONE]" => {
                     events.push(std::mem::replace(before, rest.to_owned()));
                 }
@@ -67,9 +67,9 @@ struct Assembled {
     choices: BTreeMap<u64, Choice>,
     blocks: BTreeMap<u64, Value>,
     stop_reason: Value,
-    /// Whether it is a reply of Anthropic's dialect.
+    /// True if the reply is in Anthropic's dialect.
     messages: bool,
-    /// Whether the stream said that nothing more will come.
+    /// True if the stream signalled its end.
     over: bool,
     /// A reply that came in one event.
     unbroken: Option<Value>,
@@ -124,7 +124,7 @@ impl Assembled {
                 self.head.insert(name.to_owned(), value.clone());
             }
         }
-        // Later counts are of the whole reply; those of Anthropic's prompt come first, alone.
+        // Later counts cover the whole reply; Anthropic's prompt tokens come first, alone.
         if let Some(usage) = event.get("usage").and_then(Value::as_object) {
             let given = usage.iter().filter(|(_, value)| !value.is_null());
             let given = given.map(|(name, value)| (name.clone(), value.clone()));

@@ -1,13 +1,13 @@
-//! JSON as servers write it: read strictly, and where that fails, mended where its meaning is
-//! beyond doubt. A reply is paid for, whatever its server's JSON writer got wrong.
+//! JSON as servers write it: read strictly, and if that fails, repaired where its meaning is beyond
+//! doubt. A reply is paid for, whatever its server's JSON writer got wrong.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
 
 use serde_json::{Deserializer, Value};
 
-/// Reads the first value of a text. What stands behind it is left alone, as is JSON within a JSON
-/// string, or a list of one object, that some gateways make of a reply.
+/// Reads the first value of a text and ignores the rest. Unwraps JSON within a JSON string, or a
+/// list of one object, which some gateways make of a reply.
 pub(super) fn read(text: &str) -> Option<Value> {
     let begins = text.trim_start().starts_with(['{', '[', '"']);
     let value = first(text).or_else(|| begins.then(|| first(&mended(text)))?)?;
@@ -23,9 +23,9 @@ fn first(text: &str) -> Option<Value> {
     values.next()?.ok()
 }
 
-/// Mends what JSON forbids and nobody can misread: numbers that are none (`NaN`, `1e999`) and
-/// words of other languages become null, halves of surrogate pairs U+FFFD, bare control
-/// characters in strings are escaped, commas before a closing bracket go.
+/// Repairs what JSON forbids but has one clear meaning: non-finite numbers (`NaN`, `1e999`) and
+/// words of other languages become null, halves of surrogate pairs become U+FFFD, bare control
+/// characters in strings are escaped, commas before a closing bracket are removed.
 fn mended(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text.char_indices().peekable();
@@ -56,7 +56,7 @@ fn mended(text: &str) -> String {
     out
 }
 
-/// A number or a word outside strings, as JSON has it.
+/// Returns a number or a word outside strings as valid JSON.
 fn word(word: &str) -> String {
     let number = || word.parse::<f64>().ok().filter(|number| number.is_finite());
     match word {
@@ -70,7 +70,7 @@ fn word(word: &str) -> String {
     }
 }
 
-/// A string behind its opening quote, to its closing one.
+/// Copies a string, from behind its opening quote to its closing one.
 fn string(rest: &mut Peekable<CharIndices<'_>>, out: &mut String) {
     while let Some((_, c)) = rest.next() {
         match c {
@@ -89,12 +89,12 @@ fn escaped(c: char) -> String {
     unit_escaped(u32::from(c))
 }
 
-/// A code unit of UTF-16 as JSON escapes it.
+/// Returns a UTF-16 code unit as a JSON escape.
 fn unit_escaped(unit: u32) -> String {
     format!("\\u{unit:04x}")
 }
 
-/// What follows a backslash in a string.
+/// Copies the escape sequence that follows a backslash in a string.
 fn escape(rest: &mut Peekable<CharIndices<'_>>, out: &mut String) {
     let Some((_, c)) = rest.next() else {
         return;
@@ -133,7 +133,7 @@ fn escape(rest: &mut Peekable<CharIndices<'_>>, out: &mut String) {
     }
 }
 
-/// Four hexadecimal digits; takes none where there are not four.
+/// Reads four hexadecimal digits; consumes nothing if there are fewer.
 fn code(rest: &mut Peekable<CharIndices<'_>>) -> Option<u32> {
     let mut ahead = rest.clone();
     let mut unit = 0;

@@ -1,6 +1,6 @@
-//! A reply is read as generously as it can be read safely: whatever its server's encodings, marks
-//! and spellings, an answer that was paid for is not lost; and what is not known to be a whole
-//! answer never becomes one. Pure, and alike for both dialects.
+//! Reading of replies, as generous as is safe: whatever the server's encodings, markers and
+//! spellings, an answer that was paid for is not lost, and a reply that is not certainly a whole
+//! answer never becomes one. Pure, and the same for both dialects.
 //!
 //! ```text
 //! bytes ─▶ body (compression, characters) ─▶ json │ events ─▶ Value ─▶ ending · content (thoughts) · usage
@@ -20,15 +20,15 @@ pub(super) use body::Raw;
 
 use super::error::ReplyProblem;
 
-/// What a reply says, whoever speaks.
+/// The decoded content of a reply, from any source.
 #[derive(Debug)]
 pub(super) struct Said {
     pub json: Value,
-    /// Whether characters of it had to be replaced by U+FFFD.
+    /// True if characters had to be replaced by U+FFFD.
     pub replaced: bool,
 }
 
-/// Reads a reply that may unpack to `limit` bytes.
+/// Reads a reply that may unpack to at most `limit` bytes.
 pub(super) fn read(raw: Raw, limit: usize) -> Result<Said, ReplyProblem> {
     let body::Text { text, replaced } = body::text(raw, limit)?;
     if text.is_empty() {
@@ -43,7 +43,7 @@ pub(super) fn read(raw: Raw, limit: usize) -> Result<Said, ReplyProblem> {
     Ok(Said { json, replaced })
 }
 
-/// Reads what came with a bad status: as JSON, null where it is none, and as the plain words that
+/// Reads the body of a bad status: as JSON (null if it is not JSON), and as the plain words that
 /// some servers send instead.
 pub(super) fn read_error(raw: Raw, limit: usize) -> (Value, Option<String>) {
     let Ok(body::Text { text, .. }) = body::text(raw, limit) else {
@@ -51,7 +51,7 @@ pub(super) fn read_error(raw: Raw, limit: usize) -> (Value, Option<String>) {
     };
     match json::read(&text) {
         Some(json) => (json, None),
-        // A page for people says less than its status.
+        // An HTML page is less informative than the status.
         None => (
             Value::Null,
             Some(text).filter(|text| !text.is_empty() && !text.starts_with('<')),
@@ -109,7 +109,7 @@ mod tests {
         #[test]
         fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(said) = read(raw(&bytes), 1000) {
-                // What was understood can be judged, whatever it is.
+                // Whatever was decoded can be judged without a panic.
                 usage::usage(&said.json);
                 prop_assert!(content::Content::of(&said.json).answer(0).is_ok() || !said.json.is_string());
             }

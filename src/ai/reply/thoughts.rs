@@ -1,11 +1,12 @@
-//! Thoughts of reasoning models, cut out of the text that should be the answer alone.
+//! Removes the thoughts of reasoning models from the text, which should be the answer alone.
 //!
 //! Servers without a reasoning parser leave them in: `<think>…</think>` before the answer, often
-//! without the opening tag (it stood in the prompt's template), sometimes without the closing one
-//! (the budget ended). A thought that is stored would be given to everyone who asks; so what is
-//! not known to be the answer is left out, and a reply of nothing but thoughts has no answer.
+//! without the opening tag (it was in the prompt's template), sometimes without the closing one
+//! (the token budget ended). A thought that is stored would be given to everyone who asks, so text
+//! that is not certainly the answer is left out, and a reply of nothing but thoughts has no answer.
 //!
-//! Text that only mentions such a tag, in quotes, in code or in the middle of a line, stays as it is.
+//! Text that only mentions such a tag, in quotes, in code or in the middle of a line, is left
+//! unchanged.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,10 +14,10 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// What is left of a text without its thoughts.
+/// The rest of a text without its thoughts.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::ai) enum Spoken<'a> {
-    /// The answer; borrowed and unchanged where there were no thoughts.
+    /// The answer; borrowed and unchanged if there were no thoughts.
     Answer(Cow<'a, str>),
     /// Nothing but thoughts.
     Nothing,
@@ -24,7 +25,7 @@ pub(in crate::ai) enum Spoken<'a> {
     Unfinished,
 }
 
-/// Cuts the thoughts out of a text.
+/// Removes the thoughts from a text.
 pub(in crate::ai) fn without_thoughts(text: &str) -> Spoken<'_> {
     if let Some(spoken) = channels(text) {
         return spoken;
@@ -59,7 +60,7 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// What reasoning models wrap the answer itself in, behind their thoughts.
+/// The tags in which reasoning models wrap the answer itself, after their thoughts.
 static WRAPPED: LazyLock<Regex> = LazyLock::new(|| {
     let names = "answer|final_answer|final|response|solution|output";
     regex(&format!(
@@ -79,7 +80,7 @@ struct Tag {
 enum Kind {
     Open,
     Close,
-    /// `<think/>`: no thought at all.
+    /// `<think/>`: an empty thought.
     Empty,
 }
 
@@ -109,10 +110,10 @@ fn tags(text: &str) -> Vec<Tag> {
 struct Cut<'a> {
     text: &'a str,
     answer: String,
-    /// Everything before it is decided.
+    /// The text before this offset is already decided.
     decided: usize,
     within: bool,
-    /// Opening tags that are only mentioned; their closing tags are mentions, too.
+    /// The number of opening tags that are only mentioned; their closing tags are mentions, too.
     mentioned: usize,
     changed: bool,
 }
@@ -146,7 +147,7 @@ impl<'a> Cut<'a> {
                 self.cut_to(tag.at.end);
             }
             Kind::Close if self.mentioned > 0 => self.mentioned -= 1,
-            // Everything before it was thought, after an opening tag that did not come along.
+            // The opening tag is missing: everything before this closing tag was thought.
             Kind::Close => {
                 self.answer.clear();
                 self.cut_to(tag.at.end);
@@ -159,8 +160,9 @@ impl<'a> Cut<'a> {
         self.changed = true;
     }
 
-    /// Models begin a thought on a line of its own or right behind the last token, people mention
-    /// a tag between blanks. What is mentioned closes on its line, if at all.
+    /// Returns true if an opening tag begins a thought rather than mentions the tag. Models begin a
+    /// thought on a new line or directly after the last token; people mention a tag between blanks,
+    /// and a mentioned tag closes on its own line, if at all.
     fn begins_a_thought(&self, tag: &Tag) -> bool {
         let before = &self.text[self.decided..tag.at.start];
         let line = before.rsplit('\n').next().unwrap_or_default();
@@ -193,7 +195,7 @@ impl<'a> Cut<'a> {
     }
 }
 
-/// What stands behind thoughts, without what it is wrapped in.
+/// Returns the text after the thoughts, without its wrapping tags.
 fn spoken(rest: &str) -> Spoken<'static> {
     let answer = match WRAPPED
         .captures(rest)
@@ -209,13 +211,13 @@ fn spoken(rest: &str) -> Spoken<'static> {
     }
 }
 
-/// Whether a tag stands in quotes or in code on its line.
+/// Returns true if a tag is in quotes or in code on its line.
 fn is_quoted(text: &str, at: &Range<usize>) -> bool {
     let line_start = text[..at.start].rfind('\n').map_or(0, |found| found + 1);
     let before = &text[line_start..at.start];
     let after = text[at.end..].split('\n').next().unwrap_or_default();
     let inside = |quote: char| before.matches(quote).count() % 2 == 1;
-    // Backticks make code of all between them.
+    // Everything between backticks is code.
     if inside('`') && after.contains('`') {
         return true;
     }
@@ -228,7 +230,7 @@ fn is_quoted(text: &str, at: &Range<usize>) -> bool {
     }
 }
 
-/// Whether a tag stands in a fenced block of code that is closed behind it.
+/// Returns true if a tag is in a fenced block of code that is closed after it.
 fn is_in_fence(text: &str, at: &Range<usize>) -> bool {
     let fences = |part: &str| {
         part.lines()
@@ -238,8 +240,8 @@ fn is_in_fence(text: &str, at: &Range<usize>) -> bool {
     fences(&text[..at.start]) % 2 == 1 && fences(&text[at.end..]) > 0
 }
 
-/// The form of gpt-oss ("harmony"): channels of which only `final` is the answer. `None` where
-/// the text is in no such form.
+/// Reads the format of gpt-oss ("harmony"): channels of which only `final` is the answer. `None` if
+/// the text is not in this format.
 fn channels(text: &str) -> Option<Spoken<'static>> {
     const CHANNEL: &str = "<|channel|>";
     static FINAL: LazyLock<Regex> = LazyLock::new(|| {
@@ -247,7 +249,7 @@ fn channels(text: &str) -> Option<Spoken<'static>> {
     });
     static BODY_END: LazyLock<Regex> =
         LazyLock::new(|| regex(r"<\|(?:end|return|start|call|channel)\|>"));
-    /// What is left of it where a server drops the special tokens.
+    /// The rest of this format when a server drops the special tokens.
     static BARE: LazyLock<Regex> =
         LazyLock::new(|| regex(r"(?s)^\s*analysis[A-Z].*?(?:assistantfinal(?<answer>.*))?$"));
 
@@ -283,7 +285,7 @@ fn channels(text: &str) -> Option<Spoken<'static>> {
     })
 }
 
-/// The form of IBM's Granite: two fixed headings. `None` where the text is in no such form.
+/// Reads the format of IBM's Granite: two fixed headings. `None` if the text is not in this format.
 fn headings(text: &str) -> Option<Spoken<'static>> {
     static THOUGHT: LazyLock<Regex> =
         LazyLock::new(|| regex(r"(?i)^\s*here(?:'|’| i)s my thought process:"));

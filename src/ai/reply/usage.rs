@@ -1,25 +1,26 @@
-//! How many tokens a reply says it used, in whatever form of JSON it says so.
+//! The token counts of a reply, in any form of JSON.
 //!
-//! A number that makes no sense is unknown rather than zero: a cost of nothing would be believed.
+//! A count that makes no sense is treated as unknown rather than zero: a cost of zero would be
+//! believed.
 
 use serde_json::Value;
 
-/// Tokens of the prompt and of what the model wrote.
+/// Tokens of the prompt and of the text that the model wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ai) struct Usage {
     pub prompt: u64,
     pub completion: u64,
 }
 
-/// No model reads or writes more in one call; a larger number is a mistake.
+/// The highest plausible count: no model reads or writes more in one call.
 const MOST: u64 = 1_000_000_000;
 
-/// Reads `usage` of either dialect. `None` where a part of it is missing or makes no sense.
+/// Reads `usage` of either dialect. `None` if a part of it is missing or makes no sense.
 pub(in crate::ai) fn usage(reply: &Value) -> Option<Usage> {
     let usage = reply.get("usage")?;
     let prompt = prompt(usage);
     let completion = either(usage, ["completion_tokens", "output_tokens"]);
-    // One of the two may be left out where their sum is given.
+    // One of the two may be missing if their sum is given.
     let rest = |known: u64| tokens(usage.get("total_tokens")?)?.checked_sub(known);
     let found = match (prompt, completion) {
         (Some(prompt), Some(completion)) => Usage { prompt, completion },
@@ -33,12 +34,13 @@ pub(in crate::ai) fn usage(reply: &Value) -> Option<Usage> {
         },
         (None, None) => return None,
     };
-    // Some servers fill in zeros where they do not count.
+    // Some servers send zeros because they do not count.
     (found.prompt > 0 || found.completion > 0).then_some(found)
 }
 
-/// Anthropic's `input_tokens` leave out what was written to or read from the provider's prompt
-/// cache. Those have other prices; nothing is sent that it would cache.
+/// Returns the tokens of the prompt. Anthropic's `input_tokens` exclude tokens written to or read
+/// from the provider's prompt cache, so those are added. They have other prices, but no request
+/// here makes the provider cache anything.
 fn prompt(usage: &Value) -> Option<u64> {
     let read = either(usage, ["prompt_tokens", "input_tokens"])?;
     ["cache_creation_input_tokens", "cache_read_input_tokens"]
@@ -52,7 +54,7 @@ fn either(usage: &Value, names: [&str; 2]) -> Option<u64> {
     names.iter().find_map(|name| tokens(usage.get(name)?))
 }
 
-/// A number of tokens: an integer, a float, or either as text.
+/// Reads a number of tokens: an integer, a float, or either as text.
 fn tokens(value: &Value) -> Option<u64> {
     let number = match value {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),

@@ -4,22 +4,22 @@ use std::fmt::Write as _;
 
 use super::world::Vendors;
 
-/// Answers grow until they are this long; the last sentence goes over it.
+/// The lengths within which answers grow; the last sentence goes over the drawn length.
 const LEAST_BYTES: usize = 640;
 const MOST_BYTES: usize = 1_150;
-/// How many vendors an answer mentions at most.
+/// The most vendors that an answer mentions.
 const MOST_VENDORS: usize = 4;
 
-/// What an answer says of vendors.
+/// The vendors in an answer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Mentions {
     /// Vendors that the answer names.
     pub vendors: Vec<String>,
-    /// Whether the prompt names vendors that have closed.
+    /// True if the prompt names vendors that have closed.
     pub misses_closed: bool,
 }
 
-/// How readily vendors are mentioned that the prompt does not name.
+/// The readiness to mention vendors that the prompt does not name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Habit {
     /// The share of answers that mention some, 0 to 1.
@@ -28,8 +28,8 @@ pub(super) struct Habit {
     pub(super) most: usize,
 }
 
-/// Returns the vendors that an answer mentions: those of the prompt, else some that fit it. None
-/// of them has closed.
+/// Returns the vendors that an answer mentions: those of the prompt, otherwise some that fit it.
+/// None of them has closed.
 pub(super) fn mentions(
     prompt: &str,
     world: &Vendors,
@@ -54,8 +54,8 @@ pub(super) fn mentions(
     let (mentions_any, count) = (rng.f64() < habit.rate, rng.usize(1..=habit.most.max(1)));
     let count = count.min(habit.most);
     if mentions.vendors.is_empty() && (mentions_any || mentions.misses_closed) {
-        // Closed vendors are shuffled too and dropped afterwards, so that a vendor which closes
-        // changes no answer but those that named it.
+        // Closed vendors are shuffled too and dropped afterwards, so that a vendor's closing
+        // changes only the answers that named it.
         let mut fitting = world.fitting(prompt);
         rng.shuffle(&mut fitting);
         let open = fitting.into_iter().filter(|id| !world.is_closed(id));
@@ -95,7 +95,7 @@ pub(super) fn write(
     out
 }
 
-/// The sentences on what the prompt is about, then the general ones, each group shuffled.
+/// Returns the sentences on the prompt's subject, then the general ones, each group shuffled.
 fn sentences(prompt: &str, rng: &mut fastrand::Rng) -> Vec<&'static str> {
     let prompt = prompt.to_lowercase();
     let mut about: Vec<&str> = TOPICS

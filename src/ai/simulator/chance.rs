@@ -1,22 +1,22 @@
-//! The simulator's dice: how long a call takes and whether it fails.
+//! The randomness of the simulator: the duration of a call and whether it fails.
 
 use std::time::Duration;
 
 use crate::ai::error::{Phase, ProviderError};
 
-/// How the simulated provider behaves; may be changed while it runs.
+/// The behaviour of the simulated provider; may be changed while it runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Behaviour {
     pub latency: Latency,
     pub faults: Faults,
 }
 
-/// How long a call takes.
+/// The duration of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Latency {
     Fixed(Duration),
     /// Log-normal, as response times of real models are: half of the calls are faster than
-    /// `median`; `sigma` 0.4 gives a p99 of about 2.5 medians. None takes longer than `max`.
+    /// `median`; `sigma` 0.4 gives a p99 of about 2.5 medians. No call takes longer than `max`.
     LogNormal {
         median: Duration,
         sigma: f64,
@@ -30,8 +30,8 @@ impl Default for Latency {
     }
 }
 
-/// The share of calls that fail in each way, each 0 to 1. Where they sum up to more than 1, the
-/// later ones come short.
+/// The share of calls that fail in each way, each 0 to 1. If they add up to more than 1, the later
+/// ones get less than their share.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
     /// 503.
@@ -48,7 +48,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The provider is away: each call fails.
+    /// Returns the faults of a provider that is away: each call fails.
     pub fn down() -> Self {
         Self {
             unavailable: 1.0,
@@ -117,13 +117,13 @@ impl Latency {
     }
 }
 
-/// A draw from the standard normal distribution, by Box and Muller.
+/// Draws from the standard normal distribution, by Box and Muller.
 fn normal(rng: &mut fastrand::Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.f64()).cos()
 }
 
-/// Failures that a real provider puts on the bill: it did write something.
+/// Returns true for failures that a real provider charges for: it did write something.
 pub(super) fn is_charged(error: &ProviderError) -> bool {
     matches!(
         error,
@@ -131,7 +131,7 @@ pub(super) fn is_charged(error: &ProviderError) -> bool {
     )
 }
 
-/// A generator that draws the same again for the same seed, prompt and call number.
+/// Returns a generator that draws the same numbers for the same seed, prompt and call number.
 pub(super) fn rng(seed: u64, digest: u64, call: Option<u64>) -> fastrand::Rng {
     let mut hasher = blake3::Hasher::new();
     hasher

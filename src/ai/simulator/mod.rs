@@ -1,8 +1,8 @@
 //! A provider that makes its answers up: for the demo, for tests and for trying rules without
 //! paying. Each answer says that it is simulated.
 //!
-//! What an answer says depends on the seed, the prompt and the [`World`] at the call's beginning
-//! alone; how long a call takes and whether it fails depends also on its number, so that a retry
+//! The text of an answer depends only on the seed, the prompt and the [`World`] at the call's
+//! start; the duration of a call and whether it fails depend also on its number, so that a retry
 //! may succeed.
 
 mod advice;
@@ -23,22 +23,22 @@ use advice::Habit;
 pub use chance::{Behaviour, Faults, Latency};
 pub use world::{Price as VendorPrice, Vendor, Vendors, World, vendor_type};
 
-/// What the simulator pretends to be.
+/// The options of the simulator.
 #[derive(Debug, Clone)]
 pub struct SimulatorOptions {
-    /// For logs and metric labels.
+    /// The provider's name, for logs and metric labels.
     pub name: String,
     pub model: String,
     pub seed: u64,
     pub behaviour: Behaviour,
     pub input_usd_per_million: f64,
     pub output_usd_per_million: f64,
-    /// The share of answers that mention vendors of the world, 0 to 1. Vendors that the prompt
-    /// names are always mentioned, unless they have closed.
+    /// The share of answers that mention vendors of the world, 0 to 1. Vendors named in the prompt
+    /// are always mentioned, unless they have closed.
     pub mention_rate: f64,
     /// The most vendors that an answer mentions of its own accord.
     pub most_vendors: usize,
-    /// How many calls the log keeps; the oldest go first. 0 keeps none.
+    /// The most calls that the log keeps; the oldest are dropped first. 0 keeps none.
     pub log_limit: usize,
 }
 
@@ -58,14 +58,14 @@ impl Default for SimulatorOptions {
     }
 }
 
-/// One call, as the log keeps it.
+/// One call in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoggedCall {
-    /// From 0.
+    /// The number of the call, from 0.
     pub number: u64,
     pub began: Instant,
     pub prompt: Prompt,
-    /// The error's code, where it fails.
+    /// The error's code, if the call fails.
     pub fails_with: Option<&'static str>,
 }
 
@@ -82,7 +82,7 @@ struct State {
 }
 
 impl Simulator {
-    /// A simulator of a world without vendors.
+    /// Creates a simulator of a world without vendors.
     pub fn new(options: SimulatorOptions) -> Self {
         let behaviour = options.behaviour.clone();
         let state = Mutex::new(State {
@@ -97,28 +97,28 @@ impl Simulator {
         }
     }
 
-    /// Makes answers from what is true in `world` when their call begins, not when it ends: the
-    /// worst that a real model may do.
+    /// Bases answers on the state of `world` when their call begins, not when it ends: the worst
+    /// case with a real model.
     pub fn in_world(self, world: Arc<dyn World>) -> Self {
         Self { world, ..self }
     }
 
-    /// From the next call on.
+    /// Changes the behaviour from the next call on.
     pub fn behave(&self, behaviour: Behaviour) {
         self.state().behaviour = behaviour;
     }
 
-    /// How many calls have begun.
+    /// Returns the number of calls that have begun.
     pub fn calls(&self) -> u64 {
         self.state().calls
     }
 
-    /// The last calls, oldest first, at most `log_limit`.
+    /// Returns the last calls, oldest first, at most `log_limit`.
     pub fn log(&self) -> Vec<LoggedCall> {
         self.state().log.iter().cloned().collect()
     }
 
-    /// Decides what becomes of a call, and writes it down.
+    /// Decides the result of a call, and logs it.
     fn begin(&self, prompt: &Prompt) -> (Duration, Option<ProviderError>) {
         let digest = digest(prompt);
         let mut state = self.state();
@@ -203,7 +203,7 @@ impl Provider for Simulator {
             if !chance::is_charged(&error) {
                 return Attempt::failed(error);
             }
-            // Half an answer, where it was cut off; the half was written all the same.
+            // Half an answer if it was cut off; the model wrote that half all the same.
             let half = text
                 .char_indices()
                 .nth(text.chars().count() / 2)
@@ -213,14 +213,14 @@ impl Provider for Simulator {
     }
 }
 
-/// Four bytes a token: what English text comes to with usual tokenisers.
+/// Estimates the tokens of a text: four bytes each, as English text has with usual tokenisers.
 fn tokens(text: &str) -> u64 {
     u64::try_from(text.len().div_ceil(4)).unwrap_or(u64::MAX)
 }
 
 fn digest(prompt: &Prompt) -> u64 {
     let mut hasher = blake3::Hasher::new();
-    // The length keeps the border between the two.
+    // The length marks the border between the two parts.
     hasher.update(
         &u64::try_from(prompt.system.len())
             .unwrap_or(u64::MAX)

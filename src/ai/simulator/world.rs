@@ -1,5 +1,5 @@
-//! What is true of the vendors that simulated answers name, and how changes make something else
-//! true: so an answer shows which state of the world it was made from.
+//! The state of the vendors that simulated answers name, and the effect of changes on it: an answer
+//! shows which state of the world it was made from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,12 +10,12 @@ use futures_util::future::BoxFuture;
 use crate::model::VendorChange;
 use crate::model::event::Attribute;
 
-/// Vendors kept at most. Beyond it changes of unknown vendors are dropped, and answers never name
-/// those vendors by themselves.
+/// The most vendors kept. Beyond it, changes of unknown vendors are dropped, and answers do not
+/// name those vendors of their own accord.
 const MOST_VENDORS: usize = 10_000;
-/// The change of a price that does not say by how much, in per cent.
+/// The change in per cent for a price change without a number.
 const UNSAID_PRICE_CHANGE: f64 = 10.0;
-/// A single change moves a price within these bounds, in per cent.
+/// The bounds of a single price change, in per cent.
 const PRICE_CHANGES: (f64, f64) = (-90.0, 900.0);
 
 /// Vendor types, and the words of a question that ask for them.
@@ -26,10 +26,10 @@ const KINDS: [(&str, &[&str]); 4] = [
     ("florist", &["florist", "flower", "bouquet"]),
 ];
 
-/// Where the simulator learns what is true when a call begins.
+/// The source of the vendors' state when a call begins.
 pub trait World: Send + Sync {
-    /// Returns the vendors as all changes that were published before this call made them; `None`
-    /// where that cannot be learned. Cancel safe.
+    /// Returns the vendors after all changes that were published before this call; `None` if their
+    /// state cannot be read. Cancel safe.
     fn vendors(&self) -> BoxFuture<'_, Option<Arc<Vendors>>>;
 }
 
@@ -53,9 +53,9 @@ pub struct Vendor {
     pub kind: String,
     pub is_open: bool,
     pub price: Price,
-    /// Saturdays that are free in the season.
+    /// The number of free Saturdays in the season.
     pub saturdays: u32,
-    /// The number of the menu that a caterer cooks.
+    /// The number of the menu that a caterer offers.
     pub menu: u32,
 }
 
@@ -63,7 +63,7 @@ pub struct Vendor {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price(f64);
 
-/// The type of the n-th vendor of [`Vendors::numbered`].
+/// Returns the type of the n-th vendor of [`Vendors::numbered`].
 pub fn vendor_type(number: u32) -> &'static str {
     KINDS[number as usize % KINDS.len()].0
 }
@@ -84,12 +84,12 @@ impl Vendors {
         self.by_id.get(id)
     }
 
-    /// Whether the vendor is known to have closed; an unknown one is not.
+    /// Returns true if the vendor is known to have closed; false for an unknown one.
     pub fn is_closed(&self, id: &str) -> bool {
         self.get(id).is_some_and(|vendor| !vendor.is_open)
     }
 
-    /// Makes true what a change event says. A vendor that was unknown is known from then on.
+    /// Applies a change event. A vendor that was unknown is known from then on.
     pub fn apply(&mut self, change: &VendorChange) {
         let known = self.by_id.len();
         let vendor = match self.by_id.get_mut(&change.vendor_id) {
@@ -112,8 +112,8 @@ impl Vendors {
         }
     }
 
-    /// Returns the vendors of the types that a question asks for, closed ones among them; all
-    /// vendors where it asks for no type, or for none that is open.
+    /// Returns the vendors of the types that a question asks for, including closed ones; all
+    /// vendors if it names no type, or no type with an open vendor.
     pub(super) fn fitting(&self, question: &str) -> Vec<&str> {
         let question = question.to_lowercase();
         let wanted = |vendor: &Vendor| {
@@ -129,8 +129,8 @@ impl Vendors {
         }
     }
 
-    /// Returns what is true of a vendor as a sentence; `None` where the vendor is unknown. Menus
-    /// are told to those who ask about food.
+    /// Returns the state of a vendor as a sentence; `None` if the vendor is unknown. The menu is
+    /// included if the question is about food.
     pub(super) fn sentence(&self, id: &str, question: &str) -> Option<String> {
         let vendor = self.get(id)?;
         let (price, saturdays) = (vendor.price, vendor.saturdays);
@@ -171,7 +171,7 @@ impl Price {
     fn change(&mut self, per_cent: Option<f64>) {
         let (least, most) = PRICE_CHANGES;
         let per_cent = per_cent.unwrap_or(UNSAID_PRICE_CHANGE).clamp(least, most);
-        // Many changes in one direction end somewhere.
+        // Bounded, because many changes in one direction would overflow.
         self.0 = (self.0 * (1.0 + per_cent / 100.0)).clamp(1.0, 1e9);
     }
 }
@@ -197,8 +197,8 @@ fn number(change: &VendorChange, attribute: &str) -> Option<f64> {
     }
 }
 
-/// Saturdays after a change of availability: none where nothing is available any more, else
-/// another number than before.
+/// Returns the number of free Saturdays after a change of availability: none if nothing is
+/// available any more, otherwise another number than before.
 fn saturdays(before: u32, change: &VendorChange) -> u32 {
     match change.attributes.get("available") {
         Some(Attribute::Flag(false)) => 0,
@@ -244,7 +244,7 @@ mod tests {
                 &pct(-50.0)[..],
                 "v-3 asks $1,175 and has 6 Saturdays left.",
             ),
-            // An amount that cannot be: the price stays a price.
+            // An impossible amount still leaves a valid price.
             (
                 "v-3",
                 "price_changed",

@@ -1,4 +1,4 @@
-//! One trouble from its first failure to its end, and when to speak of it.
+//! One trouble from its first failure to its end, and the times of its messages.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::reason::Reason;
 
-/// Between two lines about the same reason, and between two summaries.
+/// Time between two lines about the same reason, and between two summaries.
 const EVERY: Duration = Duration::from_mins(1);
-/// How long a trouble among which calls succeeded must be silent before it is over.
+/// Time without failures after which a trouble ends during which some calls succeeded.
 const CALM: Duration = Duration::from_secs(10);
 
-/// What is to be told of an episode.
+/// A due message about an episode.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// Its first line.
@@ -22,7 +22,7 @@ pub(super) enum Told {
         since: Duration,
         failures: u64,
     },
-    /// A reason that was not told of lately.
+    /// A reason that has not been reported recently.
     Changed { text: String },
     /// Counts by reason since the last summary, and the text of the last failure.
     Lasts { counts: String, last: String },
@@ -33,14 +33,14 @@ pub(super) enum Told {
     },
 }
 
-/// A trouble that may be under way. It is over with the first success where nothing succeeded
-/// before; else once it is calm, so that a call in ten that fails is one trouble, not ten.
+/// A trouble that may be in progress. If no call succeeded during it, it is over with the first
+/// success; otherwise once it is calm, so that one failing call in ten is one trouble, not ten.
 #[derive(Debug, Default)]
 pub(super) struct Episode {
     now: Option<UnderWay>,
-    /// When each reason was last told of, in this episode or an earlier one.
+    /// The time of the last report of each reason, in this episode or an earlier one.
     told: BTreeMap<Reason, Instant>,
-    /// When the last episode was over.
+    /// The end of the last episode.
     over: Option<Instant>,
 }
 
@@ -50,13 +50,13 @@ struct UnderWay {
     failed: Instant,
     /// The text of the last failure.
     last: String,
-    /// What is not told yet, with the last text of each reason.
+    /// The unreported failures by reason: their number, and the text of the last one.
     lately: BTreeMap<Reason, (u64, String)>,
     all: BTreeMap<Reason, u64>,
-    /// Whether a call has succeeded since the last failure.
+    /// True if a call has succeeded since the last failure.
     succeeded: bool,
     calm: Duration,
-    /// When the next summary is due; none before the first line.
+    /// The time of the next summary; `None` before the first line.
     summary: Option<Instant>,
 }
 
@@ -94,7 +94,7 @@ impl UnderWay {
     }
 }
 
-/// `12 × 401, 3 × out of money`, the most frequent first.
+/// Returns counts such as `12 × 401, 3 × out of money`, the most frequent first.
 fn counts(of: impl IntoIterator<Item = (Reason, u64)>) -> String {
     let mut of: Vec<_> = of.into_iter().collect();
     of.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -109,7 +109,7 @@ fn counts(of: impl IntoIterator<Item = (Reason, u64)>) -> String {
 
 impl Episode {
     pub(super) fn failed(&mut self, reason: &Reason, text: String, now: Instant) {
-        // What comes back so soon comes and goes.
+        // A trouble that returns so soon is intermittent, so it must be calm for longer.
         let recently = self.over.is_some_and(|over| now < over + EVERY);
         let calm = if recently { EVERY } else { Duration::ZERO };
         let on = self.now.get_or_insert_with(|| UnderWay::new(now, calm));
@@ -122,7 +122,7 @@ impl Episode {
         on.last = text;
     }
 
-    /// Counts what follows from a trouble that is under way, and is no news.
+    /// Counts a consequence of the trouble in progress, which is not reported as news.
     pub(super) fn also(&mut self, reason: Reason, now: Instant) {
         if let Some(on) = &mut self.now {
             on.count(&reason, "");
@@ -136,13 +136,13 @@ impl Episode {
         }
     }
 
-    /// What is to be told by now.
+    /// Returns the messages that are due.
     pub(super) fn told(&mut self, now: Instant) -> Vec<Told> {
         let Some(on) = &mut self.now else {
             return Vec::new();
         };
         if on.succeeded && now >= on.failed + on.calm {
-            // What was never spoken of needs no end: a retry healed it at once.
+            // A trouble that was never reported needs no end: a retry cured it at once.
             let spoken_of = self.now.take().filter(|on| on.summary.is_some());
             self.over = spoken_of.as_ref().map(|_| now).or(self.over);
             return spoken_of.map(|on| on.over(now)).into_iter().collect();
@@ -158,7 +158,7 @@ impl Episode {
         self.news(now)
     }
 
-    /// The reasons that were not told of within the last minute, each with its last text.
+    /// Returns the reasons not reported within the last minute, each with its last text.
     fn news(&mut self, now: Instant) -> Vec<Told> {
         let (Some(on), told) = (&mut self.now, &mut self.told) else {
             return Vec::new();

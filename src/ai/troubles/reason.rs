@@ -1,4 +1,5 @@
-//! Why a provider does not answer, in a few words of a closed set, and what to do about it.
+//! The reason why a provider does not answer, in a few words of a closed set, and the advice for
+//! it.
 
 use std::borrow::Cow;
 
@@ -8,8 +9,8 @@ use crate::ai::error::{Phase, ProviderError, Unreached};
 /// A reason to count failures by: a status or a few words.
 pub(super) type Reason = Cow<'static, str>;
 
-/// What an error tells about the provider; `None` where it is of one question alone, or where
-/// nothing was sent.
+/// Returns the kind and reason of a provider's error; `None` if it concerns one question alone, or
+/// if nothing was sent.
 pub(super) fn reason(error: &ProviderError) -> Option<(Class, Reason)> {
     let status = |status: u16| Reason::from(status.to_string());
     Some(match error {
@@ -41,7 +42,7 @@ pub(super) fn reason(error: &ProviderError) -> Option<(Class, Reason)> {
     })
 }
 
-/// The provider's own words, or the system's.
+/// Returns the provider's own words, or the system's.
 pub(super) fn words(error: &ProviderError) -> Cow<'_, str> {
     match error {
         ProviderError::OutOfFunds { message, .. }
@@ -58,7 +59,7 @@ pub(super) fn words(error: &ProviderError) -> Cow<'_, str> {
     }
 }
 
-/// What an operator can do.
+/// Returns the advice for an operator.
 pub(super) fn advice(site: &Site, error: &ProviderError) -> String {
     let section = &site.section;
     let key = site.key_field();
@@ -112,17 +113,17 @@ pub(super) fn advice(site: &Site, error: &ProviderError) -> String {
 }
 
 impl Site {
-    /// What an operator can do about an error of this provider.
+    /// Returns the advice for an operator about an error of this provider.
     pub fn advice(&self, error: &ProviderError) -> String {
         advice(self, error)
     }
 
-    /// Where the provider's key stands, and the variables that it comes from.
+    /// Returns the topology field of the provider's key, with the variables that it comes from.
     pub fn key_field(&self) -> String {
         self.field("api_key", &self.key_variables)
     }
 
-    /// A field of the topology with the variables that its value comes from.
+    /// Returns a field of the topology with the variables that its value comes from.
     fn field(&self, field: &str, variables: &[String]) -> String {
         let section = &self.section;
         if variables.is_empty() {

@@ -39,8 +39,8 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// Plays attempts at their seconds (`None` is an answer) with a look each second, and gives what
-/// was told, by the second.
+/// Plays attempts at their seconds (`None` is an answer), polls once a second, and returns the
+/// notices by second.
 fn play(attempts: &[(u64, Option<ProviderError>)], until: u64) -> Vec<(u64, Notice)> {
     let start = Instant::now();
     let mut troubles = Troubles::new(site());
@@ -57,7 +57,7 @@ fn play(attempts: &[(u64, Option<ProviderError>)], until: u64) -> Vec<(u64, Noti
 
 type Shape = (u64, Level, Option<(&'static str, bool)>);
 
-/// The seconds, levels and alerts of what was told.
+/// Returns the seconds, levels and alerts of the notices.
 fn shape(told: &[(u64, Notice)]) -> Vec<Shape> {
     told.iter()
         .map(|(at, of)| {
@@ -210,7 +210,7 @@ fn reasons_are_counted_together_and_calls_that_were_not_made_with_them() {
         troubles.attempt(Some(&limited()), start + secs(second));
         troubles.suspended(start + secs(second));
         let told = troubles.notices(start + secs(second));
-        // A reason that is new is told at once, a known one is only counted.
+        // A new reason is reported at once, a known one is only counted.
         assert_eq!(told.len(), usize::from(second == 5), "{told:?}");
     }
     troubles.attempt(Some(&refused()), start + secs(10));
@@ -253,7 +253,7 @@ fn one_trouble_does_not_end_another_but_an_answer_ends_all() {
             ("provider_away", false),
         ]
     );
-    // Whoever refuses is there.
+    // A provider that refuses is not away.
     let told = play(&[(0, Some(refused())), (1, Some(unauthorised()))], 60);
     let alerts: Vec<_> = shape(&told).into_iter().filter_map(|of| of.2).collect();
     assert_eq!(alerts.last(), Some(&("provider_away", false)));
@@ -279,9 +279,9 @@ fn what_was_not_sent_says_nothing_of_the_provider() {
 }
 
 proptest! {
-    /// However calls fail: each of four reasons has one line a minute at most, each kind of
-    /// trouble a summary and an end besides, and
-    /// every alert that fires is resolved once the provider answers for long enough.
+    /// However calls fail: each of four reasons has at most one line a minute, each kind of trouble
+    /// a summary and an end in addition, and every alert that fires is resolved once the provider
+    /// answers for long enough.
     #[test]
     fn lines_are_few_and_alerts_end(steps in prop::collection::vec((0_u64..20, 0_usize..6), 1..200)) {
         let bad = ProviderError::BadRequest { status: 400, message: String::new() };

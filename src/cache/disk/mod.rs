@@ -1,8 +1,9 @@
 //! The disk layer: sled, as state that can be lost.
 //!
-//! One thread of its own opens the folder, writes and sweeps ([`writer`]); reads happen where they
-//! are asked for. Whatever goes wrong with the folder costs this layer's hits and nothing else:
-//! what is corrupt is put aside and rebuilt ([`open`]), what the machine refuses is tried again.
+//! One dedicated thread opens the folder, writes and sweeps ([`writer`]); reads run on the calling
+//! thread. Whatever goes wrong with the folder costs this layer's hits and nothing else: a corrupt
+//! folder is put aside and rebuilt ([`open`]); an operation that the machine refuses is tried
+//! again.
 
 mod open;
 mod reason;
@@ -33,36 +34,36 @@ use open::Store;
 use reason::Reason;
 use writer::{Command, Work};
 
-/// Of so many writes' room one is kept for lazy removals.
+/// Lazy removals are queued only while less than one n-th of the queue is in use.
 const RECHECKS: usize = 4;
 
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
-    /// The folder; made when missing. `<path>.lock` beside it is held while the layer is open.
+    /// The folder; created if missing. `<path>.lock` beside it is held while the layer is open.
     pub path: PathBuf,
-    /// sled's page cache. Default 64 MiB.
+    /// The size of sled's page cache. Default 64 MiB.
     pub page_cache_bytes: u64,
-    /// How much the stored entries may take together, keys and values. The files take more, five
-    /// times that after a bulk load, and do not shrink. Beyond the bound the sweep evicts in key
-    /// hash order, which is as good as at random. Default 2 GiB.
+    /// The most bytes that the stored entries may take together, keys and values. The files take
+    /// more, five times that after a bulk load, and do not shrink. Beyond the bound the sweep
+    /// evicts in key hash order, which is as good as random. Default 2 GiB.
     pub max_bytes: u64,
-    /// Writes that may wait; one more is refused as overloaded. Default 1024.
+    /// The number of writes that may wait; one more is refused as overloaded. Default 1024.
     pub queue: usize,
-    /// Writes that share one flush. Default 256.
+    /// The most writes that share one flush. Default 256.
     pub max_batch: usize,
-    /// How long opening (with sled's recovery) may take. Default 30 s.
+    /// The most time that opening may take, with sled's recovery. Default 30 s.
     pub open_timeout: Duration,
-    /// After a failure: how long until the folder is opened again; doubled up to 32 times that
-    /// while it does not open. Default 1 s.
+    /// Time from a failure until the folder is opened again. While opening fails, the time doubles,
+    /// up to 32 times this value. Default 1 s.
     pub reopen_after: Duration,
-    /// Corrupt folders that are kept beside, `<path>.quarantine-<ms>`; older ones are deleted.
-    /// Default 2.
+    /// The number of corrupt folders that are kept beside the folder as `<path>.quarantine-<ms>`;
+    /// older ones are deleted. Default 2.
     pub quarantines: usize,
-    /// Entries a second that the background sweep looks at; ten times that in its first round,
-    /// which counts. Default 2000.
+    /// Entries that the background sweep examines per second. Its first round, which counts the
+    /// entries, runs ten times as fast. Default 2000.
     pub sweep_per_sec: u32,
     pub breaker: BreakerOptions,
-    /// How often what fails is logged.
+    /// The pace at which repeated failures are logged.
     pub pace: Pace,
 }
 
@@ -86,31 +87,32 @@ impl DiskOptions {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskStats {
-    /// Known once the sweep has been through the folder.
+    /// The number of entries; `None` until the sweep has completed its first round.
     pub entries: Option<u64>,
-    /// Of the entries counted so far: keys and values.
+    /// Bytes of the entries counted so far, keys and values.
     pub entry_bytes: u64,
-    /// What the files take; measured by the sweep every few seconds.
+    /// Bytes that the files take, measured by the sweep every few seconds.
     pub file_bytes: u64,
     pub queued: u64,
     pub breaker: BreakerState,
-    /// How many times the folder was found corrupt, put aside and rebuilt, since the start.
+    /// The number of times that the folder was found corrupt, put aside and rebuilt, since the
+    /// start.
     pub rebuilds: u64,
     pub flushes: u64,
     pub writes: u64,
-    /// Dropped because `keep_until` had passed.
+    /// Entries dropped because their `keep_until` had passed.
     pub expired: u64,
-    /// Dropped because there was no room.
+    /// Entries dropped because there was no room.
     pub evictions: u64,
-    /// Values that could not be read as the entry asked for; dropped.
+    /// Values dropped because they could not be read as the entry that was asked for.
     pub unreadable: u64,
-    /// How many times something has failed since the start, for every reason.
+    /// The number of failures since the start, for every reason.
     pub failures: Vec<(&'static str, u64)>,
-    /// What is wrong now.
+    /// The current trouble, if there is one.
     pub trouble: Option<Trouble>,
 }
 
-/// The open layer. Dropping it ends its thread, which finishes what is queued first.
+/// The open layer. Dropping it ends its thread, which first finishes the queued writes.
 #[derive(Debug)]
 pub struct Disk {
     shared: Arc<Shared>,
@@ -118,24 +120,24 @@ pub struct Disk {
     ended: watch::Receiver<bool>,
 }
 
-/// What readers and the writer's thread share.
+/// The state that readers and the writer's thread share.
 #[derive(Debug)]
 struct Shared {
     options: DiskOptions,
     clock: Clock,
-    /// `None` while it is being opened again.
+    /// The open store; `None` while the folder is being opened again.
     store: ArcSwapOption<Store>,
     breaker: Breaker,
     reporter: Reporter<Reason>,
     closing: AtomicBool,
-    /// A reader met corruption; the writer rebuilds.
+    /// True if a reader met corruption; the writer then rebuilds the folder.
     corrupt: AtomicBool,
     counters: Counters,
 }
 
 #[derive(Debug)]
 struct Counters {
-    /// −1 until it is known.
+    /// The number of entries; −1 until it is known.
     entries: AtomicI64,
     entry_bytes: AtomicU64,
     file_bytes: AtomicU64,
@@ -166,9 +168,9 @@ impl Default for Counters {
 }
 
 impl Disk {
-    /// Opens the folder on a thread of its own, within `open_timeout`. A corrupt folder is put
-    /// aside and rebuilt ([`Disk::was_rebuilt`]); an error is a reason to go on without this
-    /// layer, not to stop.
+    /// Opens the folder on a dedicated thread, within `open_timeout`. A corrupt folder is put aside
+    /// and rebuilt ([`Disk::was_rebuilt`]). After an error the program should go on without this
+    /// layer, not stop.
     pub async fn open(options: DiskOptions, clock: Clock) -> Result<Self, DiskError> {
         let (open_timeout, path) = (options.open_timeout, options.path.clone());
         let (queue, commands) =
@@ -204,7 +206,7 @@ impl Disk {
         match tokio::time::timeout(open_timeout, opened).await {
             Ok(Ok(result)) => result?,
             Ok(Err(_)) => return Err(DiskError::Panicked { path }),
-            // The thread finds its report unwanted when it gets there, and ends.
+            // The thread ends by itself once it cannot deliver its report.
             Err(_) => {
                 return Err(DiskError::TimedOut {
                     path,
@@ -219,8 +221,8 @@ impl Disk {
         })
     }
 
-    /// Looks the key up on the calling thread: a few microseconds from the page cache, one read
-    /// of the disk else.
+    /// Looks the key up on the calling thread: a few microseconds from the page cache, otherwise
+    /// one read from the disk.
     pub fn get_blocking(&self, key: &CacheKey) -> Lookup {
         let Some(pass) = self.shared.breaker.admit() else {
             return Lookup::Unavailable(LayerError::BreakerOpen);
@@ -247,14 +249,14 @@ impl Disk {
         }
     }
 
-    /// What is wrong now, if anything is.
+    /// Returns the current trouble, if there is one.
     pub fn trouble(&self) -> Option<Trouble> {
         let reads = self.shared.store.load().is_some()
             && self.shared.breaker.state() == BreakerState::Closed;
         self.shared.reporter.trouble(!reads)
     }
 
-    /// True when the folder was found corrupt at the start and rebuilt empty, or has been since.
+    /// Returns true if the folder was found corrupt and rebuilt empty, at the start or since.
     pub fn was_rebuilt(&self) -> bool {
         self.shared.counters.rebuilds.load(Ordering::Relaxed) > 0
     }
@@ -279,12 +281,12 @@ impl Disk {
         }
     }
 
-    /// Takes no more writes, finishes those that wait, flushes, closes the folder and gives its
-    /// lock back. Bound it with a time-out; cancelling it stops only the waiting.
+    /// Accepts no more writes, finishes the waiting ones, flushes, closes the folder and releases
+    /// its lock. Callers should bound this with a time-out; cancelling it stops only the waiting.
     pub async fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
         let mut ended = self.ended.clone();
-        // An error says that the thread is gone, which is what is waited for.
+        // An error means that the thread has ended already.
         if ended.wait_for(|ended| *ended).await.is_err() {
             tracing::debug!("the disk layer's thread was gone already");
         }
@@ -295,7 +297,7 @@ impl Disk {
             Ok(entry) if entry.header.keep_until >= self.shared.clock.now() => {
                 Lookup::Hit(Arc::new(entry))
             }
-            // Dropped lazily.
+            // Expired: removed lazily.
             Ok(_) => {
                 self.recheck(key.hash());
                 Lookup::Miss
@@ -308,7 +310,8 @@ impl Disk {
         }
     }
 
-    /// Where many writes wait already, the sweep will come by.
+    /// Asks the writer to check the entry again. If many writes wait already, nothing is queued:
+    /// the sweep will reach the entry.
     fn recheck(&self, hash: KeyHash) {
         let shared = &self.shared;
         let queued = shared.counters.queued.load(Ordering::Relaxed);
@@ -341,8 +344,8 @@ impl Disk {
         })
     }
 
-    /// Queues a write and waits for the flush that covers it. What fails on disk the writer
-    /// reports; that a write does not get there, nobody else can.
+    /// Queues a write and waits for the flush that covers it. The writer reports failures of the
+    /// disk itself; only this function can report that a write never reached the writer.
     async fn write(&self, work: Work) -> Result<Put, LayerError> {
         let (reply, replied) = oneshot::channel();
         let queued = self.send(Command {
@@ -369,8 +372,8 @@ impl Layer for Disk {
         LayerName::Disk
     }
 
-    /// Reads on the calling thread. Measured with 100 000 entries of 1.5 KB, decoding included:
-    /// 8 µs at the median, 17 µs by way of `spawn_blocking`; a miss 0.2 µs.
+    /// Reads on the calling thread. Measured with 100 000 entries of 1.5 KB, decoding included: a
+    /// hit took 8 µs at the median (17 µs by way of `spawn_blocking`), a miss 0.2 µs.
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Lookup> {
         future::lazy(move |_| self.get_blocking(key)).boxed()
     }
@@ -392,7 +395,7 @@ impl Layer for Disk {
     }
 }
 
-/// As the log says it.
+/// Returns the word for a purpose in the log.
 fn words(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Read => "lookups on disk fail",
@@ -401,7 +404,7 @@ fn words(purpose: Purpose) -> &'static str {
     }
 }
 
-/// One read; a panic inside sled (which a damaged file can cause) becomes corruption.
+/// Reads one value; a panic inside sled (which a damaged file can cause) becomes corruption.
 fn read(store: &Store, hash: KeyHash) -> Result<Option<sled::IVec>, LayerError> {
     guarded(|| store.db.get(hash.0))
 }

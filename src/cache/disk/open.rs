@@ -1,4 +1,4 @@
-//! Opening sled's folder defensively: locked by us, checked for damage, put aside when damaged.
+//! Opens sled's folder defensively: locks it, checks it for damage, and puts a damaged one aside.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::DiskOptions;
 use crate::model::Timestamp;
 
-/// The file, and the tree and key in sled, that tell that a folder has been in use.
+/// The name of the file, and of the tree and key in sled, that mark a folder as having been in use.
 const WITNESS: &str = "wedcache";
 
 /// Why the disk layer cannot be used. The program goes on without it.
@@ -23,7 +23,7 @@ pub enum DiskError {
     Io { path: PathBuf, source: io::Error },
     #[error("{} did not open within {after:?}", path.display())]
     TimedOut { path: PathBuf, after: Duration },
-    /// Also the freshly made folder did not open.
+    /// The freshly created folder did not open either.
     #[error("{} does not open, not even rebuilt: {detail}", path.display())]
     Unusable { path: PathBuf, detail: String },
     #[error("opening {} panicked", path.display())]
@@ -33,13 +33,14 @@ pub enum DiskError {
 /// An open folder with its lock.
 #[derive(Debug)]
 pub(super) struct Store {
-    // Before the lock, so that it is closed before the lock is given back.
+    // Declared before the lock, so that sled is closed before the lock is released.
     pub(super) db: sled::Db,
     _lock: Arc<File>,
 }
 
-/// Takes `<path>.lock` for as long as the file is open. The kernel gives it back when the process
-/// dies. sled has a lock of its own, but inside the folder, which may have to be renamed.
+/// Takes `<path>.lock`, which is held as long as the returned file is open. The kernel releases it
+/// when the process dies. sled has a lock of its own, but inside the folder, which may have to be
+/// renamed.
 pub(super) fn lock(path: &Path) -> Result<Arc<File>, DiskError> {
     let failed = |source| DiskError::Io {
         path: path.to_owned(),
@@ -62,7 +63,8 @@ pub(super) fn lock(path: &Path) -> Result<Arc<File>, DiskError> {
     }
 }
 
-/// Opens the folder; a damaged one is put aside and made anew. Tells whether that was done.
+/// Opens the folder; puts a damaged one aside and creates a new one. The returned flag is true if
+/// that was done.
 pub(super) fn open(
     options: &DiskOptions,
     lock: &Arc<File>,
@@ -117,7 +119,8 @@ pub(super) fn quarantine(options: &DiskOptions, now: Timestamp) -> Result<(), Di
     Ok(())
 }
 
-/// Damage as told by an error, as opposed to a machine that refuses (permission, no space).
+/// Returns true if the error means damage, as opposed to a machine that refuses (permission, no
+/// space).
 pub(super) fn is_corruption(error: &sled::Error) -> bool {
     match error {
         sled::Error::Corruption { .. }
@@ -148,12 +151,12 @@ fn try_open(options: &DiskOptions, lock: &Arc<File>) -> Result<Store, Damage> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(options.page_cache_bytes)
-        // The writer flushes.
+        // The writer flushes explicitly.
         .flush_every_ms(None);
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let db = config.open()?;
         check_witness(path, &db)?;
-        // Touches the tree's first and last page, so that gross damage shows now.
+        // Reads the tree's first and last page, so that gross damage shows now.
         db.first()?;
         db.last()?;
         Ok(db)
@@ -173,9 +176,9 @@ fn try_open(options: &DiskOptions, lock: &Arc<File>) -> Result<Store, Damage> {
     }
 }
 
-/// sled takes a damaged log for one that was cut short by a crash and opens, empty, without a word.
-/// So there are two witnesses of a folder that was in use: a value in sled's log, written first,
-/// and then a file beside it. The file without the value tells that the log is gone.
+/// Compares the two marks of a folder that has been in use: a value in sled's log, written first,
+/// and then a file beside it. If the file exists without the value, the log is lost. sled does not
+/// report that: it takes a damaged log for one that a crash cut short and opens empty.
 fn check_witness(path: &Path, db: &sled::Db) -> sled::Result<()> {
     let (file, tree) = (path.join(WITNESS), db.open_tree(WITNESS)?);
     if tree.contains_key(WITNESS)? {
@@ -196,8 +199,8 @@ fn check_witness(path: &Path, db: &sled::Db) -> sled::Result<()> {
     Ok(())
 }
 
-/// sled reports a lock held by somebody else like any other failure; told apart here, before a
-/// folder that is in use could be renamed.
+/// Fails if another process holds sled's own lock. sled reports that like any other failure; it is
+/// detected here, before a folder that is in use could be renamed.
 fn refuse_foreign_lock(path: &Path) -> Result<(), Damage> {
     let Ok(file) = File::open(path.join("db")) else {
         return Ok(());
@@ -206,7 +209,7 @@ fn refuse_foreign_lock(path: &Path) -> Result<(), Damage> {
         Err(TryLockError::WouldBlock) => Err(Damage::None(DiskError::Locked {
             path: path.to_owned(),
         })),
-        // Given back when the file is dropped here; other errors will meet sled too.
+        // The lock is released when the file is dropped here; sled will meet other errors too.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
@@ -215,7 +218,7 @@ fn quarantine_suffix(number: i64) -> String {
     format!(".quarantine-{number}")
 }
 
-/// The quarantined folders beside `path` with their numbers.
+/// Returns the quarantined folders beside `path` with their numbers.
 fn quarantines(path: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str()))
     else {

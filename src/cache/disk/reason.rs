@@ -1,4 +1,4 @@
-//! Why the disk layer fails.
+//! The reasons for which the disk layer fails.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -33,7 +33,7 @@ impl Reason {
         }
     }
 
-    /// From the error of the machine, wherever in its causes it stands.
+    /// Derives the reason from the I/O error in the chain of causes, at whatever depth it is.
     fn of_cause(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -85,7 +85,7 @@ impl report::Reason for Reason {
     }
 }
 
-/// What failed a call of the layer.
+/// Describes the failure of a call of the layer.
 pub(super) fn failure(error: &LayerError) -> Failure {
     let reason = match error {
         LayerError::Corrupt { .. } => Reason::Corrupt,
@@ -97,7 +97,7 @@ pub(super) fn failure(error: &LayerError) -> Failure {
     Failure::new(reason, &error.to_string())
 }
 
-/// What keeps the folder from being opened again.
+/// Describes the failure that keeps the folder from being opened again.
 pub(super) fn not_open(error: &DiskError) -> Failure {
     let reason = match error {
         DiskError::Io { source, .. } => Reason::of_io(source),

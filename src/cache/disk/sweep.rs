@@ -1,5 +1,5 @@
-//! The sweep: goes round the folder in key order, a little at a time, counts what is there and
-//! drops what is past its time or what there is no room for.
+//! The sweep: goes through the folder in key order, a little at a time, counts the entries and
+//! drops those that have expired or for which there is no room.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,23 +8,24 @@ use super::open::Store;
 use super::{LayerError, Shared, guarded, sealed};
 use crate::model::KeyHash;
 
-/// The most entries that are looked at between two groups of writes.
+/// The most entries that are examined between two groups of writes.
 const CHUNK: usize = 1024;
-/// The first round goes faster, for the bound is blind until it is complete.
+/// The factor by which the first round is faster: until it is complete, the size of the folder is
+/// unknown and `max_bytes` cannot be enforced.
 const FIRST_ROUND_SPEED: u128 = 10;
-/// The longest that a chunk may take, in time.
+/// The longest time that a chunk may take.
 const SLICE: Duration = Duration::from_millis(2);
 const MEASURE_FILES_EVERY: Duration = Duration::from_secs(5);
 
-/// Where the round stands. Only the writer's thread changes the folder, so that the counts are
-/// exact once the first round is complete.
+/// The progress of the current round. Only the writer's thread changes the folder, so the counts
+/// are exact once the first round is complete.
 pub(super) struct Sweep {
     per_sec: u32,
     last: Instant,
     files_measured: Option<Instant>,
-    /// The first key of this round not yet looked at.
+    /// The first key that this round has not examined yet.
     cursor: Vec<u8>,
-    /// The first round counts; the later ones only drop.
+    /// True during the first round, which counts; later rounds only drop.
     counting: bool,
     entries: u64,
     bytes: u64,
@@ -43,13 +44,13 @@ impl Sweep {
         }
     }
 
-    /// Begins anew with another folder.
+    /// Starts again with another folder.
     pub(super) fn restart(&mut self, shared: &Shared) {
         *self = Self::new(self.per_sec);
         self.publish(shared);
     }
 
-    /// Takes note of one write: the lengths of the value before and after.
+    /// Records one write: the lengths of the value before and after.
     pub(super) fn changed(
         &mut self,
         shared: &Shared,
@@ -57,7 +58,7 @@ impl Sweep {
         old: Option<usize>,
         new: Option<usize>,
     ) {
-        // What the first round has not reached yet will be counted when it gets there.
+        // The first round will count this key when it gets there.
         if self.counting && hash.0.as_slice() >= self.cursor.as_slice() {
             return;
         }
@@ -70,8 +71,8 @@ impl Sweep {
         self.publish(shared);
     }
 
-    /// Looks at as many entries as the rate allows by now, a chunk at most; more when there is no
-    /// room.
+    /// Examines as many entries as the rate allows by now, at most one chunk; always a full chunk
+    /// while there is no room.
     pub(super) fn some(&mut self, shared: &Shared, store: &Store) -> Result<(), LayerError> {
         self.measure_files(shared, store);
         let over = self.bytes > shared.options.max_bytes;
@@ -102,7 +103,7 @@ impl Sweep {
             }
             self.cursor.clear();
             self.cursor.extend_from_slice(&key);
-            // The next key in order is this one with a zero behind.
+            // The next key in order is this one followed by a zero byte.
             self.cursor.push(0);
             let counters = &shared.counters;
             let reason = match sealed::open_header(&value) {
@@ -120,7 +121,7 @@ impl Sweep {
                 return Ok(Round::Goes);
             }
         }
-        // Cheaper than to find out whether the range ended just here.
+        // One more look-up is cheaper than detecting whether the range ended exactly here.
         Ok(if store.db.range(self.cursor.clone()..).next().is_none() {
             Round::Complete
         } else {

@@ -12,7 +12,7 @@ use super::super::naive::{self, Step};
 use super::*;
 use crate::model::Timestamp;
 
-/// Tells this test binary, started again as a child, which folder to write to.
+/// The variable that names the folder for the child, which is this test binary started again.
 const CHILD_FOLDER: &str = "WEDCACHE_TEST_DISK_CHILD";
 
 fn options(folder: &Path) -> DiskOptions {
@@ -29,7 +29,7 @@ async fn open(folder: &Path) -> Disk {
         .unwrap()
 }
 
-/// Polls, for there is no other sign of the background's progress.
+/// Polls until the condition holds, because nothing else signals the background's progress.
 #[track_caller]
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
@@ -108,7 +108,7 @@ async fn a_full_queue_refuses_at_once() {
     )
     .await
     .unwrap();
-    // Polled once each without giving way: the writer's thread cannot take 20 000 in between.
+    // All are polled once without yielding: the writer's thread cannot take 20 000 in between.
     let entries: Vec<_> = (0..20_000)
         .map(|number| naive::entry(number, 1, 0))
         .collect();
@@ -132,7 +132,7 @@ async fn what_is_past_its_time_is_dropped_by_reads_and_by_the_sweep() {
     let (clock, hand) = Clock::mock(naive::NOW);
     let disk = Disk::open(
         DiskOptions {
-            // Slow: the read has to do it.
+            // Too slow to matter: the read has to remove the entry.
             sweep_per_sec: 1,
             ..options(folder.path())
         },
@@ -201,7 +201,7 @@ async fn a_folder_in_use_is_refused_and_left_alone() {
     );
     assert!(hit(first.get_blocking(&naive::key(1))).is_some());
 
-    // Also by somebody who uses sled without our lock.
+    // A folder in use by a program that opens sled without our lock is refused, too.
     let foreign = tempfile::tempdir().unwrap();
     let db = sled::open(foreign.path().join("entries")).unwrap();
     let refused = Disk::open(options(foreign.path()), Clock::System).await;
@@ -252,7 +252,7 @@ async fn fill_and_close(folder: &Path) {
     let disk = loop {
         match Disk::open(options(folder), Clock::mock(naive::NOW).0).await {
             Ok(disk) => break disk,
-            // The one dropped before is still closing.
+            // The layer dropped in the previous round is still closing.
             Err(DiskError::Locked { .. }) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
@@ -288,7 +288,7 @@ fn corrupt(entries: &Path, damage: &str) {
     assert!(hurt > 0, "nothing to damage by the name of {damage}");
 }
 
-/// Damage in places: whatever sled makes of it, no wrong entry comes back and the layer works.
+/// Checks random damage: whatever sled makes of it, no wrong entry comes back and the layer works.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_damaged_in_places_never_gives_a_wrong_entry() {
     for seed in 0..12 {
@@ -342,7 +342,7 @@ async fn corruption_met_at_run_time_is_put_aside_while_the_layer_lives() {
     assert!(hit(disk.get_blocking(&naive::key(1))).is_some());
 }
 
-/// Not a test by itself: the child of `everything_acknowledged_survives_kill_9`.
+/// Not a test of its own: the child process of `everything_acknowledged_survives_kill_9`.
 #[tokio::test]
 async fn child_that_writes_until_it_is_killed() {
     #[expect(clippy::disallowed_methods, reason = "how a test talks to its child")]
@@ -359,7 +359,7 @@ async fn child_that_writes_until_it_is_killed() {
         for put in futures_util::future::join_all(entries.iter().map(|e| disk.put(e))).await {
             put.unwrap();
         }
-        // On standard error, which the test harness does not capture from a raw handle.
+        // Standard error, because the test harness does not capture a raw handle to it.
         writeln!(std::io::stderr(), "acknowledged {round}").unwrap();
     }
 }
@@ -387,7 +387,7 @@ fn everything_acknowledged_survives_kill_9() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it said before it died counts too.
+        // Acknowledgements that the child wrote before it died count too.
         last = lines.filter_map(acknowledged).last().unwrap_or(last);
 
         runtime.block_on(async {
@@ -438,7 +438,7 @@ proptest! {
     }
 }
 
-/// A file stands where the folder's parent was, which even root cannot write below.
+/// A file takes the place of the folder's parent; even root cannot write below a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_does_not_open_again_is_a_trouble_until_it_does() {
     let folder = tempfile::tempdir().unwrap();

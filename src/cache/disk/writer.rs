@@ -1,5 +1,5 @@
 //! The disk layer's one thread: all writes, in groups that share a flush, and the sweep between
-//! them. Since nobody else writes, comparing stamps and writing needs no lock.
+//! them. No other thread writes, so comparing stamps and writing needs no lock.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use crate::model::entry::Header;
 use crate::model::{Entry, KeyHash};
 use crate::trouble::report::Purpose;
 
-/// How long the thread waits for a write before it looks after the sweep and its own end.
+/// The longest wait for a write before the thread attends to the sweep and checks whether to end.
 const TICK: Duration = Duration::from_millis(50);
-/// How many times `reopen_after` the pause between attempts to open the folder may grow to.
+/// The longest pause between attempts to open the folder, as a multiple of `reopen_after`.
 const REOPEN_RANGE: u32 = 32;
-/// How long readers get to let go of a store that is to be closed.
+/// Time that readers get to release a store that is to be closed.
 const LET_GO: Duration = Duration::from_millis(200);
 
-/// Answered when the flush that covers the work is done.
+/// The channel that receives the result once the flush that covers the work is done.
 pub(super) type Reply = oneshot::Sender<Result<Put, LayerError>>;
 
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) work: Work,
-    /// None where nobody waits.
+    /// `None` if nobody waits for the result.
     pub(super) reply: Option<Reply>,
 }
 
@@ -40,13 +40,13 @@ pub(super) enum Work {
         hash: KeyHash,
         not_newer_than: Box<Header>,
     },
-    /// A reader met a value that is past its time or not readable: drop it if that still holds.
+    /// A reader met a value that has expired or is unreadable: drop it if that still holds.
     Recheck {
         hash: KeyHash,
     },
 }
 
-/// What is stored under a key hash.
+/// The value stored under a key hash.
 struct Held {
     bytes: sled::IVec,
     header: Option<Header>,
@@ -97,11 +97,11 @@ struct Writer {
     shared: Arc<Shared>,
     lock: Arc<File>,
     sweep: Sweep,
-    /// When there is no store: the time of the next attempt.
+    /// The time of the next attempt to open; `None` while there is a store.
     reopen_at: Option<Instant>,
-    /// The pause after the next attempt that fails.
+    /// The pause that follows the next failed attempt.
     pause: Duration,
-    /// The folder is to be put aside before it is opened again.
+    /// True if the folder must be put aside before it is opened again.
     damaged: bool,
 }
 
@@ -128,9 +128,8 @@ impl Writer {
         }
     }
 
-    /// Applies a group of writes one by one, flushes once, then answers all. (Not as one
-    /// `sled::Batch`: that locks readers out meanwhile, and the writes need not be atomic
-    /// together.)
+    /// Applies a group of writes one by one, flushes once, then answers all of them. A single
+    /// `sled::Batch` would block readers meanwhile, and the writes need not be atomic together.
     fn write(&mut self, batch: impl Iterator<Item = Command>) {
         let shared = Arc::clone(&self.shared);
         let Some(store) = shared.store.load_full() else {
@@ -150,7 +149,7 @@ impl Writer {
             done.push((command.reply, applied));
         }
         let flushed = guarded(|| store.db.flush());
-        // Before the store may have to be closed.
+        // Released now, because `give_up` may have to close the store.
         drop(store);
         if let Some(error) = failure.or(flushed.err()) {
             pass.failed();
@@ -224,11 +223,11 @@ impl Writer {
         Ok(Put::Stored)
     }
 
-    /// Between writes: sweeps a little, or brings the store back.
+    /// Runs between writes: sweeps a little, or tries to open the store again.
     fn look_after(&mut self) {
         self.shared.reporter.settle();
         if self.shared.corrupt.swap(false, Ordering::Relaxed) {
-            // The reader has reported it.
+            // The reader has already reported the corruption.
             self.damaged = true;
             self.close_for_now();
         }
@@ -249,7 +248,7 @@ impl Writer {
         self.close_for_now();
     }
 
-    /// After a failure sled refuses everything until it is opened again.
+    /// Closes the store for now: after a failure sled refuses everything until it is opened again.
     fn close_for_now(&mut self) {
         self.pause = self.shared.options.reopen_after;
         let pause = if self.damaged {
@@ -296,8 +295,8 @@ impl Writer {
         }
     }
 
-    /// Takes the store from the readers and closes it. One that a reader still holds after a
-    /// while is closed by that reader; opening again then has to wait for sled's own lock.
+    /// Takes the store from the readers and closes it. If a reader still holds the store after a
+    /// short wait, that reader closes it; opening again then has to wait for sled's own lock.
     fn close(&mut self) {
         let Some(mut store) = self.shared.store.swap(None) else {
             return;
@@ -322,7 +321,7 @@ fn held(store: &Store, hash: KeyHash) -> Result<Option<Held>, LayerError> {
 }
 
 fn answer(reply: Option<Reply>, result: Result<Put, LayerError>) {
-    // Nobody may be waiting any more; what was done stands all the same.
+    // The receiver may be gone; the write took effect all the same.
     if let Some(Err(unheard)) = reply.map(|reply| reply.send(result)) {
         tracing::trace!(?unheard, "a write that nobody waited for any more");
     }

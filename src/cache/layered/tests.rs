@@ -242,7 +242,7 @@ async fn writes_on_their_way_are_bounded() {
     let layers = Layers::of(None, durable, None, options);
     disk.slow(Duration::from_mins(1));
     redis.put(&naive::entry(9, 1, 0)).await.unwrap();
-    // Each leaves its write to the disk on its way.
+    // Each fill leaves its write to the disk in flight.
     layers.fill(naive::entry(1, 1, 0)).await;
     layers.fill(naive::entry(2, 1, 0)).await;
     assert_eq!(layers.stats().writes_in_flight, 2);
@@ -254,7 +254,7 @@ async fn writes_on_their_way_are_bounded() {
     assert!(found.hit.is_some());
     assert_eq!(layers.stats().backfills_left_out, 1);
 
-    // The disk stands still; Redis has room of its own.
+    // The disk is stalled; Redis has room of its own.
     let filled = layers.fill(naive::entry(3, 1, 0)).await;
     assert_eq!(filled.stored_in, [InRedis]);
     assert_eq!(filled.errors.len(), 1);
@@ -300,7 +300,7 @@ async fn a_layer_that_stands_still_is_waited_for_once() {
         assert!(!filled.durable);
         assert_eq!(began.elapsed(), options.fill_wait, "{n}");
     }
-    // What stood still is stored at last, and fills are durable again.
+    // The stalled writes are stored at last, and fills are durable again.
     disk.slow(Duration::ZERO);
     tokio::time::sleep(Duration::from_mins(11)).await;
     assert!(layers.fill(naive::entry(7, 2, 0)).await.durable);

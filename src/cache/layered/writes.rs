@@ -1,4 +1,4 @@
-//! Writes to one durable layer: how many are on their way, and whether the layer still works.
+//! Writes to one durable layer: counts those in flight and tracks whether the layer still works.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,21 +9,21 @@ use tokio::time::{Instant, timeout_at};
 use super::super::{Layer, LayerError, Put};
 use crate::model::{Entry, LayerName};
 
-/// Before a write that a layer had no room for is tried again.
+/// Pause before a write that found no room in a layer is tried again.
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// A durable layer and the writes that are on their way to it.
+/// A durable layer and the writes in flight to it.
 pub(super) struct Durable {
     pub(super) layer: Arc<dyn Layer>,
     room: Arc<Semaphore>,
     max: usize,
-    /// How long the layer may say nothing to its writes before it counts as standing still.
+    /// Time without any reply to its writes after which the layer counts as stalled.
     patience: Duration,
-    /// Since when the writes on their way have heard nothing; none while there are none.
+    /// Start of the time in which no write in flight got a reply; `None` if none is in flight.
     silent_since: Mutex<Option<Instant>>,
 }
 
-/// Room for one write.
+/// The right to have one write in flight.
 pub(super) struct Room {
     #[expect(dead_code, reason = "held until the write is over")]
     permit: OwnedSemaphorePermit,
@@ -49,14 +49,14 @@ impl Durable {
         self.max - self.room.available_permits()
     }
 
-    /// Room for one more write, where there is some at once.
+    /// Returns room for one more write, or `None` if there is none right now.
     pub(super) fn try_room(&self) -> Option<Room> {
         let permit = Arc::clone(&self.room).try_acquire_owned().ok()?;
         self.silence().get_or_insert_with(Instant::now);
         Some(Room { permit })
     }
 
-    /// Room for one more write; waits for it as long as the layer works.
+    /// Waits for room for one more write as long as the layer works.
     pub(super) async fn room(&self) -> Result<Room, LayerError> {
         let mut permit = std::pin::pin!(Arc::clone(&self.room).acquire_owned());
         loop {
@@ -73,7 +73,7 @@ impl Durable {
         }
     }
 
-    /// Writes; tried again where the layer has no room, as long as it works.
+    /// Writes the entry; while the layer works but has no room, tries again.
     pub(super) async fn put(&self, entry: &Arc<Entry>, room: Room) -> Result<Put, LayerError> {
         loop {
             let result = self.layer.put(entry).await;
@@ -91,13 +91,13 @@ impl Durable {
         }
     }
 
-    /// Until when the layer counts as working: each word of it, a refusal too, grants it the
-    /// patience anew.
+    /// Returns the time until which the layer counts as working. Every reply, even a refusal,
+    /// extends it to the full patience again.
     pub(super) fn works_until(&self) -> Instant {
         self.silence().unwrap_or_else(Instant::now) + self.patience
     }
 
-    /// Waits until no write is on its way.
+    /// Waits until no write is in flight.
     pub(super) async fn idle(&self) {
         let all = u32::try_from(self.max).unwrap_or(u32::MAX);
         drop(self.room.acquire_many(all).await);

@@ -1,7 +1,7 @@
-//! Three breakers of one server: for the way to it, for reads and for writes.
+//! Three breakers for one server: for the path to it, for reads and for writes.
 //!
-//! A refusal of writes says nothing about reads: a replica, or a server that is full, still has
-//! its entries. A server that does not answer at all answers neither.
+//! A refusal of writes says nothing about reads: a replica, or a server that is full, still serves
+//! its entries. A server that does not answer at all fails both.
 
 use super::reason::Reach;
 use crate::cache::breaker::{Breaker, BreakerOptions, BreakerState, Pass};
@@ -14,7 +14,7 @@ pub(super) struct Breakers {
     writes: Breaker,
 }
 
-/// Leave for one call.
+/// Permission for one call.
 #[must_use]
 pub(super) struct Leave<'a> {
     path: Pass<'a>,
@@ -41,7 +41,7 @@ impl Breakers {
         })
     }
 
-    /// Ends the wait of those that are open: the server may be another one now.
+    /// Lets open breakers probe with the next call: the server may be another one now.
     pub(super) fn probe_now(&self) {
         for breaker in [&self.path, &self.reads, &self.writes] {
             breaker.probe_now();
@@ -53,7 +53,7 @@ impl Breakers {
         closed(&self.path) && closed(&self.reads)
     }
 
-    /// The worst of the three.
+    /// Returns the worst state of the three.
     pub(super) fn state(&self) -> BreakerState {
         let rank = |state: &BreakerState| match state {
             BreakerState::Closed => 0,
@@ -72,7 +72,7 @@ impl Leave<'_> {
         self.kind.succeeded();
     }
 
-    /// True when this failure opened a breaker.
+    /// Reports a failure. Returns true if it opened a breaker.
     pub(super) fn failed(self, reach: Reach) -> bool {
         match reach {
             Reach::Path => self.path.failed(),

@@ -1,4 +1,4 @@
-//! Where Redis is, and one connection to it.
+//! The address of Redis, and one connection to it.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
@@ -40,9 +40,9 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Where to connect to, and how.
+/// The address to connect to, and the settings of the connection.
 pub(super) struct Target {
-    /// The single server, or the nodes of the cluster that are known.
+    /// The single server, or the configured nodes of the cluster.
     nodes: Vec<Client>,
     config: AsyncConnectionConfig,
     cluster: Option<ClusterClient>,
@@ -66,9 +66,10 @@ impl Target {
         let cluster = options.cluster.then(|| cluster_client(&nodes, options));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
-            // The layer bounds every call itself.
+            // None, because the layer bounds every call itself.
             .set_response_timeout(None)
-            // Room for all: a call that has its turn does not wait again, for the queue's driver.
+            // Room for all: the queue of the client's driver must not make a call that has its turn
+            // wait again.
             .set_pipeline_buffer_size(options.max_in_flight.max(1))
             .set_concurrency_limit(options.max_in_flight.max(1));
         Ok(Self {
@@ -78,7 +79,7 @@ impl Target {
         })
     }
 
-    /// Host and port, without user and password.
+    /// Returns host and port, without user and password.
     pub(super) fn address(&self) -> String {
         let address = |node: &Client| node.get_connection_info().addr().to_string();
         let all: Vec<_> = self.nodes.iter().map(address).collect();
@@ -121,15 +122,16 @@ impl Target {
             .await
     }
 
-    /// What a node replies to a first HELLO, if that is an error. The client keeps no reply of its
-    /// other handshakes: every refusal of AUTH is "authentication failed" (also that of a server
-    /// that takes no more connections), those of other commands are dropped, and a cluster's client
-    /// makes text of them (redis 1.8.1, `connection.rs`: `check_resp2_auth`).
+    /// Returns the reply of the first node that refuses a plain HELLO, as a failure. The client
+    /// itself does not keep the replies of its handshakes: every refusal of AUTH becomes
+    /// "authentication failed" (also that of a server that accepts no more connections), refusals
+    /// of other commands are dropped, and a cluster's client turns them into text (redis 1.8.1,
+    /// `connection.rs`: `check_resp2_auth`).
     async fn refusal(&self, secrets: &Secrets) -> Option<Failure> {
         for node in &self.nodes {
             let info = node.get_connection_info().clone();
             let settings = info.redis_settings().clone();
-            // Nothing but the HELLO: a server that turns us away closes after one reply.
+            // Sends nothing but the HELLO: a server that turns us away closes after one reply.
             let settings = settings
                 .set_protocol(ProtocolVersion::RESP3)
                 .set_skip_set_lib_name()
@@ -158,7 +160,7 @@ fn cluster_client(
     let nodes = nodes.iter().map(|node| node.get_connection_info().clone());
     ClusterClient::builder(nodes)
         .connection_timeout(options.connect_timeout)
-        // The layer bounds every call itself; this one ends what nobody waits for.
+        // The layer bounds every call itself; this limit ends calls that nobody waits for.
         .response_timeout(options.connect_timeout.max(options.response_timeout))
         .retries(1)
         .connection_concurrency_limit(options.max_in_flight.max(1))
@@ -166,15 +168,17 @@ fn cluster_client(
         .map_err(|source| RedisSetupError::Url { number: 1, source })
 }
 
-/// Finds out whether a server answers: a listening socket is not yet one. A cluster's client has
-/// asked its nodes already, and a PING to all of them would fail for one that is down.
+/// Checks that a Redis server answers, because a listening socket alone does not prove that.
+/// Skipped for a cluster: its client has asked its nodes already, and a PING to all of them would
+/// fail if one is down.
 async fn greet(connection: &mut Connection) -> RedisResult<bool> {
     if matches!(connection, Connection::Cluster(_)) {
         return Ok(true);
     }
     let replied = redis::cmd("PING").query_async::<Value>(connection).await;
     match replied {
-        // It answers; whether this user may do what the layer needs, the first calls tell.
+        // The server answers; the first calls will show whether this user may do what the layer
+        // needs.
         Err(error) if error.code() == Some("NOPERM") => Ok(true),
         replied => replied.map(|reply| Pong::read(reply).is_some()),
     }

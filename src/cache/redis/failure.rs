@@ -1,19 +1,20 @@
-//! A failed call as it may be shown: the reason, and an error's text without secrets or payload.
+//! A failed call in a form that may be shown: the reason, and the error's text without secrets or
+//! payload.
 
 use redis::{Client, ErrorKind, RedisError};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::reason::Reason;
 
-/// More of an error's text is not shown.
+/// The most characters of an error's text that are shown.
 const MAX_TEXT_CHARS: usize = 240;
-/// Redis quotes the arguments of a command that it does not know: of AUTH the password, of a write
-/// the value. What follows is cut off.
+/// The text before the quoted arguments of a command that Redis does not know: the password of
+/// AUTH, the value of a write. Everything from here on is cut off.
 const QUOTED_ARGUMENTS: &str = "with args beginning with";
 
 pub(super) type Failure = crate::trouble::report::Failure<Reason>;
 
-/// The passwords of the layer's addresses, to be kept out of what is shown.
+/// The passwords in the layer's addresses, which must not be shown.
 #[derive(Debug)]
 pub(super) struct Secrets(Vec<SecretString>);
 
@@ -29,7 +30,7 @@ impl Secrets {
         Self(clients.into_iter().filter_map(password).collect())
     }
 
-    /// An error of the client or the server.
+    /// Describes an error of the client or the server.
     pub(super) fn failure(&self, error: &RedisError) -> Failure {
         let detail = error.detail().unwrap_or_default();
         let (reason, text) = match (error.kind(), error.code()) {
@@ -46,7 +47,7 @@ impl Secrets {
         Failure::new(reason, &self.cleaned(&text))
     }
 
-    /// One line, bounded, without quoted arguments and passwords.
+    /// Returns the text as one bounded line without quoted arguments and passwords.
     fn cleaned(&self, text: &str) -> String {
         let text = text.split(QUOTED_ARGUMENTS).next().unwrap_or_default();
         let mut text = text.to_owned();
@@ -83,7 +84,7 @@ mod tests {
             "ERR unknown command 'AUTH', with args beginning with: 'me' 's3cret!' ",
             ("other", "ERR unknown command 'AUTH'"),
         );
-        // Cut in the midst of the password.
+        // Cut off in the middle of the password.
         check(
             "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `me`, `s3c",
             ("other", "ERR unknown command `HELLO`"),

@@ -1,4 +1,4 @@
-//! Leases on the Redis server: a claim is a value of its own beside its key's entry.
+//! Leases on the Redis server: a claim is a separate value beside its key's entry.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::cache::lease::{Claim, Claimed, Leases};
 use crate::model::CacheKey;
 use crate::trouble::report::Purpose;
 
-/// ARGV: the claim, its term in milliseconds, the claim that it may replace. Replies with the one
-/// that stands, if that is another.
+/// ARGV: the claim, its term in milliseconds, the claim that it may replace. Replies with the claim
+/// that is in place, if that is a different one.
 const CLAIM: &str = r"
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] and held ~= ARGV[3] then return held end
@@ -45,7 +45,7 @@ impl LeaseScripts {
 }
 
 impl Redis {
-    /// Where a claim stands; entries are named by the key's hash alone.
+    /// Returns the Redis key of a claim; entries are named by the key's hash alone.
     pub(super) fn lease_key(&self, key: &CacheKey) -> String {
         server_key(&format!("{}lease:", self.options.key_prefix), key)
     }

@@ -1,5 +1,5 @@
-//! The connection to Redis: made in the background, replaced when it breaks or when what answers
-//! on it is no longer the server to ask.
+//! The connection to Redis: made in the background, replaced when it breaks or when the server
+//! behind it is no longer the right one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,24 +16,24 @@ use super::failure::{Failure, Secrets};
 use super::reason::Reason;
 use crate::trouble::report::{Purpose, Reporter};
 
-/// How often the reporter looks for lines that have come due, unless troubles end sooner.
+/// The interval at which the reporter checks for due log lines, unless troubles end sooner.
 const TICK: Duration = Duration::from_secs(1);
 const SHORTEST_TICK: Duration = Duration::from_millis(10);
 
-/// Keeps one connection up for as long as it lives.
+/// A handle whose background task keeps one connection up until the handle is dropped.
 #[derive(Debug)]
 pub(super) struct Link {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-/// How it is kept up.
+/// Settings of the background task.
 #[derive(Debug)]
 pub(super) struct Manner {
     pub(super) connect_timeout: Duration,
-    /// Between attempts to connect: the first and the longest pause.
+    /// The first and the longest pause between attempts to connect.
     pub(super) pauses: (Duration, Duration),
-    /// How long it has to be quiet before a trouble is over.
+    /// Time without failures after which a trouble is over.
     pub(super) quiet: Duration,
     pub(super) secrets: Arc<Secrets>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Manner {
 #[derive(Debug)]
 struct Shared {
     connection: ArcSwapOption<Connection>,
-    /// Another connection is wanted beside the one that is up.
+    /// True if a new connection is wanted while the current one stays in use.
     renew: AtomicBool,
     wanted: Notify,
     connects: AtomicU64,
@@ -78,7 +78,7 @@ impl Link {
         self.shared.connection.load_full()
     }
 
-    /// Has the connection replaced, unless that has been done; until then there is none.
+    /// Has the connection replaced, unless that has been done; until then there is no connection.
     pub(super) fn broken(&self, connection: &Arc<Connection>) {
         let held = self
             .shared
@@ -89,7 +89,7 @@ impl Link {
         }
     }
 
-    /// Has the connection replaced, unless that has been done; until then it is used.
+    /// Has the connection replaced, unless that has been done; until then it stays in use.
     pub(super) fn renew(&self, connection: &Arc<Connection>) {
         if is(self.shared.connection.load().as_ref(), connection) {
             self.shared.renew.store(true, Ordering::Release);
@@ -113,14 +113,16 @@ impl Shared {
         let (first, longest) = manner.pauses;
         let mut pause = first;
         loop {
-            // The cluster client can hang in its first connect: bounded from outside as well.
+            // The cluster client can hang in its first connect, so that is bounded from outside as
+            // well.
             let connecting = target.connect(&manner.secrets);
             match timeout(manner.connect_timeout * 2, connecting).await {
                 Ok(Ok(connection)) => {
                     self.take(connection);
                     let taken = Instant::now();
                     self.until_wanted().await;
-                    // One that is wanted at once again may lead to the same server as before.
+                    // The pause is reset only after a connection that lasted: one that has to be
+                    // replaced at once may have led to the same server as before.
                     if taken.elapsed() > longest {
                         pause = first;
                     }
@@ -131,7 +133,7 @@ impl Shared {
                     self.reporter.failed(&failure, Purpose::Open);
                 }
             }
-            // Full jitter over the upper half, so that instances do not come back in step.
+            // Jitter over the upper half of the pause, so that instances do not reconnect in step.
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(longest);
         }
@@ -139,7 +141,8 @@ impl Shared {
 
     fn take(&self, connection: Connection) {
         self.reporter.worked(Purpose::Open);
-        // Before the new one can be seen, so that what it meets is not lost.
+        // Cleared before the new connection is visible, so that a request to replace it is not
+        // lost.
         self.renew.store(false, Ordering::Release);
         let before = self.connection.swap(Some(Arc::new(connection)));
         if self.connects.fetch_add(1, Ordering::Relaxed) == 0 || before.is_none() {

@@ -2,7 +2,7 @@
 //!
 //! Values are kept under `<prefix><64 hexadecimal digits of the key's hash>` with a TTL up to
 //! `keep_until`. A value starts with 33 bytes that the [`script`] compares on the server, so that
-//! an older fill never replaces a newer one, whoever writes:
+//! an older fill never replaces a newer one, whichever instance writes:
 //!
 //! | at | bytes | what |
 //! |---|---|---|
@@ -12,10 +12,11 @@
 //! | 25 | 8 | call began (ms), in the same form |
 //! | 33 | | the sealed entry |
 //!
-//! Beside an entry a [`lease`] stands under `<prefix>lease:<hash>` while an instance asks for it.
+//! While an instance calls the provider, its [`lease`] is kept beside the entry under
+//! `<prefix>lease:<hash>`.
 //!
-//! An error reply is a failure like a broken connection: [`reason`] says for every code what it
-//! means, the reporter counts and logs it, [`breakers`] keep reads and writes apart, and [`link`]
+//! An error reply is a failure like a broken connection: [`reason`] defines the meaning of every
+//! code, the reporter counts and logs it, [`breakers`] keep reads and writes apart, and [`link`]
 //! replaces the connection where another server may answer better.
 //!
 //! A call that is cancelled or runs out of time leaves nothing behind for the next caller: the
@@ -63,29 +64,30 @@ use script::Scripts;
 
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
-    /// `redis://` or `rediss://` (TLS; the process must have installed a rustls provider). For a
-    /// cluster, some of its nodes; else exactly one.
+    /// The addresses, `redis://` or `rediss://` (TLS; the process must have installed a rustls
+    /// provider). For a cluster, some of its nodes; otherwise exactly one.
     pub urls: Vec<SecretString>,
     pub cluster: bool,
-    /// What the layer's keys start with. Default `wedcache:`.
+    /// The prefix of the layer's keys. Default `wedcache:`.
     pub key_prefix: String,
-    /// For connecting with its handshake. Default 500 ms.
+    /// The most time that connecting may take, with the handshake. Default 500 ms.
     pub connect_timeout: Duration,
-    /// For one call. Default 50 ms.
+    /// The most time that one call may take. Default 50 ms.
     pub response_timeout: Duration,
-    /// Between attempts to connect: the first and the longest pause. Default 50 ms and 2 s.
+    /// The first and the longest pause between attempts to connect. Default 50 ms and 2 s.
     pub reconnect_after: (Duration, Duration),
-    /// Calls on their way at once; more wait for their turn, and their time-out begins with it.
-    /// Default 64: so few that a Redis that is well answers them all within 20 ms.
+    /// The most calls in flight; more wait for their turn, and their time-out begins when they get
+    /// it. Default 64, few enough for a healthy Redis to answer all of them within 20 ms.
     pub max_in_flight: usize,
-    /// How long a call waits for its turn. Default 10 s: while the queue moves, what it would find
-    /// has been paid for, and a model takes as long.
+    /// The longest time that a call waits for its turn. Default 10 s: while the queue moves,
+    /// waiting is worth it, because the answer to be found has been paid for and a model would take
+    /// as long.
     pub max_wait: Duration,
     pub breaker: BreakerOptions,
-    /// How long a lease stands that is not renewed. Default 6 s, as long as Kafka takes to miss
-    /// its holder.
+    /// Time after which a lease that is not renewed ends. Default 6 s, as long as Kafka takes to
+    /// notice that its holder is gone.
     pub lease_term: Duration,
-    /// How often what fails is logged.
+    /// The pace at which repeated failures are logged.
     pub pace: Pace,
 }
 
@@ -110,17 +112,18 @@ impl RedisOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisStats {
     pub connected: bool,
-    /// The worst of its breakers: reads and writes have one each.
+    /// The worst state of the breakers; reads and writes have one each.
     pub breaker: BreakerState,
-    /// How many times a connection was made, since the start.
+    /// The number of connections made since the start.
     pub connects: u64,
-    /// How many calls and attempts to connect have failed since the start, for every reason.
+    /// The number of calls and attempts to connect that have failed since the start, for every
+    /// reason.
     pub failures: Vec<(&'static str, u64)>,
-    /// What is wrong now.
+    /// The current trouble, if there is one.
     pub trouble: Option<Trouble>,
 }
 
-/// The layer. It connects in the background; dropping it ends that.
+/// The Redis layer. It connects in the background until it is dropped.
 #[derive(Debug)]
 pub struct Redis {
     options: RedisOptions,
@@ -134,14 +137,14 @@ pub struct Redis {
     leases: LeaseScripts,
 }
 
-/// Why a Redis cannot be reached; without secrets.
+/// The reason why a Redis cannot be reached; without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
 pub struct Unreached {
-    /// Empty where the settings have none.
+    /// The address; empty if the settings have none.
     pub address: String,
     pub error: String,
-    /// What it is and what to do.
+    /// The meaning of the error and the advice.
     pub advice: &'static str,
 }
 
@@ -173,8 +176,8 @@ impl Redis {
         })
     }
 
-    /// Connects once and returns the server's address, without waiting longer than a connection
-    /// may take. The layer's rights are not tried: nothing is written.
+    /// Connects once and returns the server's address; waits at most `connect_timeout`. The layer's
+    /// rights are not tested: nothing is written.
     pub async fn reach(options: &RedisOptions) -> Result<String, Unreached> {
         let target = Target::of(options).map_err(|error| Unreached {
             address: String::new(),
@@ -203,7 +206,7 @@ impl Redis {
         self.link.connection().is_some()
     }
 
-    /// What is wrong now, if anything is.
+    /// Returns the current trouble, if there is one.
     pub fn trouble(&self) -> Option<Trouble> {
         let reads = self.is_connected() && self.breakers.let_reads();
         self.reporter.trouble(!reads)
@@ -234,7 +237,7 @@ impl Redis {
             Some(Ok(entry)) => Lookup::Hit(Arc::new(entry)),
             unreadable => {
                 tracing::debug!(?unreadable, hash = ?key.hash(), "a value in Redis is not the entry asked for");
-                // Left alone, for it may be another version's.
+                // Not removed, because another version may have written it.
                 let failure = Failure::new(Reason::Unreadable, "not the entry asked for");
                 self.reporter.failed(&failure, Purpose::Read);
                 Lookup::Miss
@@ -262,8 +265,8 @@ impl Redis {
         self.call(Purpose::Write, remove).await
     }
 
-    /// One call: refused at once while the layer is away, bounded in time, its reply read strictly
-    /// and its failure judged.
+    /// Makes one call: refuses it at once while the layer is away, bounds its time, reads its reply
+    /// strictly and judges its failure.
     async fn call<T: Reply, F>(
         &self,
         purpose: Purpose,
@@ -272,8 +275,9 @@ impl Redis {
     where
         F: Future<Output = RedisResult<Value>>,
     {
-        // A burst of ours is no sign of a slow server: timed from its turn on, it opens no breaker,
-        // and nothing is bought again for it. Away or open, the queue is refused as it moves up.
+        // The time-out begins when the call gets its turn, so our own burst opens no breaker and
+        // causes no second call to the provider. While the layer is away or a breaker is open,
+        // calls are refused as the queue moves up.
         let turn = tokio::time::timeout(self.options.max_wait, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
             let failure = Failure::new(Reason::Overloaded, "no turn in time");
@@ -317,12 +321,13 @@ impl Redis {
         purpose: Purpose,
         (connection, opened): (&Arc<Connection>, bool),
     ) {
-        // A lost connection is over when there is one, asked or not.
+        // Reported as a failure to open, so that the trouble ends as soon as there is a connection
+        // again, whether or not a call is made on it.
         let purpose = match failure.reason {
             Reason::Connection => Purpose::Open,
             _ => purpose,
         };
-        // One late reply is worth no line, and of many the breaker knows.
+        // A single late reply is not worth a log line; many of them open the breaker.
         if failure.reason == Reason::Timeout && !opened {
             self.reporter.count(failure, purpose);
         } else {
@@ -333,11 +338,11 @@ impl Redis {
             return;
         }
         if failure.reason.reach() == Reach::Path && !cluster {
-            // Maybe the path is dead rather than the server slow.
+            // The path may be dead rather than the server slow.
             self.link.broken(connection);
         } else {
-            // What this server can still do it goes on doing until there is a better one; of a
-            // cluster the other nodes are well.
+            // Until there is a better connection, this server keeps doing what it still can; in a
+            // cluster the other nodes are fine.
             self.link.renew(connection);
         }
     }
@@ -347,7 +352,7 @@ impl Redis {
     }
 }
 
-/// As the log says it.
+/// Returns the word for a purpose in the log.
 fn words(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Read => "lookups in Redis fail",

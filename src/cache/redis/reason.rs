@@ -1,11 +1,11 @@
-//! What a failure of Redis means for the layer, by the error code that Redis replied.
+//! The meaning of a Redis failure for the layer, by the error code that Redis replied.
 //!
-//! To a client library an error reply is a healthy exchange: the connection answers. What it says
-//! about the layer differs by code, and [`TABLE`] decides it for each.
+//! To a client library an error reply is a healthy exchange: the connection answers. Its meaning
+//! for the layer differs by code, and [`TABLE`] defines it for each.
 
 use crate::trouble::report;
 
-/// Why a call to Redis failed. The label is Redis's own error code where there is one.
+/// The reason why a call to Redis failed. The label is Redis's own error code where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
     WrongPass,
@@ -27,35 +27,35 @@ pub(super) enum Reason {
     MaxClients,
     /// A code that is not in the table.
     Other,
-    /// What came is no reply to what was asked.
+    /// The reply does not fit the command.
     Protocol,
     Timeout,
-    /// No connection, or a broken one.
+    /// There is no connection, or it is broken.
     Connection,
-    /// A call of ours waited too long for its turn.
+    /// One of our calls waited too long for its turn.
     Overloaded,
     /// A value that is not the entry or claim asked for.
     Unreadable,
 }
 
-/// What a failure says about other calls.
+/// The other calls that a failure affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// The server cannot be reached or does not speak Redis's protocol: no call will succeed.
     Path,
     /// The server answers; calls of the same kind, reads or writes, will be refused too.
     Kind,
-    /// Nothing: it concerns this key or this instance alone.
+    /// None: the failure concerns this key or this instance alone.
     Call,
 }
 
-/// When a refusal has the connection replaced. A new one may lead to another server.
+/// When a refusal causes the connection to be replaced. A new one may lead to another server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Renew {
     AtOnce,
-    /// When it opens the breaker.
+    /// When the failure opens the breaker.
     Repeated,
-    /// Any connection would meet the same.
+    /// Never, because any connection would meet the same failure.
     Never,
 }
 
@@ -63,11 +63,11 @@ pub(super) enum Renew {
 struct Row {
     reason: Reason,
     label: &'static str,
-    /// The error codes that mean it.
+    /// The error codes with this meaning.
     codes: &'static [&'static str],
     reach: Reach,
     renew: Renew,
-    /// What it is and what to do, for the log.
+    /// The meaning of the failure and the advice, for the log.
     advice: &'static str,
 }
 
@@ -90,7 +90,7 @@ const fn row(
 use Reach::{Call, Kind, Path};
 use Renew::{AtOnce, Never, Repeated};
 
-/// In the order of [`Reason`].
+/// The rows, in the order of [`Reason`].
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     row(Reason::WrongPass, ("wrongpass", &["WRONGPASS"]), (Kind, Repeated),
@@ -108,7 +108,7 @@ const TABLE: &[Row] = &[
         "the server is a replica: the address must lead to the primary"),
     row(Reason::Misconf, ("misconf", &["MISCONF"]), (Kind, Never),
         "the server cannot save its data and refuses writes: look at its disk and log"),
-    // Also said by a primary that was cut off, while another one has been chosen.
+    // Also returned by a primary that was cut off while another one has been chosen.
     row(Reason::NoReplicas, ("noreplicas", &["NOREPLICAS"]), (Kind, AtOnce),
         "the primary has fewer replicas than min-replicas-to-write"),
     row(Reason::Moved, ("moved", &["MOVED", "ASK"]), (Kind, AtOnce),
@@ -144,17 +144,17 @@ const TABLE: &[Row] = &[
 ];
 
 impl Reason {
-    /// From an error reply.
+    /// Derives the reason from an error reply.
     pub(super) fn of(code: &str, text: &str) -> Self {
         let of_code = |code: &str| TABLE.iter().find(|row| row.codes.contains(&code));
         if let Some(row) = of_code(code) {
             return row.reason;
         }
-        // These come under the code that stands for everything, ERR, and so differ by text alone.
+        // These come under the generic code ERR, so only their text distinguishes them.
         if text.contains("max number of clients") {
             return Self::MaxClients;
         }
-        // Redis 7.0, where a script does what its user may not.
+        // Redis 7.0 replies this when a script does what its user may not.
         if text.contains("user executing the script") {
             return Self::NoPerm;
         }
@@ -176,8 +176,8 @@ impl Reason {
         self.row().reach
     }
 
-    /// Whether the connection is to be replaced. A cluster's client follows redirections and
-    /// failovers by itself; what lasts is for us there, too.
+    /// Returns true if the connection is to be replaced. A cluster's client follows redirections
+    /// and failovers by itself; failures that last are handled here for a cluster, too.
     pub(super) fn renews(self, cluster: bool, opened_breaker: bool) -> bool {
         match self.row().renew {
             AtOnce if !cluster || self.reach() == Path => true,

@@ -1,17 +1,17 @@
-//! Replies, read strictly: what is not exactly a reply to what was asked is a failure, never a
-//! miss, a hit or a success.
+//! Strict reading of replies: one that does not exactly fit the command is a failure, never a miss,
+//! a hit or a success.
 //!
-//! The client's own conversions are lenient (`+OK` is a true, for one), so a server of another
-//! kind, or a proxy that answers for it, could pass for a Redis that stored something.
+//! The client's own conversions are lenient (for example, `+OK` reads as true), so a server of
+//! another kind, or a proxy that answers for it, could pass for a Redis that stored something.
 
 use redis::Value;
 
-/// What a reply says, or `None` for what is no such reply.
+/// A type of reply; `read` returns `None` if the value is not such a reply.
 pub(super) trait Reply: Sized {
     fn read(reply: Value) -> Option<Self>;
 }
 
-/// A value, or that there is none.
+/// A value, or the reply that there is none.
 impl Reply for Option<Vec<u8>> {
     fn read(reply: Value) -> Option<Self> {
         match reply {
@@ -33,7 +33,7 @@ impl Reply for bool {
     }
 }
 
-/// The 0 of a script that has nothing to say.
+/// The 0 of a script without a result.
 impl Reply for () {
     fn read(reply: Value) -> Option<Self> {
         (reply == Value::Int(0)).then_some(())

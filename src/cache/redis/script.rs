@@ -1,4 +1,5 @@
-//! What is done on the Redis server in one step: comparing a fill with the one that is there.
+//! The steps that are atomic on the Redis server: comparing a fill with the stored one and writing
+//! it.
 
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use redis::{RedisResult, Script, Value};
 use crate::model::entry::Header;
 
 const VERSION: u8 = 1;
-/// Version, log id, stamp, begin of the call.
+/// The size of a stamp: version, log id, stamp and start of the call.
 pub(super) const STAMP_BYTES: usize = 33;
 
-/// Tells whether the stored fill ARGV[1] is to be kept from one with `stamp`. Bytes are compared
-/// one by one: numbers in Lua are doubles, and its string order depends on the server's locale.
-/// Another version's or another log's value is never in the way.
+/// A Lua function that compares the stored fill with `stamp`: −1 if it is older, 0 if it is the
+/// same, 1 if it is newer, nil if there is none of this version and log. Bytes are compared one by
+/// one: numbers in Lua are doubles, and its string order depends on the server's locale. So a value
+/// of another version or another log never blocks a fill.
 const COMPARE: &str = r"
 local function order(stamp)
   local old = redis.call('GETRANGE', KEYS[1], 0, 32)
@@ -53,7 +55,7 @@ impl Scripts {
         }
     }
 
-    /// Replies with 1 when it was stored, 0 when the same or a newer fill is there.
+    /// Stores the value. Replies with 1 if it was stored, 0 if the same or a newer fill is present.
     pub(super) async fn put(
         &self,
         connection: &mut impl ConnectionLike,
@@ -61,7 +63,7 @@ impl Scripts {
         value: &[u8],
         ttl: Duration,
     ) -> RedisResult<Value> {
-        // A TTL of zero is an error to Redis.
+        // Redis rejects a TTL of zero as an error.
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         self.put
             .key(name)
@@ -71,7 +73,7 @@ impl Scripts {
             .await
     }
 
-    /// Replies with 0.
+    /// Removes the value unless it is newer. Replies with 0.
     pub(super) async fn remove(
         &self,
         connection: &mut impl ConnectionLike,
@@ -86,7 +88,7 @@ impl Scripts {
     }
 }
 
-/// What a value starts with.
+/// Returns the bytes that a value starts with.
 pub(super) fn stamp(header: &Header) -> [u8; STAMP_BYTES] {
     let mut bytes = [VERSION; STAMP_BYTES];
     bytes[1..17].copy_from_slice(&header.log_id.0);
@@ -99,13 +101,13 @@ pub(super) fn value(header: &Header, sealed: &[u8]) -> Vec<u8> {
     [&stamp(header)[..], sealed].concat()
 }
 
-/// The sealed entry in a value of this version.
+/// Returns the sealed entry in a value of this version.
 pub(super) fn sealed_part(value: &[u8]) -> Option<&[u8]> {
     let (stamp, sealed) = value.split_at_checked(STAMP_BYTES)?;
     (stamp[0] == VERSION).then_some(sealed)
 }
 
-/// Bytes that compare as the numbers do.
+/// Encodes a number as bytes that compare as the numbers do.
 fn ordered(number: i64) -> [u8; 8] {
     (number.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }

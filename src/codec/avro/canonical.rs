@@ -1,15 +1,15 @@
 //! The parsing canonical form of a schema and its fingerprint.
 //!
 //! The Avro library's own form keeps an object around primitive types that had a logical type, so
-//! its fingerprints are not those of Java and Python; and it panics on some custom attributes.
+//! its fingerprints differ from those of Java and Python; and it panics on some custom attributes.
 
 use std::fmt::Write as _;
 
 use apache_avro::Schema;
 use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
 
-/// The CRC-64-AVRO fingerprint of the parsing canonical form; and the one that the Avro library
-/// of Rust makes, since what its users write is to be read too.
+/// Returns the CRC-64-AVRO fingerprint of the parsing canonical form, and the fingerprint that
+/// Rust's Avro library computes, because records of its users are to be read too.
 pub(super) fn fingerprints(schema: &Schema) -> [u64; 2] {
     [Logical::Plain, Logical::Wrapped].map(|logical| {
         let mut form = Form {
@@ -21,7 +21,7 @@ pub(super) fn fingerprints(schema: &Schema) -> [u64; 2] {
     })
 }
 
-/// CRC-64-AVRO (Avro specification, "schema fingerprints").
+/// Returns the CRC-64-AVRO fingerprint (Avro specification, "schema fingerprints").
 fn rabin(bytes: &[u8]) -> u64 {
     const EMPTY: u64 = 0xc15d_213a_a4d7_a795;
     bytes.iter().fold(EMPTY, |mut crc, byte| {
@@ -33,12 +33,12 @@ fn rabin(bytes: &[u8]) -> u64 {
     })
 }
 
-/// What becomes of a primitive type that has a logical type.
+/// The form of a primitive type that has a logical type.
 #[derive(Clone, Copy, PartialEq)]
 enum Logical {
-    /// `"long"`, as the specification says.
+    /// `"long"`, as in the specification.
     Plain,
-    /// `{"type":"long"}`, as the library leaves it.
+    /// `{"type":"long"}`, as in the library.
     Wrapped,
 }
 
@@ -149,7 +149,7 @@ impl Form {
 mod tests {
     use super::*;
 
-    /// The first two are Apache's own (`share/test/data/schema-tests.txt`).
+    /// The first two cases are Apache's own (`share/test/data/schema-tests.txt`).
     #[test]
     fn fingerprints_are_those_of_other_languages() {
         for (schema, want) in [

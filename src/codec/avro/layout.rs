@@ -1,5 +1,5 @@
 //! A writer's schema, laid out for reading: nodes that refer to each other by index, so that
-//! recursive schemas are no special case.
+//! recursive schemas need no special handling.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(super) enum Node {
     Boolean,
     Int,
     Long,
-    /// A long that counts so many to the millisecond.
+    /// A long with this many units per millisecond.
     Instant {
         per_milli: i64,
     },
@@ -33,7 +33,7 @@ pub(super) enum Node {
     Record(Vec<(String, NodeId)>),
 }
 
-/// Why a schema text is of no use.
+/// The reason why a schema text is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaFault {
     #[error("not an Avro schema: {0}")]
@@ -69,12 +69,12 @@ impl Layout {
         })
     }
 
-    /// The CRC-64-AVRO fingerprint of the parsing canonical form.
+    /// Returns the CRC-64-AVRO fingerprint of the parsing canonical form.
     pub(in crate::codec) fn fingerprint(&self) -> u64 {
         self.fingerprints[0]
     }
 
-    /// That fingerprint, and the one that the Avro library of Rust makes of the same schema.
+    /// Returns that fingerprint, and the one that Rust's Avro library computes for the schema.
     pub(in crate::codec) fn fingerprints(&self) -> [u64; 2] {
         self.fingerprints
     }
@@ -153,7 +153,7 @@ impl Builder {
         id
     }
 
-    /// The record is named before its fields are laid out, since these may refer to it.
+    /// Adds a record. It is named before its fields are laid out, because these may refer to it.
     fn add_record(&mut self, record: &RecordSchema) -> Result<NodeId, SchemaFault> {
         let id = self.add_named(&record.name, Node::Null);
         let fields = record

@@ -1,6 +1,6 @@
-//! Avro's binary form. Reading follows the writer's schema and lets the event's type pick and
-//! promote what it knows, which is Avro's schema resolution in one pass and without an
-//! intermediate tree; writing is by hand, in the order of our own schemas' fields.
+//! Avro's binary form. Reading follows the writer's schema, and the event's type selects and
+//! promotes the fields that it knows, which is Avro's schema resolution in one pass and without an
+//! intermediate tree. Writing is done by hand, in the order of our own schemas' fields.
 
 mod canonical;
 mod layout;

@@ -1,7 +1,7 @@
-//! Reads an Avro datum by its writer's schema into whatever the target type asks for.
+//! Reads an Avro datum by its writer's schema into the target type.
 //!
-//! The bytes are hostile until proven otherwise: every length is checked against what is left,
-//! nothing is allocated from a length alone, and work and depth are bounded.
+//! The bytes are not trusted: every length is checked against the remaining bytes, nothing is
+//! allocated from a length alone, and work and depth are bounded.
 
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
@@ -11,14 +11,14 @@ use serde::forward_to_deserialize_any;
 use super::layout::{Layout, Node, NodeId};
 use crate::codec::fault::Fault;
 
-/// How deep values may be nested.
+/// The deepest nesting of values.
 const MAX_DEPTH: u32 = 64;
-/// How many values a datum may have: so many for each of its bytes, and a base. Only schemas with
-/// values of no width (lists of nulls) ever come near.
+/// The most values in a datum: this many per byte, plus a base. Only schemas with values of zero
+/// width (lists of nulls) come near it.
 const VALUES_PER_BYTE: usize = 4;
 const VALUES_BASE: usize = 16_384;
 
-/// Reads the one datum that `bytes` are.
+/// Reads a single datum, which must take all of `bytes`.
 pub(in crate::codec) fn read<'de, T: Deserialize<'de>>(
     layout: &Layout,
     bytes: &'de [u8],
@@ -39,7 +39,7 @@ pub(in crate::codec) fn read<'de, T: Deserialize<'de>>(
     }
 }
 
-/// What is left to read.
+/// The bytes left to read.
 struct Input<'de> {
     bytes: &'de [u8],
     values_left: usize,
@@ -68,7 +68,7 @@ impl<'de> Input<'de> {
         }
     }
 
-    /// A zigzag variable-length integer.
+    /// Reads a zigzag variable-length integer.
     #[inline]
     fn long(&mut self) -> Result<i64, Fault> {
         let mut value = 0_u64;
@@ -123,7 +123,7 @@ impl<'de> Input<'de> {
             .ok_or_else(|| Fault::corrupt(format!("{index} where there are {len} {what}")))
     }
 
-    /// The number of items in the next block of an array or map; 0 at its end.
+    /// Reads the number of items in the next block of an array or map; 0 at its end.
     fn block(&mut self) -> Result<u64, Fault> {
         let count = self.long()?;
         if count < 0 {
@@ -153,7 +153,7 @@ impl<'de> Input<'de> {
         }
     }
 
-    /// Reads past a value that nobody asks for.
+    /// Skips a value that the target does not need.
     fn skip(&mut self, layout: &Layout, node: NodeId, depth: u32) -> Result<(), Fault> {
         self.count(depth)?;
         match layout.node(node) {
@@ -204,7 +204,7 @@ fn breaks_off() -> Fault {
     Fault::corrupt("the bytes break off")
 }
 
-/// The value that comes next.
+/// The next value.
 struct Datum<'a, 'de> {
     input: &'a mut Input<'de>,
     layout: &'a Layout,
@@ -223,7 +223,7 @@ impl<'a, 'de> Datum<'a, 'de> {
         }
     }
 
-    /// The node of the value itself: reads the variant where it is a union.
+    /// Returns the node of the value itself; for a union, reads which variant it is.
     fn resolve(mut self) -> Result<(&'a Node, Self), Fault> {
         loop {
             self.input.count(self.depth)?;
@@ -305,7 +305,7 @@ impl<'de> Deserializer<'de> for Datum<'_, 'de> {
         visitor.visit_unit()
     }
 
-    /// Dates and instants are numbers.
+    /// Returns false: dates and instants are numbers.
     fn is_human_readable(&self) -> bool {
         false
     }
@@ -345,13 +345,13 @@ impl<'de> MapAccess<'de> for Fields<'_, 'de> {
     }
 }
 
-/// The items of an array or a map, which come in blocks.
+/// The items of an array or a map, which are stored in blocks.
 struct Blocks<'a, 'de> {
     datum: Datum<'a, 'de>,
     item: NodeId,
-    /// Of the current block.
+    /// The number of items left in the current block.
     left: u64,
-    /// So many items have been read.
+    /// The number of items read so far.
     at: usize,
     key: Option<&'de str>,
     ended: bool,
@@ -369,7 +369,7 @@ impl<'a, 'de> Blocks<'a, 'de> {
         }
     }
 
-    /// Whether there is one more item.
+    /// Moves to the next item; returns false if there is none.
     fn advance(&mut self) -> Result<bool, Fault> {
         if self.left == 0 && !self.ended {
             self.datum.input.count(self.datum.depth)?;

@@ -1,4 +1,4 @@
-//! Reading by other schemas than ours: older and newer producers, and hostile bytes.
+//! Reading by other schemas than ours: older and newer producers, and malicious bytes.
 
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
@@ -10,21 +10,21 @@ use crate::codec::tests::{avro_query, datum};
 use crate::model::event::QueryOptions;
 use crate::model::{AiQuery, VendorChange};
 
-/// A query with nothing but what is required, as Avro.
+/// Returns a query with only the required fields, as Avro.
 pub(in crate::codec) fn minimal_query() -> Vec<u8> {
     let query = json!({"queryId": "q", "query": {"type": "t", "content": "c"},
         "weddingContext": {"location": {"city": "Austin", "state": "TX"}}});
     datum(RecordKind::AiQuery.schema_text(), &query)
 }
 
-/// Our schema of a record, changed.
+/// Returns our schema of a record with a change.
 fn changed(kind: RecordKind, change: impl FnOnce(&mut Value)) -> String {
     let mut schema: Value = serde_json::from_str(kind.schema_text()).unwrap();
     change(&mut schema);
     schema.to_string()
 }
 
-/// The field list of a record within a schema, by the names of the fields that lead to it.
+/// Returns the field list of a record within a schema, by the names of the fields that lead to it.
 fn fields<'a>(schema: &'a mut Value, path: &[&str]) -> &'a mut Vec<Value> {
     let mut record = schema;
     for name in path {
@@ -110,7 +110,7 @@ fn a_producer_that_is_newer_has_more_fields_and_other_types() {
     assert_eq!(query, want);
 }
 
-/// The Avro library's own canonical form panics on this one.
+/// A schema on which the Avro library's own canonical form panics.
 #[test]
 fn custom_attributes_that_look_like_avros_own_are_no_trouble() {
     let schema = changed(RecordKind::AiQuery, |schema| {
@@ -206,7 +206,7 @@ proptest! {
         prop_assert_eq!(read::<i64>(&layout, &datum(r#""long""#, &json!(value))).unwrap(), value);
     }
 
-    /// Whatever bytes are read, skipping agrees with reading about where the value ends.
+    /// Whatever the bytes, skipping and reading agree on the end of the value.
     #[test]
     fn skipping_and_reading_agree(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let layout = Layout::parse(RecordKind::VendorChange.schema_text()).unwrap();

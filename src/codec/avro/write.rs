@@ -1,7 +1,7 @@
 //! Writes our own records as Avro, field by field in the order of `schemas/*.avsc`.
 //!
-//! The order and the unions here must be those of the schema files: the tests read everything
-//! back by the files.
+//! The order and the unions here must equal those of the schema files: the tests read everything
+//! back with these files.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::model::audit::AuditRecord;
 use crate::model::invalidation::CacheAlert;
 use crate::model::{AiAnswer, CacheMetric, Freshness, LayerName, StaleReason};
 
-/// A record that has an Avro form of its own.
+/// A record that can be written as Avro.
 pub(in crate::codec) trait WriteAvro {
     fn write_avro(&self, out: &mut Vec<u8>);
 }
 
-/// `data` stands for the answer's own, which may be kept elsewhere.
+/// Writes an answer; `data` replaces the answer's own data, which may be kept elsewhere.
 pub(in crate::codec) fn write_answer(answer: &AiAnswer<'_>, data: Option<&str>, out: &mut Vec<u8>) {
     out.reserve(data.map_or(0, str::len) + 1024);
     text(out, &answer.answer_id);
@@ -96,7 +96,7 @@ impl WriteAvro for AuditRecord {
     }
 }
 
-/// A map in one block, and the empty block that ends it.
+/// Writes a map as one block and the empty block that ends it.
 fn map(out: &mut Vec<u8>, of: &BTreeMap<String, String>) {
     if !of.is_empty() {
         count(out, of.len() as u64);
@@ -108,7 +108,7 @@ fn map(out: &mut Vec<u8>, of: &BTreeMap<String, String>) {
     long(out, 0);
 }
 
-/// A zigzag variable-length integer.
+/// Writes a zigzag variable-length integer.
 fn long(out: &mut Vec<u8>, value: i64) {
     let mut left = ((value << 1) ^ (value >> 63)).cast_unsigned();
     loop {
@@ -121,7 +121,7 @@ fn long(out: &mut Vec<u8>, value: i64) {
     }
 }
 
-/// An unsigned count as a long; what does not fit becomes the greatest that does.
+/// Writes an unsigned count as a long; a count that does not fit becomes the largest long.
 fn count(out: &mut Vec<u8>, value: u64) {
     long(out, i64::try_from(value).unwrap_or(i64::MAX));
 }
@@ -149,7 +149,7 @@ fn texts(out: &mut Vec<u8>, items: &[impl AsRef<str>]) {
     count(out, 0);
 }
 
-/// A union with null first.
+/// Writes a union with null first.
 fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         None => out.push(0),

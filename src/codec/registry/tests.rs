@@ -60,7 +60,7 @@ async fn a_frame_of_an_unknown_id_is_read_once_the_registry_has_told() {
     assert!(matches!(registry.resolve(7).await, Resolved::Known));
     assert!(matches!(decode(&schemas, &value), Decoded::Event(_)));
 
-    // Known for ever: also while the registry is away.
+    // Known forever: even while the registry is away.
     drop(server);
     assert!(matches!(registry.resolve(7).await, Resolved::Known));
     assert!(matches!(decode(&schemas, &value), Decoded::Event(_)));
@@ -128,7 +128,7 @@ async fn an_id_that_does_not_exist_is_believed_for_a_while() {
     for _ in 0..3 {
         assert!(matches!(registry.resolve(9).await, Resolved::Unknown));
     }
-    // An hour later it is asked for again, since it may have been registered meanwhile.
+    // Requested again after the hour, because it may have been registered meanwhile.
     lock(&registry.unknown).insert(9, Instant::now());
     assert!(matches!(registry.resolve(9).await, Resolved::Unknown));
 }

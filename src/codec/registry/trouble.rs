@@ -1,4 +1,4 @@
-//! Why a registry is of no help, for the log.
+//! The reasons why a request to the registry failed, for the log.
 
 use std::error::Error;
 
@@ -59,7 +59,7 @@ pub(super) fn failure(error: &RegistryError) -> report::Failure<Reason> {
         | RegistryError::Client(_)
         | RegistryError::Refused { .. } => Reason::Unreachable,
     };
-    // The HTTP client tells why only in the last of its causes.
+    // The HTTP client gives the reason only in the last of its causes.
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

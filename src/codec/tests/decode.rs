@@ -1,4 +1,4 @@
-//! Values that come in: good ones in every format, and every way to be bad.
+//! Input values: good ones in every format, and every kind of bad one.
 
 use crate::codec::{MaxBytes, Reject};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ fn a_query_is_the_same_in_all_formats() {
     assert!(events.iter().all(|event| event == first), "{events:?}");
 }
 
-/// An older and a newer producer without a registry: their schemas lie in a folder.
+/// An older and a newer producer without a registry: their schemas are in a folder.
 #[test]
 fn a_folder_of_schemas_makes_other_versions_readable() {
     let text = RecordKind::AiQuery.schema_text();
@@ -143,15 +143,15 @@ fn a_number_is_one_whatever_type_the_writer_gave_it() {
     }
 }
 
-/// With the fingerprint that Apache's library for Rust computes, which is not that of the
-/// specification where there are logical types, and read all the same.
+/// Returns a single object with the fingerprint that Apache's library for Rust computes. With
+/// logical types it differs from the specification's, but it is read all the same.
 fn single_object_of(schema: &str, datum: &[u8]) -> Vec<u8> {
     let schema = apache_avro::Schema::parse_str(schema).unwrap();
     let fingerprint = schema.fingerprint::<apache_avro::rabin::Rabin>().bytes;
     [b"\xc3\x01", fingerprint.as_slice(), datum].concat()
 }
 
-/// What `VendorChange` was before its vendor could be left out.
+/// The schema of `VendorChange` before the vendor became optional.
 const BEFORE_HEARTBEATS: &str = include_str!("../../../schemas/older/VendorChange-1.avsc");
 
 #[test]
@@ -165,7 +165,7 @@ fn changes_by_the_schema_of_before_are_read_without_its_file() {
     assert_eq!(decoder().decode_vendor_change(Some(&record)), want);
 }
 
-/// Others who read changes by the schema of before go on with all that names a vendor.
+/// Other readers with the earlier schema can still read all changes that name a vendor.
 #[test]
 fn readers_by_the_schema_of_before_read_changes_of_vendors() {
     let parse = |text| apache_avro::Schema::parse_str(text).unwrap();
@@ -339,7 +339,7 @@ fn json_that_cannot_be_used_is_told_apart_by_field() {
     );
     let two = format!("{}{}", query(), query());
     rejected(two.as_bytes(), Reason::UnreadableJson, "trailing");
-    // The wrong field comes first, but what follows is no JSON at all.
+    // The wrong field comes first, but the rest is not JSON at all.
     rejected(br#"{"queryId": 1, "query": {]"#, Reason::UnreadableJson, "");
 }
 
@@ -570,8 +570,8 @@ proptest! {
         LogRecord::decode(Some(&value), Some(&value));
     }
 
-    /// One byte changed, anywhere: an event or a reject, and whatever is read as an event could
-    /// have been written so.
+    /// One byte changed, anywhere: the result is an event or a reject, and an event that is read
+    /// could have been written in this form.
     #[test]
     fn a_changed_byte_is_an_event_or_a_reject(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let avro = datum(RecordKind::AiQuery.schema_text(), &avro_query());

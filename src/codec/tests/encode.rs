@@ -1,4 +1,4 @@
-//! Records that go out, and the invalidation log's.
+//! Output records, and those of the invalidation log.
 
 use crate::model::invalidation::SkippedRange;
 use apache_avro::Schema;
@@ -15,7 +15,7 @@ use crate::model::{
     Status, TagInvalidation, Timestamp, TopicId,
 };
 
-/// What Apache's library reads from the bytes by the schema of `kind`.
+/// Returns the value that Apache's library reads from the bytes by the schema of `kind`.
 fn read_back(kind: RecordKind, bytes: &[u8]) -> Value {
     let schema = Schema::parse_str(kind.schema_text()).unwrap();
     let reader = GenericDatumReader::builder(&schema).build().unwrap();
@@ -82,7 +82,7 @@ fn answers_say_in_json_what_the_contract_says() {
     assert_eq!(value, want);
 }
 
-/// The JSON form, instants as numbers, is what Apache's library must read from the Avro form.
+/// Checks that Apache's library reads the JSON form, with instants as numbers, from the Avro form.
 #[track_caller]
 fn same_in_avro(kind: RecordKind, encode: impl Fn(&Encoder, &mut Vec<u8>), instants: &[&str]) {
     let (mut json, mut single, mut frame) = (Vec::new(), Vec::new(), Vec::new());
@@ -120,7 +120,7 @@ fn what_goes_out_is_the_same_in_all_formats() {
             &["cachedAt", "answeredAt"],
         );
     }
-    // A size that no Avro long holds becomes the greatest that does; JSON keeps it.
+    // A size above the largest Avro long becomes the largest long; JSON keeps it.
     let metric = CacheMetric {
         size_bytes: Some(i64::MAX.cast_unsigned()),
         ..metric()
@@ -211,7 +211,7 @@ fn the_logs_records_are_told_apart() {
         decode(&key, &value),
         LogRecord::Invalidation(record.clone())
     );
-    // Under any key: at worst it costs a refill.
+    // Applied under any key: at worst it costs a refill.
     assert_eq!(
         LogRecord::decode(None, Some(&value)),
         LogRecord::Invalidation(record)

@@ -1,4 +1,4 @@
-//! What the decoder and the encoder promise, seen from outside.
+//! The promises of the decoder and the encoder, tested from outside.
 
 mod decode;
 mod encode;
@@ -14,7 +14,7 @@ use crate::model::{
     AiAnswer, Freshness, LayerName, Position, Source, StaleReason, Status, Timestamp,
 };
 
-/// `value` (dates and instants as numbers) as Apache's library writes it by a schema.
+/// Writes `value` (dates and instants as numbers) with Apache's library by a schema.
 pub(super) fn datum(schema: &str, value: &Value) -> Vec<u8> {
     let schema = Schema::parse_str(schema).unwrap();
     let value = AvroValue::try_from(value.clone()).unwrap();
@@ -28,7 +28,7 @@ pub(super) fn single_object(kind: RecordKind, datum: &[u8]) -> Vec<u8> {
     [&SINGLE_OBJECT_MAGIC, fingerprint.as_slice(), datum].concat()
 }
 
-/// The contract's example.
+/// Returns the contract's example.
 pub(super) fn query() -> Value {
     json!({"queryId": "q-81",
         "query": {"type": "vendor_matching",
@@ -43,7 +43,7 @@ pub(super) fn query() -> Value {
         "askedAt": "2026-11-22T10:00:00Z"})
 }
 
-/// The same for Avro.
+/// Returns the contract's example for Avro.
 pub(super) fn avro_query() -> Value {
     let mut query = query();
     query["weddingContext"]["weddingDate"] = json!(20_981);

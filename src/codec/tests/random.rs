@@ -1,5 +1,5 @@
-//! Random events: the same whichever format carries them, by whichever version of the schema.
-//! Apache's library writes the Avro, so that reader and writer share nothing.
+//! Random events: decoded alike from every format and every version of the schema. Apache's library
+//! writes the Avro, so that reader and writer share no code.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::model::{AiQuery, Date, VendorChange, WeddingUpdate};
 const MAX_BYTES: usize = 1 << 20;
 const ID: u32 = 77;
 
-/// Text that is there: anything that is not blank.
+/// Generates text that is not blank.
 fn text() -> impl Strategy<Value = String> {
     ".{0,12}".prop_map(|text| format!("{text}x"))
 }
@@ -32,7 +32,7 @@ fn maybe() -> impl Strategy<Value = Option<String>> {
     prop::option::of(text())
 }
 
-/// Instants that RFC 3339 can write.
+/// Generates instants that RFC 3339 can express.
 fn instant() -> impl Strategy<Value = Option<Timestamp>> {
     prop::option::of((-62_135_596_800_000_i64..253_402_300_800_000).prop_map(Timestamp))
 }
@@ -62,7 +62,7 @@ fn location() -> impl Strategy<Value = Location> {
 fn attributes() -> impl Strategy<Value = Attributes> {
     let attribute = prop_oneof![
         text().prop_map(Attribute::Text),
-        // Sixty-fourths: what JSON's decimals and Avro's doubles both hold exactly.
+        // Multiples of 1/64: JSON's decimals and Avro's doubles both hold them exactly.
         any::<i32>().prop_map(|number| Attribute::Number(f64::from(number) / 64.0)),
         any::<bool>().prop_map(Attribute::Flag),
     ];
@@ -109,7 +109,7 @@ fn query() -> impl Strategy<Value = AiQuery> {
                 }
             },
         );
-    // Beyond it a double knows no single seconds.
+    // Above this a double cannot hold single seconds.
     let age = prop::option::of(0..1_u64 << 53);
     let options = (any::<bool>(), any::<bool>(), age, instant()).prop_map(
         |(bypass_cache, no_store, max_age_secs, deadline)| QueryOptions {
@@ -189,7 +189,7 @@ fn wedding_update() -> impl Strategy<Value = WeddingUpdate> {
     )
 }
 
-/// The JSON form with dates and instants as Avro's numbers.
+/// Returns the JSON form with dates and instants as Avro's numbers.
 fn avro_value(mut json: Value) -> Value {
     fn walk(value: &mut Value) {
         let Value::Object(fields) = value else { return };
@@ -210,14 +210,14 @@ fn avro_value(mut json: Value) -> Value {
     json
 }
 
-/// How a writer's schema differs from ours.
+/// A difference between a writer's schema and ours.
 #[derive(Debug, Clone)]
 enum Change {
     /// An older producer lacks an optional field.
     Drop(Index),
-    /// A newer one has a field more, somewhere in a record.
+    /// A newer producer has an additional field, somewhere in a record.
     Add(Index, usize),
-    /// Another order of the fields.
+    /// The fields are in another order.
     Reverse(Index),
 }
 
@@ -230,7 +230,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec(change, 0..6)
 }
 
-/// Types of fields that newer producers may have, each with a value.
+/// Types of fields that newer producers may add, each with a value.
 const ADDED: [(&str, &str); 6] = [
     (r#""long""#, "7"),
     (r#"["null", "double"]"#, "null"),
@@ -245,7 +245,7 @@ const ADDED: [(&str, &str); 6] = [
 
 type Path = Vec<String>;
 
-/// The records of a schema that are defined in place, by the fields that lead to them.
+/// Finds the records of a schema that are defined in place, by the fields that lead to them.
 fn records(schema: &Value, path: &Path, found: &mut Vec<Path>) {
     let record = if schema.is_array() {
         &schema[1]
@@ -273,7 +273,8 @@ fn record_at<'a>(schema: &'a mut Value, path: &[String]) -> &'a mut Vec<Value> {
     at["fields"].as_array_mut().unwrap()
 }
 
-/// Every value that has the record's schema: `previous` shares that of `weddingContext`.
+/// Calls `change` for every value that has the record's schema: `previous` shares that of
+/// `weddingContext`.
 fn for_each_value(event: &mut Value, path: &[String], change: &impl Fn(&mut Value)) {
     let mut paths = vec![path.to_vec()];
     if path.first().is_some_and(|name| name == "weddingContext") {
@@ -288,7 +289,7 @@ fn for_each_value(event: &mut Value, path: &[String], change: &impl Fn(&mut Valu
     }
 }
 
-/// Changes the schema, the event that is written by it, and the one that is expected of it.
+/// Changes the schema, the event written by it, and the expected event.
 fn evolve(schema: &mut Value, written: &mut Value, expected: &mut Value, change: &Change) {
     let mut paths = Vec::new();
     records(schema, &Vec::new(), &mut paths);
@@ -296,8 +297,8 @@ fn evolve(schema: &mut Value, written: &mut Value, expected: &mut Value, change:
         Change::Drop(index) => {
             let path = index.get(&paths).clone();
             let fields = record_at(schema, &path);
-            // One that defines a type which another field refers to has to stay, and so has the
-            // vendor, which every change but a heartbeat names.
+            // A field that defines a type to which another field refers has to stay, and so does
+            // the vendor, which every change but a heartbeat names.
             let optional = |field: &Value| {
                 field.get("default").is_some()
                     && !field["type"][1]["fields"].is_array()
@@ -323,7 +324,7 @@ fn evolve(schema: &mut Value, written: &mut Value, expected: &mut Value, change:
             let added: Value = serde_json::from_str(value).unwrap();
             for_each_value(written, &path, &|value| value[&name] = added.clone());
         }
-        // The record that defines `WeddingFacts` must come before the one that refers to it.
+        // The record that defines `WeddingFacts` must precede the one that refers to it.
         Change::Reverse(index) => {
             let path = index.get(&paths).clone();
             let fields = record_at(schema, &path);

@@ -1,4 +1,4 @@
-//! What a parsed condition may say: known names, comparisons that can be true, bounded work.
+//! Checks a parsed condition: known names, comparisons that can be true, bounded work.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -16,7 +16,7 @@ use crate::model::id::Ids;
 use crate::model::place::{self, Places};
 use crate::model::text::normalise;
 
-/// The one variable.
+/// The name of the only variable.
 pub(super) const EVENT: &str = "event";
 /// The functions that conditions may call: CEL's standard ones.
 const FUNCTIONS: [&str; 28] = [
@@ -45,7 +45,7 @@ const FUNCTIONS: [&str; 28] = [
     "getMinutes",
     "getMonth",
     "getSeconds",
-    // For the hint only: macros are expanded before the check.
+    // Only for the suggestion: macros are expanded before the check.
     "has",
     "exists",
     "all",
@@ -65,11 +65,11 @@ pub(super) const TYPES: [&str; 9] = [
 /// The largest compiled pattern of `matches`, in bytes: it is compiled for every event.
 const MAX_PATTERN_BYTES: usize = 32 << 10;
 
-/// What was found of a condition.
+/// The result of checking a condition.
 pub(super) struct Checked {
     pub(super) problems: Vec<ConditionProblem>,
     pub(super) warnings: Vec<ConditionProblem>,
-    /// The event's fields that are read.
+    /// The event's fields that the condition reads.
     pub(super) fields: Vec<Vec<String>>,
 }
 
@@ -79,10 +79,10 @@ pub(super) struct Check<'a> {
     places: &'a SourceInfo,
     problems: Vec<ConditionProblem>,
     warnings: Vec<ConditionProblem>,
-    /// The parts that these are about.
+    /// The parts that have a problem.
     reported: HashSet<u64>,
     fields: BTreeSet<Vec<String>>,
-    /// The variables of the macros around.
+    /// The variables of the enclosing macros.
     bound: Vec<&'a str>,
     depth: usize,
     too_deep: bool,
@@ -189,7 +189,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A field of the event is read, or asked for with `has`.
+    /// Records a field of the event that is read or tested with `has`.
     fn field(&mut self, of: &IdedExpr, path: Vec<String>) {
         if let Some(Err((found, known))) = self.source.map(|source| facts::shape(source).at(&path))
         {
@@ -232,8 +232,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A pattern is compiled for every call, and one from the event could be made costly by
-    /// whoever sends it.
+    /// Checks the pattern of `matches`. A pattern is compiled for every call, and the sender of an
+    /// event could make one from the event costly.
     fn pattern(&mut self, of: &IdedExpr, call: &CallExpr) {
         if !self.bound.is_empty() {
             self.report(of, "`matches` cannot be used in a macro over a list")
@@ -265,8 +265,8 @@ impl<'a> Check<'a> {
         if variables.clone().any(|name| name == EVENT) {
             self.report(of, "a macro's variable cannot be called `event`");
         }
-        // Bound before the range is looked at, so that a macro there counts as chained; the
-        // range cannot name the variables, which then fails at run time and counts as holding.
+        // Bound before the range is checked, so that a macro in it counts as chained. A range that
+        // names the variables fails at run time and counts as holding.
         self.bound.extend(variables);
         self.bound.push(&over.accu_var);
         for part in [
@@ -281,8 +281,8 @@ impl<'a> Check<'a> {
         self.bound.clear();
     }
 
-    /// A field compared with a literal that it never equals would lose invalidations in silence:
-    /// CEL says "not equal" where the types differ.
+    /// Checks a comparison of a field with a literal. If the two can never be equal, invalidations
+    /// would be lost silently: for different types CEL evaluates to "not equal".
     fn comparison(&mut self, call: &CallExpr) {
         let compares = [
             operators::EQUALS,
@@ -309,7 +309,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// `event.change in ["opened", "closed"]`, `"florist" in event.weddingContext.vendorPreferences`
+    /// Checks a membership such as `event.change in ["opened", "closed"]` or
+    /// `"florist" in event.weddingContext.vendorPreferences`.
     fn membership(&mut self, left: &IdedExpr, right: &IdedExpr) {
         if let (Some(kind), Expr::List(list)) = (self.kind(left), &right.expr) {
             for element in &list.elements {
@@ -398,8 +399,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Returns the place that the text means, if places are never written as it is. Which cities are
-/// markets is not known here: of `City_ST` the state alone is judged.
+/// Returns the canonical place of the text if places are never written as the text is. The markets
+/// are unknown here, so of `City_ST` only the state is checked.
 fn other_spelling(place: &str) -> Option<String> {
     let canonical = match place.rsplit_once('_') {
         Some((city, state)) => format!("{city}_{}", place::state_code(state)?),
@@ -408,7 +409,7 @@ fn other_spelling(place: &str) -> Option<String> {
     (canonical != place).then_some(canonical)
 }
 
-/// The names below `event` that an expression spells: `event.a.b`, `event["a"].b`.
+/// Returns the names below `event` in an expression such as `event.a.b` or `event["a"].b`.
 pub(super) fn path(of: &IdedExpr) -> Option<Vec<String>> {
     let mut path = Vec::new();
     let mut at = of;
@@ -437,8 +438,8 @@ pub(super) fn path(of: &IdedExpr) -> Option<Vec<String>> {
     }
 }
 
-/// Where an expression begins: its leftmost part, since operators, calls and macros are placed
-/// where their signs stand.
+/// Returns the start of an expression: the position of its leftmost part, because operators, calls
+/// and macros are placed at their sign.
 fn position(places: &SourceInfo, of: &IdedExpr) -> Option<TextPosition> {
     let mut leftmost = of;
     loop {

@@ -269,7 +269,8 @@ fn the_fields_that_a_condition_reads_are_shown_with_their_values() {
     );
 }
 
-/// Texts out of CEL's own pieces reach deeper into the parser than random characters do.
+/// Generates texts from CEL's own tokens, which reach deeper into the parser than random characters
+/// do.
 fn cel_like() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "event",
@@ -328,8 +329,7 @@ fn cel_like() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Neither compiling nor evaluating brings the process down, and positions are within the
-    /// text.
+    /// Neither compiling nor evaluating panics, and positions are within the text.
     #[test]
     fn any_text_is_a_condition_or_refused(text in prop_oneof![cel_like(), ".{0,80}"]) {
         match Condition::compile(&text, Some(Source::Vendor), &sample::catalog().ids) {

@@ -1,4 +1,4 @@
-//! What each rule makes of a change event.
+//! The verdict of each rule on a change event.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use super::super::plan::{Judge, Planned, Verdict, plan};
 use super::super::rule::{Change, Rule, Rules, Scope};
 use crate::model::{Catalog, Mode, Tag};
 
-/// What became of an event, rule by rule, and what it invalidates in the end.
+/// The result of an event, rule by rule, and its final invalidations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventReport {
-    /// `vendor.price_changed`.
+    /// The trigger, such as `vendor.price_changed`.
     pub trigger: String,
     pub event_id: String,
-    /// It only says that an integration lives.
+    /// True if the event only shows that an integration is alive.
     pub is_heartbeat: bool,
-    /// In the order written.
+    /// The rules in the order written.
     pub rules: Vec<RuleReport>,
-    /// What goes into the log: each tag once, a purge absorbing a refresh.
+    /// The records for the log: each tag once, a purge absorbing a refresh.
     pub invalidations: Vec<PlannedReport>,
-    /// Whole types that are refreshed, at most once in an interval, for what the event lacks.
+    /// Whole types that are refreshed, at most once per interval, because the event lacks a value.
     pub refresh_types: Vec<PlannedReport>,
 }
 
@@ -33,13 +33,13 @@ pub struct RuleReport {
     pub scope: Scope,
     pub mode: Mode,
     pub finding: Finding,
-    /// Where the rule is active, has its trigger, and asks a condition.
+    /// The condition, if the rule is active, has this trigger, and has a condition.
     pub condition: Option<ConditionReport>,
-    /// What it asks for.
+    /// The tags that the rule invalidates.
     pub tags: Vec<String>,
 }
 
-/// What a rule makes of an event.
+/// The verdict of a rule on an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
@@ -47,9 +47,10 @@ pub enum Finding {
     Inactive,
     OtherTrigger,
     ConditionFalse,
-    /// Its condition could not be evaluated, which counts as holding: it fires.
+    /// The condition could not be evaluated, which counts as holding: the rule fires.
     ConditionFailed,
-    /// It fires, and the event lacks what its scope needs: it is widened.
+    /// The rule fires, but the event lacks a value that its scope needs: the invalidation is
+    /// widened.
     ScopeValueMissing,
 }
 
@@ -71,9 +72,9 @@ impl Finding {
 pub struct ConditionReport {
     /// The CEL text.
     pub text: String,
-    /// The fields that it reads.
+    /// The fields that the condition reads.
     pub fields: Vec<FieldValue>,
-    /// Why it could not be evaluated.
+    /// The reason why the condition could not be evaluated.
     pub failure: Option<String>,
 }
 
@@ -81,7 +82,7 @@ pub struct ConditionReport {
 #[serde(rename_all = "camelCase")]
 pub struct FieldValue {
     pub field: String,
-    /// As CEL would write it; null where the event does not give the field.
+    /// The value as a CEL literal; null if the event does not have the field.
     pub value: Option<String>,
 }
 
@@ -103,7 +104,8 @@ impl From<&Planned> for PlannedReport {
     }
 }
 
-/// Tells what `rules` make of `change`; `record_key` is the key of its record where it is text.
+/// Reports the verdict of `rules` on `change`; `record_key` is the key of its record if that is
+/// text.
 pub fn event(
     rules: &Rules,
     catalog: &Catalog,
@@ -190,7 +192,7 @@ impl fmt::Display for EventReport {
     }
 }
 
-/// Where the details of a rule begin, below its finding.
+/// The indentation of a rule's details below its finding.
 const INDENT: &str = "                       ";
 
 impl RuleReport {

@@ -1,4 +1,4 @@
-//! What a query's key, tags and time of life are, and why.
+//! A query's key, tags and TTL, with their reasons.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use crate::model::event::AiQuery;
 use crate::model::prepared::{MAX_QUERY_VENDORS, Prepared, UnknownCacheType};
 use crate::model::{Catalog, Sharing, Tag, Timestamp, key};
 
-/// What becomes of a query.
+/// The handling of a query.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryReport {
     pub query_id: String,
     pub cache_type: String,
-    /// Whether other couples may be given the answer.
+    /// True if other couples may be given the answer.
     pub shared: bool,
     pub key: String,
-    /// What the key says besides the type and the question, in its order.
+    /// The parts of the key besides the type and the question, in its order.
     pub dimensions: Vec<DimensionReport>,
-    /// What an entry depends on; and every vendor that the answer refers to.
+    /// The tags that an entry depends on; the vendors that the answer names are added.
     pub entry_tags: Vec<String>,
-    /// What the asker's own changes hit.
+    /// The tags that the asker's own changes invalidate.
     pub asker_tags: Vec<String>,
     pub ttl: TtlReport,
-    /// Why the answer is not stored; null where it is.
+    /// The reason why the answer is not stored; null if it is.
     pub not_stored: Option<String>,
 }
 
@@ -37,19 +37,20 @@ pub struct DimensionReport {
     pub value: String,
 }
 
-/// How long the answer stays fresh: the least of the TTLs × season × nearness, less the jitter.
+/// The time for which the answer stays fresh: the least of the TTLs × season × nearness, less the
+/// jitter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TtlReport {
     pub type_secs: u64,
-    /// Of the vendor types that the question concerns and that have a TTL of their own.
+    /// The TTLs of the concerned vendor types that have one.
     pub vendor_types: Vec<VendorTtl>,
     pub season: Option<String>,
     pub season_factor: f64,
-    /// From now to the wedding; negative when it is over.
+    /// Days from now to the wedding; negative if it is over.
     pub days_to_wedding: Option<i64>,
     pub nearness_factor: f64,
-    /// The share that is taken off at random, at most.
+    /// The largest share that is taken off at random.
     pub jitter: f64,
     pub least_secs: u64,
     pub most_secs: u64,
@@ -62,7 +63,7 @@ pub struct VendorTtl {
     pub secs: u64,
 }
 
-/// Tells what becomes of `query`, asked at `now`.
+/// Reports the handling of `query`, asked at `now`.
 pub fn query(
     catalog: &Catalog,
     query: &AiQuery,

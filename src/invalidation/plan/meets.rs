@@ -1,5 +1,5 @@
-//! The two halves of freshness meet: what a change invalidates is what the entries and askers
-//! that it concerns are judged by, and no more.
+//! Tests that the two halves of freshness fit together: the tags that a change invalidates are
+//! exactly those by which the concerned entries and askers are judged.
 
 use super::super::rule::{RuleSpec, Selection, Source};
 use super::*;
@@ -14,8 +14,8 @@ fn query(cache_type: &str, question: &str, wedding: &str, city: &str) -> AiQuery
     .unwrap()
 }
 
-/// Whether a rule of `scope` on `change` hits the answer `answer` to `query`, by the tags of its
-/// entry and of its asker.
+/// Returns true if a rule of `scope` on `change` hits the answer `answer` to `query`, by the tags
+/// of its entry and of its asker.
 fn hits(scope: Scope, change: &Change, query: &AiQuery, answer: &str) -> bool {
     let catalog = sample::catalog();
     let rule = RuleSpec {
@@ -109,7 +109,7 @@ fn a_wedding_update_hits_its_couple_and_the_places_before_and_after() {
     }
 }
 
-/// A vendor's id as integrations, people and models write it.
+/// A vendor's id in spellings of integrations, people and models.
 const DRESSES: [&str; 8] = [
     "v-17",
     " V-17 ",

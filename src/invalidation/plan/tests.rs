@@ -51,7 +51,7 @@ fn texts(planned: &[Planned]) -> Vec<String> {
         .collect()
 }
 
-/// One rule of `scope` on type `vendor_matching`: the tags that it plans, without their type.
+/// Checks the tags that one rule of `scope` on type `vendor_matching` plans, without their type.
 #[track_caller]
 fn check(scope: Scope, change: &Change, record_key: Option<&str>, want: &[&str]) {
     let on = format!("{}.*", change.source().as_str());
@@ -100,7 +100,8 @@ fn each_scope_turns_a_wedding_update_into_its_tags() {
     check(Scope::Location, &only_before, None, &["location=TX"]);
 }
 
-/// One rule of `scope` on an event that lacks what it needs: what stands for it.
+/// Checks the replacement for one rule of `scope` on an event that lacks a value that the scope
+/// needs.
 #[track_caller]
 fn check_lacking(scope: Scope, change: &Change, record_key: Option<&str>, want: [&[&str]; 2]) {
     let on = format!("{}.*", change.source().as_str());
@@ -366,7 +367,8 @@ fn any_change() -> impl Strategy<Value = Change> {
     )
 }
 
-/// What one rule asks for, told without the code under test: by the text of its parts.
+/// Returns the effects of one rule, computed without the code under test from the text of its
+/// parts.
 fn naive(spec: &RuleSpec, change: &Change, key: Option<&str>) -> Vec<(String, Mode)> {
     let (source, trigger) = spec.on.split_once('.').unwrap();
     let (is_vendor, id, place, by_optional) = match change {

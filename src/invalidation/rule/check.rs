@@ -1,4 +1,4 @@
-//! The checking of one rule: each part by itself, so that all that is wrong is reported at once.
+//! The check of one rule: each part separately, so that all problems are reported at once.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::model::Catalog;
 use crate::model::event::HEARTBEAT;
 use crate::model::invalidation::UNREADABLE_RULE;
 
-/// The checking of one rule.
+/// The state of checking one rule.
 pub(super) struct Check<'a> {
     pub(super) index: usize,
     pub(super) errors: &'a mut Vec<RuleError>,
@@ -158,7 +158,7 @@ impl Check<'_> {
     }
 }
 
-/// The known name that an unknown one was probably meant to be.
+/// Returns the known name that an unknown one was probably meant to be.
 pub(in super::super) fn nearest<'a>(
     name: &str,
     known: impl Iterator<Item = &'a str>,

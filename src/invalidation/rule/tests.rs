@@ -19,7 +19,7 @@ fn a_heartbeat_triggers_no_rule_and_none_can_name_it() {
     let want = "0 trigger: a heartbeat only says that its integration lives: no rule can name it \
                 | another change";
     assert_eq!(told, [want]);
-    // Of weddings it is a name like others.
+    // For weddings `heartbeat` is a name like any other.
     assert!(problems(&[spec("a", "wedding.heartbeat", Scope::Wedding)]).is_empty());
     let json = r#"{"eventId": "e", "change": "heartbeat", "source": "bloomdesk"}"#;
     let heartbeat = Change::Vendor(serde_json::from_str(json).unwrap());

@@ -189,7 +189,7 @@ fn what_is_purged_is_not_valid_while_the_log_is_read_again() {
 }
 
 proptest! {
-    /// Against a list of all records: never "valid" where the list forbids, and exact where
+    /// Compared with a list of all records: never "valid" if the list forbids it, and exact if
     /// nothing was dropped.
     #[test]
     fn judging_agrees_with_the_whole_log(

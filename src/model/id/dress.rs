@@ -1,4 +1,4 @@
-//! What of a character is the dress of an id, and what is left without it.
+//! The dress of a character in an id, and the character without it.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -8,9 +8,9 @@ use crate::model::text::dress;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Letter {
     Plain(char),
-    /// Mostly an invisible place for a line break, now and then written for a hyphen.
+    /// Mostly an invisible place for a line break; sometimes written as a hyphen.
     SoftHyphen,
-    /// Shows nothing, or only decorates what stands before it.
+    /// Invisible, or only decorates the character before it.
     Ignorable,
 }
 
@@ -24,8 +24,8 @@ pub(super) fn letter(c: char) -> Letter {
     }
 }
 
-/// Hyphens and dashes, and what is written in a hyphen's place besides: hyphen bullet, superscript,
-/// subscript, modifier and heavy minus, and the Katakana double hyphen.
+/// Returns true for hyphens, dashes and characters that are written in place of a hyphen: hyphen
+/// bullet, superscript, subscript, modifier and heavy minus, and the Katakana double hyphen.
 fn is_dash(c: char) -> bool {
     dress::is_dash(c)
         || matches!(
@@ -34,9 +34,9 @@ fn is_dash(c: char) -> bool {
         )
 }
 
-/// What shows nothing, in any script (Unicode's property Default_Ignorable_Code_Point,
-/// DerivedCoreProperties.txt, 17.0), and combining marks that strike out, underline or enclose the
-/// character before them.
+/// Returns true for characters that are invisible in any script (Unicode's property
+/// Default_Ignorable_Code_Point, DerivedCoreProperties.txt, 17.0), and for combining marks that
+/// strike out, underline or enclose the character before them.
 fn is_ignorable(c: char) -> bool {
     dress::is_ignorable(c)
         || dress::is_joiner(c)
@@ -60,7 +60,7 @@ fn is_ignorable(c: char) -> bool {
         )
 }
 
-/// The character that a full-width, half-width or mathematical letter or digit is a shape of. Other
+/// Returns the plain letter or digit of a full-width, half-width or mathematical one. Other
 /// compatibility characters stay: `v-17²` names v-17 and a footnote, not v-172.
 fn without_shape(c: char) -> char {
     let is_shape = matches!(
@@ -83,7 +83,7 @@ fn without_shape(c: char) -> char {
     }
 }
 
-/// The character in lower case; both forms of the small sigma are one.
+/// Returns the character in lower case; both forms of the small sigma become one.
 pub(super) fn lower_case(c: char) -> impl Iterator<Item = char> {
     let c = if c == 'ς' { 'σ' } else { c };
     c.to_lowercase()

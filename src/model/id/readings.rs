@@ -1,7 +1,7 @@
 //! The ways in which a text is read for ids.
 //!
-//! A model's answer is Markdown, HTML, JSON or plain text, and does not say which. So a mark such as
-//! `*` is read as itself, as nothing (`v-**17**`) and as a blank (`see_v-17_`).
+//! A model's answer is Markdown, HTML, JSON or plain text, without a label. So a mark such as `*`
+//! is read as itself, as nothing (`v-**17**`) and as a blank (`see_v-17_`).
 
 use std::borrow::Cow;
 
@@ -11,9 +11,9 @@ use unicode_script::{Script, UnicodeScript};
 
 use super::dress::{self, Letter};
 
-/// An HTML tag is no longer than this, in bytes: a `<` with no `>` near is a less-than sign.
+/// The longest HTML tag, in bytes: a `<` without a `>` within this distance is a less-than sign.
 const MAX_TAG_BYTES: usize = 300;
-/// Likewise a character reference such as `&#x2011;`.
+/// The longest character reference, such as `&#x2011;`, in bytes.
 const MAX_REFERENCE_BYTES: usize = 12;
 
 /// A piece of a text whose escapes are resolved.
@@ -24,11 +24,12 @@ enum Piece {
     /// `*`, `` ` ``, `~` or an underscore at a word's edge, unless it was escaped.
     Mark(char),
     Underscore,
-    /// Between two letters, but for marks of emphasis: `v-**a**_b` and `a**_v-17_**`.
+    /// An underscore between two letters with marks of emphasis in between: `v-**a**_b` and
+    /// `a**_v-17_**`.
     UnderscoreOrMark,
 }
 
-/// What HTML tags are read as: they stand between the letters of an id, or hold one themselves
+/// The reading of HTML tags: they stand between the letters of an id, or contain one themselves
 /// (`<a href="/vendors/v-17">`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tags {
@@ -36,7 +37,7 @@ enum Tags {
     Nothing,
 }
 
-/// What a mark of emphasis is read as.
+/// The reading of a mark of emphasis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Marks {
     Themselves,
@@ -44,7 +45,7 @@ enum Marks {
     Blanks,
 }
 
-/// The text undressed letter by letter, then in the other ways that differ.
+/// Returns the text undressed letter by letter, then the other readings that differ.
 pub(super) fn of(text: &str) -> Vec<Cow<'_, str>> {
     if !has_dress(text) {
         return vec![Cow::Borrowed(text)];
@@ -66,14 +67,14 @@ pub(super) fn of(text: &str) -> Vec<Cow<'_, str>> {
     readings
 }
 
-/// Without a look at escapes and marks: an id may have such characters of its own.
+/// Undresses each letter and leaves escapes and marks alone: an id may contain such characters.
 fn letter_by_letter(text: &str) -> String {
     let mut pieces = Vec::with_capacity(text.len());
     text.chars().for_each(|c| push_char(&mut pieces, c));
     render(&pieces, Marks::Themselves, None)
 }
 
-/// Whether undressing can make a difference.
+/// Returns true if undressing can make a difference.
 fn has_dress(text: &str) -> bool {
     text.bytes().any(|byte| {
         !byte.is_ascii() || matches!(byte, b'\\' | b'*' | b'_' | b'`' | b'~' | b'&' | b'<' | b'%')
@@ -113,8 +114,8 @@ fn push_char(pieces: &mut Vec<Piece>, c: char) {
     }
 }
 
-/// Takes a backslash with what it escapes, in Markdown or JSON; a run of them, as JSON within JSON
-/// has, escapes like one. Returns the bytes taken.
+/// Takes a backslash with the character that it escapes, in Markdown or JSON; a run of backslashes,
+/// as in JSON within JSON, escapes like one. Returns the number of bytes taken.
 fn take_escape(text: &str, pieces: &mut Vec<Piece>) -> usize {
     let rest = text.trim_start_matches('\\');
     let slashes = text.len() - rest.len();
@@ -138,7 +139,7 @@ fn take_escape(text: &str, pieces: &mut Vec<Piece>) -> usize {
     }
 }
 
-/// The character of `uXXXX`, or of a surrogate pair `uXXXX\uXXXX`, and its length in bytes.
+/// Returns the character of `uXXXX`, or of a surrogate pair `uXXXX\uXXXX`, and its length in bytes.
 fn unicode_escape(text: &str) -> Option<(char, usize)> {
     let unit = |text: &str| {
         let digits = text.strip_prefix('u')?.get(..4)?;
@@ -155,7 +156,7 @@ fn unicode_escape(text: &str) -> Option<(char, usize)> {
     Some((c, 10 + tail.len() - second.len()))
 }
 
-/// Takes an HTML character reference; 0 where there is none.
+/// Takes an HTML character reference; returns 0 if there is none.
 fn take_reference(text: &str, pieces: &mut Vec<Piece>) -> usize {
     let Some(end) = text
         .bytes()
@@ -180,7 +181,8 @@ fn take_reference(text: &str, pieces: &mut Vec<Piece>) -> usize {
     end + 1
 }
 
-/// The references that stand in or beside ids (HTML Living Standard, named character references).
+/// Returns the character of a named reference that occurs in or beside ids (HTML Living Standard,
+/// named character references).
 fn named_reference(name: &str) -> Option<char> {
     Some(match name {
         "amp" => '&',
@@ -208,7 +210,7 @@ fn named_reference(name: &str) -> Option<char> {
     })
 }
 
-/// Takes a run of percent-encoded bytes, as in a link; 0 where there is none.
+/// Takes a run of percent-encoded bytes, as in a link; returns 0 if there is none.
 fn take_percent(text: &str, pieces: &mut Vec<Piece>) -> usize {
     let encoded = |bytes: &[u8]| {
         bytes.first() == Some(&b'%')
@@ -226,7 +228,7 @@ fn take_percent(text: &str, pieces: &mut Vec<Piece>) -> usize {
     len
 }
 
-/// The length in bytes of the HTML tag that the text begins with; 0 where there is none.
+/// Returns the length in bytes of the HTML tag at the start of the text; 0 if there is none.
 fn tag_len(text: &str) -> usize {
     let bytes = text.as_bytes();
     let name = usize::from(bytes.get(1) == Some(&b'/')) + 1;
@@ -243,8 +245,8 @@ fn tag_len(text: &str) -> usize {
     }
 }
 
-/// Turns underscores into marks, as Markdown does where they are not between two letters or digits;
-/// a script without blanks has no word's edge there and counts as one.
+/// Turns underscores into marks, as Markdown does unless they are between two letters or digits; a
+/// letter of a script without blanks between words does not count as a letter here.
 fn underscores_as_marks(mut pieces: Vec<Piece>) -> Vec<Piece> {
     let mut at = 0;
     while at < pieces.len() {
@@ -267,7 +269,7 @@ fn underscores_as_marks(mut pieces: Vec<Piece>) -> Vec<Piece> {
     pieces
 }
 
-/// What stands beside an underscore.
+/// The neighbour of an underscore.
 enum Beside {
     Letter,
     LetterBehindMarks,
@@ -322,7 +324,8 @@ fn render(pieces: &[Piece], marks: Marks, soft_hyphen: Option<char>) -> String {
     }
 }
 
-/// Text with a blank between letters of different writings, so that `\b` holds in `推荐v-17。` too.
+/// Text with a blank between letters of different writing systems, so that `\b` also matches in
+/// `推荐v-17。`.
 #[derive(Default)]
 struct Rendered {
     text: String,
@@ -331,7 +334,7 @@ struct Rendered {
 
 impl Rendered {
     fn push(&mut self, c: char) {
-        // A combining mark goes with the letter before it.
+        // A combining mark belongs to the letter before it.
         let writing = Writing::of(c);
         if writing == Writing::Inherited {
             self.text.push(c);
@@ -345,13 +348,13 @@ impl Rendered {
     }
 }
 
-/// How a letter's script sets words apart.
+/// The way in which a letter's script separates words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writing {
-    /// No letter: blanks, punctuation.
+    /// Not a letter: blanks, punctuation.
     None,
     Inherited,
-    /// Digits and underscores, which go with the letters beside them.
+    /// Digits and underscores, which belong to the letters beside them.
     Neutral,
     WithoutBlanks,
     WithBlanks(Script),

@@ -62,7 +62,7 @@ fn what_only_looks_like_an_id_is_none() {
     );
     check("", &[]);
     check("v-a_b", &["v-a_b"]);
-    // Read as an escape and as itself.
+    // Read both as an escape and as itself.
     check("v-a\\_c", &["v-a", "v-a_c"]);
 }
 
@@ -126,7 +126,7 @@ fn a_pattern_that_could_match_nothing_shows_undressed() {
     assert_eq!(undressed_pattern("v\u{2011}\\d+"), "v-\\d+");
 }
 
-/// The dress that a character may have in a field and in a text alike.
+/// Returns the forms that a character may have both in a field and in a text.
 fn letter_forms(c: char) -> Vec<String> {
     let mut forms = vec![c.to_string(), c.to_uppercase().to_string()];
     match c {
@@ -142,7 +142,7 @@ fn letter_forms(c: char) -> Vec<String> {
     forms
 }
 
-/// The same, and what is written in texts alone: markup and references.
+/// Returns those forms and the ones that occur in texts alone: markup and references.
 fn text_forms(c: char) -> Vec<String> {
     let mut forms = letter_forms(c);
     match c {
@@ -153,7 +153,7 @@ fn text_forms(c: char) -> Vec<String> {
     forms
 }
 
-/// An id, and the id in some dress.
+/// Generates an id, and the id in some dress.
 fn id_and_dress(forms: fn(char) -> Vec<String>) -> impl Strategy<Value = (String, String)> {
     "[a-z0-9]([a-z0-9_]{0,6}[a-z0-9])?".prop_flat_map(move |tail| {
         let id = format!("v-{tail}");
@@ -204,7 +204,7 @@ proptest! {
         }
     }
 
-    /// What an answer calls a vendor is what a change of the vendor calls it.
+    /// The id in an answer and the id in a change of the same vendor become one canonical id.
     #[test]
     fn fields_and_texts_agree((id, dressed) in id_and_dress(letter_forms)) {
         let ids = ids();

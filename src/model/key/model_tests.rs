@@ -1,5 +1,5 @@
-//! Two queries share a key exactly when everything that their type's key is made of is the same:
-//! keys against a plain comparison of what goes into them.
+//! Two queries share a key exactly if all parts of their type's key are the same: compares keys
+//! with a plain comparison of their parts.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -13,7 +13,8 @@ use super::*;
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(sample::catalog);
 
-/// Few values that are easily confused: separators, escapes, case, `any`, sameness in NFKC.
+/// Generates a few values that are easily confused: separators, escapes, case, `any`, equality
+/// under NFKC.
 fn word() -> impl Strategy<Value = String> {
     const WORDS: [&str; 15] = [
         "a", "A", "b", "a b", "a  B ", "a,b", "a%2Cb", "a:b", "a=b", "any", "%61ny", "ａ", "", "é",
@@ -92,7 +93,7 @@ fn query() -> impl Strategy<Value = AiQuery> {
     })
 }
 
-/// What the key of a query is made of, as plain values.
+/// Returns the parts of a query's key, as plain values.
 fn parts(query: &AiQuery) -> Vec<Vec<String>> {
     let catalog = &*CATALOG;
     let (question, context) = (&query.query, &query.wedding_context);
@@ -126,7 +127,8 @@ fn parts(query: &AiQuery) -> Vec<Vec<String>> {
                 .collect()),
             Dimension::Style => one(context.wedding_style.as_deref().map(normalise)),
             Dimension::Guests => one(context.guest_count.map(|n| catalog.guest_band(n))),
-            // Decoding drops blank ids, and keys of private types without one are never stored.
+            // Blank ids are dropped by decoding, and keys of private types without an id are never
+            // stored.
             Dimension::Wedding => context.wedding_id.clone().into_iter().collect(),
             Dimension::Prompt => vec![cache_type.prompt.to_string()],
         });
@@ -148,7 +150,8 @@ proptest! {
     fn queries_share_a_key_exactly_when_what_it_is_made_of_is_the_same(
         a in query(),
         b in query(),
-        // Otherwise two random queries would hardly ever be alike.
+        // Copies parts between the queries; otherwise two random queries would hardly ever be
+        // equal.
         like in prop::collection::vec(any::<bool>(), 7),
     ) {
         let mut b = b;

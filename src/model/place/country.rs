@@ -11,10 +11,10 @@ use super::subdivisions::variants;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Country(&'static str);
 
-/// The most words of a country's name that is looked for in an address.
+/// The most words of a country's name that are searched for in an address.
 const MOST_WORDS: usize = 5;
 
-/// By code and name; no country where a name is that of two.
+/// Countries by code and name; `None` for a name of two countries.
 static BY_NAME: LazyLock<Names<Option<Country>>> = LazyLock::new(|| {
     let mut by_name = Names::default();
     let keys = |name: &str| {
@@ -31,7 +31,7 @@ static BY_NAME: LazyLock<Names<Option<Country>>> = LazyLock::new(|| {
             known.take_if(|known| Some(*known) != country);
         }
     }
-    // What people mean by `Korea` and `Congo` is decided here.
+    // This table decides the meaning of ambiguous names such as `Korea` and `Congo`.
     for (code, names) in table(include_str!("data/countries.tsv")) {
         let keys = names.split('|').flat_map(keys);
         by_name.extend(keys.map(|key| (key, Some(Country(code)))));
@@ -51,7 +51,8 @@ impl Country {
         rust_iso3166::from_alpha2(self.0).map(|of| of.name)
     }
 
-    /// Returns the country that the text names; the US for none, as records leave it out.
+    /// Returns the country that the text names; the US if the text is empty, because records leave
+    /// it out.
     pub(super) fn of(text: &str) -> Option<Self> {
         if text == "US" {
             return Some(Self::US);
@@ -63,7 +64,7 @@ impl Country {
         Self::named(&words).or_else(|| Self::in_parts(text))
     }
 
-    /// Returns the country of that code or name.
+    /// Returns the country with this code or name.
     pub(super) fn named(words: &str) -> Option<Self> {
         let by = |words: &str| *BY_NAME.get(Key::of(words).as_str())?;
         by(words)
@@ -71,8 +72,8 @@ impl Country {
             .or_else(|| by(words.strip_prefix("the ")?))
     }
 
-    /// Returns the country that one part of the text names, as in `Canada (CA)`; none where two
-    /// parts name two.
+    /// Returns the country that one part of the text names, as in `Canada (CA)`; `None` if two
+    /// parts name different countries.
     fn in_parts(text: &str) -> Option<Self> {
         let parts = text.split([',', ';', '/', '|', '(', ')', '[', ']']);
         let mut named = parts.filter_map(|part| Self::named(&words(part)));
@@ -80,10 +81,11 @@ impl Country {
         named.all(|country| country == first).then_some(first)
     }
 
-    /// Takes the country's name off the beginning or the end of words that have more.
+    /// Removes the country's name from the beginning or the end of the words, if other words
+    /// remain.
     pub(super) fn without_name(self, words: &str) -> Option<&str> {
         let named = |name: &str| BY_NAME.get(Key::of(name).as_str()) == Some(&Some(self));
-        // The longest name of those that fit.
+        // The longest matching name is taken.
         let behind = words.rmatch_indices(' ').take(MOST_WORDS);
         let behind = behind.filter(|(at, _)| named(&words[at + 1..])).last();
         let ahead = words.match_indices(' ').take(MOST_WORDS);

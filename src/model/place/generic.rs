@@ -1,8 +1,9 @@
-//! Words that say what a place is and not which: `State of`, `Provincia de`, `Prefecture`.
+//! Generic words, which give the kind of a place but not its name: `State of`, `Provincia de`,
+//! `Prefecture`.
 
 use std::sync::LazyLock;
 
-/// What a generic word says of a place, as far as it tells places of one name apart.
+/// The kind of place that a generic word means, as far as it distinguishes places of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
     /// A state, province, region, county: not a city of that name.
@@ -13,11 +14,11 @@ pub(super) enum Sort {
 }
 
 impl Sort {
-    /// Returns whether a subdivision of this type, as ISO 3166-2 has it, may be meant.
+    /// Returns whether the word can mean a subdivision of this ISO 3166-2 type.
     pub(super) fn fits(self, subdivision_type: &str) -> bool {
         let kind = subdivision_type.to_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| kind.contains(word));
-        // `Metropolitan cities` are provinces that were given another name.
+        // `Metropolitan cities` are provinces under another name.
         let town = !kind.starts_with("metropolitan")
             && has(&[
                 "city",
@@ -36,12 +37,12 @@ impl Sort {
     }
 }
 
-/// The words, by where they are used.
+/// The generic words, by the region where they are used.
 #[derive(Debug, Default)]
 struct Words {
     us: Vec<(&'static str, Sort)>,
     abroad: Vec<(&'static str, Sort)>,
-    /// What joins a generic word to a name: `of`, `de la`.
+    /// Words that join a generic word to a name: `of`, `de la`.
     joints: Vec<&'static str>,
 }
 
@@ -60,13 +61,13 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
     all
 });
 
-/// Returns the lines of a table of this module: what stands before the tab, and what behind it.
+/// Returns the lines of one of this module's tables: the text before the tab and the text after it.
 pub(super) fn table(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     text.lines().filter_map(|line| line.split_once('\t'))
 }
 
-/// Takes one generic word, or a few that belong together, off the words of a name: from its
-/// beginning, with what joins it to the name, or from its end.
+/// Removes one generic word, or a group of them, from the words of a name: from the beginning, with
+/// the words that join it to the name, or from the end.
 pub(super) fn without<'a>(words: &'a str, country: &str) -> Option<(&'a str, Sort)> {
     if !words.contains(' ') {
         return without_han(words);
@@ -87,7 +88,7 @@ pub(super) fn without<'a>(words: &'a str, country: &str) -> Option<(&'a str, Sor
     if let Some((rest, sort)) = longest(&at_start) {
         return Some((without_joints(rest), sort));
     }
-    // `Texas, State of`: the joint stands at the end.
+    // In `Texas, State of` the joining word is at the end.
     let joint = words
         .rsplit_once(' ')
         .filter(|(_, last)| all.joints.contains(last));
@@ -96,7 +97,7 @@ pub(super) fn without<'a>(words: &'a str, country: &str) -> Option<(&'a str, Sor
     longest(&at_end).or_else(|| without_han(words))
 }
 
-/// Takes the character for a prefecture, province or city off a Chinese or Japanese name.
+/// Removes the character for a prefecture, province or city from a Chinese or Japanese name.
 fn without_han(words: &str) -> Option<(&str, Sort)> {
     let last = words.chars().next_back()?;
     let sort = match last {
@@ -105,11 +106,11 @@ fn without_han(words: &str) -> Option<(&str, Sort)> {
         _ => return None,
     };
     let rest = words.strip_suffix(last)?;
-    // A name of one character is not left alone: 京都 is no `京`.
+    // At least two characters must remain: 京都 is not `京`.
     (rest.chars().count() > 1).then_some((rest, sort))
 }
 
-/// Takes `of`, `de la` and their like off the beginning, never the whole name.
+/// Removes `of`, `de la` and similar words from the beginning, never the whole name.
 fn without_joints(mut words: &str) -> &str {
     while let Some((first, rest)) = words.split_once(' ') {
         if !WORDS.joints.contains(&first) {

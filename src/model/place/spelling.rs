@@ -1,7 +1,7 @@
-//! A place's name without what people spell in more than one way: case, diacritics, blanks,
-//! hyphens, full stops, apostrophes, the width of letters.
+//! A place's name without the features that people spell in more than one way: case, diacritics,
+//! blanks, hyphens, full stops, apostrophes, the width of letters.
 //!
-//! This is far looser than [`super::super::text::normalise`], and may be: names are only ever
+//! This is far looser than [`super::super::text::normalise`], which is safe: names are only ever
 //! compared with the names of one country, and `Québec` and `QUEBEC.` are one place.
 
 use std::borrow::Cow;
@@ -13,8 +13,8 @@ use crate::model::text::dress::{
     fold_case, fold_quote, is_blank, is_dash, is_ignorable, is_joiner,
 };
 
-/// Returns the words of a name in lower case, one blank between them. Initials are one word, with
-/// or without full stops: `N. Y.` is `ny`.
+/// Returns the words of a name in lower case, with one blank between them. Initials become one
+/// word, with or without full stops: `N. Y.` becomes `ny`.
 pub(super) fn words(name: &str) -> String {
     if is_plain(name) {
         return name.to_ascii_lowercase();
@@ -24,7 +24,7 @@ pub(super) fn words(name: &str) -> String {
         name.chars().for_each(|c| words.push(c));
     } else {
         let shown = name.chars().filter(|c| !is_hidden(*c));
-        // Before the decomposition, which takes some of these apart.
+        // Done before the decomposition, which splits some of these characters.
         let plain = shown.filter_map(|c| match c {
             c if fold_quote(c) != c => None,
             c if is_blank(c) => Some(' '),
@@ -36,8 +36,8 @@ pub(super) fn words(name: &str) -> String {
     words.finish()
 }
 
-/// Returns whether the name is letters and digits of ASCII with one blank between words, as nearly
-/// all are, and no word is an initial.
+/// Returns whether the name consists of ASCII letters and digits with one blank between words, as
+/// nearly all names do, and no word is an initial.
 fn is_plain(name: &str) -> bool {
     let mut word = 0;
     for byte in name.bytes() {
@@ -50,8 +50,9 @@ fn is_plain(name: &str) -> bool {
     word > 1
 }
 
-/// Returns the words with `St.`, `Ft.`, `Mt.` and their like in full. An abbreviation comes before
-/// what it belongs to (`St. Louis`); alone it is something else: `MT` is Montana.
+/// Returns the words with `St.`, `Ft.`, `Mt.` and similar abbreviations in full. Such an
+/// abbreviation precedes another word (`St. Louis`); alone it means something else: `MT` is
+/// Montana.
 pub(super) fn in_full(words: &str) -> Cow<'_, str> {
     let full = |word: &str| FULL.iter().find(|(short, _)| *short == word);
     let Some((head, last)) = words.rsplit_once(' ') else {
@@ -69,7 +70,7 @@ pub(super) fn in_full(words: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Returns the words as they stand in the place of what is not known: in capitals, composed.
+/// Returns the words in the form of an unknown place: in capitals, composed.
 pub(super) fn in_capitals(words: &str) -> String {
     let full = in_full(words);
     if full.is_ascii() {
@@ -87,8 +88,8 @@ const FULL: [(&str, &str); 6] = [
     ("sto", "santo"),
 ];
 
-/// Words as they are compared: without blanks, so that `New-York` is `NewYork`. On the stack, where
-/// nearly all fit.
+/// Words in their compared form: without blanks, so that `New-York` equals `NewYork`. Nearly all
+/// fit on the stack.
 pub(super) enum Key {
     Short(ArrayString<64>),
     Long(String),
@@ -116,9 +117,9 @@ impl Key {
 /// Words under construction.
 struct Builder {
     out: String,
-    /// Where the word at hand begins.
+    /// The offset at which the current word begins.
     start: usize,
-    /// Whether the words before it are initials.
+    /// True if the preceding words are initials.
     initials: bool,
 }
 
@@ -168,7 +169,7 @@ impl Builder {
         }
         let initial = word.chars().count() == 1 && word.chars().all(char::is_alphabetic);
         if initial && self.initials {
-            // The blank before it.
+            // Removes the blank before the initial.
             self.out.remove(self.start - 1);
         }
         self.initials = initial;
@@ -183,7 +184,7 @@ impl Builder {
     }
 }
 
-/// Returns whether the character shows nothing, whatever it says to those who look inside.
+/// Returns whether the character is invisible, even if it carries information.
 fn is_hidden(c: char) -> bool {
     is_ignorable(c)
         || is_joiner(c)
@@ -195,9 +196,9 @@ fn is_hidden(c: char) -> bool {
         )
 }
 
-/// Returns whether people leave the mark out: the diacritics of Latin, Greek and Cyrillic, the
-/// points of Hebrew, the vowel signs and the stretching of Arabic. Not the marks of kana and of the
-/// scripts of India, which make another letter.
+/// Returns whether people omit the mark: the diacritics of Latin, Greek and Cyrillic, the points of
+/// Hebrew, the vowel signs and the stretching mark of Arabic. The marks of kana and of the scripts
+/// of India are kept, because they make another letter.
 fn is_left_out(c: char) -> bool {
     matches!(c, '\u{640}' | '\u{674}')
         || is_combining_mark(c)

@@ -1,4 +1,4 @@
-//! What is given for a state: its code or name, or more than that.
+//! The text that is given for a state: its code or name, perhaps with other words.
 
 use std::borrow::Cow;
 
@@ -7,20 +7,20 @@ use super::spelling::{in_capitals, in_full, words};
 use super::subdivisions::Subdivisions;
 use crate::model::text::dress::is_dash;
 
-/// What the text that was given for a state of a country turned out to be.
+/// The meaning of a text that was given for a state of a country.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// A subdivision, by the part of its code behind the country's.
+    /// A subdivision: the part of its code after the country's.
     Code(&'static str),
     /// The country itself.
     Country,
-    /// A place that is elsewhere, or that goes by another country's code.
+    /// A place elsewhere, or one that has another country's code.
     Elsewhere(String),
-    /// Nothing that is known, or more than one thing: the text as it stands in a place.
+    /// An unknown or ambiguous text, in the form that a place holds.
     Text(String),
 }
 
-/// Countries of ISO 3166-1 that people also write as parts of another one.
+/// Countries of ISO 3166-1 that people also write as parts of another country.
 const PARTS: [(&str, &[&str]); 9] = [
     ("AU", &["CC", "CX", "HM", "NF"]),
     ("CN", &["HK", "MO", "TW"]),
@@ -44,7 +44,7 @@ const PARTS: [(&str, &[&str]); 9] = [
     ("NZ", &["CK", "NU", "TK"]),
 ];
 
-/// Codes of ISO 3166-2 for what is a country of ISO 3166-1, or a part of one.
+/// ISO 3166-2 codes of territories that are also a country of ISO 3166-1, or a part of one.
 const ALSO_COUNTRIES: [(&str, &str); 24] = [
     ("CN-HK", "HK-HK"),
     ("CN-MO", "MO-MO"),
@@ -72,13 +72,13 @@ const ALSO_COUNTRIES: [(&str, &str); 24] = [
     ("NO-22", "SJ-JAN MAYEN"),
 ];
 
-/// The longest words that can be a place's, in bytes; a record's text can have many more.
+/// The longest text that can name a place, in bytes; a record's text can be far longer.
 pub(super) const LONGEST: usize = 160;
-/// The most words of a state's name that is looked for in an address.
+/// The most words of a state's name that are searched for in an address.
 const MOST_WORDS: usize = 5;
 
 impl State {
-    /// Returns what is meant by `text` where a state of the country stands.
+    /// Returns the meaning of `text` as a state of the country.
     pub(super) fn of(country: Country, text: &str) -> Self {
         let words = words(text);
         if words.len() > LONGEST {
@@ -122,7 +122,7 @@ fn owns(country: Country, part: Country) -> bool {
 }
 
 /// Returns the subdivision that a part of the text names, as in `Austin, TX`, `Texas (TX)` and
-/// `Bozen/Bolzano`; none where two parts name two.
+/// `Bozen/Bolzano`; `None` if two parts name different ones.
 fn in_parts<'a>(text: &str, exact: impl Fn(&str) -> Option<&'a str>) -> Option<&'a str> {
     let ends = [
         ',', ';', '/', '|', '(', ')', '[', ']', '\u{ff0c}', '\u{3001}',
@@ -136,8 +136,8 @@ fn in_parts<'a>(text: &str, exact: impl Fn(&str) -> Option<&'a str>) -> Option<&
     codes.all(|code| code == first).then_some(first)
 }
 
-/// Returns the subdivision that is left of the words without what is generic, a post code and the
-/// country's name.
+/// Returns the subdivision named by the words after generic words, a post code and the country's
+/// name are removed.
 fn trimmed(country: Country, words: &str) -> Option<&'static str> {
     let names = Subdivisions::of(country)?;
     names.bare(words, country).or_else(|| {
@@ -150,11 +150,11 @@ fn trimmed(country: Country, words: &str) -> Option<&'static str> {
     })
 }
 
-/// Takes a number of four digits or more off the end, as in `TX 78701` and `NSW 2000`.
+/// Removes a number of four digits or more from the end, as in `TX 78701` and `NSW 2000`.
 fn without_post_code(words: &str) -> Option<&str> {
     let (rest, last) = words.rsplit_once(' ')?;
     let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
-    // `78701-1234` is two words.
+    // `78701-1234` consists of two words.
     let rest = match rest.rsplit_once(' ') {
         Some((before, first)) if first.len() == 5 && is_number(first) && last.len() == 4 => before,
         _ => rest,
@@ -162,15 +162,15 @@ fn without_post_code(words: &str) -> Option<&str> {
     (last.len() >= 4 && is_number(last)).then_some(rest)
 }
 
-/// Returns the place abroad that the text names by itself, though the country is the US, as it is
-/// where none is given: `AU-NSW`; `Ontario, Canada`.
+/// Returns the place abroad that the text itself names although the country is the US, which is
+/// also the country if none is given: `AU-NSW`; `Ontario, Canada`.
 fn elsewhere(country: Country, text: &str) -> Option<String> {
     if country != Country::US {
         return None;
     }
     let (state, country) = match text.split_once(is_dash) {
         Some((country, state)) if words(country).len() == 2 => (state, words(country)),
-        // Behind a comma, two letters are a state's code rather than a country's.
+        // After a comma, two letters are a state's code rather than a country's.
         _ => {
             let (state, country) = text.rsplit_once(',')?;
             (state, Some(words(country)).filter(|name| name.len() > 3)?)
@@ -184,8 +184,8 @@ fn elsewhere(country: Country, text: &str) -> Option<String> {
     }
 }
 
-/// Returns what can be left of the words for a city of the US without `City of`, and without its
-/// state, the country and a post code behind it; the shortest last.
+/// Returns the texts that may be the name of a city of the US: the words without `City of`, and
+/// without its state, the country and a post code after it; the shortest last.
 pub(super) fn towns<'a>(words: &'a str, state: &str) -> impl Iterator<Item = &'a str> {
     let city_of = |words: &'a str| {
         let words = words.strip_prefix("the ").unwrap_or(words);
@@ -200,7 +200,7 @@ pub(super) fn towns<'a>(words: &'a str, state: &str) -> impl Iterator<Item = &'a
     let ends = address.rmatch_indices(' ').take(MOST_WORDS);
     let end = ends.filter(|(at, _)| is_state(*at)).last();
     let town = end.map_or(address, |(at, _)| &address[..at]);
-    // `New York, New York` is named before the state is taken off `City of New York`.
+    // `New York, New York` must match before the state is removed from `City of New York`.
     [city_of(words), Some(town), city_of(town)]
         .into_iter()
         .flatten()

@@ -13,24 +13,24 @@ use super::spelling::{Key, in_full, words};
 /// The subdivisions of one country.
 #[derive(Debug, Default)]
 pub(super) struct Subdivisions {
-    /// By code and name; no code where a name is that of two.
+    /// Subdivisions by code and name; `None` for a name of two subdivisions.
     exact: Names<Option<&'static str>>,
-    /// By name without what is generic in it; several can share one.
+    /// Subdivisions by name without generic words; several can share one name.
     bare: Names<Vec<Entry>>,
 }
 
-/// A subdivision behind a name.
+/// The subdivision that a name belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
-    /// The part of its code behind the country's.
+    /// The part of its code after the country's.
     code: &'static str,
-    /// What ISO 3166-2 says it is.
+    /// Its type in ISO 3166-2.
     kind: &'static str,
 }
 
-/// Codes for one territory that is listed twice, as a province of Spain that is also an
-/// autonomous community, and an Estonian county of one municipality: the one that stands, and the
-/// one that is read as it.
+/// Pairs of codes for one territory that is listed twice: a province of Spain that is also an
+/// autonomous community, or an Estonian county of one municipality. The first code is used; the
+/// second is read as the first.
 const LISTED_TWICE: [(&str, &str); 8] = [
     ("EE-39", "EE-205"),
     ("ES-AS", "ES-O"),
@@ -42,16 +42,16 @@ const LISTED_TWICE: [(&str, &str); 8] = [
     ("ES-RI", "ES-LO"),
 ];
 
-/// The most generic words, or groups of them, that are taken off a name.
+/// The most generic words, or groups of them, that are removed from a name.
 const MOST_GENERIC: usize = 4;
 
-/// Every country's names, each built when they are first asked for.
+/// Every country's names, each built at first use.
 static NAMES: LazyLock<HashMap<&str, OnceLock<Subdivisions>>> = LazyLock::new(|| {
     let codes = rust_iso3166::ALL_ALPHA2.iter();
     codes.map(|code| (*code, OnceLock::new())).collect()
 });
 
-/// More names than ISO 3166-2 has, by country and code.
+/// Additional names that ISO 3166-2 does not have, by country and code.
 static FURTHER_BY_COUNTRY: LazyLock<HashMap<&str, Vec<(&str, &str)>>> = LazyLock::new(|| {
     let mut by_country: HashMap<_, Vec<_>> = HashMap::new();
     for (code, names) in generic::table(include_str!("data/subdivisions.tsv")) {
@@ -63,7 +63,8 @@ static FURTHER_BY_COUNTRY: LazyLock<HashMap<&str, Vec<(&str, &str)>>> = LazyLock
 });
 
 impl Subdivisions {
-    /// The names of a country's subdivisions; `None` for a country that ISO 3166-1 does not list.
+    /// Returns the names of a country's subdivisions; `None` for a country that ISO 3166-1 does not
+    /// list.
     pub(super) fn of(country: Country) -> Option<&'static Self> {
         let cell = NAMES.get(country.code())?;
         Some(cell.get_or_init(|| Self::build(country)))
@@ -75,8 +76,8 @@ impl Subdivisions {
         by(words).or_else(|| by(&in_full(words)))
     }
 
-    /// Returns the one subdivision that is left when generic words are taken off, and that these
-    /// words fit.
+    /// Returns the one subdivision whose name remains after generic words are removed, and whose
+    /// type fits those words.
     pub(super) fn bare(&self, words: &str, country: Country) -> Option<&'static str> {
         let (mut rest, mut sort) = (words, None);
         for _ in 0..MOST_GENERIC {
@@ -85,7 +86,7 @@ impl Subdivisions {
             }
             let (shorter, of) = generic::without(rest, country.code())?;
             (rest, sort) = (shorter, sort.or(Some(of)));
-            // `Province d'Anvers`: the apostrophe is gone, the letter is not.
+            // `Province d'Anvers` has lost its apostrophe here, but not the letter.
             let elided = rest.strip_prefix(['d', 'l']);
             if let Some(code) = elided.and_then(|rest| self.bare_as(rest, sort)) {
                 return Some(code);
@@ -114,7 +115,7 @@ impl Subdivisions {
         let further = FURTHER_BY_COUNTRY.get(country.code());
         for (code, all) in further.into_iter().flatten() {
             let of = listed.iter().find(|of| of.region_code == *code);
-            // States for the mail of the US and Greater London are not on the list.
+            // US postal states abroad and Greater London are not on the list.
             let entry = of.map_or(
                 Entry {
                     code,
@@ -126,14 +127,14 @@ impl Subdivisions {
             all.split('|')
                 .for_each(|name| names.add(name, country, entry));
         }
-        // A code is never another one's name.
+        // A code is never read as another subdivision's name.
         names.exact.extend(codes);
         names
     }
 
     fn add(&mut self, name: &str, country: Country, entry: Entry) {
         self.add_as(name, country, entry);
-        // As keyboards without these letters write them.
+        // Spellings of keyboards without these letters.
         let spelt_out = [
             ("ä", "ae"),
             ("ö", "oe"),
@@ -157,7 +158,7 @@ impl Subdivisions {
                 continue;
             }
             let known = self.exact.entry(boxed(words)).or_insert(Some(entry.code));
-            // Two of one name: undecided.
+            // A name of two subdivisions is undecided.
             known.take_if(|known| *known != entry.code);
             let mut rest = Some(words);
             while let Some(name) = rest {
@@ -171,7 +172,7 @@ impl Subdivisions {
     }
 }
 
-/// Returns the name that ISO 3166-2 has for a code of the country.
+/// Returns the ISO 3166-2 name of a code of the country.
 pub(super) fn name(country: Country, code: &str) -> Option<&'static str> {
     let listed = SUBDIVISION_COUNTRY_MAP.get(country.code()).copied()?;
     let of = listed.iter().find(|of| of.region_code == code);
@@ -191,8 +192,9 @@ fn entry(of: &Subdivision) -> Entry {
     }
 }
 
-/// Returns the name as the list has it, and as it is read: `Edinburgh, City of` as the City of
-/// Edinburgh, `Bolivia (Plurinational State of)` as Bolivia and as the Plurinational State of it.
+/// Returns the name in the form of the list and in the forms that people read: `Edinburgh, City of`
+/// also as `City of Edinburgh`, `Bolivia (Plurinational State of)` also as `Bolivia` and as
+/// `Plurinational State of Bolivia`.
 pub(super) fn variants(name: &str) -> impl Iterator<Item = String> {
     let turned = name
         .split_once(", ")

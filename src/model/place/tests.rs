@@ -35,7 +35,7 @@ fn place(city: &str, state: &str, country: &str) -> String {
     places().place(&location(city, state, country))
 }
 
-/// Every spelling in a row of `place = spelling|spelling` is that place.
+/// Checks that every spelling in a row of `place = spelling|spelling` is that place.
 #[track_caller]
 fn check(rows: &str, place: impl Fn(&str, &str) -> String) {
     for (want, spelt) in rows
@@ -48,7 +48,7 @@ fn check(rows: &str, place: impl Fn(&str, &str) -> String) {
     }
 }
 
-/// The place of a state in the country that the place begins with.
+/// Returns the place of a state in the country that `want` begins with.
 fn abroad(want: &str, state: &str) -> String {
     let (country, _) = want.split_once('-').unwrap();
     place("Somewhere", state, country)
@@ -92,7 +92,7 @@ fn a_market_is_known_in_every_dress() {
         Washington_DC in D.C. = Washington, D.C.|Washington DC|washington d. c.
         ",
     );
-    // Other cities, and those of that name elsewhere.
+    // Other cities, and cities of the same name elsewhere.
     cities(
         "
         NY in NY = Austin|New York Mills|Yorktown
@@ -124,7 +124,7 @@ fn a_state_of_the_us_has_one_place() {
         MT = MT|mt|M.T.|Mont.|MT, USA
         ",
     );
-    // What the mail has codes for besides.
+    // The other postal codes of the US.
     states(
         "
         PR = PR|P.R.|Puerto Rico|Commonwealth of Puerto Rico|PUERTO-RICO
@@ -141,7 +141,7 @@ fn a_state_of_the_us_has_one_place() {
         US = US|USA|United States|U.S.
         ",
     );
-    // Counties, cities and what nobody knows are no states.
+    // Counties, cities and unknown names are not states.
     states(
         "
         DELAWARE COUNTY = Delaware County|delaware  county|Delaware-County
@@ -161,7 +161,7 @@ fn the_us_has_one_name() {
     for country in spelt.split('|') {
         assert_eq!(place("Waco", "Texas", country), "TX", "{country:?}");
     }
-    // The territories, as countries.
+    // The territories given as countries.
     for (code, countries) in [
         ("PR", "PR|PRI|Puerto Rico|630"),
         ("GU", "GU|GUM|Guam|316"),
@@ -176,7 +176,7 @@ fn the_us_has_one_name() {
             }
         }
     }
-    // Not a territory, though the mail of the US goes there.
+    // Not territories, although US mail goes there.
     for (country, state, want) in [
         ("FM", "Federated States of Micronesia", "FM"),
         ("Micronesia", "FM", "FM"),
@@ -213,7 +213,7 @@ fn a_country_has_one_place() {
         ",
         |_, country| place("x", "nowhere", country).replace("-NOWHERE", ""),
     );
-    // Alike, and not one.
+    // Similar names of different countries.
     let codes = "Niger|Nigeria|Dominica|Dominican Republic|Guinea|Guinea-Bissau|Congo|DR Congo|\
         Samoa|American Samoa|Ireland|Iceland|Saint Martin|Sint Maarten|British Virgin Islands|\
         US Virgin Islands|Austria|Australia";
@@ -285,7 +285,7 @@ fn a_subdivision_abroad_has_one_place() {
 
 #[test]
 fn a_country_within_another_is_one_place_with_itself() {
-    // State and country. The country is the US where none is given.
+    // State and country. The country is the US if none is given.
     check(
         "
         SG-SG = Singapore; SG|SG; Singapore|Republic of Singapore; SGP
@@ -313,7 +313,7 @@ fn a_country_within_another_is_one_place_with_itself() {
 
 #[test]
 fn what_cannot_be_decided_is_text() {
-    // The city and the province around it; what is in no list.
+    // The city with its province; names that are in no list.
     check(
         "
         AR-BUENOS AIRES = Buenos Aires|BUENOS AIRES
@@ -336,7 +336,7 @@ fn what_cannot_be_decided_is_text() {
 
 #[test]
 fn a_place_of_an_older_version_is_read_as_today() {
-    // `Ark.` is Arkansas, but `AR-K` Catamarca. Denver is no market here, or none any more.
+    // `Ark.` is Arkansas, but `AR-K` is Catamarca. Denver is not a market here, or no longer.
     check(
         "
         NY = N.Y.|NEW-YORK

@@ -1,21 +1,23 @@
-//! The dress of characters: what a character is once the way it is set no longer counts.
+//! The dress of characters: differences in how a character is typeset that do not change its
+//! meaning.
 //!
-//! [`super::normal`] says which differences are dress, and why.
+//! [`super::normal`] lists the differences that are dress, with the reasons.
 
 use unicode_normalization::char::decompose_compatible;
 
-/// Returns whether the character shows as a blank: Unicode's white space, line separators among it,
-/// and three characters that are drawn as an empty box (the Hangul fillers, the empty Braille cell).
+/// Returns whether the character shows as a blank: Unicode's white space, including line
+/// separators, and three characters that are drawn as an empty box (the Hangul fillers, the empty
+/// Braille cell).
 #[must_use]
 pub fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{3164}' | '\u{ffa0}' | '\u{2800}')
 }
 
-/// Returns whether the character is a hyphen, a dash or a minus sign on the line, of any length
-/// and script.
+/// Returns whether the character is a hyphen, a dash or a minus sign on the line, of any length and
+/// script.
 ///
-/// Not among them, though Unicode's property `Dash` has them: superscript and subscript minus
-/// (they change what a number says), swung and wave dashes (they read as `~`) and the Katakana
+/// Some characters with Unicode's property `Dash` are excluded: superscript and subscript minus
+/// (they change the meaning of a number), swung and wave dashes (they read as `~`) and the Katakana
 /// double hyphen (it reads as `=`).
 #[must_use]
 pub fn is_dash(c: char) -> bool {
@@ -40,8 +42,8 @@ pub fn is_dash(c: char) -> bool {
     )
 }
 
-/// Returns `'` for a single quotation mark, an apostrophe or a prime, `"` for a double one, and
-/// any other character as it is.
+/// Returns `'` for a single quotation mark, an apostrophe or a prime, `"` for a double one, and any
+/// other character unchanged.
 ///
 /// Single and double marks are kept apart: `6'` is feet and `6"` inches.
 #[must_use]
@@ -84,17 +86,17 @@ pub fn fold_quote(c: char) -> char {
     }
 }
 
-/// Returns whether the character shows nothing and says nothing wherever it stands: soft hyphen,
-/// zero-width space, word joiner, byte order mark, direction marks, variation selectors and their
-/// like.
+/// Returns whether the character is invisible and without meaning wherever it occurs: soft hyphen,
+/// zero-width space, word joiner, byte order mark, direction marks, variation selectors and similar
+/// ones.
 ///
-/// Not among them, though nothing shows either: the joiners ([`is_joiner`]); direction overrides,
-/// which change the order in which letters are read; the invisible operators of mathematics
-/// (U+2064 makes `3½` of `3` and `½`); tags, which tell the flags of England and Scotland apart;
-/// the form selectors of Mongolian, and fillers that stand for a letter.
+/// Some invisible characters are excluded: the joiners ([`is_joiner`]); direction overrides, which
+/// change the order in which letters are read; the invisible operators of mathematics (U+2064 makes
+/// `3½` of `3` and `½`); tags, which distinguish the flags of England and Scotland; the form
+/// selectors of Mongolian, and fillers that stand for a letter.
 #[must_use]
 pub fn is_ignorable(c: char) -> bool {
-    // Most of what is asked is below.
+    // Most characters that are checked are below this one.
     c >= '\u{ad}'
         && matches!(
             c,
@@ -104,19 +106,19 @@ pub fn is_ignorable(c: char) -> bool {
         )
 }
 
-/// Returns whether the character is the zero-width joiner or non-joiner, which say something
+/// Returns whether the character is the zero-width joiner or non-joiner, which have a meaning
 /// between the letters of some scripts and between emoji: see [`heeds_joiners`].
 #[must_use]
 pub fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Returns whether a joiner beside the character can change what is read.
+/// Returns whether a joiner beside the character can change its reading.
 ///
-/// It cannot in scripts whose letters stand side by side (Latin, Greek, Cyrillic, Armenian,
+/// It cannot in scripts whose letters are written separately (Latin, Greek, Cyrillic, Armenian,
 /// Georgian, Hebrew, Hangul, kana, Han) nor beside blanks and punctuation. It can in Arabic, in the
-/// scripts of India and in others, where it chooses among forms that distinguish words, and
-/// between emoji, where it makes one family of three people.
+/// scripts of India and in others, where it selects among forms that distinguish words, and between
+/// emoji, where it makes one family of three people.
 #[must_use]
 pub fn heeds_joiners(c: char) -> bool {
     !(is_blank(c)
@@ -130,10 +132,10 @@ pub fn heeds_joiners(c: char) -> bool {
         ))
 }
 
-/// Returns the character in the width in which it is usually written: `Ａ` as `A`, `ｶ` as `カ`,
-/// and small and vertical punctuation as the punctuation of a line; any other character as it is.
+/// Returns the character in the width in which it is usually written: `Ａ` as `A`, `ｶ` as `カ`, and
+/// small and vertical punctuation as horizontal punctuation; any other character unchanged.
 ///
-/// A narrow mark of voicing becomes the combining one, so that `ｶﾞ` composes to `ガ`.
+/// A narrow voicing mark becomes the combining one, so that `ｶﾞ` composes to `ガ`.
 #[must_use]
 pub fn fold_width(c: char) -> char {
     let shifted = |from: char, to: char| {
@@ -142,14 +144,14 @@ pub fn fold_width(c: char) -> char {
     };
     match c {
         '\u{ff01}'..='\u{ff5e}' => shifted('\u{ff01}', '!'),
-        // The narrow letters of Korean stand for letters that do not combine, as the wide ones do.
+        // The narrow Korean letters map to letters that do not combine, as the wide ones do.
         '\u{ffa1}'..='\u{ffbe}' => shifted('\u{ffa1}', '\u{3131}'),
         '\u{ffc2}'..='\u{ffc7}' => shifted('\u{ffc2}', '\u{314f}'),
         '\u{ffca}'..='\u{ffcf}' => shifted('\u{ffca}', '\u{3155}'),
         '\u{ffd2}'..='\u{ffd7}' => shifted('\u{ffd2}', '\u{315b}'),
         '\u{ffda}'..='\u{ffdc}' => shifted('\u{ffda}', '\u{3161}'),
         '\u{ffa0}' => '\u{3164}',
-        // These three have marks that are compositions themselves.
+        // The mappings of these three are compositions themselves.
         '\u{ffe3}' => '\u{af}',
         '\u{fe19}' => '\u{2026}',
         '\u{fe30}' => '\u{2025}',
@@ -164,17 +166,17 @@ pub fn fold_width(c: char) -> char {
     }
 }
 
-/// Returns the one character that a character stands for.
+/// Returns the one character that a character maps to.
 fn only_part(c: char) -> char {
     let mut part = c;
     decompose_compatible(c, |of| part = of);
     part
 }
 
-/// Returns whether the character is letters in the shape that they take beside each other:
-/// ligatures and digraphs in one code point (`ﬁ`, `ĳ`, `ǆ`, `ำ`) and the positional forms of Arabic.
+/// Returns whether the character is one code point for letters in their joined shape: ligatures and
+/// digraphs (`ﬁ`, `ĳ`, `ǆ`, `ำ`) and the positional forms of Arabic.
 ///
-/// Not among them: Arabic marks that stand alone on a blank, the two phrases and the currency sign
+/// Excluded are Arabic marks that stand alone on a blank, the two phrases and the currency sign
 /// among the Arabic ligatures, and the Korean letters that do not combine.
 #[must_use]
 pub fn is_joined_letters(c: char) -> bool {
@@ -194,10 +196,10 @@ pub fn is_joined_letters(c: char) -> bool {
     }
 }
 
-/// Calls `emit` with what the character is without its dress, case excepted: one character,
-/// several for ligatures and `…`.
+/// Calls `emit` with the character without its dress, except for case: one character, or several
+/// for ligatures and `…`.
 pub fn undress(c: char, mut emit: impl FnMut(char)) {
-    // Letters of Western Europe, the most frequent of those that are not ASCII, have none.
+    // Letters of Western Europe, the most frequent ones outside ASCII, have no dress.
     if c.is_ascii() || matches!(c, '\u{c0}'..='\u{131}') {
         return emit(c);
     }
@@ -212,20 +214,20 @@ pub fn undress(c: char, mut emit: impl FnMut(char)) {
     }
     match fold_quote(fold_width(c)) {
         '\u{2026}' => "...".chars().for_each(emit),
-        // The wave dash: Japanese keyboards give either for one key.
+        // The wave dash: Japanese keyboards produce either character with one key.
         '\u{301c}' => emit('~'),
-        // Not broken at, as non-breaking blanks and hyphens.
+        // The non-breaking form, like non-breaking blanks and hyphens.
         '\u{f0c}' => emit('\u{f0b}'),
         c => emit(c),
     }
 }
 
-/// Returns the form of a letter that its other cases have, too: Unicode's simple case folding.
+/// Returns the common form of a letter's cases: Unicode's simple case folding.
 ///
-/// A letter joins only cases of itself that are one letter: `ẞ` and `ß`, `ſ` and `s`, `ς` and `σ`,
-/// but not `ß` and `SS`, which writes other words too (`Maße` and `Masse`), and not `ı` and `I`.
-/// `İ` is `i`, its small letter where it is written; lower-cased elsewhere, it leaves a dot above
-/// the `i` that nobody sees and that [`super::normalise`] drops.
+/// Only cases of one letter are joined: `ẞ` and `ß`, `ſ` and `s`, `ς` and `σ`, but not `ß` and
+/// `SS`, which is also written in other words (`Maße` and `Masse`), and not `ı` and `I`. `İ`
+/// becomes `i`, its small letter in the languages that use it; lower-casing elsewhere leaves an
+/// invisible dot above the `i`, which [`super::normalise`] drops.
 #[must_use]
 pub fn fold_case(c: char) -> char {
     fn only(mut cased: impl Iterator<Item = char>) -> Option<char> {
@@ -235,7 +237,7 @@ pub fn fold_case(c: char) -> char {
     match c {
         c if c.is_ascii() => c.to_ascii_lowercase(),
         'İ' => 'i',
-        // The capitals of these two are the capitals of other letters, `i` and `ι`.
+        // The capitals of these two are capitals of other letters, `i` and `ι`.
         'ı' | '\u{345}' => c,
         _ => {
             let upper = only(c.to_uppercase()).unwrap_or(c);
@@ -251,7 +253,8 @@ mod tests {
 
     use super::*;
 
-    /// What a table has beyond a property of Unicode, and what it leaves out of it.
+    /// Returns the characters of a table that lack a property of Unicode, and those with it that
+    /// the table leaves out.
     fn beside<P: BinaryProperty>(is_in_table: impl Fn(char) -> bool) -> (String, Vec<char>) {
         let property = CodePointSetData::new::<P>();
         let (mut more, mut less) = (String::new(), Vec::new());
@@ -296,7 +299,7 @@ mod tests {
                 | '\u{202d}' | '\u{202e}' | '\u{2061}'..='\u{2065}'
                 // Strokes of shorthand, beams of music.
                 | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-                // Tags, and what is not assigned.
+                // Tags, and unassigned characters.
                 | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}'
             )
         };

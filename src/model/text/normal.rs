@@ -1,6 +1,6 @@
-//! Which texts count as the same question, style or vendor type: those that differ in their dress
-//! alone, never those that differ in what they say. When in doubt they are apart: a question that
-//! is not recognised costs a call, a wrong answer costs trust.
+//! Normalisation: texts count as the same question, style or vendor type if they differ in their
+//! dress alone, never if they differ in meaning. In doubt they are different: a question that is
+//! not recognised costs a call, a wrong answer costs trust.
 //!
 //! | dress: joined | so that |
 //! |---|---|
@@ -39,7 +39,8 @@ use super::dress::{fold_case, heeds_joiners, is_blank, is_ignorable, is_joiner, 
 #[cfg(doc)]
 use super::dress::{fold_quote, fold_width, is_dash};
 
-/// Returns the form under which two wordings count as the same: see the table of this module.
+/// Returns the normal form of a text, which two wordings share if they count as the same: see the
+/// table of this module.
 #[must_use]
 pub fn normalise(text: &str) -> String {
     if text.is_ascii() {
@@ -51,7 +52,8 @@ pub fn normalise(text: &str) -> String {
     } else {
         Visible::of(text).nfc().for_each(|c| folded.push(c));
     }
-    // What was folded can compose, as a narrow letter and its mark, or what hid between them.
+    // Folded characters can compose: a narrow letter with its mark, or characters that were
+    // separated by a dropped one.
     if is_nfc(&folded.out) {
         folded.out
     } else {
@@ -59,10 +61,10 @@ pub fn normalise(text: &str) -> String {
     }
 }
 
-/// Does the same for ASCII, nearly all that is ever asked: word by word.
+/// Normalises ASCII, which nearly all questions are, word by word.
 fn normalise_ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    // `char::is_whitespace` counts the vertical tab (11) too, `u8::is_ascii_whitespace` does not.
+    // `char::is_whitespace` includes the vertical tab (11), `u8::is_ascii_whitespace` does not.
     for word in text.split(|c: char| matches!(c, ' ' | '\t'..='\r')) {
         if !word.is_empty() {
             if !out.is_empty() {
@@ -78,7 +80,7 @@ fn normalise_ascii(text: &str) -> String {
 /// A text without its dress, under construction.
 struct Folded {
     out: String,
-    /// Whether a blank is due before the next character.
+    /// True if a blank is due before the next character.
     gap: bool,
 }
 
@@ -102,7 +104,7 @@ impl Folded {
             self.gap = true;
             return;
         }
-        // What lower-casing leaves of `İ`.
+        // The dot that lower-casing leaves of `İ`.
         if c == '\u{307}' && !self.gap && self.out.ends_with('i') {
             return;
         }
@@ -114,13 +116,13 @@ impl Folded {
     }
 }
 
-/// The characters of a text without those that show and say nothing.
+/// The characters of a text without those that are invisible and without meaning.
 struct Visible<'a> {
     rest: std::str::Chars<'a>,
-    /// The last one given that is no joiner.
+    /// The last returned character that is not a joiner.
     before: Option<char>,
-    /// Whether the joiners since then say something; found out once for a run of them, which a
-    /// text can be full of.
+    /// True if the joiners after `before` have a meaning; computed once for a run of joiners, since
+    /// a text can be full of them.
     joins: Option<bool>,
 }
 
@@ -133,7 +135,7 @@ impl<'a> Visible<'a> {
         }
     }
 
-    /// Returns whether the joiners at hand stand between characters that they can join or part.
+    /// Returns whether the current joiners are between characters that they can join or separate.
     fn joins(&mut self) -> bool {
         let (before, rest) = (self.before, &self.rest);
         *self.joins.get_or_insert_with(|| {

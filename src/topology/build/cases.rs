@@ -1,4 +1,4 @@
-//! The test cases, as far as they can be wrong without being run.
+//! The test cases, checked as far as is possible without running them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Build<'_> {
                 }
                 StepShape::WeddingUpdate(update) => Action::WeddingUpdate(*update),
                 StepShape::Record(record) => {
-                    // Its query's id is inside of its bytes.
+                    // The query's id is inside the record's bytes, so it is unknown here.
                     asked.insert(String::new());
                     Action::Record(self.record(record))
                 }
@@ -165,7 +165,8 @@ impl Build<'_> {
         for invalidation in expected.invalidations.iter().flatten() {
             let name = invalidation.tag.split('|').next().unwrap_or_default();
             self.check_type(name, self.find(span, &invalidation.tag), catalog);
-            // Without rules there is nothing to compare with: they are broken, and reported.
+            // If there are no rules, they are broken and have been reported, so there is nothing to
+            // compare with.
             if let Some(rule) = invalidation
                 .rule
                 .as_deref()
@@ -186,7 +187,8 @@ impl Build<'_> {
         }
     }
 
-    /// Where a text stands next from a place on; the place itself if nowhere near.
+    /// Returns the next occurrence of a text from a place on; the place itself if there is none
+    /// near.
     fn find(&self, from: Span, text: &str) -> Span {
         let near = self.text.get(from.start..).unwrap_or_default();
         match near.find(text) {

@@ -1,4 +1,4 @@
-//! Cache types and the tables that keys, tags and times of life are read from.
+//! Cache types and the tables from which keys, tags and TTLs are derived.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Build<'_> {
                 ..self.cache_type(name, shape)
             });
         }
-        // Types that could not be read are still types: nothing that names them is wrong.
+        // Unreadable types are still types: references to them are not wrong.
         for name in self.names("cache_types").unwrap_or_default() {
             if types.iter().all(|of| *of.name != *name) {
                 types.push(stand_in(&name));
@@ -75,7 +75,7 @@ impl Build<'_> {
         (types, generation)
     }
 
-    /// The name of the provider that a field chooses.
+    /// Returns the name of the provider that a field selects.
     fn provider_of(&mut self, field: &Connection) -> String {
         let resolved = self.resolve(field);
         let name = At {
@@ -186,7 +186,7 @@ impl Build<'_> {
         vendors
     }
 
-    /// The catalogue, and the capacity factor of each month, January first.
+    /// Returns the catalogue, and the capacity factor of each month, January first.
     pub(super) fn catalog(
         &mut self,
         types: Vec<CacheType>,
@@ -244,7 +244,7 @@ impl Build<'_> {
         markets
     }
 
-    /// Checks a market's state, and returns its code as far as it has one.
+    /// Checks a market's state, and returns its code if it has one.
     fn state<'a>(&mut self, state: &'a At<String>) -> &'a str {
         let code = place::state_code(state);
         if code != Some(&**state) {
@@ -393,8 +393,8 @@ impl Build<'_> {
     }
 }
 
-/// In place of a type that could not be read; it lives no time, so that it asks nothing of the
-/// log's retention.
+/// Returns a stand-in for a type that could not be read. Its times are zero, so that it does not
+/// raise the log's required retention.
 fn stand_in(name: &str) -> CacheType {
     CacheType {
         name: name.into(),

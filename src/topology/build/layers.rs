@@ -19,7 +19,7 @@ impl Build<'_> {
         };
         let none = layers.memory.is_none() && layers.disk.is_none() && layers.redis.is_none();
         let section = self.parsed.root.get("layers");
-        // A layer that could not be read is there all the same.
+        // A layer that could not be read still counts as a layer.
         if none && section.is_none_or(|section| section.entries().is_empty()) {
             let span = section.map_or(Span::default(), |section| section.span);
             self.report(
@@ -85,7 +85,8 @@ impl Build<'_> {
         })
     }
 
-    /// `None` for an empty address: a variable without a value switches the layer off.
+    /// Returns the address; `None` if it is empty: a variable without a value switches the layer
+    /// off.
     fn redis_address(&mut self, field: &Connection) -> Option<SecretString> {
         let address = self.resolve(field);
         if address.text.is_empty() {
@@ -106,7 +107,7 @@ impl Build<'_> {
     }
 
     fn size(&mut self, size: &At<ByteSize>, what: &str) -> ByteSize {
-        /// Less holds hardly one answer.
+        /// The least accepted size; a smaller one holds hardly one answer.
         const LEAST: ByteSize = ByteSize::kib(64);
         if size.value < LEAST {
             let message = format!("{what} cannot be as small as {}", size.value);

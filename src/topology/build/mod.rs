@@ -1,8 +1,8 @@
-//! From the shape to the [`Topology`]: references looked up, variables put in, everything that
-//! cannot be right reported.
+//! From the shape to the [`Topology`]: resolves references, substitutes variables, and reports
+//! everything that cannot be right.
 //!
-//! Every function here goes on after a mistake with a stand-in, so that one run reports all; what
-//! comes out is used only when nothing was reported.
+//! Every function here continues after a mistake with a stand-in, so that one run reports all
+//! mistakes; the result is used only if nothing was reported.
 
 mod cases;
 mod catalog;
@@ -25,7 +25,7 @@ use super::shape::{FreshnessShape, LagShape, TopologyFile};
 use super::tree::Parsed;
 use super::units::{At, Connection, Lasting};
 
-/// What all sections' checks share.
+/// The state that all sections' checks share.
 struct Build<'a> {
     text: &'a str,
     parsed: &'a Parsed,
@@ -34,9 +34,9 @@ struct Build<'a> {
     named: BTreeSet<Variable>,
 }
 
-/// What the checks made of a file.
+/// The result of checking a file.
 pub(super) struct Built {
-    /// `None` where more than warnings was found.
+    /// The topology; `None` if there were problems other than warnings.
     pub(super) topology: Option<Topology>,
     pub(super) problems: Vec<Problem>,
     /// The variables that the file names, sorted.
@@ -71,7 +71,8 @@ pub(super) fn build(
 }
 
 impl Build<'_> {
-    /// `None` only where a required section is missing or unreadable, which has been reported.
+    /// Builds the topology; `None` only if a required section is missing or unreadable, which has
+    /// been reported.
     fn topology(&mut self, shape: TopologyFile) -> Option<Topology> {
         let kafka = shape
             .kafka
@@ -139,7 +140,7 @@ impl Build<'_> {
         })
     }
 
-    /// Checks a part of the file: what has no code of its own yet is of `code`.
+    /// Checks a part of the file; problems that have no specific code yet get `code`.
     fn of<T>(&mut self, code: Code, check: impl FnOnce(&mut Self) -> T) -> T {
         let before = self.problems.len();
         let checked = check(self);
@@ -151,7 +152,7 @@ impl Build<'_> {
         checked
     }
 
-    /// Sections that neither are there nor could not be read.
+    /// Reports required sections that are missing; unreadable ones are not missing.
     fn require_sections(&mut self) {
         const REQUIRED: [&str; 11] = [
             "name",
@@ -187,8 +188,8 @@ impl Build<'_> {
         self.problems.push(problem);
     }
 
-    /// The names in a section, decoded or not; `None` when its syntax is broken, so that no
-    /// reference into it can be judged.
+    /// Returns the names in a section, decoded or not; `None` if its syntax is broken, so that
+    /// references into it cannot be judged.
     fn names(&self, section: &str) -> Option<Vec<String>> {
         if self.parsed.broken.iter().any(|broken| broken == section) {
             return None;
@@ -202,7 +203,7 @@ impl Build<'_> {
         )
     }
 
-    /// Reports a name that is none of a section's.
+    /// Reports a name that is not in a section.
     fn refer(&mut self, name: &At<String>, section: &str, what: &str) {
         let Some(known) = self.names(section) else {
             return;
@@ -217,12 +218,12 @@ impl Build<'_> {
         }
     }
 
-    /// A field of one line.
+    /// Resolves a field of one line.
     fn resolve(&mut self, field: &Connection) -> Resolved {
         self.resolve_as(field, Form::Line)
     }
 
-    /// A field that is sent in an HTTP header.
+    /// Resolves a field that is sent in an HTTP header.
     fn resolve_header(&mut self, field: &Connection) -> Resolved {
         self.resolve_as(field, Form::Header)
     }
@@ -239,7 +240,7 @@ impl Build<'_> {
         name.value
     }
 
-    /// A time span that must not be zero.
+    /// Checks that a time span is not zero.
     fn positive(&mut self, span: &At<Lasting>, what: &str) -> Duration {
         if span.value.0.is_zero() {
             let message = format!("{what} cannot be zero");
@@ -248,7 +249,7 @@ impl Build<'_> {
         span.value.0
     }
 
-    /// A count that must not be zero.
+    /// Checks that a count is not zero.
     fn count<T: Copy + Into<u64>>(&mut self, number: &At<T>, what: &str) -> usize {
         let value: u64 = number.value.into();
         if value == 0 {

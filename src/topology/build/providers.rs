@@ -197,7 +197,8 @@ impl Build<'_> {
         price.value
     }
 
-    /// A provider that no cache type asks is hardly meant, unless the environment chooses.
+    /// Warns of a provider that no cache type uses, which is probably a mistake unless the
+    /// environment selects the provider.
     pub(super) fn check_use(
         &mut self,
         generation: &BTreeMap<Arc<str>, Generation>,

@@ -1,4 +1,4 @@
-//! Invalidation rules: compiled by [`Rules::compile`], whose errors are put into their places.
+//! Invalidation rules: compiled by [`Rules::compile`], whose errors get their places in the file.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::topology::problem::{Code, Problem, Span, nearest};
 use crate::topology::shape::{RuleShape, ScopeShape, TypesShape};
 use crate::topology::units::At;
 
-/// The changes of the wire contract; others are legal, but one that is nearly one of these is
-/// hardly meant.
+/// The changes of the wire contract. Others are legal, but one that nearly equals one of these is
+/// probably a typo.
 pub(in crate::topology) const KNOWN_CHANGES: [&str; 16] = [
     "vendor.price_changed",
     "vendor.availability_changed",
@@ -38,7 +38,7 @@ impl Build<'_> {
             self.check_trigger(shape);
         }
         let rules = Rules::compile(&specs, catalog).unwrap_or_else(|errors| {
-            // Names of a section that cannot be read cannot be judged.
+            // If the section cannot be read, its names are unknown and cannot be checked.
             let known = self.names("cache_types").is_some();
             for error in errors {
                 if known || error.field != RuleField::Types {
@@ -71,7 +71,7 @@ impl Build<'_> {
                 return;
             }
         };
-        // Other sources are refused when the rules are compiled.
+        // Other sources are rejected when the rules are compiled.
         let known = on.starts_with("vendor.") || on.starts_with("wedding.");
         if !known || KNOWN_CHANGES.contains(&on.as_str()) || on.ends_with(".*") {
             return;
@@ -144,7 +144,7 @@ fn trigger(shape: &RuleShape) -> Option<&At<String>> {
 fn spec(shape: &RuleShape) -> RuleSpec {
     RuleSpec {
         name: shape.name.value.clone(),
-        // One that is missing has been reported; what else the rule says is still checked.
+        // A missing trigger has been reported; the rest of the rule is still checked.
         on: trigger(shape).map_or_else(String::new, |of| of.value.clone()),
         cache_types: match shape.types.as_ref().map(|types| &types.value) {
             None | Some(TypesShape::All) => Selection::All,
@@ -166,7 +166,7 @@ fn spec(shape: &RuleShape) -> RuleSpec {
     }
 }
 
-/// A parser's message without its list of everything that its grammar knows.
+/// Returns a parser's message without the list of all tokens of its grammar.
 fn plain(message: &str) -> String {
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
     let message = message.split(" expecting {").next().unwrap_or(message);
@@ -176,8 +176,9 @@ fn plain(message: &str) -> String {
     }
 }
 
-/// A place in a condition as a place in the file. YAML folds and quotes text, so the words at the
-/// place are looked for, as many times as they stood in the condition before it.
+/// Converts a place in a condition to a place in the file. YAML folds and quotes text, so this
+/// searches the file for the word at the place, and skips as many matches as precede it in the
+/// condition.
 fn condition_span(text: &str, when: &At<String>, at: Option<TextPosition>) -> Span {
     let place = at.and_then(|at| {
         let (line, column) = (at.line.checked_sub(1)?, at.column.checked_sub(1)?);

@@ -17,7 +17,8 @@ use crate::topology::shape::{
 };
 use crate::topology::units::{At, ByteSize, Connection, Lasting};
 
-/// librdkafka settings that wedcache's guarantees rest on, and where they are set, if anywhere.
+/// librdkafka settings on which wedcache's guarantees rest, with the field that sets them, if there
+/// is one.
 const OWN_PROPERTIES: [(&str, &str); 13] = [
     ("bootstrap.servers", "kafka.bootstrap_servers"),
     ("metadata.broker.list", "kafka.bootstrap_servers"),
@@ -34,8 +35,7 @@ const OWN_PROPERTIES: [(&str, &str); 13] = [
     ("partitioner", ""),
 ];
 
-/// What the members of a group cannot go below by a broker's default settings
-/// (`group.min.session.timeout.ms`).
+/// The shortest session timeout that a broker accepts by default (`group.min.session.timeout.ms`).
 const LEAST_SESSION: Duration = Duration::from_secs(6);
 
 impl Build<'_> {
@@ -96,7 +96,7 @@ impl Build<'_> {
                 let message = format!("`{}` is set by wedcache itself", name.value);
                 self.report(Problem::new(name.span, message).help(help));
             }
-            // Certificates and keys in PEM are texts of many lines.
+            // Certificates and keys in PEM have many lines.
             let form = if name.ends_with(".pem") {
                 Form::Lines
             } else {
@@ -125,7 +125,8 @@ impl Build<'_> {
         }
     }
 
-    /// `None` where all addresses are empty: a variable without a value switches it off.
+    /// Returns the registry; `None` if all addresses are empty: a variable without a value switches
+    /// it off.
     pub(super) fn registry(&mut self, shape: RegistryShape) -> Option<Registry> {
         let mut urls = Vec::new();
         for field in &shape.urls {
@@ -149,7 +150,7 @@ impl Build<'_> {
         (!urls.is_empty()).then_some(Registry { urls, auth })
     }
 
-    /// Never shows the address: passwords stand in some.
+    /// Checks an address. The problem never shows the address, which may contain a password.
     pub(super) fn check_url(&mut self, field: &Connection, url: &str, schemes: &[&str]) {
         let good = url.split_once("://").is_some_and(|(scheme, rest)| {
             let host = rest.split(['/', '?']).next().unwrap_or_default();
@@ -227,7 +228,7 @@ impl Build<'_> {
         topics
     }
 
-    /// The factor of topics that have none of their own; 1 in place of what is none.
+    /// Returns the factor of topics that have none of their own; 1 if the value is not a number.
     fn replication_factor(&mut self, field: &Connection) -> At<u16> {
         let resolved = self.resolve(field);
         let value = resolved.text.trim().parse().ok().filter(|value| *value > 0);
@@ -309,7 +310,7 @@ impl Build<'_> {
     fn check_log_retention(&mut self, retention: &At<Lasting>, catalog: &Catalog) {
         let life = catalog.longest_life();
         if retention.value.0 < life {
-            // Rounded up to whole hours: nobody wants to read 2day 1h 12m.
+            // Rounded up to whole hours, because a value like 2day 1h 12m is hard to read.
             let hours = life.as_secs().div_ceil(3600);
             self.report(
                 Problem::new(retention.span, "invalidations would be forgotten while entries that they forbid still live")

@@ -1,4 +1,4 @@
-//! The insides of mappings, lists, choices and placed values.
+//! serde access to the contents of mappings, lists, choices and values with places.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -9,8 +9,8 @@ use super::{Fault, Reader, placed};
 use crate::topology::problem::Problem;
 use crate::topology::tree::{Entry, Node, STAND_IN, Value};
 
-/// The entries of a mapping without the dead ones; for a struct also without unknown fields, and
-/// with stand-ins at the end.
+/// The entries of a mapping without the dead ones. For a struct, unknown fields are left out too,
+/// and stand-ins are added at the end.
 pub(super) struct Entries<'a> {
     pub(super) reader: Reader<'a>,
     pub(super) rest: std::slice::Iter<'a, Entry>,
@@ -49,7 +49,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
         let node = self.value.take().expect("serde asks for a key first");
         let value = placed(node, seed.deserialize(self.reader.of(node)));
-        // What no stand-in can stand for takes its struct with it; its absence has been told.
+        // If a field's type has no possible stand-in, its struct is left out too; the missing field
+        // has been recorded.
         match value {
             Err(fault) if fault.at == Some(STAND_IN.id) => Err(Fault::told(self.reader.node)),
             value => value,
@@ -146,7 +147,7 @@ impl<'de> VariantAccess<'de> for Choice<'_> {
     }
 }
 
-/// What [`super::units::At`] reads: start, length, value.
+/// The three values that [`super::units::At`] reads: start, length, value.
 pub(super) struct Placed<'a>(pub(super) Reader<'a>);
 
 impl<'de> Deserializer<'de> for Placed<'_> {

@@ -50,7 +50,7 @@ impl Diagram {
         diagram
     }
 
-    /// The layers in the order of look-up, then the providers.
+    /// Adds the layers in the order of look-up, then the providers.
     fn ways_to_answer(&mut self, topology: &Topology) {
         let mut from = "answering".to_owned();
         for (name, what) in layers(topology) {
@@ -80,7 +80,7 @@ impl Diagram {
     }
 }
 
-/// An id that both languages take.
+/// Returns an id that both languages accept.
 fn plain(id: &str) -> String {
     id.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })

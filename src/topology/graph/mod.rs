@@ -11,20 +11,20 @@ use super::Topology;
 use super::problem::Look;
 use crate::invalidation::rule::{Rule, Source};
 
-/// What a drawing is for.
+/// The format of a drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Boxes, at most 100 columns wide.
     Terminal,
-    /// The same in plain ASCII, without colours.
+    /// Boxes as for the terminal, in plain ASCII without colours.
     Text,
     /// A flowchart for Markdown.
     Mermaid,
-    /// For Graphviz.
+    /// The DOT language of Graphviz.
     Dot,
 }
 
-/// The topology as a drawing, ending in a line end; `look` counts for the terminal alone.
+/// Draws the topology, ending with a line end; `look` is used for the terminal alone.
 pub fn draw(topology: &Topology, format: Format, look: Look) -> String {
     const PLAIN: Look = Look {
         unicode: false,
@@ -38,7 +38,7 @@ pub fn draw(topology: &Topology, format: Format, look: Look) -> String {
     }
 }
 
-/// `7d`, `48h`, `1h 30m`: a time span as people write it, in days from three of them on.
+/// Formats a time span in short form: `7d`, `48h`, `1h 30m`; in days from three days on.
 pub fn short_time(time: Duration) -> String {
     let mut rest = time.as_secs();
     let mut parts = Vec::new();
@@ -58,7 +58,8 @@ pub fn short_time(time: Duration) -> String {
     parts.join(" ")
 }
 
-/// The rules of one source by the change that triggers them, `*` first, else in the file's order.
+/// Returns the rules of one source by the change that triggers them, `*` first, the others in the
+/// file's order.
 fn by_change(topology: &Topology, source: Source) -> Vec<(String, Vec<&Rule>)> {
     let mut order: Vec<String> = Vec::new();
     let mut grouped: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
@@ -83,7 +84,7 @@ fn rules_of(topology: &Topology, source: Source) -> usize {
         .count()
 }
 
-/// `7 cache types, 25 rules, 9 topics, 12 test cases`.
+/// Returns a summary such as `7 cache types, 25 rules, 9 topics, 12 test cases`.
 pub fn counts(topology: &Topology) -> String {
     let mut out = String::new();
     let counts = [
@@ -100,7 +101,7 @@ pub fn counts(topology: &Topology) -> String {
     out
 }
 
-/// The layers that there are, each with its bounds.
+/// Returns the configured layers, each with its bounds.
 fn layers(topology: &Topology) -> Vec<(&'static str, String)> {
     let layers = &topology.layers;
     let mut list = Vec::new();

@@ -1,4 +1,4 @@
-//! The drawing for the terminal: what flows where, then the cache types, then the rules by topic.
+//! The drawing for the terminal: the data flow, then the cache types, then the rules by topic.
 
 use super::{by_change, counts, layers, rules_of, short_time};
 use crate::invalidation::rule::{Rule, Source};
@@ -35,14 +35,14 @@ pub(super) fn draw(topology: &Topology, look: Look) -> String {
     text
 }
 
-/// The lines that make up boxes, and colours, or neither.
+/// The characters and colours of the drawing, as far as the terminal supports them.
 #[derive(Clone, Copy)]
 struct Pen {
     look: Look,
 }
 
 impl Pen {
-    /// Picks the sign that this terminal can show.
+    /// Returns the character that this terminal can show.
     fn sign(self, unicode: &'static str, ascii: &'static str) -> &'static str {
         if self.look.unicode { unicode } else { ascii }
     }
@@ -63,7 +63,7 @@ impl Pen {
         self.paint("2", text)
     }
 
-    /// Cut or filled up to exactly `width` columns.
+    /// Cuts or pads text to exactly `width` columns.
     fn fit(self, text: &str, width: usize) -> String {
         let len = text.chars().count();
         if len <= width {
@@ -73,7 +73,7 @@ impl Pen {
         text.chars().take(width - 1).collect::<String>() + end
     }
 
-    /// A box with its title in the upper edge; the edges that arrows touch are marked.
+    /// Draws a box with its title in the upper edge; the edges that arrows touch are marked.
     fn boxed(self, block: &Block, width: usize, height: usize) -> Vec<String> {
         let bar = self.sign("─", "-");
         let side = self.sign("│", "|");
@@ -113,7 +113,7 @@ impl Pen {
 struct Block {
     title: String,
     lines: Vec<String>,
-    /// An arrow goes from it to the next block below.
+    /// True if an arrow leads to the next block below.
     leads_down: bool,
 }
 
@@ -132,7 +132,7 @@ impl Block {
     }
 }
 
-/// Two blocks side by side, with an arrow between them or none.
+/// Draws two blocks side by side, with or without an arrow between them.
 fn row(
     pen: Pen,
     left: &Block,
@@ -257,7 +257,7 @@ fn topic_lines(topic: &Topic) -> Vec<String> {
     vec![topic.name.to_string(), format!("  {}", facts.join(", "))]
 }
 
-/// Each provider with the number of types that ask it.
+/// Returns each provider with the number of types that use it.
 fn providers(topology: &Topology) -> Vec<String> {
     topology
         .providers
@@ -333,7 +333,8 @@ fn rules(topology: &Topology, source: Source, pen: Pen) -> Vec<String> {
     out
 }
 
-/// One line a rule; below it the types and the condition where they need room.
+/// Returns one line for a rule, and further lines for the types and the condition if they need
+/// room.
 fn rule_lines(rule: &Rule, change: &str, all: usize, pen: Pen) -> Vec<String> {
     const CHANGE: usize = 22;
     const MODE: usize = 8;
@@ -376,7 +377,7 @@ fn rule_lines(rule: &Rule, change: &str, all: usize, pen: Pen) -> Vec<String> {
     lines
 }
 
-/// Breaks text between words; the lines after the first are set in by two.
+/// Breaks text between words; the lines after the first are indented by two.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

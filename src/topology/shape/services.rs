@@ -1,4 +1,4 @@
-//! Layers, AI providers and prices, as they are written.
+//! Layers, AI providers and prices, as written in the file.
 
 use schemars::JsonSchema;
 use serde::Deserialize;

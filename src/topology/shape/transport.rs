@@ -1,4 +1,4 @@
-//! Kafka, the registry and the topics, as they are written.
+//! Kafka, the registry and the topics, as written in the file.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -72,7 +72,7 @@ pub enum Assignment {
 }
 
 impl Assignment {
-    /// The value of librdkafka's `partition.assignment.strategy`.
+    /// Returns the value of librdkafka's `partition.assignment.strategy`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CooperativeSticky => "cooperative-sticky",

@@ -1,4 +1,4 @@
-//! Realistic mistakes and how they are told.
+//! Realistic mistakes and their diagnostics.
 
 use super::*;
 
@@ -193,7 +193,7 @@ fn a_syntax_error_does_not_hide_the_other_sections() {
     ])));
 }
 
-/// Each is the one slip of an otherwise valid file, and told once, at its place.
+/// Each slip is the only one in a valid file, and is reported once, at its place.
 #[test]
 fn slips_of_syntax_are_told_in_the_words_of_who_made_them() {
     let slips = [

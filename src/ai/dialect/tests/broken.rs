@@ -1,4 +1,4 @@
-//! Connections that break off: what is asked again, and what stands in the account.
+//! Connections that break: which calls are retried, and which are recorded as charged.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,22 +28,23 @@ async fn slow_headers_time_out_and_are_not_asked_again() {
     assert_eq!((outcome.attempts, outcome.calls.len()), (1, 1));
 }
 
-/// What a server does with a connection once it has read a request.
+/// The server's action on a connection after it has read a request.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// Good headers and half a body, and nothing more.
+    /// Sends good headers and half a body, then nothing more.
     HalfABody,
-    /// The same, and closes.
+    /// Sends good headers and half a body, then closes.
     HalfABodyAndEnd,
-    /// Closes without a word.
+    /// Closes without a reply.
     End,
     /// Resets the connection.
     Reset,
-    /// A whole reply that promises to keep the connection, and closes it.
+    /// Sends a whole reply that promises to keep the connection, then closes it.
     ReplyAndEnd,
 }
 
-/// A server that does the same to each caller, and the count of requests that it has read.
+/// Starts a server that treats every caller alike; returns its address and the count of requests
+/// that it has read.
 async fn rude(then: Then) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -67,7 +68,7 @@ async fn rude(then: Then) -> (String, Arc<AtomicUsize>) {
             stream.write_all(text.as_bytes()).await.unwrap();
             match then {
                 Then::HalfABody => {}
-                // Closing a socket that lingers for no time resets its connection.
+                // Closing a socket with zero linger resets its connection.
                 Then::Reset => {
                     stream.set_zero_linger().unwrap();
                     drop(stream);
@@ -75,7 +76,7 @@ async fn rude(then: Then) -> (String, Arc<AtomicUsize>) {
                 }
                 _ => stream.shutdown().await.unwrap(),
             }
-            // Kept: closing with unread bytes would reset the connection.
+            // Kept open, because closing with unread bytes would reset the connection.
             open.push(stream);
         }
     });
@@ -163,7 +164,7 @@ async fn a_server_that_closes_each_connection_unannounced_loses_no_call() {
         ..options()
     };
     let ai = Arc::new(Ai::new(Arc::new(provider), options));
-    // Each takes its turn the moment that another one's reply has come.
+    // Each call gets its turn at the moment when another one's reply has come.
     let calls = (0..100).map(|_| {
         let ai = Arc::clone(&ai);
         async move { code(&ai.complete(&prompt(), &Until::forever()).await) }
@@ -178,7 +179,7 @@ async fn a_refused_connection_is_retried_and_costs_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    // https too: the TLS set-up comes first and must not be what fails.
+    // https too: the TLS set-up comes first and must not be the step that fails.
     for scheme in ["http", "https"] {
         let provider = open_ai(&format!("{scheme}://{address}"));
         let ai = Ai::new(

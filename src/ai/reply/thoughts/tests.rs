@@ -185,7 +185,7 @@ proptest! {
         without_thoughts(&text);
     }
 
-    /// Built from the pieces that decide, so that every way through is gone.
+    /// Combines the pieces that decide, so that every path is taken.
     #[test]
     fn a_thought_is_never_spoken(pieces in prop::collection::vec(
         prop::sample::select(vec!["<think>", "</think>", "\n", " ", "`", "\"", "```\n", "x", "<answer>", "</answer>", "[/THINK]"]), 0..20,

@@ -1,4 +1,4 @@
-//! Servers that stop being the one to ask while their connections stay open.
+//! Tests of servers that are no longer the right ones while their connections stay open.
 
 use std::net::TcpListener;
 use std::sync::atomic::AtomicU16;
@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU16;
 use super::fake::{Fake, Mood};
 use super::*;
 
-/// An address that stays while the server behind it changes: connections that are open stay where
-/// they are.
+/// An address that stays while the server behind it changes; open connections stay with their
+/// server.
 struct StableAddress {
     port: u16,
     leads_to: Arc<AtomicU16>,
@@ -31,7 +31,7 @@ impl StableAddress {
                     (server, client),
                 ] {
                     std::thread::spawn(move || {
-                        // Either side going away ends both.
+                        // Either side closing ends both.
                         std::io::copy(&mut from, &mut to).ok();
                         to.shutdown(std::net::Shutdown::Both).ok();
                     });
@@ -133,7 +133,7 @@ async fn a_replica_that_has_lost_its_primary_is_left_for_the_new_server() {
     );
 }
 
-/// The connection of an old server is kept until another one is there, and is not replaced more
+/// The connection of an old server is kept until there is another one, and is not replaced more
 /// often than the pauses allow.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_server_is_left_at_once_and_a_lasting_refusal_is_no_storm() {

@@ -1,20 +1,21 @@
-//! A server on loopback that replies as it is told: for replies that a real Redis is hard to
-//! bring to.
+//! A server on loopback that sends the replies it is given: for replies that are hard to provoke
+//! from a real Redis.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// How a connection is answered.
+/// The way in which a connection is answered.
 #[derive(Clone, Default)]
 pub(super) struct Mood {
-    /// Sent to whoever connects, and then nothing more.
+    /// Bytes sent to every client that connects; nothing follows.
     pub(super) turned_away: Option<Vec<u8>>,
-    /// Replies by command, the first that fits; `*` fits any. Others are answered as by a Redis
-    /// with nothing in it that stores whatever comes.
+    /// Replies by command; the first that fits is sent, and `*` fits any. Other commands are
+    /// answered as by an empty Redis that accepts every write.
     pub(super) replies: Vec<(&'static str, Vec<u8>)>,
-    /// A connection keeps the mood that it found, as one to a server that has been replaced.
+    /// True if a connection keeps the mood that it was opened with, like a connection to a server
+    /// that has been replaced.
     pub(super) keeps: bool,
 }
 
@@ -25,7 +26,7 @@ pub(super) struct Fake {
 }
 
 impl Fake {
-    /// Its threads end with the process.
+    /// Starts the server. Its threads end with the process.
     pub(super) fn start(mood: Mood) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let fake = Self {
@@ -38,7 +39,7 @@ impl Fake {
             for stream in listener.incoming() {
                 connections.fetch_add(1, Ordering::Relaxed);
                 let mood = Arc::clone(&mood);
-                // A client that goes away ends it.
+                // A client that disconnects ends this thread.
                 std::thread::spawn(move || serve(stream.unwrap(), &mood).ok());
             }
         });
@@ -97,7 +98,8 @@ impl Mood {
             "AUTH" | "CLIENT" | "SELECT" => "+OK\r\n",
             "HELLO" => "-ERR unknown command `HELLO`, with args beginning with: `3`\r\n",
             "GET" => "$-1\r\n",
-            // The script that stores has two arguments besides its key, the one that claims three.
+            // The script that stores has two arguments besides its key, the script that claims has
+            // three.
             "EVALSHA" if words.len() == 6 => ":1\r\n",
             "EVALSHA" if words.len() == 7 => "$-1\r\n",
             "EVALSHA" => ":0\r\n",
@@ -107,7 +109,7 @@ impl Mood {
     }
 }
 
-/// Takes one command from the bytes that have come, if it is whole.
+/// Removes one command from the received bytes, if it is complete.
 fn command(bytes: &mut Vec<u8>) -> Option<Vec<Vec<u8>>> {
     fn number(bytes: &[u8], at: &mut usize) -> Option<usize> {
         let rest = bytes.get(*at..)?;

@@ -1,5 +1,5 @@
-//! The Redis layer against real servers: order of fills, away, slow, restarted, a cluster. In
-//! [`refusals`]: servers that answer and refuse.
+//! The Redis layer against real servers: order of fills, away, slow, restarted, a cluster.
+//! [`refusals`] tests servers that answer and refuse.
 
 mod failover;
 mod fake;
@@ -20,7 +20,8 @@ use server::Server;
 use super::*;
 use crate::model::{LogId, Position};
 
-/// Generous, because the machine may be busy; the tests of time-outs set their own.
+/// Returns generous time-outs, because the machine may be busy; the tests of time-outs set their
+/// own.
 fn options(url: String) -> RedisOptions {
     RedisOptions {
         response_timeout: Duration::from_secs(5),
@@ -40,13 +41,13 @@ async fn connected(options: RedisOptions) -> Redis {
     layer
 }
 
-/// Between two looks at what the background does: there is no other sign of its progress, and the
+/// Pauses between two checks of the background's state: nothing else signals its progress, and the
 /// machine has few cores.
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-/// Polls until it holds.
+/// Polls until the condition holds.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -69,7 +70,7 @@ fn failures(layer: &Redis, reason: &str) -> u64 {
     of.unwrap_or_else(|| panic!("no reason {reason}")).1
 }
 
-/// Fills until one is acknowledged.
+/// Repeats the fill until one is acknowledged.
 async fn fill_again(layer: &Redis, entry: &Arc<Entry>) {
     let until = Instant::now() + Duration::from_secs(20);
     while let Err(error) = layer.put(entry).await {
@@ -181,7 +182,7 @@ async fn a_claim_stands_for_its_term_and_goes_only_by_its_own_release_or_for_the
     assert!((1..=6000).contains(&left), "{left} ms of 6 s");
     layer.release(&key, &second).await.unwrap();
     assert_eq!(claims(&third, None).await, Claimed::Ours);
-    // An entry is no claim, and the other way round.
+    // An entry is not taken for a claim, nor a claim for an entry.
     layer.put(&naive::entry(1, 1, 0)).await.unwrap();
     assert_eq!(claims(&first, None).await, Claimed::HeldBy(third));
     assert!(hit(layer.get(&key).await).is_some());
@@ -230,7 +231,7 @@ async fn a_value_that_is_not_the_entry_asked_for_is_a_miss() {
     let _: Value = server.command(&["SET", &name, "garbage"]);
     assert!(hit(layer.get(&asked.key).await).is_none(), "garbage");
     assert_eq!(failures(&layer, "unreadable"), 2);
-    // It is not in the way of a fill either.
+    // The unreadable value does not block a fill either.
     assert_eq!(layer.put(&asked).await.unwrap(), Put::Stored);
 
     let _: Value = server.command(&["DEL", &name]);
@@ -266,7 +267,7 @@ async fn a_server_that_is_killed_costs_nothing_and_is_found_again() {
     assert!(began.elapsed() < Duration::from_secs(1), "they fail fast");
 
     server.restart();
-    // Its memory and its scripts are gone.
+    // The restarted server has lost its memory and its scripts.
     fill_again(&layer, &entry).await;
     assert_eq!(hit(layer.get(&entry.key).await), Some(entry));
     assert_eq!(layer.stats().breaker, BreakerState::Closed);
@@ -301,7 +302,7 @@ async fn a_flush_forgets_entries_and_scripts() {
     assert_eq!(layer.put(&entry).await.unwrap(), Put::KeptNewer);
 }
 
-/// More calls at once than Redis answers within one time-out: those of a new owner after a
+/// Makes more calls at once than Redis answers within one time-out, like a new owner after a
 /// rebalance, whose answers have all been paid for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_waits_for_its_turn_and_is_no_sign_of_a_slow_server() {
@@ -315,7 +316,7 @@ async fn a_burst_waits_for_its_turn_and_is_no_sign_of_a_slow_server() {
     let entry = naive::entry(1, 1, 0);
     fill_again(&layer, &entry).await;
     let layer = Arc::new(layer);
-    // A task each, as it is for queries.
+    // One task per call, as with queries.
     let mut lookups = tokio::task::JoinSet::new();
     for _ in 0..30_000 {
         let (layer, entry) = (Arc::clone(&layer), Arc::clone(&entry));
@@ -357,7 +358,7 @@ async fn a_slow_server_is_left_alone_until_it_answers() {
     assert_eq!(layer.stats().breaker, BreakerState::Closed);
 }
 
-/// What happened to others: a cancelled call's reply was read by the next caller.
+/// Covers a bug that other projects had: a cancelled call's reply was read by the next caller.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_call_leaves_no_reply_for_the_next_one() {
     let server = Server::start();
@@ -449,7 +450,7 @@ async fn a_cluster_serves_all_keys_and_survives_a_node() {
         let put = layer.put(&naive::entry(number, 1, 0)).await.unwrap();
         assert_eq!(put, Put::KeptNewer);
     }
-    // Leases too, on whichever node.
+    // Leases work too, on whichever node they are.
     for number in 0..60 {
         let (key, ours, other) = (naive::key(number), claim(1), claim(2));
         assert_eq!(layer.claim(&key, &ours, None).await.unwrap(), Claimed::Ours);

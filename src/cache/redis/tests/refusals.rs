@@ -1,5 +1,5 @@
-//! Servers that answer and refuse: nothing is taken for a hit or a success, it is told without
-//! secrets, and the layer works again when the refusals stop.
+//! Servers that answer and refuse: no refusal is taken for a hit or a success, failures are
+//! reported without secrets, and the layer works again when the refusals stop.
 
 use std::fmt::Write as _;
 
@@ -9,13 +9,14 @@ use super::fake::{Fake, Mood};
 use super::*;
 use crate::trouble::captured::Captured;
 
-/// Lines of a trouble follow each other as fast as the tick lets them.
+/// A pace at which the lines of a trouble follow each other as fast as the tick allows.
 const FAST: Pace = Pace {
     every: Duration::from_mins(1),
     quiet: Duration::ZERO,
 };
 
-/// Whether a lookup fails, and of the four kinds of writes all (`Some(true)`) or none do.
+/// Reports whether a look-up fails, and whether all four kinds of writes fail (`Some(true)`), none
+/// does (`Some(false)`) or only some do (`None`).
 async fn fails(layer: &Redis) -> (bool, Option<bool>) {
     let (entry, ours) = (naive::entry(1, 1, 0), claim(1));
     let read = matches!(layer.get(&entry.key).await, Lookup::Unavailable(_));
@@ -219,7 +220,7 @@ async fn a_refused_login_says_why_and_shows_no_secret() {
     works_again(&connected(options(url)).await).await;
 }
 
-/// Some servers know no AUTH, and quote what they do not know.
+/// Some servers have no AUTH and quote commands that they do not know.
 #[tokio::test]
 async fn a_password_that_the_server_repeats_is_not_shown() {
     let (log, _guard) = Captured::begin(Level::TRACE);
@@ -261,17 +262,17 @@ async fn a_right_that_is_taken_away_costs_what_it_was_for() {
     let least = "+get +evalsha +script|load +getrange +set +del";
     let least: Vec<_> = ["-@all"].into_iter().chain(least.split(' ')).collect();
     rights(&least);
-    // Without PING, too.
+    // A user without the right to PING works, too.
     let layer = connected(options(server.url().replace("//", "//me:pw@"))).await;
     works_again(&layer).await;
     for (taken, lost) in [
         ("-evalsha", (false, Some(true))),
-        // What the scripts do is checked, too: one that finds nothing to do goes through.
+        // The commands inside scripts are checked, too; a script that finds nothing to do succeeds.
         ("-set", (false, None)),
         ("-get", (true, None)),
     ] {
         rights(&[taken]);
-        // Down only when the breaker of the reads has opened.
+        // The layer counts as down only when the breaker of the reads has opened.
         for _ in 0..3 {
             until_it_fails(&layer, lost).await;
         }
@@ -342,7 +343,7 @@ async fn one_node_of_a_cluster_is_told_from_a_server_of_its_own() {
         assert_eq!(fails(&layer).await, (true, Some(true)));
     }
     refused_by(&layer, "clusterdown").await;
-    // A single server is told from a cluster.
+    // A single server is distinguished from a cluster.
     let server = Server::start();
     let layer = Redis::start(
         RedisOptions {

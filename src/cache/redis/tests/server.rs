@@ -1,4 +1,4 @@
-//! A real `redis-server` for the tests, on a free port, ended by its own process id.
+//! A real `redis-server` for the tests, on a free port, ended by its process id.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ impl Server {
     pub(super) fn start_with(further: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let further: Vec<_> = further.iter().map(ToString::to_string).collect();
-        // Somebody else may take the port between finding and using it.
+        // Another process may take the port between finding and using it.
         for _ in 0..10 {
             let port = free_port();
             let mut child = spawn(port, &folder, &further);
@@ -48,14 +48,14 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// On the same port, with nothing in it.
+    /// Restarts the server empty on the same port.
     pub(super) fn restart(&mut self) {
         self.kill();
         self.child = spawn(self.port, &self.folder, &self.further);
         assert!(answers(self.port, &mut self.child), "no restart");
     }
 
-    /// A command as an operator would give it.
+    /// Runs a command as an operator would.
     pub(super) fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut connection = redis::Client::open(self.url())
             .unwrap()
@@ -69,7 +69,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have been killed by the test.
+        // The test may have killed the server already.
         if self.child.kill().is_ok() {
             drop(self.child.wait());
         }
@@ -118,7 +118,7 @@ fn free_port() -> u16 {
         if port < 50_000 {
             return port;
         }
-        // The next try gets another one from the kernel's range.
+        // On the next attempt the kernel assigns another port from its range.
         let lower = port - 20_000;
         if TcpListener::bind(("127.0.0.1", lower)).is_ok() {
             return lower;

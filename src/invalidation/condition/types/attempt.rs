@@ -1,4 +1,5 @@
-//! What an operator or a function makes of operands of given types, by the evaluator's own word.
+//! The result type of an operator or function for operand types, determined by the evaluator
+//! itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
@@ -12,18 +13,19 @@ use cel::{Context, ExecutionError, IdedExpr, Value};
 use super::super::{LIBRARY, panic_text};
 use super::{Type, Types};
 
-/// What came of evaluating an expression without variables.
+/// The result of evaluating an expression without variables.
 pub(super) enum Attempt {
     Gives(Type),
-    /// It fails whatever values its operands have.
+    /// It fails for any values of these operand types.
     WrongTypes,
-    /// It fails for an operand that was written out, and why: no sample of ours divides by zero.
+    /// It fails because of a literal operand, for this reason; our samples never cause this, for
+    /// example none divides by zero.
     WrongConstant(String),
-    /// It fails with these values, and why; with others it may not.
+    /// It fails with these values, for this reason; with others it may not.
     WrongValues(String),
 }
 
-/// Evaluates an expression that names no variable.
+/// Evaluates an expression without variables.
 pub(super) fn evaluate(expression: &IdedExpr) -> Attempt {
     let result = catch_unwind(AssertUnwindSafe(|| {
         let context = Context::with_env(Arc::clone(&LIBRARY));
@@ -55,7 +57,7 @@ fn failed(error: &ExecutionError) -> Attempt {
     }
 }
 
-/// Whether an evaluation failed for its operands' types and not for their values.
+/// Returns true if an evaluation failed because of its operands' types, not their values.
 pub(in super::super) fn is_about_types(error: &ExecutionError) -> bool {
     use ExecutionError as E;
     matches!(
@@ -73,7 +75,7 @@ pub(in super::super) fn is_about_types(error: &ExecutionError) -> bool {
     )
 }
 
-/// `None` for types that conditions have no use for.
+/// Returns the type of a value; `None` for types that conditions do not use.
 fn type_of(value: &dyn Val) -> Option<Type> {
     Some(match value.get_type().kind() {
         Kind::Boolean => Type::Bool,
@@ -98,7 +100,8 @@ fn type_of(value: &dyn Val) -> Option<Type> {
     })
 }
 
-/// The types of what a list or a mapping is gone through by, and of what `also` makes of each.
+/// Returns the types of the items that an iteration over a list or mapping gives, and the types
+/// that `also` derives from each item.
 fn items(holder: &dyn Val, also: impl Fn(&dyn Val) -> Option<Type>) -> (Types, Types) {
     let (mut all, mut others) = (Types::none(), Types::none());
     let Some(holder) = holder.as_iterable() else {
@@ -116,8 +119,8 @@ fn items(holder: &dyn Val, also: impl Fn(&dyn Val) -> Option<Type>) -> (Types, T
     (all, others)
 }
 
-/// Values of a type, as expressions. Of texts there are several, as what takes a text often takes
-/// only some.
+/// Returns values of a type as expressions. For texts there are several, because functions often
+/// accept only some texts.
 pub(super) fn samples(of: &Type) -> Vec<IdedExpr> {
     let [
         bool,
@@ -199,7 +202,7 @@ fn expression(expr: Expr) -> IdedExpr {
     IdedExpr { id: 0, expr }
 }
 
-/// What a call makes of operands; the first is the target where the call has one.
+/// Evaluates a call with operands; the first operand is the target if the call has one.
 pub(super) fn call(of: &CallExpr, operands: &[IdedExpr]) -> Attempt {
     let mut operands = operands.iter().cloned();
     let target = of.target.as_ref().and_then(|_| operands.next());

@@ -15,23 +15,23 @@ use super::{Type, Types};
 use crate::invalidation::facts;
 use crate::invalidation::rule::Source;
 
-/// How often a macro's step is looked at until the types of what it gathers no longer grow.
+/// The most walks over a macro's step until the types that it accumulates no longer grow.
 const ROUNDS: usize = 3;
 
-/// What is wrong with a part.
+/// The kind of problem of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Kind {
-    /// It gives no value at any event.
+    /// The part has no value at any event.
     Fails,
-    /// It gives a value that is never true or false, where one of them is needed.
+    /// The part has a value that is never a boolean, where one is needed.
     NotBoolean,
-    /// Whenever it gives a value, it is this one.
+    /// Whenever the part has a value, it is this one.
     Always(bool),
-    /// It fails for some types that its own parts can have: a warning.
+    /// The part fails for some of the types that its own parts can have: a warning.
     MayFail,
 }
 
-/// A part of a condition with which something is wrong.
+/// A part of a condition that has a problem.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Finding<'a> {
     pub(in super::super) at: &'a IdedExpr,
@@ -40,20 +40,20 @@ pub(in super::super) struct Finding<'a> {
     pub(in super::super) expected: String,
 }
 
-/// A part, with what is known of it.
+/// A part with its inferred types.
 pub(super) struct Operand<'a> {
     pub(super) of: &'a IdedExpr,
     pub(super) types: Types,
-    /// Whether it names no variable, and has a value.
+    /// True if the part names no variable and has a value.
     pub(super) is_constant: bool,
 }
 
-/// The walk.
+/// The walk over a condition.
 pub(in super::super) struct Inference<'a> {
     source: Option<Source>,
-    /// Parts with which something else is wrong, which has been reported.
+    /// Parts whose other problems have been reported.
     reported: &'a HashSet<u64>,
-    /// The variables of the macros around.
+    /// The variables of the enclosing macros.
     bound: Vec<(&'a str, Types)>,
     found: Vec<Finding<'a>>,
 }
@@ -68,7 +68,7 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// All that is wrong with the types of a condition, in the order of the walk.
+    /// Returns all type problems of a condition, in the order of the walk.
     pub(in super::super) fn condition(mut self, root: &'a IdedExpr) -> Vec<Finding<'a>> {
         let whole = self.part(root);
         self.boolean(&whole);
@@ -76,7 +76,7 @@ impl<'a> Inference<'a> {
     }
 
     fn report(&mut self, of: &'a IdedExpr, kind: Kind, message: String, expected: String) {
-        // The step of a macro is walked several times.
+        // Reported once only: the step of a macro is walked several times.
         let is_known = |found: &Finding<'_>| found.at.id == of.id && found.kind == kind;
         if !self.found.iter().any(is_known) {
             self.found.push(Finding {
@@ -123,7 +123,7 @@ impl<'a> Inference<'a> {
         operand(of, types, false)
     }
 
-    /// The types of a field of the event that `of` spells; `None` where it spells none.
+    /// Returns the types of the event's field that `of` names; `None` if it names none.
     fn field(&self, of: &IdedExpr) -> Option<Types> {
         let path = path(of).filter(|_| !self.bound.iter().any(|(name, _)| *name == EVENT))?;
         match self.source {
@@ -197,7 +197,7 @@ impl<'a> Inference<'a> {
         let is_constant = parts.iter().all(|part| part.is_constant);
         let types = match (call.func_name.as_str(), parts.as_slice()) {
             (operators::LOGICAL_AND | operators::LOGICAL_OR, [left, right]) => {
-                // Either can decide by itself, and then the other may fail.
+                // Either side can decide the result alone; then the other may fail.
                 if self.boolean(left) | self.boolean(right) {
                     Types::one(Type::Bool)
                 } else {
@@ -239,7 +239,8 @@ impl<'a> Inference<'a> {
         self.settled(of, types, is_constant)
     }
 
-    /// What a part without variables gives: evaluated once and for all.
+    /// Returns the operand of a part; a part without variables is evaluated once to get its exact
+    /// type.
     fn settled(&mut self, of: &'a IdedExpr, types: Types, is_constant: bool) -> Operand<'a> {
         if !is_constant || types.is_none() {
             return operand(of, types, false);
@@ -277,8 +278,8 @@ impl<'a> Inference<'a> {
         self.settled(of, types, constant_keys && constant_values)
     }
 
-    /// The types of all parts together, `None` where one gives no value; and whether all are
-    /// constants.
+    /// Returns the types of all parts together, `None` if a part has no value; and true if all
+    /// parts are constants.
     fn gathered(&mut self, parts: impl Iterator<Item = &'a IdedExpr>) -> (Option<Types>, bool) {
         let (mut all, mut is_constant, mut fails) = (Types::none(), true, false);
         for part in parts {
@@ -290,7 +291,7 @@ impl<'a> Inference<'a> {
         ((!fails).then_some(all), is_constant)
     }
 
-    /// Reports what is never true or false; returns whether it can be.
+    /// Reports a part that is never true or false; returns true if it can be one of them.
     fn boolean(&mut self, part: &Operand<'a>) -> bool {
         let types = &part.types;
         if types.is_none() {
@@ -348,7 +349,8 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// What is taken out of a list or a mapping by an index that is not a field's name.
+    /// Returns the types of the item at an index of a list or mapping, where the index is not a
+    /// field's name.
     fn held(&mut self, of: &'a IdedExpr, holder: &Operand<'a>, index: &Operand<'a>) -> Types {
         if holder.types.is_unknown {
             return Types::unknown();
@@ -372,7 +374,7 @@ impl<'a> Inference<'a> {
         types
     }
 
-    /// A call that needs the values of all its operands.
+    /// Returns the types of a call that needs the values of all its operands.
     fn strict(&mut self, of: &'a IdedExpr, call: &'a CallExpr, parts: &[Operand<'a>]) -> Types {
         if parts.iter().any(|part| part.types.is_none()) {
             return Types::none();
@@ -417,7 +419,7 @@ impl<'a> Inference<'a> {
                 break;
             }
         }
-        // What was gathered last.
+        // The result sees the types accumulated at last.
         if let Some(last) = self.bound.last_mut() {
             last.1 = gathered;
         }
@@ -426,12 +428,12 @@ impl<'a> Inference<'a> {
         operand(of, result.types, false)
     }
 
-    /// What a macro's variable can be; `None` where its range can never be gone through.
+    /// Returns the types of a macro's variable; `None` if its range can never be iterated.
     fn item(&mut self, of: &'a IdedExpr, range: &Operand<'a>) -> Option<Types> {
         if range.types.is_unknown || range.types.is_none() {
             return (!range.types.is_none()).then(Types::unknown);
         }
-        // Through nothing goes no variable.
+        // The variable takes no value from an empty range.
         let is_empty =
             |of: &Type| matches!(of, Type::List(items) | Type::Map(items, _) if items.is_none());
         let mut filled = range.types.clone();
@@ -481,7 +483,7 @@ fn literal_types(literal: &LiteralValue) -> Types {
     })
 }
 
-/// The types of items, where any were written out.
+/// Returns the types of items; unknown if none was written out.
 fn known(items: &Types) -> Types {
     if items.is_open() {
         return Types::unknown();
@@ -489,7 +491,8 @@ fn known(items: &Types) -> Types {
     items.clone()
 }
 
-/// What comes of each alternative, and whether nothing comes of some.
+/// Returns the types that `result` gives for each alternative, and true if it gives none for some
+/// alternative.
 fn each(of: &Types, result: impl Fn(&Type) -> Option<Types>) -> (Types, bool) {
     let (mut types, mut some_fail) = (Types::none(), false);
     for alternative in &of.alternatives {
@@ -498,7 +501,7 @@ fn each(of: &Types, result: impl Fn(&Type) -> Option<Types>) -> (Types, bool) {
             found.join(result);
         }
         some_fail |= found.is_none();
-        // Which of the results it is, the sender decides where it is one of several.
+        // If the alternative has several types, its sender decides which result it is.
         types.join(match (alternative.len(), found.is_unknown) {
             (1, _) | (_, true) => found,
             _ if found.is_none() => found,

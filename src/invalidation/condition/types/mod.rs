@@ -1,17 +1,16 @@
-//! The types of a condition's parts: what can never be evaluated is found when the rules are read,
-//! as it would count as holding at every event.
+//! The types of a condition's parts. A condition that can never be evaluated would count as holding
+//! at every event, so it is found when the rules are read.
 //!
-//! CEL converts nothing by itself: `event.weddingContext.guestCount * 1.1` multiplies an int by a
+//! CEL converts nothing implicitly: `event.weddingContext.guestCount * 1.1` multiplies an int by a
 //! double, which fails at every event. The types of the event's fields are known
-//! ([`super::super::facts`]); an attribute is a string, a double or a bool, as its sender pleases.
-//! What an operator or a function takes is asked of the evaluator itself ([`attempt`]), with a
-//! sample of each type, so that the two cannot disagree.
+//! ([`super::super::facts`]); an attribute is a string, a double or a bool, as its sender decides.
+//! The types that an operator or a function accepts are determined by the evaluator itself
+//! ([`attempt`]), with a sample of each type, so that the two cannot disagree.
 //!
-//! A part that fails for every type is an error, also where `&&`, `||` or `? :` may pass it by. One
-//! that fails for some values is a warning; what only depends on the type that a sender gave an
-//! attribute is not.
-//! Missing fields, divisions by a zero that is not written out, overflows and indexes beyond a
-//! list's end are not looked for.
+//! A part that fails for every type is an error, even if `&&`, `||` or `? :` may skip it. A part
+//! that fails for some values is a warning, unless that depends only on the type that a sender gave
+//! an attribute. Missing fields, divisions by a zero that is not a literal, overflows and indexes
+//! beyond a list's end are not checked.
 
 mod attempt;
 mod infer;
@@ -35,10 +34,10 @@ pub(super) enum Type {
     Null,
     Instant,
     Span,
-    /// What `type(…)` gives.
+    /// The result of `type(…)`.
     Named,
     List(Box<Types>),
-    /// Of keys and values.
+    /// A mapping: the types of its keys and of its values.
     Map(Box<Types>, Box<Types>),
     /// A part of the event with these fields.
     Object(&'static [(&'static str, facts::Kind)]),
@@ -49,18 +48,18 @@ pub(super) enum Type {
 /// The types that an expression's value can have.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Types {
-    /// Which of these it is, values decide; which of an alternative's types, the sender of an
-    /// attribute. Empty where no value can come of it.
+    /// The possible types. The values decide which alternative it is; the sender of an attribute
+    /// decides which type within an alternative. Empty if the expression can have no value.
     alternatives: Vec<Vec<Type>>,
-    /// Nothing is known of it, and nothing is found wrong with its use.
+    /// True if the type is unknown; then no use of it is reported.
     is_unknown: bool,
 }
 
-/// Past so many alternatives nothing more is to be learned.
+/// The most alternatives; beyond it the types count as unknown.
 const MOST_ALTERNATIVES: usize = 16;
 
 impl Types {
-    /// No value can come of it.
+    /// Returns the types of an expression that can have no value.
     fn none() -> Self {
         Self::default()
     }
@@ -76,7 +75,7 @@ impl Types {
         Self::either(vec![of])
     }
 
-    /// One of these types, as the sender of an attribute pleases.
+    /// Returns one of these types, as the sender of an attribute decides.
     fn either(types: Vec<Type>) -> Self {
         Self {
             alternatives: vec![types],
@@ -99,12 +98,13 @@ impl Types {
         }
     }
 
-    /// Whether no value can come of it.
+    /// Returns true if the expression can have no value.
     fn is_none(&self) -> bool {
         self.alternatives.is_empty() && !self.is_unknown
     }
 
-    /// Of the items of a list or a mapping: whether none was written out, or nothing is known.
+    /// For the items of a list or a mapping: returns true if none was written out or their type is
+    /// unknown.
     fn is_open(&self) -> bool {
         self.is_unknown || self.alternatives.is_empty()
     }
@@ -117,7 +117,8 @@ impl Types {
         self.is_unknown || self.all().any(|known| known == of)
     }
 
-    /// Whether it has this type, of whatever value and sender.
+    /// Returns true if the value can have this type in every alternative, whatever the sender
+    /// decides elsewhere.
     fn can_always_be(&self, of: &Type) -> bool {
         let has = |types: &Vec<Type>| types.contains(of);
         self.is_unknown || self.alternatives.iter().all(has)
@@ -139,14 +140,15 @@ impl Types {
         }
     }
 
-    /// Whether a value of `self` can equal one of `other`: numbers equal numbers of other types.
+    /// Returns true if a value of `self` can equal one of `other`: numbers equal numbers of other
+    /// types.
     fn can_equal(&self, other: &Self) -> bool {
         fn alike(a: &Type, b: &Type) -> bool {
             let number = |of: &Type| matches!(of, Type::Int | Type::UInt | Type::Double);
             let mapping =
                 |of: &Type| matches!(of, Type::Map(..) | Type::Object(_) | Type::Attributes);
             match (a, b) {
-                // Of empty lists nothing differs.
+                // Empty lists of different types are equal.
                 (Type::List(_), Type::List(_)) => true,
                 (a, b) => a == b || number(a) && number(b) || mapping(a) && mapping(b),
             }

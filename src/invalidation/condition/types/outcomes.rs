@@ -1,4 +1,4 @@
-//! What comes of a call for every choice of its operands' types.
+//! The results of a call for every choice of its operands' types.
 
 use cel::common::ast::{CallExpr, operators};
 
@@ -6,11 +6,11 @@ use super::attempt::{self, Attempt};
 use super::infer::Operand;
 use super::{Type, Types};
 
-/// What comes of a call for all types that its operands can have.
+/// The results of a call for all types that its operands can have.
 pub(super) struct Outcomes {
     pub(super) types: Types,
     pub(super) some_fail: bool,
-    /// Why all fail, where it is not for the types.
+    /// The reason why all choices fail, if it is not the types.
     pub(super) why: Option<String>,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn outcomes(call: &CallExpr, parts: &[Operand<'_>]) -> Outcomes {
     outcomes
 }
 
-/// The best that can come of a call with operands of these types.
+/// Returns the best result of a call with operands of these types.
 fn outcome(call: &CallExpr, parts: &[Operand<'_>], types: &[&Type]) -> Attempt {
     if let (operators::ADD, [Type::List(left), Type::List(right)]) =
         (call.func_name.as_str(), types)
@@ -78,7 +78,7 @@ fn outcome(call: &CallExpr, parts: &[Operand<'_>], types: &[&Type]) -> Attempt {
     best
 }
 
-/// Of two attempts with values of the same types, the one that says more of what is possible.
+/// Returns the more informative of two attempts with values of the same types.
 fn better(one: Attempt, other: Attempt) -> Attempt {
     let rank = |of: &Attempt| match of {
         Attempt::Gives(_) => 3,
@@ -93,7 +93,7 @@ fn better(one: Attempt, other: Attempt) -> Attempt {
     }
 }
 
-/// Every choice of one item from each list.
+/// Returns every choice of one item from each list.
 fn products<'t, T>(lists: &[&'t [T]]) -> Vec<Vec<&'t T>> {
     let mut chosen = vec![Vec::new()];
     for list in lists {

@@ -1,4 +1,5 @@
-//! A table of what is refused, and the checker beside the evaluator on generated conditions.
+//! A table of rejected conditions, and the checker compared with the evaluator on generated
+//! conditions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::invalidation::facts::Facts;
 use crate::invalidation::rule::{Change, Source};
 use crate::model::catalog::sample;
 
-/// A wedding update with all fields; `attributes` as JSON.
+/// Returns a wedding update with all fields; `attributes` is JSON.
 fn full(attributes: &str) -> Facts {
     let facts = r#"{"weddingId": "w-9", "location": {"city": "Austin", "state": "TX"},
         "weddingDate": "2026-12-01", "budgetRange": "premium", "weddingStyle": "rustic",
@@ -170,8 +171,8 @@ fn what_was_accepted_is_evaluated() {
     }
 }
 
-/// Conditions out of all of CEL that conditions may use, right and wrong. `@` stands for an
-/// attribute that nothing else reads, `x` for the variable of the macro around.
+/// Generates conditions from all parts of CEL that conditions may use, right and wrong ones. `@` is
+/// replaced by an attribute that no other part reads, `x` is the variable of the enclosing macro.
 fn conditions() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "event.weddingContext.guestCount",
@@ -269,8 +270,8 @@ fn conditions() -> impl Strategy<Value = String> {
     })
 }
 
-/// Events with all fields and with every choice of types for the attributes of a condition, as
-/// long as these are few.
+/// Returns events with all fields and with every choice of types for the attributes of a condition,
+/// if there are few of these.
 fn events(condition: &str) -> Vec<Facts> {
     let count = condition.matches("event.attributes.a").count();
     let values = ["\"7\"", "1.5", "true"];
@@ -288,7 +289,7 @@ fn events(condition: &str) -> Vec<Facts> {
         .collect()
 }
 
-/// The macros around a part, the outermost first.
+/// Returns the macros around a part, the outermost first.
 fn around<'a>(of: &'a IdedExpr, part: &IdedExpr) -> Option<Vec<&'a ComprehensionExpr>> {
     if of.id == part.id {
         return Some(Vec::new());
@@ -315,10 +316,11 @@ fn around<'a>(of: &'a IdedExpr, part: &IdedExpr) -> Option<Vec<&'a Comprehension
     }
 }
 
-/// A macro's variable and what it stands for.
+/// A macro's variable and its value.
 type Bound<'a> = (&'a str, Box<dyn Val>);
 
-/// All values that a part has at an event: one for each item that the macros around go through.
+/// Returns all values that a part has at an event: one for each item that the enclosing macros
+/// iterate over.
 fn values(root: &IdedExpr, part: &IdedExpr, facts: &Facts) -> Vec<Result<Value, ExecutionError>> {
     let mut contexts: Vec<Vec<Bound<'_>>> = vec![Vec::new()];
     for over in around(root, part).unwrap_or_default() {
@@ -372,8 +374,9 @@ fn contradicts(finding: &Finding<'_>, value: &Value) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What the checker refuses is never evaluated at any event; what it accepts is, at an event
-    /// with all fields and attributes of the right types, unless its values are at fault.
+    /// A part that the checker rejects is never evaluated at any event; an accepted one is
+    /// evaluated at an event with all fields and attributes of the right types, unless its values
+    /// cause the failure.
     #[test]
     fn the_checker_and_the_evaluator_agree(text in conditions()) {
         let root = Parser::new().parse(&text).unwrap();

@@ -1,4 +1,4 @@
-//! Types, calls and remedies in words.
+//! Types, calls and suggested fixes as text.
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
@@ -7,7 +7,7 @@ use super::super::check::path;
 use super::infer::Operand;
 use super::{Type, Types};
 
-/// `an int`, `a string or a bool`, `an attribute's value`.
+/// Returns text such as `an int`, `a string or a bool`, `an attribute's value`.
 pub(super) fn types(of: &Types) -> String {
     let mut names: Vec<String> = Vec::new();
     for alternative in &of.alternatives {
@@ -55,7 +55,7 @@ fn name(of: &Type) -> String {
     plain.to_owned()
 }
 
-/// `` `*` of an int and a double ``.
+/// Returns text such as `` `*` of an int and a double ``.
 pub(super) fn call(of: &CallExpr, parts: &[Operand<'_>]) -> String {
     let operands: Vec<_> = parts.iter().map(|part| types(&part.types)).collect();
     let operands = match operands.as_slice() {
@@ -76,7 +76,7 @@ fn symbol(function: &str) -> &str {
     }
 }
 
-/// What to write instead; empty where nothing in particular is.
+/// Returns a suggested fix; empty if there is no specific one.
 pub(super) fn remedy(of: &CallExpr, parts: &[Operand<'_>]) -> String {
     let name = of.func_name.as_str();
     let is_arithmetic = matches!(
@@ -121,7 +121,8 @@ fn arithmetic(name: &str, left: &Operand<'_>, right: &Operand<'_>) -> String {
     }
     for (one, other) in [(left, right), (right, left)] {
         if one.types.can_be(&Type::Double) && other.types.can_be(&Type::Int) {
-            // What can be written otherwise, best of all in place.
+            // The operand that can be rewritten, preferably a literal, which can be replaced in
+            // place.
             return match (literal(other.of), literal(one.of)) {
                 (Some(whole), _) => {
                     let why = if one.types.can_be(&Type::Text) {
@@ -145,7 +146,7 @@ fn arithmetic(name: &str, left: &Operand<'_>, right: &Operand<'_>) -> String {
     "two numbers of one type".to_owned()
 }
 
-/// A number that is written out.
+/// Returns the text of a number literal.
 fn literal(of: &IdedExpr) -> Option<String> {
     match &of.expr {
         Expr::Literal(LiteralValue::Int(number)) => Some(number.inner().to_string()),
@@ -154,7 +155,7 @@ fn literal(of: &IdedExpr) -> Option<String> {
     }
 }
 
-/// A field of the event as it can be written; `…` for anything else.
+/// Returns a field of the event as it is written; `…` for anything else.
 fn spelled(of: &IdedExpr) -> String {
     path(of).map_or_else(
         || "…".to_owned(),
@@ -185,7 +186,7 @@ fn function(of: &CallExpr) -> String {
     String::new()
 }
 
-/// Why a conversion of a text that is written out fails, and what it reads.
+/// Returns the reason why a conversion of a text literal fails, and the text that it would accept.
 pub(super) fn unreadable(function: &str) -> Option<(&'static str, &'static str)> {
     Some(match function {
         "duration" => (

@@ -1,27 +1,27 @@
-//! Everything that can happen to a table, in any order, against a scan of the whole log.
+//! Everything that can happen to a table, in any order, compared with a scan of the whole log.
 
 use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A batch of records, the offsets between them skipped by compaction or other records, and
-    /// how far beyond the last one the position moves.
+    /// Applies a batch of records with the number of offsets skipped before each (by compaction or
+    /// other records), and moves the position this far beyond the last record.
     Apply(Vec<(i64, u64, bool)>, i64),
     Open,
     /// Closes one of the open flights.
     Close(prop::sample::Index),
-    /// The log is cut at its start: so many offsets behind the position.
+    /// Cuts the log at its start, this many offsets before the position.
     Cut(i64),
-    /// Tags untouched for so many records' time are forgotten.
+    /// Forgets tags untouched for the time of this many records.
     Sweep(i64),
-    /// The log is deleted, made again and read to its end.
+    /// Deletes the log, recreates it and reads it to its end.
     Recreate,
     Judge {
         stamp_back: i64,
         tags: Vec<u64>,
         asker: Option<u64>,
     },
-    /// One of the open flights' answers, for a waiter that arrived so many offsets ago.
+    /// Delivers an open flight's answer to a waiter that arrived this many offsets ago.
     Land {
         flight: prop::sample::Index,
         arrival_back: i64,
@@ -50,12 +50,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The log as it was written, and what the table was told besides.
+/// The log as it was written, with the other inputs of the table.
 #[derive(Default)]
 struct Naive {
     log: Vec<Applied>,
     position: i64,
-    /// The highest offset below which stamps may be void: the log's start, or what was forgotten.
+    /// The highest offset below which stamps may be void: the log's start, or the last forgotten
+    /// offset.
     forgotten: i64,
     logs: u8,
 }
@@ -84,7 +85,7 @@ impl Naive {
     }
 }
 
-/// A table beside the naive log; `roomy` where it never has to drop anything.
+/// A table beside the naive log; `roomy` is true if the table never has to drop anything.
 struct Pair {
     table: Arc<TagTable>,
     naive: Naive,
@@ -169,7 +170,8 @@ impl Pair {
         self.naive.log.extend(applied);
     }
 
-    /// Never laxer than the log; stricter only where something had to be forgotten.
+    /// Checks that the table is never laxer than the log, and stricter only if something had to be
+    /// forgotten.
     fn judge(&self, stamp_back: i64, tags: Vec<u64>, asker: Option<u64>) {
         let stamp = (self.naive.position - stamp_back).max(0);
         let mut header = header(stamp, &tags);

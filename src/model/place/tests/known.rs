@@ -1,4 +1,4 @@
-//! What holds of every known place: in any dress it is the same place, and no other's.
+//! Properties of every known place: in any dress it is the same place, and no other's.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use super::super::generic::table;
 use super::super::subdivisions::Subdivisions;
 use super::*;
 
-/// How a known place is given.
+/// A known place as it is given.
 #[derive(Debug, Clone, PartialEq)]
 struct Known {
     country: &'static str,
@@ -24,8 +24,8 @@ impl Known {
     }
 }
 
-/// Every state and territory of the US, every subdivision and every country, by codes and names of
-/// the list.
+/// Every state and territory of the US, every subdivision and every country, by the codes and names
+/// of the list.
 static LISTED: LazyLock<Vec<Known>> = LazyLock::new(|| {
     let mut all = Vec::new();
     let mut add = |country, state| all.push(Known { country, state });
@@ -41,7 +41,7 @@ static LISTED: LazyLock<Vec<Known>> = LazyLock::new(|| {
     all
 });
 
-/// These, and the further names.
+/// The listed places and the additional names.
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
     let of = |(code, names): (&'static str, &'static str)| {
         let (country, code) = code.split_once('-').unwrap();
@@ -64,7 +64,7 @@ fn subdivisions(country: &str) -> &'static [rust_iso3166::iso3166_2::Subdivision
     of.unwrap_or_default()
 }
 
-/// What a name can be dressed in and stay that name.
+/// A change of spelling that leaves a name the same.
 #[derive(Debug, Clone, Copy)]
 enum Dress {
     Capitals,
@@ -73,12 +73,12 @@ enum Dress {
     Decomposed,
     WithoutMarks,
     Wide,
-    /// Behind each initial.
+    /// The text added after each initial.
     Stops(&'static str),
-    /// For each blank, and at both ends.
+    /// The text in place of each blank, and added at both ends.
     Blanks(&'static str),
     Curly,
-    /// Behind the first character.
+    /// The character inserted after the first one.
     Hidden(char),
 }
 
@@ -171,8 +171,8 @@ proptest! {
         prop_assert_eq!(place("x", &state, &country), known.place(), "{:?}, {:?}", state, country);
     }
 
-    /// Of a known place and of any text, the place is canonical, and stays what it is when its
-    /// parts are given again.
+    /// The place of any known place or text is canonical, and does not change when its parts are
+    /// given again.
     #[test]
     fn a_place_is_the_place_of_its_parts(
         at in any::<prop::sample::Index>(),
@@ -216,7 +216,7 @@ fn codes_that_differ_are_places_that_differ() {
         let listed = listed.filter(|of| !listed_twice.contains(&of.code));
         let by_place: HashMap<_, _> = listed.clone().map(|s| (of(s.region_code), s)).collect();
         assert_eq!(by_place.len(), listed.clone().count(), "{}", country.name);
-        // A name is its code's place, or the name of two and nobody's.
+        // A name is either its code's place, or shared by two places and assigned to neither.
         for named in listed {
             let other = by_place
                 .get(&of(named.name))

@@ -60,7 +60,7 @@ fn what_differs_in_dress_is_the_same() {
     same(&["2-3", "2–3", "2—3", "2‑3", "2−3", "2‐3", "２－３", "2﹣3"]);
     same(&["wait...", "wait…", "WAIT︙"]);
     same(&["10~20", "10〜20", "10～20"]);
-    // What shows nothing.
+    // Invisible characters.
     same(&[
         "wedding",
         "wed\u{ad}ding",
@@ -75,7 +75,7 @@ fn what_differs_in_dress_is_the_same() {
         "wedding\u{34f}",
     ]);
     same(&["❤ of it", "❤\u{fe0f} of it"]);
-    // Letters in the shape that they take beside each other.
+    // Letters in their joined shape.
     same(&["florist", "ﬂorist", "FLORIST"]);
     same(&["ijsselmeer", "ĳsselmeer", "Ĳsselmeer"]);
     same(&["كتاب", "\u{fedb}\u{62a}\u{fe8e}\u{628}"]);
@@ -101,7 +101,7 @@ fn what_differs_in_meaning_is_apart() {
     apart(&["ab", "a b", "a-b", "a~b", "a'b"]);
     apart(&["ハ", "バ", "パ", "は"]);
     apart(&["ㄱㅏ", "가"]);
-    // Joiners where they join.
+    // Joiners that have a meaning.
     apart(&[
         "\u{646}\u{627}\u{645}\u{647}\u{200c}\u{627}\u{6cc}",
         "\u{646}\u{627}\u{645}\u{647}\u{627}\u{6cc}",
@@ -112,7 +112,7 @@ fn what_differs_in_meaning_is_apart() {
         "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
         "🏴",
     ]);
-    // Letters that one case has and the other has not.
+    // Letters without a counterpart in the other case.
     apart(&["Maße", "Masse"]);
     apart(&["ışık", "işik"]);
     apart(&["ångström", "angstrom"]);
@@ -133,7 +133,7 @@ fn a_text_in_another_case_is_the_same() {
     ]);
     same(&["ſo", "so", "SO"]);
     same(&["5 µm", "5 μm", "5 ΜM"]);
-    // Where a capital is several letters, the letter does not join them.
+    // If a capital is several letters, the letter is not joined with them.
     let mut several = String::new();
     for c in '\0'..=char::MAX {
         let (lower, upper) = (c.to_lowercase().to_string(), c.to_uppercase().to_string());
@@ -151,7 +151,7 @@ fn a_text_in_another_case_is_the_same() {
         several.chars().filter(|c| !greek(c)).collect::<String>(),
         "ßı\u{345}"
     );
-    // Those with the iota below, which capitals write beside the letter.
+    // Greek letters with the iota below, which capitals write beside the letter.
     assert!(several.chars().filter(greek).all(|c| {
         let mut has_iota = false;
         decompose_canonical(c, |part| has_iota |= part == '\u{345}');
@@ -162,7 +162,7 @@ fn a_text_in_another_case_is_the_same() {
 #[test]
 fn ascii_is_normalised_as_any_other_text() {
     let ascii: String = (0..128_u8).map(char::from).collect();
-    // A character that is not ASCII, and gone after it, leads through the general case.
+    // A non-ASCII character, removed afterwards, forces the general case.
     let of = |text: &str| {
         let general = normalise(&format!("{text}\u{e9}"));
         general.trim_end_matches('\u{e9}').to_owned()
@@ -185,7 +185,7 @@ fn compatibility() -> impl Iterator<Item = (char, &'static str)> {
         })
 }
 
-/// What a character that is decided by a table other than the types' stands for.
+/// Returns true for a character whose decision is not made by its type.
 fn decided_elsewhere(c: char) -> bool {
     let case = [
         'µ', 'ſ', 'ϐ', 'ϑ', 'ϕ', 'ϖ', 'ϰ', 'ϱ', 'ϴ', 'ϵ', // have other letters' capitals
@@ -194,12 +194,12 @@ fn decided_elsewhere(c: char) -> bool {
     case.contains(&c) || marks.contains(&c) || is_dash(c) || c == '\u{3164}'
 }
 
-/// The decision on a type, as the table of the module says.
+/// Returns the decision on a type, as in the table of the module.
 fn is_dress(c: char, tag: &str) -> bool {
     match tag {
         "wide" | "narrow" | "small" | "vertical" | "noBreak" => true,
         "initial" | "medial" | "final" | "isolated" => {
-            // The currency sign, and what has a blank in it.
+            // The currency sign, and letters whose mapping contains a blank, are excluded.
             let mut plain = c != '\u{fdfc}';
             decompose_compatible(c, |part| plain &= part != ' ');
             plain
@@ -215,7 +215,7 @@ fn every_compatibility_mapping_is_decided_by_its_type() {
     let mut seen = 0;
     for (c, tag) in compatibility() {
         seen += 1;
-        // What a mapping leads to can have a mapping itself, of a type of its own.
+        // The result of a mapping can itself have a mapping, of another type.
         let one_step = match c {
             '￣' => "\u{af}".into(),
             '︰' => "‥".into(),
@@ -231,7 +231,7 @@ fn every_compatibility_mapping_is_decided_by_its_type() {
         if decided_elsewhere(c) {
             continue;
         }
-        // Alone, and glued to what can change its reading.
+        // Alone, and adjacent to characters that can change its reading.
         for (before, after) in [("", ""), ("2", "3"), ("x ", " x")] {
             let dressed = normalise(&format!("{before}{c}{after}"));
             let bare = normalise(&format!("{before}{one_step}{after}"));
@@ -252,8 +252,8 @@ fn every_compatibility_mapping_is_decided_by_its_type() {
     );
 }
 
-/// Whether the character's compatibility mapping says more than its canonical one. Compositions of
-/// what has a mapping have none of their own.
+/// Returns true if the character's compatibility mapping goes further than its canonical one.
+/// Compositions of characters with a mapping have none of their own.
 fn has_mapping(c: char) -> bool {
     let (mut canonical, mut compatible) = (Vec::new(), Vec::new());
     decompose_canonical(c, |part| canonical.push(part));
