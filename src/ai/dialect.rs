@@ -53,9 +53,9 @@ impl Caller {
         };
         let json = &said.json;
         if let Some(error) = self.error_in_reply(json) {
-            // An error that is asked again means that the provider itself turned the request away,
-            // at no charge.
-            let call = (!error.asked_again()).then(|| self.unknown_account(started));
+            // In these cases the provider itself turned the request away, at no charge.
+            let free = error.asked_again() || error.refuses_all();
+            let call = (!free).then(|| self.unknown_account(started));
             return Attempt {
                 result: Err(error),
                 call,

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -230,8 +232,13 @@ impl Layers {
         }
         let mut waiting: Vec<&Arc<Durable>> = Vec::with_capacity(self.durable.len());
         let (answers, mut answered) = mpsc::channel(self.durable.len().max(1));
+        // Side by side: a layer that stands still must not hold up another one's write.
+        let mut rooms = FuturesUnordered::new();
         for layer in &self.durable {
-            let room = match layer.room().await {
+            rooms.push(async move { (layer, layer.room().await) });
+        }
+        while let Some((layer, room)) = rooms.next().await {
+            let room = match room {
                 Ok(room) => room,
                 Err(error) => {
                     outcome.note(layer.name(), Err(error));
@@ -251,6 +258,7 @@ impl Layers {
                 }
             });
         }
+        drop(rooms);
         drop(answers);
         let mut grace = None;
         while !waiting.is_empty() {

@@ -278,6 +278,21 @@ async fn an_empty_account_and_refused_credentials_are_asked_once() {
     }
 }
 
+/// Gateways send such errors with the status 200.
+#[tokio::test]
+async fn who_is_turned_away_is_not_charged_whatever_the_status_says() {
+    for (code, want) in [
+        (json!("insufficient_quota"), "out_of_funds"),
+        (json!(401), "unauthorised"),
+    ] {
+        let body = json!({"error": {"code": code, "message": "no"}});
+        let outcome =
+            ask(&server(vec![ResponseTemplate::new(200).set_body_json(body)]).await).await;
+        assert_eq!(self::code(&outcome), want);
+        assert_eq!(outcome.calls, []);
+    }
+}
+
 #[tokio::test]
 async fn replies_that_cannot_be_used_are_never_answers_and_never_bought_again() {
     let text = |body: &str| ResponseTemplate::new(200).set_body_string(body);

@@ -262,6 +262,23 @@ async fn writes_on_their_way_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_layer_that_has_no_room_does_not_hold_up_the_write_to_another() {
+    let (disk, redis) = (Fake::new(OnDisk), Fake::new(InRedis));
+    let options = LayeredOptions {
+        max_writes: 1,
+        ..LayeredOptions::default()
+    };
+    let durable: Vec<Arc<dyn Layer>> = vec![Arc::clone(&disk) as _, Arc::clone(&redis) as _];
+    let layers = Layers::of(None, durable, None, options);
+    disk.slow(Duration::from_mins(1));
+    layers.fill(naive::entry(1, 1, 0)).await;
+    let fill = layers.fill(naive::entry(2, 1, 0));
+    let soon = tokio::time::timeout(Duration::from_millis(1), fill).await;
+    assert!(soon.is_err(), "the fill waits for the disk");
+    assert!(redis.holds(&naive::key(2)).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_waits_for_room_as_long_as_the_layer_works() {
     let disk = Fake::new(OnDisk);
     let options = LayeredOptions {
