@@ -16,7 +16,7 @@ use super::committer::{self, CLEAR_TIMEOUT, Commits};
 use super::intake::{Handler, Limits};
 use super::lanes::Lane;
 use super::offsets::{Begin, Tracker};
-use super::rebalance::{Assigned, GroupContext, Rebalance, bounds_of, list_of, resume};
+use super::rebalance::{Assigned, GroupContext, Rebalance, list_of, resume};
 use super::record::InRecord;
 use super::shared::Shared;
 use super::skips;
@@ -36,6 +36,8 @@ const PAUSED_WAIT: Duration = Duration::from_millis(2);
 const BEFORE_PAUSE: Duration = Duration::from_millis(50);
 /// How long a partition's new start may take to be known to librdkafka.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the cluster is asked where a partition begins.
+const BOUNDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many records are taken in before limits, commits and commands are looked at.
 const BATCH_RECORDS: usize = 256;
 
@@ -181,17 +183,20 @@ impl<H: Handler> PollThread<H> {
     /// Goes on behind a range that an operator has given up, where the partition stands in one. What was
     /// taken in before still has to be finished.
     fn skip_if_told(&mut self, lane: &Arc<Lane>) {
-        let ranges = self
-            .shared
-            .skips
-            .of((&lane.topic, lane.partition), lane.topic_id());
+        let partition = (&*lane.topic, lane.partition);
+        let mut ranges = self.shared.skips.of(partition, lane.topic_id());
+        // Records that can be read are only given up by force: the offsets of a range may have been
+        // written again since, after the log was cut or its topic made again.
+        let stands = lane.standstill().is_some();
+        ranges.retain(|range| stands || range.forced && range.topic_id.is_some());
         if ranges.is_empty() {
             return;
         }
-        let Some(next) = self.next_of(lane) else {
-            return;
-        };
-        let Some(to) = skips::behind(&ranges, next) else {
+        let to = self.next_of(lane).and_then(|next| {
+            let to = skips::behind(&ranges, next)?;
+            Some((next, to))
+        });
+        let Some((next, to)) = to else {
             return;
         };
         if let Err(error) = self.seek(lane, Offset::Offset(to)) {
@@ -219,7 +224,13 @@ impl<H: Handler> PollThread<H> {
             return Some(next);
         }
         (lane.fetched.load(Ordering::Relaxed) >= 0).then_some(())?;
-        bounds_of(&self.consumer, &lane.topic, lane.partition).map(|(first, _)| first)
+        let bounds = self
+            .consumer
+            .fetch_watermarks(&lane.topic, lane.partition, BOUNDS_TIMEOUT);
+        if let Err(error) = &bounds {
+            tracing::debug!(topic = %lane.topic, partition = lane.partition, %error, "the partition's start is not known");
+        }
+        bounds.ok().map(|(first, _)| first)
     }
 
     /// Takes nothing more in from a partition of which a batch was left out; that batch is asked for

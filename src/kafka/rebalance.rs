@@ -22,7 +22,6 @@ use super::hand_over::HandOver;
 use super::lanes::Lane;
 use super::offsets::{Commit, Tracker};
 use super::shared::Shared;
-use super::skips;
 use super::standing;
 use super::topic_ids::{self, TopicIds};
 use crate::model::TopicId;
@@ -185,9 +184,7 @@ impl GroupContext {
                     .as_ref()
                     .and_then(|list| list.find_partition(topic, partition));
                 let id = ids.as_ref().and_then(|ids| ids.of(topic));
-                let mut start = self.start((topic, partition), found, id);
-                self.skip(consumer, &mut start);
-                start
+                self.start((topic, partition), found, id)
             })
             .collect()
     }
@@ -235,29 +232,6 @@ impl GroupContext {
             next_offset,
             known,
         }
-    }
-
-    /// Begins behind the ranges that are not read. With the assignment: a partition that librdkafka
-    /// looks for the start of would go back to it after a seek.
-    fn skip(&self, consumer: &BaseConsumer<Self>, start: &mut Start) {
-        let lane = &start.lane;
-        let ranges = self
-            .shared
-            .skips
-            .of((&lane.topic, lane.partition), lane.topic_id());
-        if ranges.is_empty() || !start.known {
-            return;
-        }
-        let next = start.next_offset;
-        let first = || Some(bounds_of(consumer, &lane.topic, lane.partition)?.0);
-        let next = next.or_else(first);
-        let Some((next, to)) = next.and_then(|next| Some((next, skips::behind(&ranges, next)?)))
-        else {
-            return;
-        };
-        lane.skip_to(to);
-        start.next_offset = Some(to);
-        tracing::warn!(topic = %lane.topic, partition = lane.partition, next, to, "begins behind a range that is skipped, as an operator asked");
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
@@ -474,21 +448,6 @@ fn is_cooperative(consumer: &BaseConsumer<GroupContext>) -> bool {
 fn metadata_of(element: &TopicPartitionListElem<'_>) -> String {
     catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()))
         .unwrap_or_else(|_| "not UTF-8".to_owned())
-}
-
-/// The partition's first offset and the one past its last, where the cluster tells them.
-pub(super) fn bounds_of(
-    consumer: &BaseConsumer<GroupContext>,
-    topic: &str,
-    partition: i32,
-) -> Option<(i64, i64)> {
-    match consumer.fetch_watermarks(topic, partition, RESTORE_TRY) {
-        Ok(bounds) => Some(bounds),
-        Err(error) => {
-            tracing::debug!(topic, partition, %error, "the partition's bounds are not known");
-            None
-        }
-    }
 }
 
 pub(super) fn list_of<'a>(lanes: impl Iterator<Item = &'a Arc<Lane>>) -> TopicPartitionList {

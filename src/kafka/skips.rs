@@ -7,7 +7,7 @@ use crate::model::TopicId;
 use crate::model::invalidation::SkippedRange;
 
 /// What the invalidation log says of skipped ranges. Written by the log's follower, read by the
-/// intakes at assignments and once a second.
+/// intakes once a second.
 #[derive(Debug, Default)]
 pub struct Skips(Mutex<BTreeMap<(String, i32), Vec<SkippedRange>>>);
 
@@ -51,13 +51,10 @@ impl Skips {
     }
 }
 
-/// Where to go on instead of at `next`, if that is in one of the ranges.
+/// Returns the offset to go on from instead of `next`, if that is in one of the ranges.
 pub(super) fn behind(ranges: &[SkippedRange], next: i64) -> Option<i64> {
-    let mut at = next;
-    while let Some(range) = ranges.iter().find(|of| (of.from..of.to).contains(&at)) {
-        at = range.to;
-    }
-    (at > next).then_some(at)
+    let holding = ranges.iter().filter(|of| (of.from..of.to).contains(&next));
+    holding.map(|of| of.to).max()
 }
 
 #[cfg(test)]
@@ -72,6 +69,7 @@ mod tests {
             partition: 1,
             from,
             to,
+            forced: false,
             at: Timestamp(0),
         }
     }
@@ -85,10 +83,10 @@ mod tests {
         let skips = Skips::default();
         skips.add(range(5, 9, None));
         skips.add(range(7, 7, None));
-        skips.add(range(9, 11, None));
+        skips.add(range(8, 11, None));
         skips.add(range(20, 21, Some(1)));
         let got = [4, 5, 8, 9, 11, 20, 21].map(|next| to(&skips, Some(1), next));
-        let want = [None, Some(11), Some(11), Some(11), None, Some(21), None];
+        let want = [None, Some(9), Some(11), Some(11), None, Some(21), None];
         assert_eq!(got, want);
         let of_others = [Some(2), None].map(|topic| to(&skips, topic, 20));
         assert_eq!(of_others, [None, None]);

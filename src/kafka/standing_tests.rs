@@ -145,6 +145,7 @@ fn skip(topic_id: Option<TopicId>, from: i64, to: i64) -> SkippedRange {
         partition: 0,
         from,
         to,
+        forced: false,
         at: Timestamp(0),
     }
 }
@@ -193,7 +194,7 @@ async fn a_skipped_batch_with_a_wrong_checksum_is_passed() {
 /// Also where nothing is committed and the partition does not begin at 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_range_at_the_start_is_skipped() {
-    for at_the_assignment in [true, false] {
+    for before_the_start in [true, false] {
         let cluster = Cluster::new(&[(TOPIC, 1)]).await;
         for _ in 0..3 {
             cluster.fill(TOPIC, 0, 2).await;
@@ -201,11 +202,11 @@ async fn a_range_at_the_start_is_skipped() {
         assert!(cluster.0.delete_before(TOPIC, 0, 2));
         assert!(cluster.0.damage(TOPIC, 0, 2, Damage::Codec));
         let (sees, skips) = (Sees::default(), Arc::<Skips>::default());
-        if at_the_assignment {
+        if before_the_start {
             skips.add(skip(None, 2, 4));
         }
         let handle = join_skipping(&cluster, &sees, &skips);
-        if !at_the_assignment {
+        if !before_the_start {
             eventually("it stands still", || standstill(&handle, 0).is_some());
             skips.add(skip(None, 2, 4));
         }
@@ -301,4 +302,38 @@ async fn what_looks_like_a_head_in_a_damaged_batch_moves_no_position() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_noise_in_a_damaged_batch_moves_no_position() {
     moves_no_position(Filling::Noise).await;
+}
+
+/// The offsets of a range that was given up may be those of other records by now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_read_is_skipped_by_force_alone() {
+    for forced in [false, true] {
+        let cluster = Cluster::new(&[(TOPIC, 1)]).await;
+        cluster.fill(TOPIC, 0, 2).await;
+        let (sees, skips) = (Sees::default(), Arc::<Skips>::default());
+        let handle = join_skipping(&cluster, &sees, &skips);
+        eventually("all is read", || sees.of(0) == [0, 1]);
+        cluster.0.withhold(TOPIC, 0, true);
+        cluster.fill(TOPIC, 0, 4).await;
+        skips.add(SkippedRange {
+            forced,
+            ..skip(cluster.topic_id(TOPIC), 2, 4)
+        });
+        if forced {
+            eventually("it goes on behind the range", || {
+                *sees.skipped_to.lock().unwrap() == [Some(4)]
+            });
+        } else {
+            // Longer than it takes to look.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        cluster.0.withhold(TOPIC, 0, false);
+        let want: &[i64] = if forced {
+            &[0, 1, 4, 5]
+        } else {
+            &[0, 1, 2, 3, 4, 5]
+        };
+        eventually("what may be is read", || sees.of(0) == want);
+        assert!(handle.shutdown(Instant::now() + PATIENCE).await);
+    }
 }

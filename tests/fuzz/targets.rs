@@ -309,6 +309,7 @@ fn log_records() -> Vec<Vec<u8>> {
         partition: 3,
         from: 100,
         to: 110,
+        forced: false,
         at: Timestamp(5),
     };
     let progress = Progress {

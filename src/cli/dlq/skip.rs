@@ -84,6 +84,7 @@ pub async fn skip(
         partition: input.partition,
         from,
         to: range.to,
+        forced: wanted.force,
         at: Clock::System.now(),
     };
     let refreshes = input.refreshes(&skip);

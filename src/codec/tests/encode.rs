@@ -242,6 +242,7 @@ fn the_logs_records_are_told_apart() {
         partition: 3,
         from: 100,
         to: 110,
+        forced: false,
         at: Timestamp(5),
     };
     let (key, value) = (skip.record_key(), log::encode_skip(&skip));
