@@ -199,7 +199,7 @@ fn while_the_circuit_is_open_a_refreshed_entry_is_served_and_no_refill_is_tried(
         }
         stage
             .seen("q-19")
-            .is_fresh_from(LayerName::Memory, "answer 11");
+            .is_fresh_from(LayerName::Memory, "answer 12");
     });
 }
 
