@@ -135,7 +135,7 @@ fn cure(partition: &Stands) -> String {
     } = partition;
     match (partition.why, partition.next) {
         (Standstill::Undecodable(BadBatch { offset, .. }), Some(next)) => format!(
-            "mend it, or go on behind it: wedcache dlq skip {topic} {number} {}",
+            "mend it, or go on behind it: wedcache dlq skip {topic} {number} {} auto",
             next.min(offset)
         ),
         // What it forbids would be served.

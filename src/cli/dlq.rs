@@ -11,7 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::PathBuf;
+use std::str::FromStr;
 
 use self::letter::Letter;
 use self::list::{Show, list};
@@ -63,8 +63,8 @@ Exit codes: 0 all that could be sent is acknowledged · 1 something failed, or w
     Replay(ReplayArgs),
     /// Go on behind records of an input that nobody can read.
     #[command(after_help = "Examples:
-  wedcache dlq skip wedsync.ai.queries 3 1207 --dry-run    # what would be skipped
-  wedcache dlq skip wedsync.ai.queries 3 1207              # as far as nothing can be read
+  wedcache dlq skip wedsync.ai.queries 3 1207 auto --dry-run  # what would be skipped
+  wedcache dlq skip wedsync.ai.queries 3 1207 auto
   wedcache dlq skip wedsync.vendor.changes 0 88 93 --yes
 
 A batch that cannot be decompressed, or whose checksum is wrong, holds its partition up: nothing says
@@ -109,20 +109,18 @@ struct ReplayArgs {
 
 #[derive(Debug, clap::Args)]
 struct SkipArgs {
-    /// The topology file. Without it, WEDCACHE_TOPOLOGY names it; without that it is
-    /// topologies/wedsync.yaml.
-    #[arg(long, value_name = "FILE")]
-    topology: Option<PathBuf>,
     /// An input topic.
     topic: String,
     /// The partition that stands still.
     partition: i32,
     /// The first offset to be skipped, as the log and the alert records_undecodable name it.
     from: i64,
-    /// One past the last offset to be skipped. Default: where records can be read again.
-    to: Option<i64>,
+    /// One past the last offset to be skipped; `auto`: where records can be read again.
+    to: To,
+    #[command(flatten)]
+    topology: TopologyArgs,
     /// Skip also what can be read, and look at nothing.
-    #[arg(long, requires = "to")]
+    #[arg(long)]
     force: bool,
     /// Only say what would be skipped.
     #[arg(long)]
@@ -140,7 +138,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let named = match &args.command {
         Command::List(list) => list.topology.clone(),
         Command::Replay(replay) => replay.topology.clone(),
-        Command::Skip(skip) => TopologyArgs::option(skip.topology.clone()),
+        Command::Skip(skip) => skip.topology.clone(),
     };
     if let Command::List(list) = &args.command
         && list.raw
@@ -187,13 +185,35 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     code
 }
 
+/// The end of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Offset(i64),
+    Auto,
+}
+
+impl FromStr for To {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(offset)) => Ok(Self::Offset(offset)),
+            (_, Err(_)) => Err("expected an offset, or `auto`"),
+        }
+    }
+}
+
 impl SkipArgs {
     fn wanted(&self) -> skip::Wanted {
         skip::Wanted {
             topic: self.topic.clone(),
             partition: self.partition,
             from: self.from,
-            to: self.to,
+            to: match self.to {
+                To::Offset(offset) => Some(offset),
+                To::Auto => None,
+            },
             force: self.force,
             dry_run: self.dry_run,
         }

@@ -37,12 +37,6 @@ pub struct TopologiesArgs {
 }
 
 impl TopologyArgs {
-    /// Those of a command whose words are something else.
-    pub fn option(topology: Option<PathBuf>) -> Self {
-        let file = None;
-        Self { file, topology }
-    }
-
     /// The file that these arguments and the environment name.
     pub fn source(&self) -> Source {
         choose(self.file.clone(), self.topology.clone(), &environment)

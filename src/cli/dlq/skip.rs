@@ -41,7 +41,7 @@ pub struct Wanted {
     pub topic: String,
     pub partition: i32,
     pub from: i64,
-    /// One past the last offset; looked for where it is left out.
+    /// One past the last offset; looked for where it is `None`.
     pub to: Option<i64>,
     pub force: bool,
     pub dry_run: bool,
@@ -75,7 +75,9 @@ pub async fn skip(
             to,
             bad: Vec::new(),
         },
-        (true, None) => anyhow::bail!("--force needs the end of the range: nothing is looked at"),
+        (true, None) => {
+            anyhow::bail!("--force needs the end of the range, not `auto`: nothing is looked at")
+        }
         (false, to) => input.survey(from, to).await?,
     };
     let skip = SkippedRange {

@@ -531,7 +531,7 @@ async fn what_is_not_to_be_skipped_is_refused_with_the_reason() {
                 force: true,
                 ..from(QUERIES, 1, None)
             },
-            "--force needs the end of the range",
+            "--force needs the end of the range, not `auto`",
         ),
     ] {
         let (code, _) = skip(&cluster, &wanted).await;
