@@ -5,7 +5,7 @@
 //! of their fills ([`Header::is_newer_than`]). The caller judges the header. A layer that is away
 //! or slow answers [`Lookup::Unavailable`] within its time-outs and costs only its hits.
 //!
-//! Reading order: [`sealed`] (bytes ⇄ entries), [`breaker`], [`memory`], [`disk`], [`redis`],
+//! Reading order: `sealed` (bytes ⇄ entries), [`breaker`], [`memory`], [`disk`], [`redis`],
 //! [`layered`]; [`lease`] decides which of several instances calls the provider.
 
 pub mod breaker;

@@ -11,7 +11,7 @@
 //!
 //! A condition that cannot be evaluated on an event (a missing attribute, a wrong type, an event
 //! beyond the bounds) counts as holding, so that no invalidation is lost. `has(…)` avoids that for
-//! missing fields. A condition that cannot be evaluated on any event is rejected ([`types`]).
+//! missing fields. A condition that cannot be evaluated on any event is rejected (`types`).
 
 mod check;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //!
 //! A component that cannot work fails at every call, and a line for each would bury the log.
 //! [`Troubles`] counts failures by reason and returns a [`Notice`] whenever a line is due. It is
-//! pure: times are passed in and nothing is logged. [`report::Reporter`] is what most components
+//! pure: times are passed in and nothing is logged. `Reporter` is what most components
 //! use: it counts, logs the lines, and answers what is wrong now.
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The Redis layer: shared between instances, on a single node or a cluster.
 //!
 //! Values are kept under `<prefix><64 hexadecimal digits of the key's hash>` with a TTL up to
-//! `keep_until`. A value starts with 33 bytes that the [`script`] compares on the server, so that
+//! `keep_until`. A value starts with 33 bytes that the `script` compares on the server, so that
 //! an older fill never replaces a newer one, whichever instance writes:
 //!
 //! | at | bytes | what |
@@ -12,11 +12,11 @@
 //! | 25 | 8 | call began (ms), in the same form |
 //! | 33 | | the sealed entry |
 //!
-//! While an instance calls the provider, its [`lease`] is kept beside the entry under
+//! While an instance calls the provider, its `lease` is kept beside the entry under
 //! `<prefix>lease:<hash>`.
 //!
-//! An error reply is a failure like a broken connection: [`reason`] defines the meaning of every
-//! code, the reporter counts and logs it, [`breakers`] keep reads and writes apart, and [`link`]
+//! An error reply is a failure like a broken connection: `reason` defines the meaning of every
+//! code, the reporter counts and logs it, `breakers` keep reads and writes apart, and `link`
 //! replaces the connection where another server may answer better.
 //!
 //! A call that is cancelled or runs out of time leaves nothing behind for the next caller: the
