@@ -10,6 +10,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "foreign")]
 from judge import Judge, quantile  # noqa: E402
 from load import Change, question  # noqa: E402
 from scenarios.bought_twice import reaches, unjustified  # noqa: E402
+from scenarios.rebalances import finished_by  # noqa: E402
 
 
 class Facts(unittest.TestCase):
@@ -77,6 +78,18 @@ class BoughtTwice(unittest.TestCase):
 class Quantile(unittest.TestCase):
     def test_of_a_hundred_the_99th_is_not_the_most(self):
         self.assertEqual((quantile(range(200), 0.5), quantile(range(200), 0.99), quantile([], 0.5)), (100, 198, None))
+
+
+class Commits(unittest.TestCase):
+    def test_what_commit_metadata_claims_is_read_with_and_without_a_topic_id(self):
+        for head in ("wc1{}XXXXX", "wc2{}XXXXX" + "A" * 22):
+            # A gap of two, then three that are finished.
+            self.assertEqual(finished_by(10, head.format("r") + "CD"), {12, 13, 14})
+            # The first and the last of six.
+            self.assertEqual(finished_by(10, head.format("b") + "h"), {10, 15})
+        self.assertEqual(finished_by(10, ""), set())
+        with self.assertRaises(SystemExit):
+            finished_by(10, "flink:42")
 
 
 if __name__ == "__main__":
