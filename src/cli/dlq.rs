@@ -67,10 +67,10 @@ Exit codes: 0 all that could be sent is acknowledged · 1 something failed, or w
   wedcache dlq skip wedsync.ai.queries 3 1207 auto
   wedcache dlq skip wedsync.vendor.changes 0 88 93 --yes
 
-A batch that cannot be decompressed, or whose checksum is wrong, holds its partition up: nothing says
-where it ends. This looks at it, writes one dead letter for the range (undecodable_batch), refreshes
-the cache types that changes in it may have concerned, and tells all instances to go on behind it. They
-need no restart.
+A batch that cannot be decompressed, or whose checksum is wrong, holds its partition up:
+nothing says where it ends. This looks at it, writes one dead letter for the range
+(undecodable_batch), refreshes the cache types that changes in it may have concerned, and
+tells all instances to go on behind it. They need no restart.
 
 Exit codes: 0 skipped · 1 not skipped")]
     Skip(SkipArgs),
