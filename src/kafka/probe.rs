@@ -121,10 +121,11 @@ impl ClientContext for Complaints {
         let Some(batch) = standing::complaint(reason) else {
             return self.log.error(error, reason);
         };
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.is_none_or(|known| batch.offset < known.offset) {
-            *first = Some(batch);
-        }
+        // What comes after a wrong checksum is read from within that batch, and names no other one.
+        self.first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(batch);
     }
 }
 

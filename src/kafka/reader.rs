@@ -355,9 +355,8 @@ impl<F: Follow> ReaderThread<F> {
 
     fn see_error(&self, run: &mut Run, error: &LibraryError) {
         let code = error.rdkafka_error_code();
-        let stands = self.bad_batch().is_some();
         if code == Some(RDKafkaErrorCode::BadMessage)
-            || code == Some(RDKafkaErrorCode::AutoOffsetReset) && stands
+            || code == Some(RDKafkaErrorCode::AutoOffsetReset) && self.stands_in_log(run)
         {
             // librdkafka has left a batch out, or asks for an offset that it has made up within it: behind
             // it nothing may be read.
@@ -388,6 +387,15 @@ impl<F: Follow> ReaderThread<F> {
         } else {
             self.complain(error, "reading goes on");
         }
+    }
+
+    /// Whether reading stands at a batch that is still in the log; retention may have removed it.
+    fn stands_in_log(&self, run: &Run) -> bool {
+        let stands = self.bad_batch().is_some();
+        stands
+            && self
+                .ends()
+                .is_ok_and(|of| (of.log_start..=of.log_end).contains(&run.position))
     }
 
     /// Whether a batch that cannot be read was left out before the record. Otherwise the record ends

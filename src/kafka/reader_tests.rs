@@ -290,3 +290,29 @@ async fn what_a_damaged_batch_holds_moves_no_position() {
         );
     }
 }
+
+/// A batch that cannot be read holds nobody up once retention has removed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_batch_that_retention_removes_is_no_standstill() {
+    for damage in [Damage::Codec, Damage::Bytes] {
+        let cluster = Cluster::new(&[(LOG, 1)]).await;
+        append(&cluster, "a", 2).await;
+        cluster.append(LOG, 0, &Filling::Text.values()).await;
+        append(&cluster, "b", 2).await;
+        assert!(cluster.0.damage(LOG, 0, 2, damage));
+        let (reader, mut events) = read(&cluster);
+        eventually("it is named", || reader.standstill().is_some());
+        assert!(cluster.0.delete_before(LOG, 0, 202));
+        let (mut offsets, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        let position = loop {
+            match events.next() {
+                ReaderEvent::Record(record) => offsets.push(record.offset),
+                ReaderEvent::Started { .. } => offsets.clear(),
+                ReaderEvent::CaughtUp { position } => break position,
+                _ => assert!(Instant::now() < deadline, "it stands still for ever"),
+            }
+        };
+        assert_eq!((offsets, position), (vec![202, 203], 204));
+        assert!(reader.standstill().is_none());
+    }
+}

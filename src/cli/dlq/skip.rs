@@ -173,7 +173,7 @@ impl<'a> Input<'a> {
             )?;
             return Ok(committed);
         }
-        if committed < from && committed >= start {
+        if committed < from && committed >= start && !wanted.force {
             let waits_at_batch = match self.probe(committed).await? {
                 Probe::Bad(batch) => batch.offset >= from,
                 Probe::Record(_) | Probe::Silence => false,
