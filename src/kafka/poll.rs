@@ -41,6 +41,13 @@ const BOUNDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// So many records are taken in before limits, commits and commands are looked at.
 const BATCH_RECORDS: usize = 256;
 
+/// A group that has just moved partitions mostly moves some more: members learn of it by their
+/// heartbeats, every 500 ms by default. librdkafka tells nobody that it leaves while it joins, and the
+/// others then wait for it until its session ends, with their commits behind their joins.
+const GROUP_SETTLES: Duration = Duration::from_millis(750);
+/// No end waits longer for that.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How far the poll thread has come with its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -65,6 +72,8 @@ pub(super) struct PollThread<H> {
     /// Lanes whose commit metadata is nearly full.
     full_lanes: Vec<Arc<Lane>>,
     last_commit: Instant,
+    /// When the group gave or took partitions last, be it none.
+    last_rebalance: Option<Instant>,
     guard: Guard,
 }
 
@@ -94,13 +103,15 @@ impl<H: Handler> PollThread<H> {
             last_lane: 0,
             full_lanes: Vec::new(),
             last_commit: Instant::now(),
+            last_rebalance: None,
             guard: Guard::default(),
         })
     }
 
     /// Until it is told to close, or the client fails for good.
     pub(super) fn run(mut self) {
-        while !self.shared.close.load(Ordering::Relaxed) && self.is_sound() {
+        let mut closing_since = None;
+        while !self.may_close(&mut closing_since) && self.is_sound() {
             let taken = self.poll_batch();
             self.see_rebalances();
             self.see_topics();
@@ -112,6 +123,16 @@ impl<H: Handler> PollThread<H> {
             }
         }
         self.close();
+    }
+
+    /// Whether it is told to close, and the group has settled or is not waited for any longer.
+    fn may_close(&self, closing_since: &mut Option<Instant>) -> bool {
+        if !self.shared.close.load(Ordering::Relaxed) {
+            return false;
+        }
+        let since = closing_since.get_or_insert_with(Instant::now);
+        let settled = |at: Instant| at.elapsed() >= GROUP_SETTLES;
+        self.last_rebalance.is_none_or(settled) || since.elapsed() >= SETTLE_TIMEOUT
     }
 
     fn poll_batch(&mut self) -> usize {
@@ -266,6 +287,7 @@ impl<H: Handler> PollThread<H> {
             return;
         }
         self.epoch = epoch;
+        self.last_rebalance = Some(Instant::now());
         self.last_lane = 0;
         self.lanes.clone_from(&self.shared.lanes());
         self.full_lanes.retain(|lane| !lane.is_fenced());
