@@ -42,6 +42,8 @@ class Changes:
     def __exit__(self, *_):
         self.ended.set()
         self.thread.join()
+        # The last change may have been sent after everybody else flushed.
+        self.load.finish()
 
 
 def idle(load, count):
