@@ -31,7 +31,7 @@ pub fn specs(topology: &Topology, replication_factor: Option<u16>) -> Vec<TopicS
         input: largest_input(topology),
         answer: answer_bytes(topology),
     };
-    let topics = topology.topics.iter();
+    let topics = topology.deployment.topics.iter();
     topics
         .map(|topic| spec(topic, replication_factor, largest))
         .collect()
@@ -49,7 +49,10 @@ pub fn fit(specs: &mut [TopicSpec], replication: &BTreeMap<String, i32>) {
 
 /// The largest record that any of our producers may have to send, in bytes.
 pub fn largest_record(topology: &Topology) -> u64 {
-    let letter = dead_letter_bytes(&topology.topics.dead_letters, largest_input(topology));
+    let letter = dead_letter_bytes(
+        &topology.deployment.topics.dead_letters,
+        largest_input(topology),
+    );
     letter.max(answer_bytes(topology))
 }
 
@@ -112,13 +115,22 @@ fn in_sync(replication: i32) -> String {
 }
 
 fn largest_input(topology: &Topology) -> u64 {
-    let inputs = topology.topics.iter().filter(|topic| topic.role.is_input());
+    let inputs = topology
+        .deployment
+        .topics
+        .iter()
+        .filter(|topic| topic.role.is_input());
     inputs.map(input_bytes).max().unwrap_or(LEAST_INPUT_BYTES)
 }
 
 /// The largest answer that a model may be asked for.
 fn answer_bytes(topology: &Topology) -> u64 {
-    let tokens = topology.generation.values().map(|of| of.max_tokens).max();
+    let tokens = topology
+        .policy
+        .generation
+        .values()
+        .map(|of| of.max_tokens)
+        .max();
     let data = u64::from(tokens.unwrap_or(0)).saturating_mul(TOKEN_BYTES);
     (data + FRAME_BYTES).clamp(LEAST_OUTPUT_BYTES, MOST_BYTES)
 }
@@ -211,7 +223,7 @@ mod tests {
             );
         }
         assert_eq!(bytes(&all, answers), LEAST_OUTPUT_BYTES);
-        for generation in topology.generation.values_mut() {
+        for generation in topology.policy.generation.values_mut() {
             generation.max_tokens = 200_000;
         }
         let wanted = bytes(&specs(&topology, None), answers);
@@ -223,7 +235,7 @@ mod tests {
     fn what_is_too_large_for_us_fits_its_topic_and_the_dead_letters() {
         let mut topology = production();
         for read in [1, 256 << 10, 3 << 20, 200 << 20, 1 << 40] {
-            topology.topics.queries.max_bytes = Some(ByteSize(read));
+            topology.deployment.topics.queries.max_bytes = Some(ByteSize(read));
             let specs = specs(&topology, None);
             let (queries, dead) = (bytes(&specs, "wedsync.ai.queries"), bytes(&specs, DEAD));
             let most = MOST_BYTES - 2 * FRAME_BYTES;

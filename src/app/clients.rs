@@ -22,13 +22,20 @@ pub fn client(kafka: &Kafka) -> ClientOptions {
 /// Poll thread `number` of the query group. Calls that the other instances know of do not hold up
 /// a partition that goes to one of them.
 pub fn queries(topology: &Topology, number: usize, resolver: &Arc<Resolver>) -> IntakeOptions {
-    let kafka = &topology.kafka;
+    let kafka = &topology.deployment.kafka;
     let threads = kafka.poll_threads.max(1);
     let mut options = group(
         kafka,
         &format!("queries-{number}"),
         &kafka.queries_group,
-        vec![topology.topics.get(Role::Queries).name.to_string()],
+        vec![
+            topology
+                .deployment
+                .topics
+                .get(Role::Queries)
+                .name
+                .to_string(),
+        ],
     );
     let resolver = Arc::clone(resolver);
     options.hand_over = HandOver::when(move || resolver.may_hand_over());
@@ -39,9 +46,9 @@ pub fn queries(topology: &Topology, number: usize, resolver: &Arc<Resolver>) -> 
 
 /// The rules group's one member of this instance.
 pub fn rules(topology: &Topology) -> IntakeOptions {
-    let kafka = &topology.kafka;
+    let kafka = &topology.deployment.kafka;
     let topics = [Role::VendorChanges, Role::WeddingUpdates]
-        .map(|role| topology.topics.get(role).name.to_string());
+        .map(|role| topology.deployment.topics.get(role).name.to_string());
     group(kafka, "rules", &kafka.rules_group, topics.to_vec())
 }
 
@@ -78,7 +85,7 @@ pub struct Producers {
 }
 
 pub fn producers(topology: &Topology) -> Result<Producers, KafkaError> {
-    let client = client(&topology.kafka);
+    let client = client(&topology.deployment.kafka);
     let largest = u32::try_from(topics::largest_record(topology)).unwrap_or(u32::MAX);
     let largest = largest.max(1_000_000);
     let answers = OutputOptions {

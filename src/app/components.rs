@@ -97,7 +97,7 @@ impl App {
     }
 
     fn observe_layers(&self) {
-        let (health, wanted) = (&*self.health, &self.topology.layers);
+        let (health, wanted) = (&*self.health, &self.topology.deployment.layers);
         let stats = self.resolver.parts().layers.stats();
         // Of a wanted layer that has not opened it is known since the start why.
         let layer = |component, is_wanted: bool, stats: Option<Option<_>>| match stats {
@@ -115,7 +115,7 @@ impl App {
 }
 
 fn log(health: &Health, topology: &Topology, status: &LogStatus) {
-    let name = &topology.topics.get(Role::Invalidations).name;
+    let name = &topology.deployment.topics.get(Role::Invalidations).name;
     if status.gone {
         let why = format!("topic {name} does not exist; `wedcache topics apply` creates it");
         health.down(Component::Log, None, &why);

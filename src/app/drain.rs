@@ -59,7 +59,7 @@ impl App {
     /// Finishes what was taken in, or gives it to other instances; returns what is left.
     pub(super) async fn drain(mut self) -> Left {
         self.health.enter(Phase::Draining);
-        let deadline = Instant::now() + self.topology.kafka.drain_deadline;
+        let deadline = Instant::now() + self.topology.deployment.kafka.drain_deadline;
         for intake in &self.queries {
             intake.stop_intake();
         }
@@ -132,7 +132,7 @@ impl App {
     /// Whether the partitions go to other instances at once. Those of a static member are kept
     /// for its return.
     async fn has_successors(&self) -> bool {
-        let kafka = &self.topology.kafka;
+        let kafka = &self.topology.deployment.kafka;
         if kafka.instance_id.is_some() || !self.resolver.may_hand_over() {
             return false;
         }

@@ -8,7 +8,7 @@ use crate::topology::Topology;
 /// can, the first reason why a consumer or a producer cannot be made with all of them. Files that
 /// they name, such as certificates, are read; nothing is sent.
 pub fn kafka_faults(topology: &Topology) -> Vec<KafkaError> {
-    let client = clients::client(&topology.kafka);
+    let client = clients::client(&topology.deployment.kafka);
     let faults = client.check();
     if !faults.is_empty() {
         return faults;

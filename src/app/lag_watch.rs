@@ -36,13 +36,13 @@ impl LagWatch {
         log: watch::Receiver<LogStatus>,
         judged: bool,
     ) -> Self {
-        let bounds = bounds(&shared.topology.freshness);
+        let bounds = bounds(&shared.topology.policy.freshness);
         let mut clock = LagClock::new(bounds, Instant::now());
         if !judged {
             clock.rules_unknown();
         }
         lag.set(clock.state(Instant::now()));
-        let name = |role| Arc::clone(&shared.topology.topics.get(role).name);
+        let name = |role| Arc::clone(&shared.topology.deployment.topics.get(role).name);
         Self {
             clock,
             lag,

@@ -115,20 +115,21 @@ impl App {
     ) -> Result<Self, AppError> {
         install_crypto();
         let topology = Arc::new(topology);
-        let health = Arc::new(Health::new(topology.kafka.watchdog_age));
+        let health = Arc::new(Health::new(topology.deployment.kafka.watchdog_age));
         let types = topology
+            .policy
             .catalog
             .types()
             .iter()
             .map(|of| Arc::clone(&of.name));
         let metrics = Arc::new(Metrics::new(types));
         let background = CancellationToken::new();
-        let server = Server::bind(topology.server.listen).await?;
+        let server = Server::bind(topology.deployment.server.listen).await?;
         let address = server.address();
         tracing::info!(%address, "/metrics, /livez, /readyz and /readyz/stream");
         let seen = Served { health, metrics };
         let standing = Arc::new(Standing::default());
-        let watch = KafkaWatch::new(&topology.kafka, &seen.health, &standing);
+        let watch = KafkaWatch::new(&topology.deployment.kafka, &seen.health, &standing);
         tokio::spawn(watch.run(background.clone()));
         let answers_http = server.serve(seen.clone(), background.clone());
         let port = Port {
@@ -173,18 +174,18 @@ impl App {
         let judged = tokio::select! {
             judged = shared.judged(&ends) => judged,
             () = stop.cancelled() => {
-                return Err(stopped_early(rules, &shared.outputs, topology.kafka.drain_deadline).await);
+                return Err(stopped_early(rules, &shared.outputs, topology.deployment.kafka.drain_deadline).await);
             }
         };
         let lag = Arc::new(Lag::default());
         let watch = LagWatch::new(&shared, Arc::clone(&lag), log_status.clone(), judged);
         tokio::spawn(watch.run(background.clone()));
         let resolver = Arc::new(Resolver::new(Parts {
-            catalog: Arc::clone(&topology.catalog),
+            catalog: Arc::clone(&topology.policy.catalog),
             layers,
             table: Arc::clone(&shared.table),
             lag,
-            holder: Holder::new(topology.kafka.instance_id.as_deref()),
+            holder: Holder::new(topology.deployment.kafka.instance_id.as_deref()),
             models: models(&topology, &providers),
             clock: shared.clock.clone(),
             sink: Arc::new(shared.outputs.clone()),
@@ -193,7 +194,7 @@ impl App {
         }));
         let query_tasks = TaskTracker::new();
         let parts = shared.query_parts(&resolver, &query_tasks);
-        let queries = (0..topology.kafka.poll_threads.max(1))
+        let queries = (0..topology.deployment.kafka.poll_threads.max(1))
             .map(|number| {
                 Intake::spawn(
                     &clients::queries(&topology, number, &resolver).skipping(&shared.skips),
@@ -292,7 +293,7 @@ impl App {
 
     fn broken(&mut self) -> Option<AppError> {
         let (mut oldest, mut all) = (Duration::ZERO, Vec::new());
-        let kafka = &self.topology.kafka;
+        let kafka = &self.topology.deployment.kafka;
         let stages = [
             ("queries", &kafka.queries_group, self.queries.as_slice()),
             (
@@ -323,7 +324,12 @@ impl App {
             probes::intakes(&self.metrics, stage, group, &stats);
             all.extend(stats.iter().flat_map(Stands::of));
         }
-        let log = &self.topology.topics.get(Role::Invalidations).name;
+        let log = &self
+            .topology
+            .deployment
+            .topics
+            .get(Role::Invalidations)
+            .name;
         all.extend(self.reader.standstill().map(|(lasts, why)| Stands {
             topic: Arc::clone(log),
             partition: 0,

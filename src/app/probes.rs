@@ -42,8 +42,18 @@ pub fn register(
 
 /// Shows the counters at 0 whose labels the program and its topology know.
 pub fn known(metrics: &Metrics, topology: &Topology, outputs: &Outputs) {
-    let providers: Vec<&str> = topology.providers.keys().map(AsRef::as_ref).collect();
-    let rules: Vec<&str> = topology.rules.iter().map(|rule| &*rule.name).collect();
+    let providers: Vec<&str> = topology
+        .deployment
+        .providers
+        .keys()
+        .map(AsRef::as_ref)
+        .collect();
+    let rules: Vec<&str> = topology
+        .policy
+        .rules
+        .iter()
+        .map(|rule| &*rule.name)
+        .collect();
     metrics.show_known(&Known {
         changes: &Source::ALL.map(Source::as_str),
         reasons: &Reason::ALL.map(Reason::as_str),

@@ -41,7 +41,7 @@ pub fn providers(
     world: &Arc<dyn World>,
 ) -> Result<Providers, UnusableProvider> {
     let prices = Arc::new(prices(topology));
-    let all = topology.providers.iter();
+    let all = topology.deployment.providers.iter();
     all.map(|(name, settings)| {
         let ai =
             provider(name, settings, &prices, clock, world).map_err(|why| UnusableProvider {
@@ -91,8 +91,18 @@ pub(super) fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
 /// A line for each provider that is asked and has no key, though servers beyond this machine hardly
 /// ever want none.
 pub fn keyless(topology: &Topology) -> Vec<String> {
-    let asked = |name: &Arc<str>| topology.generation.values().any(|of| of.provider == *name);
-    let all = topology.providers.iter().filter(|(name, _)| asked(name));
+    let asked = |name: &Arc<str>| {
+        topology
+            .policy
+            .generation
+            .values()
+            .any(|of| of.provider == *name)
+    };
+    let all = topology
+        .deployment
+        .providers
+        .iter()
+        .filter(|(name, _)| asked(name));
     all.filter_map(|(name, settings)| {
         let (settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http)) = settings
         else {
@@ -113,6 +123,7 @@ pub fn keyless(topology: &Topology) -> Vec<String> {
 /// Who answers each cache type.
 pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, Model> {
     topology
+        .policy
         .generation
         .iter()
         .filter_map(|(cache_type, generation)| {
@@ -127,12 +138,17 @@ pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, M
 /// nothing, and says so.
 pub fn prices(topology: &Topology) -> PriceTable {
     let epoch = crate::model::Timestamp(0).date();
-    let as_of = topology.prices.date.unwrap_or(epoch);
-    let models = topology.prices.models.iter().map(|(pattern, price)| Price {
-        pattern: pattern.clone(),
-        input_usd_per_million: price.input_usd_per_million,
-        output_usd_per_million: price.output_usd_per_million,
-    });
+    let as_of = topology.policy.prices.date.unwrap_or(epoch);
+    let models = topology
+        .policy
+        .prices
+        .models
+        .iter()
+        .map(|(pattern, price)| Price {
+            pattern: pattern.clone(),
+            input_usd_per_million: price.input_usd_per_million,
+            output_usd_per_million: price.output_usd_per_million,
+        });
     PriceTable::new(as_of, models.collect()).unwrap_or_else(|problems| {
         tracing::error!(?problems, "the price table is refused: costs are unknown");
         PriceTable::new(as_of, Vec::new()).expect("an empty table has no problems")
@@ -285,7 +301,8 @@ mod tests {
     #[test]
     fn a_provider_that_cannot_be_used_is_named() {
         let mut topology = wedsync(&[]);
-        let Some(settings::Provider::OpenAi(http)) = topology.providers.get_mut("main") else {
+        let Some(settings::Provider::OpenAi(http)) = topology.deployment.providers.get_mut("main")
+        else {
             panic!("main speaks OpenAI's dialect");
         };
         http.api_key = Some("sk\u{1}".to_owned().into());

@@ -46,9 +46,9 @@ fn refusal(path: &[&str], why: &str, advice: &str) -> Refusal {
 }
 
 async fn reach_kafka(topology: &Topology) -> Vec<Finding> {
-    let options = clients::client(&topology.kafka).named("validate");
+    let options = clients::client(&topology.deployment.kafka).named("validate");
     let asked = tokio::task::spawn_blocking(move || kafka::reach(&options, PATIENCE)).await;
-    let servers = &topology.kafka.bootstrap_servers;
+    let servers = &topology.deployment.kafka.bootstrap_servers;
     let what = format!("Kafka at {servers}");
     let path = ["kafka", "bootstrap_servers"];
     match asked {
@@ -69,7 +69,7 @@ async fn reach_kafka(topology: &Topology) -> Vec<Finding> {
 }
 
 fn topics(topology: &Topology, cluster: &kafka::Reached) -> Finding {
-    let all: Vec<_> = topology.topics.iter().collect();
+    let all: Vec<_> = topology.deployment.topics.iter().collect();
     let missing = all
         .iter()
         .filter(|of| !cluster.topics.contains_key(&*of.name));
@@ -82,7 +82,7 @@ fn topics(topology: &Topology, cluster: &kafka::Reached) -> Finding {
         let advice = "`wedcache topics apply` creates what is missing";
         return found("topics", Err(refusal(&["topics"], &why, advice)));
     }
-    let log = topology.topics.get(Role::Invalidations);
+    let log = topology.deployment.topics.get(Role::Invalidations);
     match cluster.topics.get(&*log.name) {
         Some(1) => found("topics", Ok(format!("all {} are there", all.len()))),
         partitions => {
@@ -96,7 +96,7 @@ fn topics(topology: &Topology, cluster: &kafka::Reached) -> Finding {
 }
 
 async fn reach_registry(topology: &Topology) -> Option<Finding> {
-    let settings = topology.registry.as_ref()?;
+    let settings = topology.deployment.registry.as_ref()?;
     let path = ["registry", "urls"];
     let outcome = match registry::client(Some(settings), &Arc::new(Schemas::embedded())) {
         Ok(Some(client)) => client.reach().await,
@@ -125,7 +125,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 async fn reach_redis(topology: &Topology) -> Option<Finding> {
-    let settings = topology.layers.redis.as_ref()?;
+    let settings = topology.deployment.layers.redis.as_ref()?;
     let path = match settings.server {
         RedisServer::Single(_) => ["layers", "redis", "server", "single"],
         RedisServer::Cluster(_) => ["layers", "redis", "server", "cluster"],
@@ -144,9 +144,20 @@ async fn reach_redis(topology: &Topology) -> Option<Finding> {
 }
 
 async fn reach_providers(topology: &Topology) -> Vec<Finding> {
-    let used = |name: &Arc<str>| topology.generation.values().any(|of| of.provider == *name);
+    let used = |name: &Arc<str>| {
+        topology
+            .policy
+            .generation
+            .values()
+            .any(|of| of.provider == *name)
+    };
     let mut findings = Vec::new();
-    for (name, settings) in topology.providers.iter().filter(|(name, _)| used(name)) {
+    for (name, settings) in topology
+        .deployment
+        .providers
+        .iter()
+        .filter(|(name, _)| used(name))
+    {
         let (http, dialect) = match settings {
             Provider::OpenAi(http) => (http, Dialect::OpenAi),
             Provider::Anthropic(http) => (http, Dialect::Anthropic),

@@ -61,7 +61,7 @@ impl Prepared {
             tracing::warn!("{line}");
         }
         let shared = Shared::new(topology, metrics).await?;
-        let form = match topology.topics.answers.format {
+        let form = match topology.deployment.topics.answers.format {
             Some(Format::Avro | Format::Confluent) => Form::Plain,
             Some(Format::Json) | None => Form::Json,
         };
@@ -69,7 +69,7 @@ impl Prepared {
         let (reader, mut log_status) = shared.follow_log()?;
         // A large folder takes seconds to open, as a long log does to read.
         let (layers, caught_up) = tokio::join!(
-            layers::open(&topology.layers, form, &shared.clock, health),
+            layers::open(&topology.deployment.layers, form, &shared.clock, health),
             shared.caught_up(&mut log_status),
         );
         caught_up?;
@@ -108,13 +108,17 @@ impl Shared {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, AppError> {
         let clock = Clock::System;
-        let admin = Admin::new(&client(&topology.kafka).named("admin"), ADMIN_TIMEOUT)?;
+        let admin = Admin::new(
+            &client(&topology.deployment.kafka).named("admin"),
+            ADMIN_TIMEOUT,
+        )?;
         wait_for_topics(&admin, topology).await?;
         let schemas = Arc::new(Schemas::embedded());
-        let registry = registry::client(topology.registry.as_ref(), &schemas)?.map(Arc::new);
-        let framings = registry::framings(&topology.topics, registry.as_deref()).await?;
+        let registry =
+            registry::client(topology.deployment.registry.as_ref(), &schemas)?.map(Arc::new);
+        let framings = registry::framings(&topology.deployment.topics, registry.as_deref()).await?;
         let producers = clients::producers(topology)?;
-        let name = |role| Arc::clone(&topology.topics.get(role).name);
+        let name = |role| Arc::clone(&topology.deployment.topics.get(role).name);
         let outputs = Outputs {
             topics: Arc::new(OutputTopics {
                 answers: name(Role::Answers),
@@ -133,10 +137,10 @@ impl Shared {
         let alerting = Arc::new(Alerting::new(
             outputs.clone(),
             clock.clone(),
-            topology.kafka.instance_id.clone(),
+            topology.deployment.kafka.instance_id.clone(),
         ));
         let table = TagTable::new(TagTableOptions {
-            keep: topology.catalog.longest_life() + Duration::from_hours(1),
+            keep: topology.policy.catalog.longest_life() + Duration::from_hours(1),
             ..TagTableOptions::default()
         });
         Ok(Self {
@@ -161,12 +165,13 @@ impl Shared {
         let (follower, status) = LogFollower::new(
             Arc::clone(&self.table),
             Arc::clone(&self.progress),
-            Arc::clone(&self.topology.catalog),
+            Arc::clone(&self.topology.policy.catalog),
             self.clock.clone(),
         );
-        let client = client(&self.topology.kafka).named("log-reader");
+        let client = client(&self.topology.deployment.kafka).named("log-reader");
         let topic = self
             .topology
+            .deployment
             .topics
             .get(Role::Invalidations)
             .name
@@ -208,13 +213,13 @@ impl Shared {
 
     pub(super) async fn change_ends(&self) -> Result<ChangeEnds, AppError> {
         let topics = [Role::VendorChanges, Role::WeddingUpdates]
-            .map(|role| Arc::clone(&self.topology.topics.get(role).name));
+            .map(|role| Arc::clone(&self.topology.deployment.topics.get(role).name));
         Ok(patiently(async || lag_watch::change_ends(&self.admin, &topics).await).await?)
     }
 
     /// Waits, bounded, until what stood in the change topics at the start is judged.
     pub(super) async fn judged(&self, ends: &ChangeEnds) -> bool {
-        let deadline = Instant::now() + self.topology.freshness.start_barrier_timeout;
+        let deadline = Instant::now() + self.topology.deployment.start_barrier_timeout;
         loop {
             let behind = self.progress.behind(ends);
             if behind == 0 {
@@ -232,14 +237,14 @@ impl Shared {
     }
 
     pub(super) fn rules_parts(&self) -> RulesParts {
-        let topics = &self.topology.topics;
+        let topics = &self.topology.deployment.topics;
         RulesParts {
             judge: ChangeJudge::new(
                 Arc::clone(&self.decoder),
-                Arc::clone(&self.topology.rules),
-                Arc::clone(&self.topology.catalog),
+                Arc::clone(&self.topology.policy.rules),
+                Arc::clone(&self.topology.policy.catalog),
                 Arc::clone(&self.metrics),
-                self.topology.freshness.widen_refresh_interval,
+                self.topology.policy.freshness.widen_refresh_interval,
             ),
             progress: Arc::clone(&self.progress),
             outputs: self.outputs.clone(),
@@ -271,13 +276,13 @@ impl Shared {
         QueryParts {
             reader: QueryReader {
                 decoder: Arc::clone(&self.decoder),
-                catalog: Arc::clone(&self.topology.catalog),
+                catalog: Arc::clone(&self.topology.policy.catalog),
                 table: Arc::clone(&self.table),
                 clock: self.clock.clone(),
             },
             writer: AnswerWriter {
                 encoder: Arc::clone(&self.outputs.encoder),
-                catalog: Arc::clone(&self.topology.catalog),
+                catalog: Arc::clone(&self.topology.policy.catalog),
                 metrics: Arc::clone(&self.metrics),
                 clock: self.clock.clone(),
             },
@@ -293,7 +298,7 @@ impl Shared {
 /// Returns the length in bytes up to which the values of each input are read.
 pub fn max_bytes(topology: &Topology) -> MaxBytes {
     let of = |role| {
-        let max = topology.topics.get(role).max_bytes;
+        let max = topology.deployment.topics.get(role).max_bytes;
         max.map_or(usize::MAX, |max| {
             usize::try_from(max.0).unwrap_or(usize::MAX)
         })
@@ -309,6 +314,7 @@ pub fn max_bytes(topology: &Topology) -> MaxBytes {
 pub(super) async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppError> {
     let found = patiently(async || admin.topics().await).await?;
     let missing: Vec<String> = topology
+        .deployment
         .topics
         .iter()
         .filter(|topic| !found.contains_key(&*topic.name))
@@ -322,7 +328,7 @@ pub(super) async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Resul
             _ => return Err(AppError::MissingTopics { missing }),
         }
     }
-    let log = &topology.topics.get(Role::Invalidations).name;
+    let log = &topology.deployment.topics.get(Role::Invalidations).name;
     match found.get(&**log) {
         Some(1) | None => Ok(()),
         Some(&partitions) => Err(AppError::LogPartitions {

@@ -32,10 +32,10 @@ impl Wedcache {
     /// Returns when it is ready.
     pub(super) async fn start(stage: &Stage, poll_threads: usize) -> Result<Self, BenchError> {
         let mut topology = stage.topology.clone();
-        topology.kafka.poll_threads = poll_threads;
+        topology.deployment.kafka.poll_threads = poll_threads;
         let group = stage.fresh_group();
-        topology.kafka.rules_group = format!("{group}.rules");
-        topology.kafka.queries_group = group;
+        topology.deployment.kafka.rules_group = format!("{group}.rules");
+        topology.deployment.kafka.queries_group = group;
         let stop = CancellationToken::new();
         let app = App::start(topology, &stop).await?;
         let (metrics, resolver) = (Arc::clone(app.metrics()), Arc::clone(app.resolver()));

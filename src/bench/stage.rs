@@ -59,7 +59,7 @@ pub(super) fn topology(setup: &Setup, bootstrap: &str, run: &str) -> Result<Topo
             problems: problems.to_string(),
         })?
         .topology;
-    let topics = &mut topology.topics;
+    let topics = &mut topology.deployment.topics;
     for topic in [
         &mut topics.queries,
         &mut topics.vendor_changes,
@@ -74,11 +74,11 @@ pub(super) fn topology(setup: &Setup, bootstrap: &str, run: &str) -> Result<Topo
         topic.name = format!("{run}.{}", topic.name).into();
         topic.format = topic.format.map(|_| setup.format.format());
     }
-    topology.kafka.max_in_flight_records = setup.in_flight;
-    topology.kafka.max_in_flight_bytes = IN_FLIGHT_BYTES;
-    topology.layers.disk = None;
-    topology.layers.redis = None;
-    if let Some(memory) = &mut topology.layers.memory {
+    topology.deployment.kafka.max_in_flight_records = setup.in_flight;
+    topology.deployment.kafka.max_in_flight_bytes = IN_FLIGHT_BYTES;
+    topology.deployment.layers.disk = None;
+    topology.deployment.layers.redis = None;
+    if let Some(memory) = &mut topology.deployment.layers.memory {
         memory.size = setup.memory;
     }
     simulate(&mut topology, setup);
@@ -86,7 +86,7 @@ pub(super) fn topology(setup: &Setup, bootstrap: &str, run: &str) -> Result<Topo
 }
 
 fn simulate(topology: &mut Topology, setup: &Setup) {
-    for provider in topology.providers.values_mut() {
+    for provider in topology.deployment.providers.values_mut() {
         if let Provider::Simulator(simulator) = provider {
             simulator.min_latency = Duration::ZERO;
             simulator.max_latency = Duration::ZERO;
@@ -95,18 +95,27 @@ fn simulate(topology: &mut Topology, setup: &Setup) {
             simulator.concurrency = setup.in_flight;
         }
     }
-    let slow = topology.providers.values().find_map(|of| match of {
-        Provider::Simulator(simulator) => Some(simulator.clone()),
-        Provider::OpenAi(_) | Provider::Anthropic(_) => None,
-    });
+    let slow = topology
+        .deployment
+        .providers
+        .values()
+        .find_map(|of| match of {
+            Provider::Simulator(simulator) => Some(simulator.clone()),
+            Provider::OpenAi(_) | Provider::Anthropic(_) => None,
+        });
     let Some(mut slow) = slow else { return };
     slow.min_latency = setup.miss_latency;
     slow.max_latency = setup.miss_latency;
     let name: Arc<str> = SLOW.into();
     topology
+        .deployment
         .providers
         .insert(Arc::clone(&name), Provider::Simulator(slow));
-    if let Some(generation) = topology.generation.get_mut(super::queries::MISS_TYPE) {
+    if let Some(generation) = topology
+        .policy
+        .generation
+        .get_mut(super::queries::MISS_TYPE)
+    {
         generation.provider = name;
     }
 }
@@ -122,7 +131,7 @@ pub(super) struct Stage {
 
 /// The outputs of the bare loop, beside wedcache's.
 pub(super) fn bare_topic(topology: &Topology, role: Role) -> String {
-    format!("{}.bare", topology.topics.get(role).name)
+    format!("{}.bare", topology.deployment.topics.get(role).name)
 }
 
 impl Stage {
@@ -135,15 +144,19 @@ impl Stage {
     ) -> Result<Self, BenchError> {
         let run = format!("bench-{}-{name}", bench.clock.now().0);
         let topology = topology(setup, bootstrap, &run)?;
-        let client = client(&topology.kafka);
+        let client = client(&topology.deployment.kafka);
         let admin = Admin::new(&client.named("admin"), ADMIN_TIMEOUT)?;
         let mut desired: Vec<_> = topology
+            .deployment
             .topics
             .iter()
             .map(|topic| spec(topic, topic.name.to_string()))
             .collect();
         for role in [Role::Answers, Role::Metrics] {
-            desired.push(spec(topology.topics.get(role), bare_topic(&topology, role)));
+            desired.push(spec(
+                topology.deployment.topics.get(role),
+                bare_topic(&topology, role),
+            ));
         }
         let actions = admin.plan(&desired).await?;
         admin.apply(&actions, Apply::default()).await?;
@@ -157,11 +170,11 @@ impl Stage {
     }
 
     pub(super) fn topic(&self, role: Role) -> &Arc<str> {
-        &self.topology.topics.get(role).name
+        &self.topology.deployment.topics.get(role).name
     }
 
     pub(super) fn partitions(&self, role: Role) -> i32 {
-        self.topology.topics.get(role).partitions.into()
+        self.topology.deployment.topics.get(role).partitions.into()
     }
 
     /// A name that no group of this stage has had.
@@ -233,9 +246,18 @@ mod tests {
             ..Setup::default()
         };
         let topology = topology(&setup, "127.0.0.1:1", "r-1").unwrap();
-        assert!(topology.topics.iter().all(|of| of.name.starts_with("r-1.")));
-        assert_eq!(topology.topics.answers.format, Some(Format::Avro));
-        let layers = &topology.layers;
+        assert!(
+            topology
+                .deployment
+                .topics
+                .iter()
+                .all(|of| of.name.starts_with("r-1."))
+        );
+        assert_eq!(
+            topology.deployment.topics.answers.format,
+            Some(Format::Avro)
+        );
+        let layers = &topology.deployment.layers;
         assert!(layers.memory.is_some() && layers.disk.is_none() && layers.redis.is_none());
     }
 
@@ -243,8 +265,10 @@ mod tests {
     fn only_the_questions_that_are_to_miss_go_to_the_slow_provider() {
         let setup = Setup::default();
         let topology = topology(&setup, "127.0.0.1:1", "r-1").unwrap();
-        for (cache_type, generation) in &topology.generation {
-            let Some(Provider::Simulator(of)) = topology.providers.get(&generation.provider) else {
+        for (cache_type, generation) in &topology.policy.generation {
+            let Some(Provider::Simulator(of)) =
+                topology.deployment.providers.get(&generation.provider)
+            else {
                 panic!("no simulator answers {cache_type}");
             };
             let wanted = match &**cache_type {

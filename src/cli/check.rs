@@ -75,11 +75,11 @@ fn tell(report: &Report, json: bool, screen: &mut Screen<'_>) -> anyhow::Result<
 
 /// Judges every answer from `since` to the ends of now.
 async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<Report> {
-    let client = client(&topology.kafka).named("check");
+    let client = client(&topology.deployment.kafka).named("check");
     let admin = Admin::new(&client, REACH)?;
     let (answers, log) = (
-        &topology.topics.answers.name,
-        &topology.topics.invalidations.name,
+        &topology.deployment.topics.answers.name,
+        &topology.deployment.topics.invalidations.name,
     );
     let found = admin.topics().await;
     let found = found.map_err(|error| unreachable(topology, &error))?;
@@ -97,10 +97,10 @@ async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<
     };
     let mut report = Report::new(answers, log);
     let reading = Reading::new(client.clone(), &**log, Span::all(&[(start, end)]));
-    let checker = read_log(reading, (start, end), &topology.catalog, &mut report).await?;
+    let checker = read_log(reading, (start, end), &topology.policy.catalog, &mut report).await?;
     let schemas = Arc::new(Schemas::embedded());
     let reader = AnswerReader {
-        registry: registry(topology.registry.as_ref(), &schemas)?,
+        registry: registry(topology.deployment.registry.as_ref(), &schemas)?,
         decoder: Decoder::new(schemas, usize::MAX),
     };
     let mut reading = Reading::new(client, &**answers, spans);

@@ -246,8 +246,8 @@ async fn open<'a>(
     topology: &'a Topology,
     filter: &'a Filter,
 ) -> anyhow::Result<(Admin, Letters<'a>)> {
-    let client = client(&topology.kafka).named("dlq");
-    let topic = &*topology.topics.dead_letters.name;
+    let client = client(&topology.deployment.kafka).named("dlq");
+    let topic = &*topology.deployment.topics.dead_letters.name;
     let admin = Admin::new(&client, REACH)?;
     let found = admin.topics().await;
     let found = found.map_err(|error| unreachable(topology, &error))?;

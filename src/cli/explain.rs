@@ -156,8 +156,8 @@ fn event(topology: &Topology, args: &Args, given: &str) -> Result<EventReport, E
     };
     let key = args.key.as_deref().unwrap_or(&own);
     Ok(explain::event(
-        &topology.rules,
-        &topology.catalog,
+        &topology.policy.rules,
+        &topology.policy.catalog,
         &change,
         Some(key),
     ))
@@ -166,7 +166,7 @@ fn event(topology: &Topology, args: &Args, given: &str) -> Result<EventReport, E
 fn query(topology: &Topology, given: &str, now: Timestamp) -> Result<QueryReport, ExplainError> {
     let value = input(given)?;
     let query = decoded("query", decoder().decode_query(Some(&value)))?;
-    Ok(explain::query(&topology.catalog, &query, now)?)
+    Ok(explain::query(&topology.policy.catalog, &query, now)?)
 }
 
 fn input(given: &str) -> Result<Vec<u8>, ExplainError> {

@@ -220,17 +220,29 @@ mod tests {
         let said = init(tempfile::tempdir().unwrap().path(), false).unwrap();
         for file in ["topologies/wedsync.yaml", "topologies/demo.yaml"] {
             let topology = topology(file);
-            assert!(topology.catalog.get(&query.query.cache_type).is_some());
+            assert!(
+                topology
+                    .policy
+                    .catalog
+                    .get(&query.query.cache_type)
+                    .is_some()
+            );
             for (topic, key) in [
-                (&topology.topics.queries, &*query.query_id),
-                (&topology.topics.vendor_changes, &*change.vendor_id),
+                (&topology.deployment.topics.queries, &*query.query_id),
+                (
+                    &topology.deployment.topics.vendor_changes,
+                    &*change.vendor_id,
+                ),
             ] {
                 assert!(
                     said.contains(&format!("-t {} -k {key} ", topic.name)),
                     "{said}"
                 );
             }
-            assert!(said.contains(&format!("-t {} -e", topology.topics.answers.name)));
+            assert!(said.contains(&format!(
+                "-t {} -e",
+                topology.deployment.topics.answers.name
+            )));
         }
     }
 

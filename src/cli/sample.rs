@@ -76,8 +76,11 @@ async fn sample(topology: &Topology, args: &Args, screen: &mut Screen<'_>) -> an
     let mut sampler = Sampler::start(topology, &ids, args.seed)
         .await
         .map_err(|error| unreachable(topology, &error))?;
-    let servers = &topology.kafka.bootstrap_servers;
-    let (queries, answers) = (&topology.topics.queries.name, &topology.topics.answers.name);
+    let servers = &topology.deployment.kafka.bootstrap_servers;
+    let (queries, answers) = (
+        &topology.deployment.topics.queries.name,
+        &topology.deployment.topics.answers.name,
+    );
     writeln!(
         screen.out,
         "asking {queries} at {servers}, reading {answers}; query ids begin with {}-",
@@ -161,8 +164,14 @@ fn tell(tally: &Tally, changes: u64, screen: &mut Screen<'_>) -> io::Result<()> 
 
 /// Whom the questions may cost money with, a line each.
 fn costs(topology: &Topology) -> Vec<String> {
-    let asked = |name: &Arc<str>| topology.generation.values().any(|of| of.provider == *name);
-    let all = topology.providers.iter();
+    let asked = |name: &Arc<str>| {
+        topology
+            .policy
+            .generation
+            .values()
+            .any(|of| of.provider == *name)
+    };
+    let all = topology.deployment.providers.iter();
     all.filter(|(name, _)| asked(name))
         .map(|(name, provider)| match provider {
             Provider::Simulator(_) => {

@@ -107,16 +107,16 @@ async fn carry_out(
     how: Option<Apply>,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<u8> {
-    let client = client(&topology.kafka).named("topics");
+    let client = client(&topology.deployment.kafka).named("topics");
     let cluster = Cluster {
         admin: Admin::new(&client, REACH)?,
         client,
         specs: topics::specs(topology, replication_factor),
-        log: topology.topics.invalidations.name.to_string(),
+        log: topology.deployment.topics.invalidations.name.to_string(),
     };
     let found = cluster.look().await;
     let found = found.map_err(|error| unreachable(topology, &error))?;
-    let servers = &topology.kafka.bootstrap_servers;
+    let servers = &topology.deployment.kafka.bootstrap_servers;
     writeln!(screen.out, "Kafka at {servers}\n")?;
     let before = review(&cluster.specs, &found, &cluster.log);
     let Some(how) = how else {
@@ -240,7 +240,7 @@ fn counts(reviews: &[Review]) -> (usize, usize) {
 
 /// What to tell where the first request failed.
 pub(super) fn unreachable(topology: &Topology, error: &KafkaError) -> anyhow::Error {
-    let servers = &topology.kafka.bootstrap_servers;
+    let servers = &topology.deployment.kafka.bootstrap_servers;
     anyhow::anyhow!(
         "Kafka at {servers} cannot be reached: {error}\n  the address is `kafka.bootstrap_servers` \
          of the topology; the environment variable WEDCACHE_KAFKA sets it"

@@ -161,6 +161,7 @@ fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
     let mut refusals: Vec<_> = app::kafka_faults(topology).iter().map(of_kafka).collect();
     if let Err(error) = app::providers(topology, &Clock::System, &app::still_world()) {
         let kind = topology
+            .deployment
             .providers
             .get(&error.name)
             .map_or("", |provider| provider.kind());
@@ -168,7 +169,7 @@ fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
         refusals.push(Refusal::at(Code::Providers, &path, error.to_string()));
     }
     let schemas = Arc::new(Schemas::embedded());
-    if let Err(error) = app::registry(topology.registry.as_ref(), &schemas) {
+    if let Err(error) = app::registry(topology.deployment.registry.as_ref(), &schemas) {
         let message = format!("the schema registry: {error}");
         refusals.push(Refusal::at(Code::Registry, &["registry", "urls"], message));
     }

@@ -181,7 +181,8 @@ impl Demo {
 /// Creates the topology's topics. Those of changes take the broker's clock, so that what is
 /// measured from a change on does not depend on its producer's clock.
 fn create_topics(broker: &Broker, topology: &Topology) -> Result<(), TopicError> {
-    let changes = [Role::VendorChanges, Role::WeddingUpdates].map(|role| topology.topics.get(role));
+    let changes = [Role::VendorChanges, Role::WeddingUpdates]
+        .map(|role| topology.deployment.topics.get(role));
     for mut spec in topics::specs(topology, Some(1)) {
         if changes.iter().any(|topic| *topic.name == *spec.name) {
             let (name, value) = ("message.timestamp.type", "LogAppendTime");
@@ -198,7 +199,7 @@ fn create_topics(broker: &Broker, topology: &Topology) -> Result<(), TopicError>
 }
 
 fn live_world(broker: &Arc<Broker>, topology: &Topology) -> LiveWorld {
-    let topic = &topology.topics.vendor_changes;
+    let topic = &topology.deployment.topics.vendor_changes;
     let (name, partitions) = (Arc::clone(&topic.name), i32::from(topic.partitions));
     let broker = Arc::downgrade(broker);
     let ends = move || {

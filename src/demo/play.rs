@@ -33,13 +33,13 @@ impl Sender {
     pub fn new(topology: &Topology) -> Result<Self, KafkaError> {
         let options = OutputOptions {
             linger: Duration::ZERO,
-            ..OutputOptions::new(client(&topology.kafka).named("season"))
+            ..OutputOptions::new(client(&topology.deployment.kafka).named("season"))
         };
         Ok(Self {
             output: Output::new(&options)?,
-            queries: Arc::clone(&topology.topics.queries.name),
-            vendors: Arc::clone(&topology.topics.vendor_changes.name),
-            weddings: Arc::clone(&topology.topics.wedding_updates.name),
+            queries: Arc::clone(&topology.deployment.topics.queries.name),
+            vendors: Arc::clone(&topology.deployment.topics.vendor_changes.name),
+            weddings: Arc::clone(&topology.deployment.topics.wedding_updates.name),
         })
     }
 

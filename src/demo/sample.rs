@@ -36,8 +36,8 @@ impl Sampler {
     /// Notes where the answers' topic ends and reads on from there. `ids` is what its query ids
     /// begin with: no other run's.
     pub async fn start(topology: &Topology, ids: &str, seed: u64) -> Result<Self, KafkaError> {
-        let kafka = client(&topology.kafka).named("sample");
-        let answers = topology.topics.answers.name.to_string();
+        let kafka = client(&topology.deployment.kafka).named("sample");
+        let answers = topology.deployment.topics.answers.name.to_string();
         let ends = Admin::new(&kafka, PATIENCE)?.ends(&answers).await?;
         let ends: Vec<i64> = ends.into_iter().map(|(_, next)| next).collect();
         let input = IntakeOptions::new(kafka, "wedcache-sample", vec![answers]);

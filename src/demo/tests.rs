@@ -47,13 +47,13 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 
 /// A client of somebody who looks on.
 fn closes(topology: &Topology, vendor: &str) -> Output {
-    let options = OutputOptions::new(client(&topology.kafka).named("stranger"));
+    let options = OutputOptions::new(client(&topology.deployment.kafka).named("stranger"));
     let output = Output::new(&options).unwrap();
     let event = format!(
         r#"{{"eventId":"e-1","vendorId":"{vendor}","vendorType":"florist","change":"closed",
         "location":{{"city":"Miami","state":"FL"}}}}"#
     );
-    let topic = &topology.topics.vendor_changes.name;
+    let topic = &topology.deployment.topics.vendor_changes.name;
     let record = OutRecord::to(topic, Some(vendor.as_bytes()), Some(event.as_bytes()));
     output
         .send(&record, Delivery::Forget)
@@ -64,11 +64,11 @@ fn closes(topology: &Topology, vendor: &str) -> Output {
 
 /// All answers that stand in their topic, read by a client that shares nothing with the demo's.
 fn answers(topology: &Topology) -> (Vec<PartitionReader>, Arc<std::sync::Mutex<Vec<Value>>>) {
-    let topic = &topology.topics.answers;
+    let topic = &topology.deployment.topics.answers;
     let found = Arc::new(std::sync::Mutex::new(Vec::new()));
     let reader = |partition| {
         let found = Arc::clone(&found);
-        let client = client(&topology.kafka).named("stranger-reads");
+        let client = client(&topology.deployment.kafka).named("stranger-reads");
         let options = ReaderOptions {
             partition,
             ..ReaderOptions::new(client, topic.name.to_string())

@@ -52,13 +52,16 @@ impl Watch {
         topology: &Topology,
         world: &Arc<LiveWorld>,
     ) -> Result<Vec<PartitionReader>, KafkaError> {
-        let topics = &topology.topics;
+        let topics = &topology.deployment.topics;
         let mut readers = Vec::new();
         let mut read = |topic: &Topic, partition, follow: Follow| {
             let name = format!("watch-{}-{partition}", topic.role.as_str());
             let options = ReaderOptions {
                 partition,
-                ..ReaderOptions::new(client(&topology.kafka).named(&name), topic.name.to_string())
+                ..ReaderOptions::new(
+                    client(&topology.deployment.kafka).named(&name),
+                    topic.name.to_string(),
+                )
             };
             PartitionReader::spawn(options, follow).map(|reader| readers.push(reader))
         };

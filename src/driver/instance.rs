@@ -89,11 +89,11 @@ impl Instance {
     pub(super) fn start(world: &World, number: usize, log: &Log) -> Self {
         let life = Life::begin();
         let options = TagTableOptions {
-            keep: world.topology.catalog.longest_life(),
+            keep: world.topology.policy.catalog.longest_life(),
             ..TagTableOptions::default()
         };
         let table = Arc::new(TagTable::new(options));
-        let catalog = Arc::clone(&world.topology.catalog);
+        let catalog = Arc::clone(&world.topology.policy.catalog);
         let (progress, lag) = (Arc::<RulesProgress>::default(), Arc::<Lag>::default());
         let (follower, status) = LogFollower::new(
             Arc::clone(&table),
@@ -137,7 +137,10 @@ impl Instance {
             status,
             progress,
             lag,
-            lag_clock: LagClock::new(app::bounds(&world.topology.freshness), Instant::now()),
+            lag_clock: LagClock::new(
+                app::bounds(&world.topology.policy.freshness),
+                Instant::now(),
+            ),
             read_to: 0,
         };
         instance.read_anew(log);
@@ -192,7 +195,7 @@ impl Instance {
 }
 
 fn layers(world: &World, number: usize, life: &Life) -> Layers {
-    let memory = world.topology.layers.memory.map(|memory| {
+    let memory = world.topology.deployment.layers.memory.map(|memory| {
         let usual = memory.size.0.min(MemoryOptions::default().max_bytes);
         Memory::new(&MemoryOptions {
             max_bytes: world.memory_bytes.unwrap_or(usual),
@@ -226,7 +229,7 @@ fn providers(world: &World) -> Providers {
         let ai = Ai::new(Arc::new(mocked), app::ai_options(provider));
         (Arc::clone(name), Arc::new(ai))
     };
-    topology.providers.iter().map(mocked).collect()
+    topology.deployment.providers.iter().map(mocked).collect()
 }
 
 /// Takes the metric records of calls and fills.

@@ -123,6 +123,7 @@ impl Driver {
         idle: Idle,
     ) -> Self {
         let names = topology
+            .policy
             .catalog
             .types()
             .iter()
@@ -132,19 +133,19 @@ impl Driver {
         let decoder = Arc::new(Decoder::new(schemas, app::max_bytes(&topology)));
         let judge = ChangeJudge::new(
             Arc::clone(&decoder),
-            Arc::clone(&topology.rules),
-            Arc::clone(&topology.catalog),
+            Arc::clone(&topology.policy.rules),
+            Arc::clone(&topology.policy.catalog),
             Arc::clone(&metrics),
-            topology.freshness.widen_refresh_interval,
+            topology.policy.freshness.widen_refresh_interval,
         );
         let store = |name| Arc::new(Store::new(name));
         let (count, collected) = (fleet.instances.max(1), Arc::<Collector>::default());
         let observer = fleet
             .observer
             .unwrap_or_else(|| Arc::clone(&collected) as Arc<dyn Observer>);
-        let redis = topology.layers.redis.as_ref();
+        let redis = topology.deployment.layers.redis.as_ref();
         let world = World {
-            disks: match topology.layers.disk {
+            disks: match topology.deployment.layers.disk {
                 Some(_) => (0..count).map(|_| store(LayerName::Disk)).collect(),
                 None => Vec::new(),
             },
@@ -365,7 +366,7 @@ impl Driver {
     fn record_at(&mut self, number: usize, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
         self.measure();
         let place = Coordinates {
-            topic: Arc::clone(&self.world.topology.topics.queries.name),
+            topic: Arc::clone(&self.world.topology.deployment.topics.queries.name),
             partition: 0,
             offset: next(&mut self.ends.queries),
             timestamp: self.now(),
@@ -507,7 +508,7 @@ impl Driver {
     }
 
     fn measure(&mut self) {
-        let topics = &self.world.topology.topics;
+        let topics = &self.world.topology.deployment.topics;
         let end = |end| ChangeEnd {
             end,
             ..ChangeEnd::default()
@@ -524,7 +525,7 @@ impl Driver {
     }
 
     fn cause(&self, source: Source, offset: i64) -> Cause {
-        let topics = &self.world.topology.topics;
+        let topics = &self.world.topology.deployment.topics;
         let topic = match source {
             Source::Vendor => &topics.vendor_changes,
             Source::Wedding => &topics.wedding_updates,

@@ -303,8 +303,8 @@ mod tests {
         population(
             &mut Rng::with_seed(2),
             &Census {
-                catalog: &loaded.topology.catalog,
-                factors: &loaded.topology.capacity_factors,
+                catalog: &loaded.topology.policy.catalog,
+                factors: &loaded.topology.policy.capacity_factors,
                 assumptions: &Assumptions {
                     sample: 1,
                     ..Assumptions::default()

@@ -73,7 +73,10 @@ pub fn run(
     // Jitter of TTLs and of retries is drawn from the thread's own dice.
     fastrand::seed(options.seed);
     let mut topology = Topology::clone(topology);
-    stretch(Arc::make_mut(&mut topology.catalog), options.ttl_factor);
+    stretch(
+        Arc::make_mut(&mut topology.policy.catalog),
+        options.ttl_factor,
+    );
     let topology = Arc::new(topology);
     stopped::run(async |idle: Idle| {
         let mut season = Season::new(&topology, options, idle);
@@ -125,7 +128,7 @@ impl Season {
         let model = Model::new(
             seed,
             Clock::with_timers(start),
-            Arc::clone(&topology.catalog),
+            Arc::clone(&topology.policy.catalog),
             traffic.directory().clone(),
             period,
         );
@@ -237,16 +240,16 @@ impl Season {
             last_day: Date(options.period.last_day),
             couples,
             sample_share: couples::sample_share(
-                &self.topology.catalog,
-                &self.topology.capacity_factors,
+                &self.topology.policy.catalog,
+                &self.topology.policy.capacity_factors,
                 options.assumptions.sample,
             ),
             instances: assumptions::INSTANCES,
             memory_bytes: options.memory_bytes,
             ttl_factor: options.ttl_factor,
-            prices_as_of: self.topology.prices.date,
+            prices_as_of: self.topology.policy.prices.date,
             assumptions: options.assumptions,
         };
-        Figures::of(setup, &state, &self.topology.capacity_factors)
+        Figures::of(setup, &state, &self.topology.policy.capacity_factors)
     }
 }

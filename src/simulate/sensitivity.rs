@@ -93,7 +93,7 @@ pub fn study(
 fn variation(what: String, topology: &Topology, figures: &Figures) -> Variation {
     let rate = |sharing: Sharing| {
         let is_of = |name: &str| {
-            let of = topology.catalog.get(name);
+            let of = topology.policy.catalog.get(name);
             of.is_some_and(|of| of.sharing == sharing)
         };
         let of = figures.by_type.iter().filter(|of| is_of(of.name));

@@ -72,10 +72,10 @@ impl Period {
     /// How many queries the platform has in it, by the topology's load factors, from those couples
     /// that are simulated.
     pub fn queries(&self, topology: &Topology, assumptions: &Assumptions) -> u64 {
-        let factors = &topology.capacity_factors;
+        let factors = &topology.policy.capacity_factors;
         let load: f64 = self.days().map(|day| factors[day.month0() as usize]).sum();
         let of_a_year = 365.0 * factors.iter().sum::<f64>() / 12.0;
-        let share = sample_share(&topology.catalog, factors, assumptions.sample);
+        let share = sample_share(&topology.policy.catalog, factors, assumptions.sample);
         #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
         let all = assume::PLATFORM_QUERIES_A_YEAR as f64 * share;
         #[expect(
@@ -117,7 +117,7 @@ impl Traffic {
         queries: u64,
     ) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let factors = topology.capacity_factors;
+        let factors = topology.policy.capacity_factors;
         let load: f64 = period
             .days()
             .map(|day| factors[day.month0() as usize])
@@ -125,10 +125,10 @@ impl Traffic {
         let mean = factors.iter().sum::<f64>() / 12.0;
         #[expect(clippy::cast_precision_loss, reason = "queries of a simulation")]
         let base_load = queries as f64 / load;
-        let share = sample_share(&topology.catalog, &factors, assumptions.sample);
+        let share = sample_share(&topology.policy.catalog, &factors, assumptions.sample);
         let simulated = base_load * mean * 365.0 / (active_days() * queries_a_day());
         let census = Census {
-            catalog: &topology.catalog,
+            catalog: &topology.policy.catalog,
             factors: &factors,
             assumptions: &assumptions,
             first_day: period.first_day,

@@ -26,6 +26,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::cases::Case;
 pub use self::env::{Variable, Variables};
@@ -41,10 +42,29 @@ use crate::model::Catalog;
 #[derive(Debug, Clone)]
 pub struct Topology {
     pub name: String,
-    pub version: String,
+    pub deployment: Deployment,
+    pub policy: Policy,
+    pub cases: Vec<Case>,
+}
+
+/// The part that is fixed while the program runs: addresses, threads and sizes.
+#[derive(Debug, Clone)]
+pub struct Deployment {
     pub kafka: Kafka,
     pub registry: Option<Registry>,
     pub topics: Topics,
+    pub layers: Layers,
+    pub providers: BTreeMap<Arc<str>, Provider>,
+    pub server: Server,
+    /// The most time for which a start waits for changes that are not judged yet.
+    pub start_barrier_timeout: Duration,
+}
+
+/// The part that decides about answers. Immutable; while the program runs, a whole policy is
+/// replaced by another.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub version: String,
     pub catalog: Arc<Catalog>,
     /// The provider settings by cache type; every type has some.
     pub generation: BTreeMap<Arc<str>, Generation>,
@@ -52,13 +72,9 @@ pub struct Topology {
     pub vendors: BTreeMap<String, Vendor>,
     /// The capacity that each month needs, relative to the quietest, January first.
     pub capacity_factors: [f64; 12],
-    pub layers: Layers,
-    pub providers: BTreeMap<Arc<str>, Provider>,
     pub prices: Prices,
     pub rules: Arc<Rules>,
     pub freshness: Freshness,
-    pub server: Server,
-    pub cases: Vec<Case>,
 }
 
 /// A topology and the warnings about its file.

@@ -301,7 +301,6 @@ pub struct Freshness {
     pub max_invalidation_lag: Lag,
     /// The largest lag of the judging of change events.
     pub max_rules_lag: Lag,
-    pub start_barrier_timeout: Duration,
     pub widen_refresh_interval: Duration,
 }
 

@@ -49,7 +49,7 @@ fn told(text: &str) -> String {
 #[test]
 fn the_production_topology_is_what_the_brief_asks_for() {
     let topology = load("wedsync.yaml", WEDSYNC);
-    let catalog = &topology.catalog;
+    let catalog = &topology.policy.catalog;
     let hours = Duration::from_hours;
     let of = |name: &str| catalog.get(name).unwrap();
     assert_eq!(catalog.types().len(), 7);
@@ -78,7 +78,12 @@ fn the_production_topology_is_what_the_brief_asks_for() {
         ("prompt", 7),
     ];
     assert_eq!(counts, want);
-    let names: Vec<_> = topology.topics.iter().map(|topic| &*topic.name).collect();
+    let names: Vec<_> = topology
+        .deployment
+        .topics
+        .iter()
+        .map(|topic| &*topic.name)
+        .collect();
     insta::assert_snapshot!(names.join("\n"), @"
     wedsync.ai.queries
     wedsync.vendor.changes
@@ -91,14 +96,15 @@ fn the_production_topology_is_what_the_brief_asks_for() {
     wedsync.cache.dead-letters
     ");
     let capacity: Vec<_> = topology
+        .policy
         .capacity_factors
         .iter()
         .map(ToString::to_string)
         .collect();
     assert_eq!(capacity.join(" "), "1 1 1.8 3 3 3 3 3 3 1.8 1 1");
-    assert!(topology.topics.invalidations.retention >= catalog.longest_life());
+    assert!(topology.deployment.topics.invalidations.retention >= catalog.longest_life());
     assert_eq!(
-        topology.topics.get(Role::Metrics).format,
+        topology.deployment.topics.get(Role::Metrics).format,
         Some(Format::Avro)
     );
 }
@@ -107,6 +113,7 @@ fn the_production_topology_is_what_the_brief_asks_for() {
 fn every_change_of_the_contract_has_a_rule_in_production() {
     let topology = load("wedsync.yaml", WEDSYNC);
     let rules: Vec<_> = topology
+        .policy
         .rules
         .iter()
         .map(crate::invalidation::rule::Rule::on)
@@ -145,7 +152,12 @@ fn the_expected_invalidations_are_what_the_rules_plan() {
                 }
                 _ => continue,
             };
-            let plan = plan(&topology.rules, &topology.catalog, &change, None);
+            let plan = plan(
+                &topology.policy.rules,
+                &topology.policy.catalog,
+                &change,
+                None,
+            );
             let record = |of: &crate::invalidation::plan::Planned| {
                 format!("{} {:?} {:?}", of.tag, of.mode, Some(&*of.rule))
             };
@@ -158,7 +170,7 @@ fn the_expected_invalidations_are_what_the_rules_plan() {
 #[test]
 fn without_addresses_there_is_no_redis_and_no_registry() {
     let topology = load("wedsync.yaml", WEDSYNC);
-    assert!(topology.layers.redis.is_none() && topology.registry.is_none());
+    assert!(topology.deployment.layers.redis.is_none() && topology.deployment.registry.is_none());
     let environment = |name: &str| match name {
         "WEDCACHE_REDIS" => Some("redis://cache:6379".to_owned()),
         "WEDCACHE_REGISTRY" => Some("http://registry:8081/".to_owned()),
@@ -166,9 +178,9 @@ fn without_addresses_there_is_no_redis_and_no_registry() {
         _ => None,
     };
     let loaded = read("wedsync.yaml", WEDSYNC, Variables::From(&environment)).unwrap();
-    assert!(loaded.topology.layers.redis.is_some());
+    assert!(loaded.topology.deployment.layers.redis.is_some());
     assert_eq!(
-        loaded.topology.registry.as_ref().unwrap().urls,
+        loaded.topology.deployment.registry.as_ref().unwrap().urls,
         ["http://registry:8081"]
     );
     assert!(!format!("{:?}", loaded.topology).contains("sk-secret-42"));
@@ -185,21 +197,22 @@ fn topics_have_the_copies_of_all_or_their_own() {
     let topics = read("t", &text, Variables::From(&five))
         .unwrap()
         .topology
+        .deployment
         .topics;
     for topic in topics.iter() {
         let want = if topic.role == Role::Queries { 2 } else { 5 };
         assert_eq!(topic.replication_factor, want, "{topic:?}");
     }
-    let usual = load("wedsync.yaml", WEDSYNC).topics;
+    let usual = load("wedsync.yaml", WEDSYNC).deployment.topics;
     assert!(usual.iter().all(|topic| topic.replication_factor == 3));
 }
 
 #[test]
 fn the_demo_topology_is_valid_without_any_environment() {
     let topology = load("demo.yaml", DEMO);
-    assert!(topology.layers.redis.is_none());
+    assert!(topology.deployment.layers.redis.is_none());
     assert_eq!(
-        &*topology.generation["vendor_matching"].provider,
+        &*topology.policy.generation["vendor_matching"].provider,
         "simulator"
     );
 }
@@ -316,7 +329,10 @@ fn without_an_environment_variables_stay_as_they_are_written() {
     let missing = read("t", &text, Variables::From(&empty)).unwrap_err();
     assert_eq!(missing.errors(), 1, "{missing}");
     let loaded = read("t", &text, Variables::Unresolved).unwrap();
-    assert_eq!(loaded.topology.kafka.bootstrap_servers, "${WEDCACHE_KAFKA}");
+    assert_eq!(
+        loaded.topology.deployment.kafka.bootstrap_servers,
+        "${WEDCACHE_KAFKA}"
+    );
     let names: Vec<_> = loaded.variables.iter().map(ToString::to_string).collect();
     assert!(
         names.contains(&"${WEDCACHE_KAFKA} must be set".to_owned()),

@@ -169,7 +169,7 @@ fn production() -> Topology {
 }
 
 fn metrics(topology: &Topology) -> Arc<Metrics> {
-    let types = topology.catalog.types().iter();
+    let types = topology.policy.catalog.types().iter();
     Arc::new(Metrics::new(types.map(|of| Arc::clone(&of.name))))
 }
 
@@ -182,7 +182,7 @@ fn is_told(reject: &Reject) {
 
 /// The whole way of a query's bytes: decoded, keyed, tagged, and answered in every format.
 fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
-    let (catalog, clock) = (Arc::clone(&topology.catalog), Clock::System);
+    let (catalog, clock) = (Arc::clone(&topology.policy.catalog), Clock::System);
     let reader = QueryReader {
         decoder: Arc::clone(decoder),
         catalog: Arc::clone(&catalog),
@@ -242,8 +242,8 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
 fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: Source) -> Run {
     let judge = RefCell::new(ChangeJudge::new(
         Arc::clone(decoder),
-        Arc::clone(&topology.rules),
-        Arc::clone(&topology.catalog),
+        Arc::clone(&topology.policy.rules),
+        Arc::clone(&topology.policy.catalog),
         metrics(topology),
         Duration::from_mins(5),
     ));

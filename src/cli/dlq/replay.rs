@@ -41,6 +41,7 @@ pub async fn replay(
     let targets = Targets {
         inputs: letters
             .topology
+            .deployment
             .topics
             .iter()
             .filter(|t| t.role.is_input())
@@ -281,7 +282,8 @@ async fn settle(waiting: &mut VecDeque<(String, Report)>, sent: &mut Sent) {
 
 fn output(letters: &Letters<'_>) -> anyhow::Result<Output> {
     let largest = u32::try_from(topics::largest_record(letters.topology)).unwrap_or(u32::MAX);
-    let options = OutputOptions::new(client(&letters.topology.kafka).named("dlq-replay"));
+    let options =
+        OutputOptions::new(client(&letters.topology.deployment.kafka).named("dlq-replay"));
     Ok(Output::new(&OutputOptions {
         max_record_bytes: largest,
         // Room for one of the largest at least.

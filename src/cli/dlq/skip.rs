@@ -109,9 +109,9 @@ pub async fn skip(
 impl<'a> Input<'a> {
     async fn find(topology: &'a Topology, wanted: &Wanted) -> anyhow::Result<Self> {
         let role = role_of(topology, &wanted.topic)?;
-        let client = client(&topology.kafka).named("dlq-skip");
+        let client = client(&topology.deployment.kafka).named("dlq-skip");
         let admin = Admin::new(&client, REACH)?;
-        let topic = Arc::clone(&topology.topics.get(role).name);
+        let topic = Arc::clone(&topology.deployment.topics.get(role).name);
         let ends = admin.ends(&topic).await;
         let ends = ends.map_err(|error| crate::cli::topics::unreachable(topology, &error))?;
         let number = usize::try_from(wanted.partition).ok();
@@ -129,8 +129,8 @@ impl<'a> Input<'a> {
             client,
             role,
             group: match role {
-                Role::Queries => &topology.kafka.queries_group,
-                _ => &topology.kafka.rules_group,
+                Role::Queries => &topology.deployment.kafka.queries_group,
+                _ => &topology.deployment.kafka.rules_group,
             },
             topic_id: ids.get(&topic).copied(),
             topic,
@@ -211,7 +211,12 @@ impl<'a> Input<'a> {
             Role::WeddingUpdates => Source::Wedding,
             _ => return Vec::new(),
         };
-        let wide = widen::widen(&self.topology.rules, &self.topology.catalog, source, None);
+        let wide = widen::widen(
+            &self.topology.policy.rules,
+            &self.topology.policy.catalog,
+            source,
+            None,
+        );
         let cause = Cause {
             topic: skip.topic.clone(),
             partition: skip.partition,
@@ -252,10 +257,14 @@ impl<'a> Input<'a> {
             .collect();
         let letter = OutRecord {
             headers: &headers,
-            ..OutRecord::to(&self.topology.topics.dead_letters.name, None, None)
+            ..OutRecord::to(
+                &self.topology.deployment.topics.dead_letters.name,
+                None,
+                None,
+            )
         };
         output.append(&letter, deadline()).await?;
-        let log = &*self.topology.topics.invalidations.name;
+        let log = &*self.topology.deployment.topics.invalidations.name;
         let mut values: Vec<_> = refreshes
             .iter()
             .map(|record| (record.record_key(), encode_invalidation(record)))
@@ -308,7 +317,7 @@ impl<'a> Input<'a> {
 }
 
 fn role_of(topology: &Topology, topic: &str) -> anyhow::Result<Role> {
-    let mut topics = topology.topics.iter();
+    let mut topics = topology.deployment.topics.iter();
     let role = topics.find(|of| *of.name == *topic).map(|of| of.role);
     match role {
         Some(role) if role.is_input() => Ok(role),
@@ -316,7 +325,11 @@ fn role_of(topology: &Topology, topic: &str) -> anyhow::Result<Role> {
             "{topic} is the invalidation log: what it forbids would be served if a part of it were skipped"
         ),
         _ => {
-            let inputs = topology.topics.iter().filter(|of| of.role.is_input());
+            let inputs = topology
+                .deployment
+                .topics
+                .iter()
+                .filter(|of| of.role.is_input());
             let inputs: Vec<_> = inputs.map(|of| &*of.name).collect();
             anyhow::bail!(
                 "{topic} is no input of this topology: it reads {}",

@@ -356,7 +356,7 @@ fn model(backwards: bool, position: i64) -> Model {
 /// Whether the model had something to say.
 fn check(steps: &[Step]) -> bool {
     let mut topology = production();
-    topology.layers.disk = None;
+    topology.deployment.layers.disk = None;
     let mut spoke = false;
     play_on(topology, async |stage| {
         let respond = Arc::new(std::sync::Mutex::new((2_u64, vec![0_usize])));

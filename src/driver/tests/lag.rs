@@ -5,8 +5,8 @@ use crate::topology::settings::LagAction;
 
 fn bypassing() -> Topology {
     let mut topology = production();
-    topology.freshness.max_invalidation_lag.then = LagAction::Bypass;
-    topology.freshness.max_rules_lag.then = LagAction::Bypass;
+    topology.policy.freshness.max_invalidation_lag.then = LagAction::Bypass;
+    topology.policy.freshness.max_rules_lag.then = LagAction::Bypass;
     topology
 }
 

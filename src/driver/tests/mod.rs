@@ -34,7 +34,7 @@ fn secs(secs: u64) -> Duration {
 /// The production topology, without the dice and without Redis.
 fn production() -> Topology {
     let mut topology = fleet();
-    topology.layers.redis = None;
+    topology.deployment.layers.redis = None;
     topology
 }
 
@@ -45,8 +45,8 @@ fn fleet() -> Topology {
     let text = text.replace("${WEDCACHE_REDIS:-}", "redis://127.0.0.1:6379");
     let loaded = topology::read("wedsync.yaml", &text, Variables::Unresolved).unwrap();
     let mut topology = loaded.topology;
-    assert!(topology.layers.redis.is_some());
-    Arc::make_mut(&mut topology.catalog).ttl_jitter = 0.0;
+    assert!(topology.deployment.layers.redis.is_some());
+    Arc::make_mut(&mut topology.policy.catalog).ttl_jitter = 0.0;
     topology
 }
 

@@ -60,6 +60,7 @@ fn a_private_query_without_a_wedding_is_answered_and_neither_stored_nor_joined()
 fn no_prompt_of_a_shared_type_tells_who_asks() {
     play(async |stage| {
         let shared: Vec<String> = production()
+            .policy
             .catalog
             .types()
             .iter()
@@ -108,6 +109,7 @@ fn a_prompt_names_a_place_abroad_in_words() {
 fn an_invalidated_wedding_gets_fresh_answers_of_every_type() {
     play(async |stage| {
         let types: Vec<_> = production()
+            .policy
             .catalog
             .types()
             .iter()
@@ -146,7 +148,7 @@ fn a_shared_entry_stays_good_for_others_when_one_couple_is_invalidated() {
 #[test]
 fn one_couples_invalidation_does_not_take_the_entry_from_memory_when_its_own_call_fails() {
     let mut topology = production();
-    topology.layers.disk = None;
+    topology.deployment.layers.disk = None;
     play_on(topology, async |stage| {
         let asks = |id, wedding| of_wedding(query(id, SHARED), wedding);
         stage.ask(&asks("q-1", "w-1")).await.is_called("answer 1");

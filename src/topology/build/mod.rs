@@ -17,13 +17,13 @@ use std::time::Duration;
 #[cfg(test)]
 pub(super) use rules::KNOWN_CHANGES;
 
-use super::Topology;
 use super::env::{Form, Resolved, Variable, Variables, resolve, variables_in};
 use super::problem::{Code, Problem, Severity, Span};
 use super::settings::{Freshness, Lag};
 use super::shape::{FreshnessShape, LagShape, TopologyFile};
 use super::tree::Parsed;
 use super::units::{At, Connection, Lasting};
+use super::{Deployment, Policy, Topology};
 
 /// The state that all sections' checks share.
 struct Build<'a> {
@@ -120,22 +120,28 @@ impl Build<'_> {
         self.of(Code::Providers, |build| {
             build.check_use(&generation, &providers);
         });
+        let (start_barrier_timeout, freshness) = freshness;
         Some(Topology {
             name: self.plain_name(shape.name?),
-            version: shape.version?.value,
-            kafka: kafka?,
-            registry,
-            topics: topics?,
-            catalog: catalog.into(),
-            generation,
-            vendors,
-            capacity_factors,
-            layers: layers?,
-            providers,
-            prices,
-            rules,
-            freshness,
-            server,
+            deployment: Deployment {
+                kafka: kafka?,
+                registry,
+                topics: topics?,
+                layers: layers?,
+                providers,
+                server,
+                start_barrier_timeout,
+            },
+            policy: Policy {
+                version: shape.version?.value,
+                catalog: catalog.into(),
+                generation,
+                vendors,
+                capacity_factors,
+                prices,
+                rules,
+                freshness,
+            },
             cases,
         })
     }
@@ -282,7 +288,12 @@ impl Build<'_> {
         number.value
     }
 
-    fn freshness(&mut self, shape: &FreshnessShape, session: Option<Duration>) -> Freshness {
+    /// Checks the section `freshness`; the first part is the start barrier's timeout.
+    fn freshness(
+        &mut self,
+        shape: &FreshnessShape,
+        session: Option<Duration>,
+    ) -> (Duration, Freshness) {
         let barrier = self.positive(&shape.start_barrier_timeout, "the start barrier's timeout");
         if let Some(session) = session
             && barrier <= session
@@ -299,12 +310,12 @@ impl Build<'_> {
                 .help("a member that died keeps its partitions for the session timeout; only after it are its changes judged"),
             );
         }
-        Freshness {
+        let freshness = Freshness {
             max_invalidation_lag: self.lag(&shape.max_invalidation_lag),
             max_rules_lag: self.lag(&shape.max_rules_lag),
-            start_barrier_timeout: barrier,
             widen_refresh_interval: self.positive(&shape.widen_refresh_interval, "the interval"),
-        }
+        };
+        (barrier, freshness)
     }
 
     fn lag(&mut self, shape: &LagShape) -> Lag {

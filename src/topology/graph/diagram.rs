@@ -28,11 +28,14 @@ impl Diagram {
             nodes: Vec::new(),
             edges: Vec::new(),
         };
-        for topic in topology.topics.iter() {
+        for topic in topology.deployment.topics.iter() {
             diagram.node(topic.role.as_str(), &topic.name, Kind::Topic);
         }
-        let answering = format!("answer queries ({})", topology.kafka.queries_group);
-        let judging = format!("judge changes ({})", topology.kafka.rules_group);
+        let answering = format!(
+            "answer queries ({})",
+            topology.deployment.kafka.queries_group
+        );
+        let judging = format!("judge changes ({})", topology.deployment.kafka.rules_group);
         diagram.node("answering", &answering, Kind::Stage);
         diagram.node("judging", &judging, Kind::Stage);
         diagram.edge("queries", "answering", "");
@@ -63,7 +66,7 @@ impl Diagram {
             self.edge(&from, name, label);
             name.clone_into(&mut from);
         }
-        for (name, provider) in &topology.providers {
+        for (name, provider) in &topology.deployment.providers {
             let id = format!("provider_{name}");
             let label = format!("{name}: {} {}", provider.kind(), provider.model());
             self.node(&id, &label, Kind::Provider);

@@ -63,7 +63,12 @@ pub fn short_time(time: Duration) -> String {
 fn by_change(topology: &Topology, source: Source) -> Vec<(String, Vec<&Rule>)> {
     let mut order: Vec<String> = Vec::new();
     let mut grouped: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
-    for rule in topology.rules.iter().filter(|rule| rule.source == source) {
+    for rule in topology
+        .policy
+        .rules
+        .iter()
+        .filter(|rule| rule.source == source)
+    {
         let change = rule.change.as_deref().unwrap_or("*").to_owned();
         if !order.contains(&change) {
             order.push(change.clone());
@@ -78,6 +83,7 @@ fn by_change(topology: &Topology, source: Source) -> Vec<(String, Vec<&Rule>)> {
 
 fn rules_of(topology: &Topology, source: Source) -> usize {
     topology
+        .policy
         .rules
         .iter()
         .filter(|rule| rule.source == source && rule.active)
@@ -88,9 +94,9 @@ fn rules_of(topology: &Topology, source: Source) -> usize {
 pub fn counts(topology: &Topology) -> String {
     let mut out = String::new();
     let counts = [
-        (topology.catalog.types().len(), "cache type"),
-        (topology.rules.len(), "rule"),
-        (topology.topics.iter().count(), "topic"),
+        (topology.policy.catalog.types().len(), "cache type"),
+        (topology.policy.rules.len(), "rule"),
+        (topology.deployment.topics.iter().count(), "topic"),
         (topology.cases.len(), "test case"),
     ];
     for (count, what) in counts {
@@ -103,7 +109,7 @@ pub fn counts(topology: &Topology) -> String {
 
 /// Returns the configured layers, each with its bounds.
 fn layers(topology: &Topology) -> Vec<(&'static str, String)> {
-    let layers = &topology.layers;
+    let layers = &topology.deployment.layers;
     let mut list = Vec::new();
     if let Some(memory) = &layers.memory {
         list.push(("memory", memory.size.to_string()));

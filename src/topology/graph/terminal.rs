@@ -16,7 +16,10 @@ const WIDTH: usize = LEFT + GAP + RIGHT;
 pub(super) fn draw(topology: &Topology, look: Look) -> String {
     let pen = Pen { look };
     let mut out = vec![
-        pen.bold(&format!("{}, version {}", topology.name, topology.version)),
+        pen.bold(&format!(
+            "{}, version {}",
+            topology.name, topology.policy.version
+        )),
         counts(topology),
         String::new(),
     ];
@@ -173,8 +176,8 @@ fn row(
 }
 
 fn flow(topology: &Topology, pen: Pen) -> Vec<String> {
-    let topic = |role| topology.topics.get(role);
-    let kafka = &topology.kafka;
+    let topic = |role| topology.deployment.topics.get(role);
+    let kafka = &topology.deployment.kafka;
     let arrow = pen.sign("──▶", "-->");
     let right_arrow = pen.sign(" ──▶ ", " --> ");
     let left_arrow = pen.sign(" ◀── ", " <-- ");
@@ -260,10 +263,12 @@ fn topic_lines(topic: &Topic) -> Vec<String> {
 /// Returns each provider with the number of types that use it.
 fn providers(topology: &Topology) -> Vec<String> {
     topology
+        .deployment
         .providers
         .iter()
         .map(|(name, provider)| {
             let types = topology
+                .policy
                 .generation
                 .values()
                 .filter(|of| of.provider == *name)
@@ -291,7 +296,7 @@ fn types(topology: &Topology, pen: Pen) -> Vec<String> {
         "type", "sharing", "TTL", "stale for", "key beyond place, season, budget"
     );
     out.push(pen.dim(&header));
-    for of in topology.catalog.types() {
+    for of in topology.policy.catalog.types() {
         let sharing = match of.sharing {
             Sharing::Shared => "shared",
             Sharing::Private => "private",
@@ -318,9 +323,9 @@ fn rules(topology: &Topology, source: Source, pen: Pen) -> Vec<String> {
     };
     let mut out = vec![heading(
         pen,
-        &format!("rules on {}", topology.topics.get(role).name),
+        &format!("rules on {}", topology.deployment.topics.get(role).name),
     )];
-    let all = topology.catalog.types().len();
+    let all = topology.policy.catalog.types().len();
     for (change, rules) in by_change(topology, source) {
         for (at, rule) in rules.iter().enumerate() {
             let change = if at == 0 { change.as_str() } else { "" };

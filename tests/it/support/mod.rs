@@ -182,13 +182,19 @@ impl Place {
     }
 
     pub fn topic(&self, role: Role) -> String {
-        self.topology(|text| text).topics.get(role).name.to_string()
+        self.topology(|text| text)
+            .deployment
+            .topics
+            .get(role)
+            .name
+            .to_string()
     }
 
     async fn create_topics(&self) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let topology = self.topology(|text| text);
         let topics: Vec<_> = topology
+            .deployment
             .topics
             .iter()
             .map(|topic| {
