@@ -12,6 +12,7 @@ use super::screen::Screen;
   wedcache completions bash > /etc/bash_completion.d/wedcache
   wedcache completions zsh  > ~/.zfunc/_wedcache")]
 pub struct Args {
+    /// The shell whose completion script is printed.
     shell: Shell,
 }
 

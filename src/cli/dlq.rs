@@ -131,7 +131,7 @@ struct SkipArgs {
     yes: bool,
 }
 
-/// Asks the question; returns true to go on.
+/// A function that asks the question and returns true to go on.
 type Confirm<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<bool>;
 
 /// Runs the command; returns its exit code. Must not be called from within a tokio runtime.

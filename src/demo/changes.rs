@@ -38,8 +38,8 @@ pub struct Changes {
     effects: VecDeque<Effect>,
     /// The vendors that are closed.
     closed: BTreeMap<String, Closing>,
-    /// By change topic and partition: the next offset that is not judged, and the time at which
-    /// that was read.
+    /// The next offset that is not judged, and the time at which that was read, by change topic and
+    /// partition.
     progress: BTreeMap<(String, i32), (i64, Timestamp)>,
     /// The number of change records that were read.
     pub changes: u64,
@@ -63,7 +63,7 @@ struct Given {
 #[derive(Debug, Clone, PartialEq)]
 enum State {
     Good,
-    /// With the change that made it stale.
+    /// A stale answer, with the change that made it stale, where that is known.
     Stale(Option<Place>),
     Forbidden(Option<Place>),
 }

@@ -44,10 +44,9 @@ pub struct Effect {
     pub stale: u64,
     /// The number of forbidden answers whose keys were asked for and answered again.
     pub asked_again: u64,
-    /// For a closing: the number of fresh answers that were judged after it and named the vendor.
+    /// The number of fresh answers that were judged after a closing and named its vendor.
     pub named_after: u64,
-    /// For a closing: the number of answers that were under way when it happened and named the
-    /// vendor.
+    /// The number of answers that were under way when a vendor closed and named that vendor.
     pub under_way: u64,
 }
 

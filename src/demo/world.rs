@@ -1,7 +1,7 @@
 //! The world that the demo's model answers from: the vendors with all vendor changes applied.
 //!
 //! A real model learns of a change from its own sources; this one reads the topic that the stream
-//! reads, so it knows every change, whether the demo's season or another client sent it: a call
+//! reads, so it learns every change, whether the demo's season or another client sent it: a call
 //! waits until the topic has been read to the end that it had when the call began. So a call that
 //! begins after a change was written to Kafka answers from the facts after the change. A call that
 //! began before may answer from the facts before it; the stream treats that answer as overtaken.

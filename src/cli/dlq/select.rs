@@ -113,7 +113,7 @@ impl Filter {
     }
 }
 
-/// Keeps one value for each of the newest letters, at most `limit`, oldest first.
+/// One value for each of the newest letters, at most `limit`, oldest first.
 #[derive(Debug)]
 pub struct Newest<T> {
     limit: usize,
