@@ -13,7 +13,7 @@ const HISTORY: usize = 240;
 pub struct Frame {
     pub now: Numbers,
     pub before: Numbers,
-    /// The hit rates of the last [`HISTORY`] seconds, in per cent.
+    /// The hit rates of the last 240 seconds at most, in per cent.
     pub history: VecDeque<u64>,
 }
 
