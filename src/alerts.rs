@@ -1,8 +1,8 @@
 //! Alerts of this instance: which fire, since when, and when their records are due. Pure.
 //!
-//! A component raises an alert for as long as its trouble lasts and clears it afterwards, or, where
-//! nothing tells the end, raises it with every event: such an alert resolves when no event has come
-//! for a while.
+//! A component raises an alert for as long as its trouble lasts and clears it afterwards. Where
+//! nothing marks the end of a trouble, it raises the alert with every event: such an alert resolves
+//! when no event has come for a while.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use std::time::Duration;
 use crate::model::Timestamp;
 use crate::model::invalidation::{AlertState, CacheAlert, Severity};
 
-/// What is raised.
+/// An alert as it is raised.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
-    /// One of the contract's names.
+    /// The name, one of the contract's.
     pub name: &'static str,
-    /// Which of several of that name, such as a provider or a partition.
+    /// The label that distinguishes alerts of one name, such as a provider or a partition.
     pub label: Option<String>,
     pub severity: Severity,
-    /// What is the matter and what to do, for people.
+    /// The trouble and the remedy, for people.
     pub summary: String,
     pub value: Option<f64>,
     pub labels: BTreeMap<String, String>,
@@ -36,14 +36,14 @@ impl Alert {
         }
     }
 
-    /// Tells it apart from others of its name.
+    /// Sets the label that distinguishes the alert from others of its name.
     pub fn of(mut self, kind: &str, label: &str) -> Self {
         self.label = Some(label.to_owned());
         self.labels.insert(kind.to_owned(), label.to_owned());
         self
     }
 
-    /// The key of its record: all records of one alert share it.
+    /// Returns the key by which this instance distinguishes its alerts: the name and the label.
     pub fn key(&self) -> String {
         match &self.label {
             Some(label) => format!("{}/{label}", self.name),
@@ -56,7 +56,7 @@ impl Alert {
 #[derive(Debug, Default)]
 pub struct AlertBoard {
     instance: Option<String>,
-    /// Bounded by the names and their labels, which are closed sets.
+    /// The alerts by key; their number is bounded by the names and labels, which are closed sets.
     firing: BTreeMap<String, Firing>,
 }
 
@@ -64,7 +64,7 @@ pub struct AlertBoard {
 struct Firing {
     alert: Alert,
     since: Timestamp,
-    /// When it resolves by itself, where nothing tells its end.
+    /// The time at which the alert resolves by itself; `None` where it has to be cleared.
     until: Option<Timestamp>,
 }
 
@@ -76,23 +76,24 @@ impl AlertBoard {
         }
     }
 
-    /// Raises an alert until it is cleared. Returns its record where it did not fire already.
+    /// Raises an alert until it is cleared. Returns its record if it did not fire already.
     pub fn raise(&mut self, alert: Alert, now: Timestamp) -> Option<CacheAlert> {
         self.fire(alert, now, None)
     }
 
-    /// Raises an alert because of an event; it resolves when none has come for `quiet`.
+    /// Raises an alert because of an event; the alert resolves when no other event comes for
+    /// `quiet`.
     pub fn event(&mut self, alert: Alert, now: Timestamp, quiet: Duration) -> Option<CacheAlert> {
         self.fire(alert, now, Some(now.plus(quiet)))
     }
 
-    /// Clears an alert. Returns its record where it fired.
+    /// Clears an alert. Returns its record if it fired.
     pub fn clear(&mut self, key: &str, summary: &str, now: Timestamp) -> Option<CacheAlert> {
         let firing = self.firing.remove(key)?;
         Some(self.record(&firing.alert, AlertState::Resolved, summary, now))
     }
 
-    /// Clears all alerts of the name whose keys are not among those that still hold.
+    /// Clears all alerts of the name whose keys are not in `holding`.
     pub fn clear_others(
         &mut self,
         name: &str,
@@ -122,7 +123,7 @@ impl AlertBoard {
             .collect()
     }
 
-    /// The keys of the alerts that fire, and since when.
+    /// Returns the keys of the alerts that fire, and the times since which they do.
     pub fn firing(&self) -> impl Iterator<Item = (&str, Timestamp)> {
         self.firing
             .iter()
@@ -165,8 +166,8 @@ impl AlertBoard {
     }
 }
 
-/// The key of a record of the alerts' topic: the same for all records of one alert. The instance is
-/// part of it: what one instance resolves may still fire at another.
+/// Returns the key of a record of the alerts' topic, which all records of one alert share. The
+/// instance is part of the key: what one instance resolves may still fire at another.
 pub fn record_key(alert: &CacheAlert) -> String {
     let parts = alert.labels.values().chain(&alert.instance);
     let parts = std::iter::once(&alert.alert).chain(parts);

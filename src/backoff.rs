@@ -1,4 +1,4 @@
-//! How long to wait before trying again: exponential growth with full jitter.
+//! The delay before a retry: exponential growth with full jitter.
 //!
 //! Full jitter (a uniform draw from zero to the ceiling) spreads callers that failed together
 //! better than any fixed fraction does; see "Exponential Backoff And Jitter", AWS Architecture
@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-/// The shape of a backoff: the ceiling doubles with every try, from `base` up to `cap`.
+/// The shape of a backoff: the ceiling doubles with every attempt, from `base` up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// The ceiling of the first delay.
     pub base: Duration,
-    /// No delay is longer.
+    /// The longest delay.
     pub cap: Duration,
 }
 
@@ -20,13 +20,13 @@ impl Policy {
         Self { base, cap }
     }
 
-    /// The longest delay after `failures` earlier delays, `min(cap, base × 2^failures)`.
+    /// Returns the longest delay after `failures` earlier delays, `min(cap, base × 2^failures)`.
     pub fn ceiling(self, failures: u32) -> Duration {
         let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// The delay for a draw of `unit`, which is clamped to 0..=1.
+    /// Returns the delay for a draw of `unit`, which is clamped to 0..=1.
     pub fn delay(self, failures: u32, unit: f64) -> Duration {
         let unit = if unit.is_nan() {
             1.0
@@ -55,7 +55,7 @@ impl Backoff {
         }
     }
 
-    /// With draws that repeat, for tests and simulations.
+    /// Returns a backoff with draws that repeat, for tests and simulations.
     pub fn seeded(policy: Policy, seed: u64) -> Self {
         Self {
             policy,
@@ -70,7 +70,7 @@ impl Backoff {
         delay
     }
 
-    /// How many delays were drawn since the last reset.
+    /// Returns the number of delays drawn since the last reset.
     pub fn failures(&self) -> u32 {
         self.failures
     }

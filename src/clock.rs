@@ -1,4 +1,4 @@
-//! Where the time comes from: the machine, or a test's hand.
+//! The source of the time: the machine, or a test.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use crate::model::Timestamp;
 
-/// The wall clock. It labels and expires; it never decides whether a change forbids an answer
-/// (the invalidation log's offsets do).
+/// The wall clock. Its times label and expire entries; they never decide whether a change forbids
+/// an answer (the invalidation log's offsets do).
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     #[default]
     System,
-    /// Stands still until it is moved.
+    /// A clock that stands still until a test moves it.
     Mock(Arc<MockClock>),
-    /// Moves with the timers of the runtime, which stand still while its time is paused. It was
-    /// `at` when they stood at `since`.
+    /// A clock that moves with the timers of the runtime, and stands still while those are paused.
+    /// The time was `at` when the timers were at `since`.
     Timers { at: Timestamp, since: Instant },
 }
 
@@ -30,13 +30,13 @@ impl Clock {
         }
     }
 
-    /// A clock that is `at` now and goes in step with the runtime's timers.
+    /// Returns a clock that is `at` now and moves with the runtime's timers.
     pub fn with_timers(at: Timestamp) -> Self {
         let since = Instant::now();
         Self::Timers { at, since }
     }
 
-    /// A clock that stands at `at`, and the hand that moves it.
+    /// Returns a clock that stands at `at`, and the handle that moves it.
     pub fn mock(at: Timestamp) -> (Self, Arc<MockClock>) {
         let hand = Arc::new(MockClock {
             millis: AtomicI64::new(at.0),
@@ -53,7 +53,7 @@ fn system_now() -> Timestamp {
     Timestamp(chrono::Utc::now().timestamp_millis())
 }
 
-/// The hand of a mocked clock.
+/// The handle of a mocked clock.
 #[derive(Debug)]
 pub struct MockClock {
     millis: AtomicI64,

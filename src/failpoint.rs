@@ -1,12 +1,12 @@
-//! Named points at which a proof stops the process, to kill it exactly there. Without the feature
-//! `failpoints`, which nothing that is shipped has, a point is no code at all.
+//! Named points at which a test stops the process, to kill it exactly there. Without the feature
+//! `failpoints`, which no shipped build has, a point is no code at all.
 //!
-//! With it, `FAILPOINT=fill-stored` stops the first thread that comes to that point, and
-//! `FAILPOINT=fill-stored:3` the one that comes there after three others; so does everyone who
-//! comes later. Who is stopped says so in the log and never goes on.
+//! With the feature, `FAILPOINT=fill-stored` stops the first thread that comes to that point;
+//! `FAILPOINT=fill-stored:3` lets three pass and stops the fourth. All that come later are stopped
+//! too. A stopped thread logs a warning and never goes on.
 //!
-//! (The crate `fail` can do more. It brings an old `rand`, which changes the features of what TLS
-//! is built on, so that a build with failpoints would build half of the dependencies once more.)
+//! (The crate `fail` can do more, but depends on an old `rand`, which changes the features of what
+//! TLS is built on: a build with failpoints would build half of the dependencies again.)
 
 /// Passes a named point.
 macro_rules! failpoint {
@@ -26,11 +26,11 @@ pub(crate) mod armed {
 
     struct Armed {
         point: String,
-        /// How many pass before one is stopped.
+        /// The number of passes before a thread is stopped.
         left: AtomicI64,
     }
 
-    /// Arms the point that `FAILPOINT` names; once in a process.
+    /// Arms the point that `FAILPOINT` names; may be called once per process.
     pub(crate) fn set_up(text: &str) -> anyhow::Result<()> {
         let (point, left) = text.split_once(':').unwrap_or((text, "0"));
         let armed = Armed {

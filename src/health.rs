@@ -1,4 +1,4 @@
-//! Whether this instance lives and is ready, how its components are, and why not.
+//! The life and readiness of this instance, and the state of its components with the reasons.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::trouble::Trouble;
 
-/// What the instance is doing, in the order of its life.
+/// The phases of an instance, in the order of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -18,11 +18,11 @@ pub enum Phase {
     Connecting,
     /// Reading the invalidation log to the end that it had at the start.
     ReadingLog,
-    /// Waiting until the changes that stood at the start are judged.
+    /// Waiting until the changes that stood in their topics at the start are judged.
     AwaitingRules,
-    /// Answering.
+    /// Answering queries.
     Ready,
-    /// Finishing what was taken.
+    /// Finishing the records that were taken in.
     Draining,
 }
 
@@ -38,7 +38,7 @@ impl Phase {
     }
 }
 
-/// What an instance is made of, as far as it can fail by itself.
+/// The parts of an instance that can fail by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Component {
@@ -65,27 +65,27 @@ impl Component {
     ];
 }
 
-/// How a component is.
+/// The condition of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     Ok,
-    /// A part of its work fails, or others do it; queries are answered.
+    /// A part of the component's work fails, or others do it; queries are answered.
     Degraded,
-    /// Nothing can be had from it.
+    /// The component does not work at all.
     Down,
 }
 
-/// How a component is, since when, and why.
+/// The condition of a component, the time since which it has that, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComponentState {
     pub state: Condition,
     pub since: Timestamp,
-    /// For people; null where nothing is to be said.
+    /// The reason, for people; null where there is none to give.
     pub why: Option<Arc<str>>,
 }
 
-/// What is known of an instance; told by `/readyz`.
+/// The health of an instance, as `/readyz` shows it.
 #[derive(Debug)]
 pub struct Health {
     clock: Clock,
@@ -101,13 +101,13 @@ struct State {
     components: BTreeMap<Component, ComponentState>,
 }
 
-/// What `/readyz` and `/readyz/stream` say.
+/// The response of `/readyz` and `/readyz/stream`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Readiness {
     pub ready: bool,
     pub phase: Phase,
     pub detail: String,
-    /// Partitions of the queries' topic that this instance holds.
+    /// The number of partitions of the queries' topic that this instance holds.
     pub partitions: usize,
     pub components: BTreeMap<Component, ComponentState>,
 }
@@ -115,8 +115,8 @@ pub struct Readiness {
 const NOT_STARTED: &str = "not started yet";
 
 impl Health {
-    /// `stuck_after`: a record unfinished for longer makes the instance unready, and after twice
-    /// that time no longer live.
+    /// Builds the health of an instance that starts. A record that is unfinished for longer than
+    /// `stuck_after` makes the instance unready, and after twice that time no longer live.
     pub fn new(stuck_after: Duration) -> Self {
         Self::by(Clock::System, stuck_after)
     }
@@ -150,12 +150,12 @@ impl Health {
         self.state().phase
     }
 
-    /// The watchdog's word: the age of the oldest record that is not finished.
+    /// Takes the age of the oldest unfinished record, from the watchdog.
     pub fn oldest_unfinished(&self, age: Duration) {
         self.state().oldest_unfinished = age;
     }
 
-    /// How many partitions of the queries' topic are held.
+    /// Takes the number of partitions of the queries' topic that are held.
     pub fn partitions(&self, held: usize) {
         self.state().partitions = held;
     }
@@ -164,12 +164,12 @@ impl Health {
         self.set(component, Condition::Ok, None, None);
     }
 
-    /// All is well with a component, and there is something to say.
+    /// Sets a component to ok, with a remark.
     pub fn ok_since(&self, component: Component, why: &str) {
         self.set(component, Condition::Ok, None, Some(why.into()));
     }
 
-    /// A component works in part; `since` is by default when that is first said.
+    /// Sets a component to degraded; `since` is by default the time of the first such call.
     pub fn degraded(&self, component: Component, since: Option<Timestamp>, why: &str) {
         self.set(component, Condition::Degraded, since, Some(why.into()));
     }
@@ -178,7 +178,7 @@ impl Health {
         self.set(component, Condition::Down, since, Some(why.into()));
     }
 
-    /// Of a component that lookups can do without: it is never worse than degraded.
+    /// Sets a component that lookups can do without: with a trouble it is degraded, never down.
     pub fn trouble(&self, component: Component, trouble: Option<&Trouble>) {
         match trouble {
             None => self.ok(component),
@@ -196,7 +196,7 @@ impl Health {
         let mut held = self.state();
         let before = held.components.get(&component);
         let lasts = before.filter(|before| before.state == state);
-        // An instant that is reckoned back from an age wavers by a millisecond or two.
+        // A time that is computed back from an age varies by a millisecond or two between calls.
         let wavers = |before: &Timestamp, since: Timestamp| (before.0 - since.0).abs() < 1000;
         let lasted = lasts.map(|before| before.since);
         let kept = lasted.filter(|before| since.is_none_or(|since| wavers(before, since)));
@@ -205,8 +205,8 @@ impl Health {
         held.components.insert(component, now);
     }
 
-    /// Whether a query can be answered: from any layer, by the provider, labelled or not. Kafka, the
-    /// provider, Redis or the disk may be away.
+    /// Returns whether a query can be answered, from any layer or by the provider, labelled or not.
+    /// Kafka, the provider, Redis or the disk may be away.
     pub fn readiness(&self) -> Readiness {
         let state = self.state();
         let stuck = state.oldest_unfinished > self.stuck_after;
@@ -227,7 +227,7 @@ impl Health {
         }
     }
 
-    /// Whether queries are taken from Kafka: ready, and a partition is held.
+    /// Returns whether queries are taken from Kafka: the instance is ready and holds a partition.
     pub fn stream_readiness(&self) -> Readiness {
         let mut readiness = self.readiness();
         if readiness.ready && readiness.partitions == 0 {
@@ -237,8 +237,8 @@ impl Health {
         readiness
     }
 
-    /// No longer when a record has been stuck for twice the bound: the process should end and be
-    /// started again.
+    /// Returns false once a record has been stuck for twice the bound: the process should then be
+    /// restarted.
     pub fn is_live(&self) -> bool {
         self.state().oldest_unfinished <= self.stuck_after.saturating_mul(2)
     }

@@ -1,13 +1,13 @@
-//! HTTP clients for what this process asks of others: TLS is set up once, and certificates are
-//! needed only where an address is `https`.
+//! HTTP clients for requests of this process: TLS is set up once, and certificates are needed only
+//! where an address is `https`.
 
 use reqwest::{Client, ClientBuilder};
 use thiserror::Error;
 
-/// Why a client cannot be built.
+/// The reason why a client cannot be built.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// An `https` address and no certificates to check it by.
+    /// An `https` address, without certificates to check it by.
     #[error(
         "cannot set up TLS ({why}): install the system's CA certificates (Debian: \
          `apt-get install ca-certificates`), or name a bundle in SSL_CERT_FILE"
@@ -17,8 +17,8 @@ pub enum ClientError {
     Http { why: String },
 }
 
-/// Makes ring the process's TLS crypto; safe to call any number of times, and a provider that
-/// was installed before stays.
+/// Makes ring the process's TLS crypto provider; may be called any number of times, and keeps a
+/// provider that was installed before.
 pub fn install_crypto() {
     if rustls::crypto::CryptoProvider::get_default().is_none()
         && rustls::crypto::ring::default_provider()
@@ -29,8 +29,8 @@ pub fn install_crypto() {
     }
 }
 
-/// Builds a client. `with_https` tells whether any of its addresses is `https`: without, a machine
-/// that has no CA certificates will do, where reqwest's own builder fails.
+/// Builds a client. `with_https` is true if any of its addresses is `https`. Otherwise a machine
+/// without CA certificates suffices, where reqwest's own builder fails.
 pub fn client(
     builder: impl Fn() -> ClientBuilder,
     with_https: bool,
@@ -50,8 +50,8 @@ pub fn client(
     }
 }
 
-/// The text of the innermost error: reqwest's own only says that sending failed, and names the
-/// address.
+/// Returns the text of the innermost error: reqwest's own text has only the address and the fact
+/// that sending failed.
 pub fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -71,8 +71,8 @@ mod tests {
         assert!(rustls::crypto::CryptoProvider::get_default().is_some());
     }
 
-    /// A builder that fails unless it is told its certificates, as each does on a machine that
-    /// has none: reqwest allows this setting only then.
+    /// Returns a builder that fails unless it gets certificates, as every builder does on a machine
+    /// that has none: reqwest allows this setting only then.
     fn without_certificates() -> ClientBuilder {
         Client::builder().tls_danger_accept_invalid_hostnames(true)
     }

@@ -1,4 +1,4 @@
-//! Signals: the first asks for an orderly end, the second ends at once.
+//! Signals: the first one asks for an orderly end, the second one ends the process at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -6,16 +6,16 @@ use tokio_util::sync::CancellationToken;
 /// The exit code of a process that was told twice to end.
 pub const TOLD_TWICE: u8 = 130;
 
-/// A token that is cancelled by the first SIGINT, SIGTERM or SIGHUP; a second one exits with
-/// [`TOLD_TWICE`]. Must be called within a runtime.
+/// Returns a token that is cancelled by the first SIGINT, SIGTERM or SIGHUP; a second signal exits
+/// with [`TOLD_TWICE`]. Must be called within a tokio runtime.
 ///
-/// SIGHUP comes from a terminal that closes, and from operators who expect a reload. Its default
-/// would end the process on the spot. Settings are read at the start only, so it drains too.
+/// SIGHUP comes from a terminal that closes, and from operators who expect a reload; by default it
+/// would end the process at once. Settings are read at the start only, so SIGHUP drains too.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     on_signal_else(|| ())
 }
 
-/// Like [`on_signal`]; `last` runs before a second signal exits.
+/// Returns a token as [`on_signal`] does; `last` runs before a second signal exits.
 pub fn on_signal_else(last: impl FnOnce() + Send + 'static) -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut signals = Signals::listen()?;

@@ -23,11 +23,11 @@ pub enum TelemetryError {
     Installed,
 }
 
-/// These log at every failure (each attempt to reach a cluster's node, each flush to a full disk);
-/// the layers log what fails, once a minute at most.
+/// The levels of libraries that log every failure (each attempt to reach a node of a cluster, each
+/// flush to a full disk); the layers log such failures themselves, once a minute at most.
 const QUIET_LIBRARIES: &str = "redis=error,sled=off";
 
-/// Sets up logging for the process; `filter` as in `info,wedcache::kafka=debug`.
+/// Sets up logging for the process; `filter` is as in `info,wedcache::kafka=debug`.
 pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let parsed = parse(filter).map_err(|source| TelemetryError::Filter {
         filter: filter.to_owned(),
@@ -50,7 +50,7 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     installed.map_err(|_| TelemetryError::Installed)
 }
 
-/// What `filter` says of a quiet library comes later and stands.
+/// Parses `filter` after the levels of the quiet libraries, so that it may override them.
 fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{QUIET_LIBRARIES},{filter}"))
 }

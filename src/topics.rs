@@ -1,4 +1,4 @@
-//! The topics that a topology needs, with the settings that the stream rests on. Pure.
+//! The topics that a topology needs, with the configs that the stream depends on. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use crate::kafka::admin::MAX_BYTES;
 use crate::topology::Topology;
 use crate::topology::settings::{Role, Topic};
 
-/// Inputs take records this many times larger than what is read, so that one that is too large
-/// reaches us and is dead-lettered, rather than being refused to its producer.
+/// The factor by which inputs accept larger records than are read, so that a record that is too
+/// large reaches us and is dead-lettered, rather than being refused to its producer.
 const INPUT_HEADROOM: u64 = 4;
-/// What producers may send by their own defaults.
+/// The largest record that producers send by their own defaults: 1 MiB.
 const LEAST_INPUT_BYTES: u64 = 1 << 20;
-/// What a record's key, headers and batch may take beside its value.
+/// The room for a record's key, headers and batch beside its value: 64 KiB.
 const FRAME_BYTES: u64 = 64 << 10;
 /// librdkafka's highest `message.max.bytes`; the brokers' highest lies above it.
 const MOST_BYTES: u64 = 1_000_000_000;
 
 /// Kafka's own default for a topic's `max.message.bytes`: our producers' batches are below it.
 const LEAST_OUTPUT_BYTES: u64 = 1_048_588;
-/// What a token of a model may take in an answer's JSON. Most take three to five.
+/// The most bytes of a model's token in an answer's JSON; most tokens take three to five.
 const TOKEN_BYTES: u64 = 16;
 
 const MIN_INSYNC: &str = "min.insync.replicas";
 
-/// Every topic as it ought to be, in the order of [`Role::ALL`]; `replication_factor` overrides
-/// the topology's.
+/// Returns every topic as it should be, in the order of [`Role::ALL`]; `replication_factor`
+/// overrides the topology's.
 pub fn specs(topology: &Topology, replication_factor: Option<u16>) -> Vec<TopicSpec> {
     let largest = Largest {
         input: largest_input(topology),
@@ -37,8 +37,8 @@ pub fn specs(topology: &Topology, replication_factor: Option<u16>) -> Vec<TopicS
         .collect()
 }
 
-/// The same for topics that exist with other replication factors: how many copies must be in sync
-/// goes by the copies that there are, as more than those would stop every producer.
+/// Adapts specs to topics that exist with other replication factors: the number of copies that must
+/// be in sync follows the copies that there are, since a larger one would stop every producer.
 pub fn fit(specs: &mut [TopicSpec], replication: &BTreeMap<String, i32>) {
     for spec in specs {
         if let Some(&factor) = replication.get(&spec.name) {
@@ -47,7 +47,7 @@ pub fn fit(specs: &mut [TopicSpec], replication: &BTreeMap<String, i32>) {
     }
 }
 
-/// The largest record that any of our producers may have to send, in bytes.
+/// Returns the size of the largest record that any of our producers may have to send, in bytes.
 pub fn largest_record(topology: &Topology) -> u64 {
     let letter = dead_letter_bytes(
         &topology.deployment.topics.dead_letters,
@@ -56,7 +56,7 @@ pub fn largest_record(topology: &Topology) -> u64 {
     letter.max(answer_bytes(topology))
 }
 
-/// The largest records that there can be, in bytes.
+/// The sizes of the largest records that are possible, in bytes.
 #[derive(Clone, Copy)]
 struct Largest {
     input: u64,
@@ -69,15 +69,15 @@ fn spec(topic: &Topic, replication_factor: Option<u16>, largest: Largest) -> Top
     let mut set = |name: &str, value: String| configs.insert(name.to_owned(), value);
     set("retention.ms", topic.retention.as_millis().to_string());
     set(MIN_INSYNC, in_sync(factor));
-    // A leader that missed records would take them from everybody: offsets of the log would mean
-    // other invalidations, committed inputs would be gone.
+    // A leader that missed records would remove them for everybody: offsets of the log would then
+    // mean other invalidations, and committed inputs would be lost.
     set("unclean.leader.election.enable", "false".to_owned());
     match topic.role {
         Role::Invalidations => {
             set("cleanup.policy", "compact,delete".to_owned());
             set("message.timestamp.type", "LogAppendTime".to_owned());
         }
-        // The last word on each alert stays until it is old.
+        // Compaction keeps the latest record of each alert until retention removes it.
         Role::Alerts => {
             set("cleanup.policy", "compact,delete".to_owned());
         }
@@ -98,7 +98,7 @@ fn spec(topic: &Topic, replication_factor: Option<u16>, largest: Largest) -> Top
     };
     set(MAX_BYTES, bytes.to_string());
     let partitions = match topic.role {
-        // Its offsets are the clock.
+        // The log's offsets are the clock, so it has exactly one partition.
         Role::Invalidations => 1,
         _ => i32::from(topic.partitions),
     };
@@ -123,7 +123,7 @@ fn largest_input(topology: &Topology) -> u64 {
     inputs.map(input_bytes).max().unwrap_or(LEAST_INPUT_BYTES)
 }
 
-/// The largest answer that a model may be asked for.
+/// Returns the size of the largest answer that a model may be asked for, in bytes.
 fn answer_bytes(topology: &Topology) -> u64 {
     let tokens = topology
         .policy

@@ -1,4 +1,5 @@
-//! The HTTP port: `/livez`, `/readyz`, `/readyz/stream` and `/metrics`. The REST API will stand beside them.
+//! The HTTP port: `/livez`, `/readyz`, `/readyz/stream` and `/metrics`. The REST API will be added
+//! beside them.
 
 mod problem;
 
@@ -35,7 +36,7 @@ pub enum ApiError {
     Serve { source: std::io::Error },
 }
 
-/// A server that has its port and does not yet answer.
+/// A server that has its port and does not answer yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -54,7 +55,7 @@ impl Server {
         self.address
     }
 
-    /// Answers until `stop`; requests under way are finished.
+    /// Answers until `stop` is cancelled; requests under way are finished.
     pub async fn serve(self, served: Served, stop: CancellationToken) -> Result<(), ApiError> {
         axum::serve(self.listener, router(served))
             .with_graceful_shutdown(stop.cancelled_owned())
@@ -92,7 +93,7 @@ async fn readyz_stream(State(served): State<Served>) -> Response {
     shown(served.health.stream_readiness())
 }
 
-/// One shape, ready or not.
+/// Returns the readiness as a response, in one shape whether ready or not.
 fn shown(readiness: Readiness) -> Response {
     let status = if readiness.ready {
         StatusCode::OK

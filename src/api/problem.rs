@@ -7,7 +7,7 @@ use serde::Serialize;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// `about:blank`: the status says what kind of problem it is.
+    /// `about:blank`: the status alone gives the kind of problem.
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
@@ -26,7 +26,7 @@ impl Problem {
         }
     }
 
-    /// What happened this time, and what to do.
+    /// Sets the detail: what happened this time, and what to do.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self

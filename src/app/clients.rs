@@ -1,4 +1,4 @@
-//! From a topology's Kafka section to the options of each client.
+//! The options of each Kafka client, from a topology's Kafka section.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use crate::topics;
 use crate::topology::Topology;
 use crate::topology::settings::{Assignment, Kafka, Role};
 
-/// What all clients of one instance have in common.
+/// Returns the options that all clients of one instance have in common.
 pub fn client(kafka: &Kafka) -> ClientOptions {
     let mut client = ClientOptions::new(&kafka.bootstrap_servers, &kafka.client_id);
     client.secrets.clone_from(&kafka.properties);
     client
 }
 
-/// Poll thread `number` of the query group. Calls that the other instances know of do not hold up
-/// a partition that goes to one of them.
+/// Returns the options of poll thread `number` of the query group. A partition that goes to another
+/// instance does not wait for the calls of this one, while all of them hold leases by which the
+/// other instance can wait for their answers.
 pub fn queries(topology: &Topology, number: usize, resolver: &Arc<Resolver>) -> IntakeOptions {
     let kafka = &topology.deployment.kafka;
     let threads = kafka.poll_threads.max(1);
@@ -44,7 +45,7 @@ pub fn queries(topology: &Topology, number: usize, resolver: &Arc<Resolver>) -> 
     options
 }
 
-/// The rules group's one member of this instance.
+/// Returns the options of this instance's one member of the rules group.
 pub fn rules(topology: &Topology) -> IntakeOptions {
     let kafka = &topology.deployment.kafka;
     let topics = [Role::VendorChanges, Role::WeddingUpdates]
@@ -76,7 +77,7 @@ fn group(kafka: &Kafka, suffix: &str, group: &str, topics: Vec<String>) -> Intak
     }
 }
 
-/// The producers.
+/// The producers of an instance.
 pub struct Producers {
     pub answers: Output,
     pub single: Output,
@@ -96,7 +97,7 @@ pub fn producers(topology: &Topology) -> Result<Producers, KafkaError> {
         max_record_bytes: largest,
         ..OutputOptions::single(client.named("single"))
     };
-    // Changes have to be known everywhere soon: the log does not wait to fill batches.
+    // No linger: an invalidation must reach all instances soon rather than fill a batch.
     let log = OutputOptions {
         linger: Duration::ZERO,
         ..OutputOptions::new(client.named("log"))

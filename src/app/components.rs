@@ -1,4 +1,4 @@
-//! How the components are, into the health that `/readyz` shows.
+//! Reports the state of the components to the health that `/readyz` shows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use crate::resolver::LagState;
 use crate::topology::Topology;
 use crate::topology::settings::{Kafka, Role};
 
-/// Between two looks at whether Kafka can be reached.
+/// The interval at which to look whether Kafka can be reached.
 const EVERY: Duration = Duration::from_millis(500);
 const NOT_WANTED: &str = "not in the topology";
 
-/// Says whether Kafka can be reached, from the first moment of a start to the end of the drain.
+/// A watch that reports whether Kafka can be reached, from the first moment of a start to the end
+/// of the drain.
 pub(super) struct KafkaWatch {
     reach: Arc<Reach>,
     health: Arc<Health>,
@@ -66,7 +67,8 @@ impl KafkaWatch {
 }
 
 impl App {
-    /// Looks at all components but Kafka and the providers, which have watches of their own.
+    /// Updates the health of all components but Kafka and the providers, which have watches of
+    /// their own.
     pub(super) fn observe(&self) {
         let health = &*self.health;
         log(health, &self.topology, &self.log_status.borrow());
@@ -99,7 +101,7 @@ impl App {
     fn observe_layers(&self) {
         let (health, wanted) = (&*self.health, &self.topology.deployment.layers);
         let stats = self.resolver.parts().layers.stats();
-        // Of a wanted layer that has not opened it is known since the start why.
+        // A wanted layer that did not open keeps the state that it got at the start.
         let layer = |component, is_wanted: bool, stats: Option<Option<_>>| match stats {
             Some(trouble) => health.trouble(component, trouble),
             None if is_wanted => {}

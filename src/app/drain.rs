@@ -1,5 +1,5 @@
-//! How an instance ends: it takes nothing in any more, finishes or hands over what it took,
-//! commits, flushes; all within the drain deadline.
+//! The end of an instance: it takes nothing in any more, finishes or hands over what it took,
+//! commits and flushes, all within the drain deadline.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,25 +8,25 @@ use super::App;
 use crate::health::Phase;
 use crate::kafka::IntakeHandle;
 
-/// What is finished within so long is finished here, whoever could take it over.
+/// The time in which queries are finished here even where another instance could take them over.
 const BEFORE_HAND_OVER: Duration = Duration::from_millis(100);
-/// So often it is looked again whether everything may be handed over.
+/// The interval at which to check whether everything may be handed over.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// How long Kafka is asked who else is in the group.
+/// The longest wait for the number of the group's members.
 const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
-/// For the last commits.
+/// The least time for the last commits; also the longest wait for the log reader and the layers.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a drain has left undone.
+/// The work that a drain left undone.
 #[derive(Debug, Default)]
 pub struct Left {
-    /// Queries that nobody has answered and nobody has taken over.
+    /// The number of queries that nobody has answered and nobody has taken over.
     pub queries: usize,
-    /// Changes that are neither judged nor parked.
+    /// The number of changes that are neither judged nor parked.
     pub changes: usize,
-    /// Calls whose answers are not stored.
+    /// The number of calls whose answers are not stored.
     pub calls: usize,
-    /// Something that is finished could not be delivered, or not committed.
+    /// True if something that is finished could not be delivered or committed.
     pub unsettled: bool,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Left {
 }
 
 impl App {
-    /// Finishes what was taken in, or gives it to other instances; returns what is left.
+    /// Finishes what was taken in, or hands it over to other instances; returns what is left.
     pub(super) async fn drain(mut self) -> Left {
         self.health.enter(Phase::Draining);
         let deadline = Instant::now() + self.topology.deployment.kafka.drain_deadline;
@@ -66,7 +66,8 @@ impl App {
         self.rules.intake.stop_intake();
         let handed_over = self.finish_queries(deadline).await;
         self.query_tasks.close();
-        // The answers of calls under way are kept, also where nobody here waits for them any more.
+        // The answers of calls under way are stored, even where no query here waits for them any
+        // more.
         if tokio::time::timeout_at(deadline.into(), self.resolver.drained())
             .await
             .is_err()
@@ -84,6 +85,7 @@ impl App {
         let patience = deadline
             .saturating_duration_since(Instant::now())
             .max(Duration::from_secs(1));
+        // Before the offsets are committed: an input is finished only when its output has arrived.
         let delivered = self.outputs.flush(patience).await;
         self.redelivery_stop.cancel();
         left.queries = self.queries.iter().map(IntakeHandle::unfinished).sum();
@@ -106,8 +108,9 @@ impl App {
     }
 
     /// Waits for the queries in flight. Where another instance can take them over, waiting for our
-    /// calls would only hold up the partitions: then the group is left at once, while the calls
-    /// go on to their ends. Returns whether what they had finished is committed.
+    /// calls would only hold up the partitions: then this instance leaves the group at once, while
+    /// the calls go on to their ends. Returns false if offsets of finished queries were not
+    /// committed.
     async fn finish_queries(&mut self, deadline: Instant) -> bool {
         let soon = deadline.min(Instant::now() + BEFORE_HAND_OVER);
         if drained(&self.queries, soon).await {
@@ -129,8 +132,8 @@ impl App {
         true
     }
 
-    /// Whether the partitions go to other instances at once. Those of a static member are kept
-    /// for its return.
+    /// Returns true if the partitions go to other instances at once. Kafka keeps those of a static
+    /// member for its return.
     async fn has_successors(&self) -> bool {
         let kafka = &self.topology.deployment.kafka;
         if kafka.instance_id.is_some() || !self.resolver.may_hand_over() {
@@ -156,7 +159,7 @@ async fn drained(intakes: &[IntakeHandle], deadline: Instant) -> bool {
     whole
 }
 
-/// Commits what is finished and leaves the group.
+/// Commits what is finished and leaves the group; returns false if something was not committed.
 async fn leave(intakes: Vec<IntakeHandle>, deadline: Instant) -> bool {
     let leaving = intakes.into_iter().map(|intake| intake.shutdown(deadline));
     let left = futures_util::future::join_all(leaving).await;

@@ -1,4 +1,4 @@
-//! Why an instance does not start, or cannot go on.
+//! The errors with which an instance does not start, or cannot go on.
 
 use std::time::Duration;
 

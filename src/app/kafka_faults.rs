@@ -1,12 +1,13 @@
-//! Whether Kafka's clients can be made from a topology's settings, without Kafka.
+//! Checks whether Kafka's clients can be built from a topology's settings, without contact to
+//! Kafka.
 
 use super::clients;
 use crate::kafka::{KafkaError, OutputOptions};
 use crate::topology::Topology;
 
-/// Returns what is wrong with `kafka.properties`: every property that cannot be used; where all
-/// can, the first reason why a consumer or a producer cannot be made with all of them. Files that
-/// they name, such as certificates, are read; nothing is sent.
+/// Returns the faults of `kafka.properties`: every property that cannot be used; or, where all can,
+/// the first reason why a consumer or a producer cannot be built with all of them. Files that the
+/// properties name, such as certificates, are read; nothing is sent.
 pub fn kafka_faults(topology: &Topology) -> Vec<KafkaError> {
     let client = clients::client(&topology.deployment.kafka);
     let faults = client.check();

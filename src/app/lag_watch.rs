@@ -1,4 +1,4 @@
-//! Asks again and again how far changes are known here, and tells the lookups.
+//! Measures every second how far changes are known here, and reports the lag to the lookups.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct LagWatch {
 }
 
 impl LagWatch {
-    /// `judged`: whether all changes from before the start were judged.
+    /// Builds a watch; `judged` is true if all changes from before the start were judged.
     pub(super) fn new(
         shared: &Shared,
         lag: Arc<Lag>,
@@ -62,7 +62,8 @@ impl LagWatch {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            // Kafka may take seconds to say nothing: the lag grows meanwhile and is told.
+            // Kafka may take seconds to fail, so the request has a task of its own: meanwhile the
+            // lag grows and has to be reported.
             let answer = match asking.take() {
                 Some(task) if task.is_finished() => task.await.ok(),
                 Some(task) => {
@@ -102,7 +103,8 @@ impl LagWatch {
         self.metrics.lag(state, lags.log, lags.rules);
     }
 
-    /// Whether everything in the change topics is judged, as of when it was asked.
+    /// Asks whether everything in the change topics is judged. Returns the time of the request with
+    /// the answer, or with `None` if the ends of the topics are not known.
     fn ask(&self) -> impl Future<Output = (Instant, Option<bool>)> + use<> {
         let (admin, topics) = (self.admin.clone(), self.topics.clone());
         let progress = Arc::clone(&self.progress);
@@ -120,7 +122,7 @@ impl LagWatch {
     }
 }
 
-/// Where every partition of the change topics starts and ends, and of which topic it is.
+/// Returns the start, the end and the topic id of every partition of the change topics.
 pub async fn change_ends(admin: &Admin, topics: &[Arc<str>]) -> Result<ChangeEnds, KafkaError> {
     let mut found = ChangeEnds::default();
     for topic in topics {
@@ -133,7 +135,8 @@ pub async fn change_ends(admin: &Admin, topics: &[Arc<str>]) -> Result<ChangeEnd
             found.insert((Arc::clone(topic), partition), at);
         }
     }
-    // After the ends: those of a topic that is made again between the two then count as unjudged.
+    // The ids after the ends: if a topic is recreated between the two requests, the old ends get
+    // the new id and count as unjudged.
     let ids = admin.topic_ids(topics).await?;
     for ((topic, _), at) in &mut found {
         at.topic = ids.get(topic).copied();
@@ -141,7 +144,7 @@ pub async fn change_ends(admin: &Admin, topics: &[Arc<str>]) -> Result<ChangeEnd
     Ok(found)
 }
 
-/// The lags that the topology allows.
+/// Returns the lags that the topology allows.
 pub fn bounds(freshness: &settings::Freshness) -> LagBounds {
     LagBounds {
         log: bound(freshness.max_invalidation_lag),

@@ -1,5 +1,5 @@
-//! From a topology's layers to open ones. A layer that does not open is left out, loudly: it is
-//! never a reason not to start.
+//! Opens a topology's layers. A layer that does not open is left out with an error in the log: the
+//! instance starts without it.
 
 use secrecy::ExposeSecret;
 
@@ -12,7 +12,7 @@ use crate::health::{Component, Health};
 use crate::model::Form;
 use crate::topology::settings::{self, RedisServer};
 
-/// `form` is the one in which answers go out.
+/// Opens the layers; `form` is the form in which answers are written.
 pub async fn open(
     settings: &settings::Layers,
     form: Form,
@@ -72,7 +72,7 @@ fn start_redis(settings: &settings::Redis, clock: &Clock, health: &Health) -> Op
     }
 }
 
-/// What the Redis layer is opened with.
+/// Returns the options of the Redis layer.
 pub fn redis_options(settings: &settings::Redis) -> RedisOptions {
     let (urls, cluster) = match &settings.server {
         RedisServer::Single(url) => (vec![url.clone()], false),

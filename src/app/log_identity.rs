@@ -1,4 +1,4 @@
-//! The invalidation log's own record of which log it is, and that it stays there.
+//! Keeps the identity record in the invalidation log, by which instances recognise the log.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,13 @@ use crate::pipeline::outputs::Outputs;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Between two tries at reaching Kafka.
+/// The wait between two attempts to append.
 const CONNECT_EVERY: Duration = Duration::from_secs(1);
-/// The log's identity is appended again so often; retention is days.
+/// The interval at which the log's identity is appended again; the topic keeps records for days.
 const REPEAT_EVERY: Duration = Duration::from_hours(1);
 
-/// The identity to be recorded in the log that `said` this: again, or for the first time.
+/// Returns the identity to append to a log with this status: the one that it has, or else a new
+/// one, with the log's id where that is known.
 pub(super) fn identity(said: &LogStatus, clock: &Clock) -> LogIdentity {
     said.identity.unwrap_or_else(|| {
         let fresh = LogIdentity::fresh(clock.now());
@@ -47,7 +48,7 @@ pub(super) async fn append_identity(outputs: &Outputs, identity: &LogIdentity) {
     }
 }
 
-/// Appends the identity again before retention drops it, and a new one to a log made anew.
+/// Appends the identity again before retention removes it, and a new one to a recreated log.
 pub(super) async fn keep_identity(
     outputs: Outputs,
     mut status: watch::Receiver<LogStatus>,
@@ -69,7 +70,8 @@ pub(super) async fn keep_identity(
             continue;
         }
         append_identity(&outputs, &identity(&said, &Clock::System)).await;
-        // Until it has been read back, another one would only be a loser.
+        // The earliest identity counts: another one, appended before this one is read, would be
+        // ignored.
         let told = status.wait_for(|status| status.identity.is_some());
         if tokio::time::timeout(Duration::from_secs(10), told)
             .await

@@ -1,8 +1,8 @@
-//! Everything put together: how an instance starts, what it waits for, and how it ends.
+//! All parts put together: how an instance starts, what it waits for, and how it ends.
 //!
 //! The order of the start is part of the promises. The invalidation log is read to its end before
-//! anything is judged by it; the rules stage runs before the query group is joined, and what
-//! stood unjudged at the start is judged (or the lag labels it) before the first answer.
+//! anything is judged by it. The rules stage runs before the query group is joined, and the changes
+//! that were unjudged at the start are judged (or the lag labels answers) before the first answer.
 
 mod clients;
 mod components;
@@ -91,23 +91,23 @@ pub struct App {
     standstills: Standstills,
 }
 
-/// The HTTP port, and what ends it and the other background tasks.
+/// The HTTP port, and the token that ends it and the other background tasks.
 struct Port {
     address: std::net::SocketAddr,
     server: JoinHandle<Result<(), crate::api::ApiError>>,
     background: CancellationToken,
-    /// What `/readyz` says of partitions that stand still.
+    /// The standstills of partitions that `/readyz` shows.
     standing: Arc<Standing>,
 }
 
 impl App {
-    /// Starts an instance and returns when it is ready. Ends early, with an error, when `stop` is
-    /// cancelled meanwhile.
+    /// Starts an instance and returns when it is ready. Returns an error if `stop` is cancelled
+    /// meanwhile.
     pub async fn start(topology: Topology, stop: &CancellationToken) -> Result<Self, AppError> {
         Self::start_in(still_world(), topology, stop).await
     }
 
-    /// Like [`App::start`], with a world of its own for simulated providers.
+    /// Starts an instance as [`App::start`] does, with `world` for simulated providers.
     pub async fn start_in(
         world: Arc<dyn World>,
         topology: Topology,
@@ -163,6 +163,8 @@ impl App {
         } = prepared;
         health.ok(Component::Log);
         health.enter(Phase::AwaitingRules);
+        // Asked before the rules stage starts: changes up to these ends must be judged before the
+        // first answer, later ones need not.
         let ends = tokio::select! {
             ends = shared.change_ends() => ends?,
             () = stop.cancelled() => return Err(AppError::StoppedEarly),
@@ -194,6 +196,7 @@ impl App {
         }));
         let query_tasks = TaskTracker::new();
         let parts = shared.query_parts(&resolver, &query_tasks);
+        // The query group is joined last: from here on, answers are given.
         let queries = (0..topology.deployment.kafka.poll_threads.max(1))
             .map(|number| {
                 Intake::spawn(
@@ -242,7 +245,7 @@ impl App {
         Ok(app)
     }
 
-    /// Where `/metrics` and the probes are.
+    /// Returns the address of `/metrics` and the probes.
     pub fn address(&self) -> std::net::SocketAddr {
         self.port.address
     }
@@ -259,7 +262,7 @@ impl App {
         &self.resolver
     }
 
-    /// Runs until `stop`, then drains; or until something broke that only a new start can mend.
+    /// Runs until `stop`, or until something breaks that only a restart can mend; then drains.
     pub async fn run(mut self, stop: &CancellationToken) -> Result<(), AppError> {
         let broken = self.until_broken(stop).await;
         let left = self.drain().await;
@@ -270,7 +273,8 @@ impl App {
         }
     }
 
-    /// The watchdog: nothing while all is well, an error when the instance cannot go on.
+    /// Watches over the instance: returns `None` once `stop` is cancelled, or an error when the
+    /// instance cannot go on.
     async fn until_broken(&mut self, stop: &CancellationToken) -> Option<AppError> {
         let mut ticks = tokio::time::interval(WATCHDOG_EVERY);
         loop {
@@ -313,7 +317,8 @@ impl App {
                 return Some(AppError::Fatal { what: stage, why });
             }
             let ages = stats.iter().filter_map(|of| of.oldest_unfinished);
-            // While the log refuses appends no change can be finished: nothing is stuck here.
+            // While the log refuses appends no change can be finished: their age is no sign of
+            // being stuck.
             if stage != "rules" || !stalled {
                 oldest = ages.fold(oldest, Duration::max);
             }

@@ -1,4 +1,4 @@
-//! Asking Kafka as long as it takes: at a start, what fails now may be well in a moment.
+//! Repeats requests to Kafka during a start, when what fails now may succeed in a moment.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use crate::kafka::KafkaError;
 use crate::trouble::{Pace, Troubles};
 
-/// Between two tries.
+/// The wait between two attempts.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Asks until there is an answer, or an error that asking again does not mend. A cluster that is away
-/// is waited for, of which its `Reach` tells; so are leaders that move, with a warning and then one a
-/// minute. Cancel safe if what is asked is.
+/// Repeats a request until it succeeds, or fails with an error that no retry mends. A cluster that
+/// cannot be reached is logged by its `Reach`; other errors that a retry may mend, such as leaders
+/// that move, are logged here, at first and then once a minute. Cancel safe if `ask` is.
 pub async fn patiently<T>(ask: impl AsyncFn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
     let mut troubles = Troubles::new(Pace::default());
     loop {

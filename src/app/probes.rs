@@ -1,4 +1,4 @@
-//! The gauges: read from the running parts, into the metrics.
+//! Reads the gauges from the running parts into the metrics.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::pipeline::outputs::Outputs;
 use crate::resolver::Resolver;
 use crate::topology::Topology;
 
-/// Registers what is asked each time the metrics are shown.
+/// Registers the gauges that are read each time the metrics are shown.
 pub fn register(
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
@@ -40,7 +40,7 @@ pub fn register(
     });
 }
 
-/// Shows the counters at 0 whose labels the program and its topology know.
+/// Shows, at 0, the counters whose labels follow from the program and its topology.
 pub fn known(metrics: &Metrics, topology: &Topology, outputs: &Outputs) {
     let providers: Vec<&str> = topology
         .deployment
@@ -64,7 +64,7 @@ pub fn known(metrics: &Metrics, topology: &Topology, outputs: &Outputs) {
     });
 }
 
-/// All poll threads of a stage.
+/// Updates the metrics of a stage from all of its poll threads.
 pub fn intakes(metrics: &Metrics, stage: &'static str, group: &str, stats: &[IntakeStats]) {
     metrics.intakes(stage, stats);
     metrics.consumer_lag(group, stats);

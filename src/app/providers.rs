@@ -1,4 +1,4 @@
-//! From a topology's providers to the clients that the resolver asks.
+//! Builds the clients of a topology's providers, which the resolver asks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::topology::settings::{self, HttpProvider};
 /// The clients, by the provider's name in the topology.
 pub type Providers = BTreeMap<Arc<str>, Arc<Ai>>;
 
-/// Returns the world that simulated providers answer from where nothing changes it.
+/// Returns a world for simulated providers that nothing changes.
 pub fn still_world() -> Arc<dyn World> {
     Arc::new(Arc::new(Vendors::numbered(VENDORS)))
 }
@@ -33,8 +33,8 @@ pub struct UnusableProvider {
     pub why: BuildError,
 }
 
-/// Builds the client of every provider, with all that it needs: its key's header, TLS and
-/// certificates; simulated ones answer from `world`. Nothing is sent.
+/// Builds the client of every provider with all that it needs: its key's header, TLS and
+/// certificates. Simulated providers answer from `world`. Nothing is sent.
 pub fn providers(
     topology: &Topology,
     clock: &Clock,
@@ -76,7 +76,7 @@ fn provider(
     Ok(Ai::new(provider, http_options(http)).at(site))
 }
 
-/// What operators know a provider by.
+/// Returns the names by which operators know a provider: its address, settings and variables.
 pub(super) fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
     Site {
         name: name.to_owned(),
@@ -88,8 +88,8 @@ pub(super) fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
     }
 }
 
-/// A line for each provider that is asked and has no key, though servers beyond this machine hardly
-/// ever want none.
+/// Returns a warning for each provider in use that has no key, unless its server is on this
+/// machine: other servers hardly ever want none.
 pub fn keyless(topology: &Topology) -> Vec<String> {
     let asked = |name: &Arc<str>| {
         topology
@@ -120,7 +120,7 @@ pub fn keyless(topology: &Topology) -> Vec<String> {
     .collect()
 }
 
-/// Who answers each cache type.
+/// Returns the model that answers each cache type.
 pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, Model> {
     topology
         .policy
@@ -134,8 +134,8 @@ pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, M
         .collect()
 }
 
-/// The topology's prices. They are validated there; a table that is refused all the same prices
-/// nothing, and says so.
+/// Returns the topology's prices, which were validated with the topology. A table that is refused
+/// nevertheless is logged, and leaves all costs unknown.
 pub fn prices(topology: &Topology) -> PriceTable {
     let epoch = crate::model::Timestamp(0).date();
     let as_of = topology.policy.prices.date.unwrap_or(epoch);
@@ -178,7 +178,7 @@ pub(super) fn endpoint(
     }
 }
 
-/// How a provider is asked.
+/// Returns the options with which a provider is asked.
 pub fn ai_options(provider: &settings::Provider) -> AiOptions {
     match provider {
         settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http) => {
@@ -254,7 +254,7 @@ fn simulator(
     Ai::new(Arc::new(simulator), simulator_options(of))
 }
 
-/// Vendors that simulated answers name: as many as the platform has integrations.
+/// The number of vendors that simulated answers name: as many as the platform has integrations.
 pub const VENDORS: u32 = 50;
 
 #[cfg(test)]
@@ -293,7 +293,7 @@ mod tests {
         );
         let local = [("WEDCACHE_AI_URL", "http://127.0.0.1:11434/v1")];
         assert_eq!(keyless(&wedsync(&local)), [""; 0]);
-        // Nobody asks it.
+        // No cache type uses the provider.
         let simulated = [("WEDCACHE_PROVIDER", "simulated")];
         assert_eq!(keyless(&wedsync(&simulated)), [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! Whether everything that a topology needs can be reached. Nothing is changed, nothing is bought.
+//! Tries to reach everything that a topology needs. Changes nothing and buys nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::kafka::contact as kafka;
 use crate::topology::settings::{HttpProvider, Provider, RedisServer, Role};
 use crate::topology::{Code, Refusal, Topology};
 
-/// How long a cluster that does not answer is asked.
+/// The longest wait for a cluster that does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One thing that the topology needs: what it is, and either what is well with it or what is wrong
-/// and what to do, at the field of the topology that it concerns.
+/// One thing that the topology needs, with the outcome: what was found, or what is wrong and what
+/// to do, at the field of the topology that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub what: String,
     pub outcome: Result<String, Refusal>,
 }
 
-/// Tries all of them at once; in the order of the topology file.
+/// Tries everything at once; returns Kafka, the registry, Redis and the providers, in that order.
 pub async fn reach(topology: &Topology) -> Vec<Finding> {
     let (kafka, registry, redis, providers) = tokio::join!(
         reach_kafka(topology),
@@ -110,7 +110,7 @@ async fn reach_registry(topology: &Topology) -> Option<Finding> {
     Some(found("schema registry", outcome))
 }
 
-/// An error with those below it, as far as they say something new.
+/// Returns an error's text, with that of its root cause where it adds something.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -130,7 +130,7 @@ async fn reach_redis(topology: &Topology) -> Option<Finding> {
         RedisServer::Single(_) => ["layers", "redis", "server", "single"],
         RedisServer::Cluster(_) => ["layers", "redis", "server", "cluster"],
     };
-    // A start is patient with a Redis that is slow to connect; so is this.
+    // A Redis that is slow to connect is no reason not to start, so it gets at least 2 s here.
     let mut options = layers::redis_options(settings);
     options.connect_timeout = options.connect_timeout.max(Duration::from_secs(2));
     Some(match Redis::reach(&options).await {

@@ -26,7 +26,7 @@ pub fn client(
     Registry::new(options, Arc::clone(schemas)).map(Some)
 }
 
-/// Registers the schemas of the outputs that are framed for a registry.
+/// Registers the schemas of the outputs that are framed for a registry; returns all framings.
 pub async fn framings(
     topics: &Topics,
     registry: Option<&Registry>,

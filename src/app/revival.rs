@@ -1,8 +1,8 @@
-//! Members of the groups that Kafka has fenced begin anew, without a new start of the process.
+//! Replaces members of the groups that Kafka has fenced, without a restart of the process.
 //!
-//! A static member whose coordinator dies can be fenced by its own return: it joins again, and a
-//! request of before, which still carries its old member id, reaches the new coordinator. The
-//! client cannot go on after that; the process can.
+//! A static member whose coordinator dies can be fenced by its own return: it joins again, and an
+//! earlier request, which still carries its old member id, reaches the new coordinator. The client
+//! cannot go on after that; the process can.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use super::{App, AppError, clients};
 use crate::kafka::{Intake, Skips};
 use crate::pipeline::query_stage::{QueryParts, QueryStage};
 
-/// Two processes with one instance id would fence each other for ever: past so many revivals of
-/// each member in so long the process ends, as it should.
+/// The most revivals within [`WINDOW`], times the number of members. Two processes with one
+/// instance id would fence each other forever; beyond this limit the process ends.
 const REVIVALS_PER_MEMBER: usize = 2;
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// What a new member needs, and when there were some.
+/// The parts of new members, and the times of the latest revivals.
 pub(super) struct Revival {
     query_parts: QueryParts,
     skips: Arc<Skips>,
@@ -43,8 +43,8 @@ impl Revival {
 }
 
 impl App {
-    /// Puts new members in the place of fenced ones. Those that were fenced too often stay as
-    /// they are, for the watchdog.
+    /// Replaces fenced members by new ones. Members that were fenced too often are left to the
+    /// watchdog.
     pub(super) fn revive_fenced(&mut self) -> Result<(), AppError> {
         let members = self.queries.len() + 1;
         for (number, intake) in self.queries.iter_mut().enumerate() {
@@ -65,8 +65,8 @@ impl App {
         Ok(())
     }
 
-    /// Puts new producers in the place of those that cannot go on; what these had not delivered is
-    /// sent again. Too often, and the process ends.
+    /// Replaces producers that cannot go on; what they had not delivered is sent again. Fails if
+    /// there were too many revivals.
     pub(super) async fn renew_outputs(&mut self) -> Result<(), AppError> {
         for (name, output, why) in self.outputs.fatal() {
             if !self.revival.may_go_on(self.queries.len() + 1) {

@@ -1,5 +1,5 @@
 //! The rules stage while it runs: its member of the group, its task, and the dead letters that it
-//! still writes.
+//! has yet to write.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::pipeline::rules_stage::{RulesIntake, RulesParts, Stall, Stalled, rule
 /// A running rules stage.
 pub(super) struct RulesStage {
     pub(super) intake: IntakeHandle,
-    /// For a member that takes this one's place.
+    /// The options for a member that replaces this one.
     options: IntakeOptions,
     handler: RulesIntake,
     task: JoinHandle<()>,
@@ -40,13 +40,13 @@ impl RulesStage {
         })
     }
 
-    /// Puts a new member in the place of one that Kafka has fenced.
+    /// Replaces a member that Kafka has fenced.
     pub(super) fn rejoin(&mut self) -> Result<(), KafkaError> {
         self.intake = Intake::spawn(&self.options, self.handler.clone())?;
         Ok(())
     }
 
-    /// Why the stage cannot go on, if it cannot.
+    /// Returns the error of a stage that cannot go on.
     pub(super) fn broken(&self) -> Option<AppError> {
         self.task.is_finished().then(|| AppError::Fatal {
             what: "rules",
@@ -54,17 +54,17 @@ impl RulesStage {
         })
     }
 
-    /// Since when, and why, the log refuses what the stage has to append. All changes in flight wait
-    /// meanwhile.
+    /// Returns the time since which, and the reason why, the log refuses what the stage has to
+    /// append; `None` while it accepts. All changes in flight wait meanwhile.
     pub(super) fn stalled(&self) -> Option<Stalled> {
         self.stall.now()
     }
 
-    /// Judges what was taken in and appends what is owed. Returns how many changes are left
-    /// unfinished; those that are parked are not counted, since they are widened.
+    /// Judges the changes that were taken in and appends their invalidations. Returns the number of
+    /// unfinished changes, without parked ones, since those are widened.
     pub(super) async fn finish(&mut self, deadline: Instant) -> usize {
         self.intake.stop_intake();
-        // What the poll thread is handing over now is still taken.
+        // So that the task still takes the records that the poll thread is handing over now.
         self.intake.stopped(deadline).await;
         self.stop.cancel();
         if tokio::time::timeout_at(deadline.into(), &mut self.task)

@@ -1,4 +1,5 @@
-//! What an instance builds, finds and reads before it takes anything in, and what its stages share.
+//! Everything that an instance builds, finds and reads before it takes anything in, and the parts
+//! that its stages share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,12 +35,13 @@ use crate::resolver::Resolver;
 use crate::topology::Topology;
 use crate::topology::settings::{Format, Role};
 
-/// How long a request of the administration may take.
+/// The longest that an administration request may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Progress is appended again so often: a log that was made anew knows it by then.
+/// The interval at which progress is appended again, and so the longest that a recreated log lacks
+/// it.
 const REPEAT_PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
-/// What an instance has before it takes anything in.
+/// The parts that an instance has before it takes anything in.
 pub(super) struct Prepared {
     pub(super) shared: Shared,
     pub(super) reader: PartitionReader,
@@ -55,7 +57,8 @@ impl Prepared {
         world: &Arc<dyn World>,
         Served { health, metrics }: &Served,
     ) -> Result<Self, AppError> {
-        // Before anything is joined: who cannot ask must not take partitions from those who can.
+        // Before any group is joined: an instance that cannot ask its providers must not take
+        // partitions from instances that can.
         let providers = providers(topology, &Clock::System, world)?;
         for line in keyless(topology) {
             tracing::warn!("{line}");
@@ -67,7 +70,7 @@ impl Prepared {
         };
         health.enter(Phase::ReadingLog);
         let (reader, mut log_status) = shared.follow_log()?;
-        // A large folder takes seconds to open, as a long log does to read.
+        // At once: a large folder takes seconds to open, and a long log takes seconds to read.
         let (layers, caught_up) = tokio::join!(
             layers::open(&topology.deployment.layers, form, &shared.clock, health),
             shared.caught_up(&mut log_status),
@@ -84,20 +87,20 @@ impl Prepared {
     }
 }
 
-/// What an instance shares between its stages.
+/// The parts that the stages of an instance share.
 pub(super) struct Shared {
     pub(super) topology: Arc<Topology>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) table: Arc<TagTable>,
     pub(super) progress: Arc<RulesProgress>,
-    /// Ranges of the inputs that are given up.
+    /// The ranges of the inputs that are given up.
     pub(super) skips: Arc<Skips>,
     pub(super) registry: Option<Arc<Registry>>,
     pub(super) decoder: Arc<Decoder>,
     pub(super) outputs: Outputs,
     pub(super) admin: Admin,
-    /// Whether the log refuses what the rules stage has to append.
+    /// The state that the rules stage sets while the log refuses its appends.
     pub(super) stall: Arc<Stall>,
     pub(super) alerting: Arc<Alerting>,
 }
@@ -217,7 +220,8 @@ impl Shared {
         Ok(patiently(async || lag_watch::change_ends(&self.admin, &topics).await).await?)
     }
 
-    /// Waits, bounded, until what stood in the change topics at the start is judged.
+    /// Waits until the changes that stood in their topics at the start are judged; returns false if
+    /// `start_barrier_timeout` passed first.
     pub(super) async fn judged(&self, ends: &ChangeEnds) -> bool {
         let deadline = Instant::now() + self.topology.deployment.start_barrier_timeout;
         loop {
@@ -310,7 +314,7 @@ pub fn max_bytes(topology: &Topology) -> MaxBytes {
     }
 }
 
-/// Waits for Kafka as long as it takes; topics that are missing there are an error at once.
+/// Waits for Kafka as long as it takes; missing topics are an error at once.
 pub(super) async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Result<(), AppError> {
     let found = patiently(async || admin.topics().await).await?;
     let missing: Vec<String> = topology
@@ -321,7 +325,8 @@ pub(super) async fn wait_for_topics(admin: &Admin, topology: &Topology) -> Resul
         .map(|topic| topic.name.to_string())
         .collect();
     if !missing.is_empty() {
-        // A topic that may not be described is missing in a list, too. Asked for by name it is refused.
+        // A topic that may not be described is missing in the list, too; a request by name is
+        // refused.
         let names: Vec<Arc<str>> = missing.iter().map(|name| name.as_str().into()).collect();
         match admin.topic_ids(&names).await {
             Err(error) if error.denies_access() => return Err(error.into()),

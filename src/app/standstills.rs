@@ -1,4 +1,4 @@
-//! Partitions that stand still are told: in the log, and as alerts that end when they move again.
+//! Reports partitions that stand still: in the log, and as alerts that end when they move again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 pub struct Standing(Mutex<Option<(Timestamp, String)>>);
 
 impl Standing {
-    /// Since when it stands still, its name, and why.
+    /// Returns the time since which that partition has been standing still, and the summary.
     pub fn now(&self) -> Option<(Timestamp, String)> {
         self.0
             .lock()
@@ -37,7 +37,7 @@ impl Standing {
 pub struct Stands {
     pub topic: Arc<str>,
     pub partition: i32,
-    /// The first offset of an input that was not taken in; none of the log.
+    /// The first offset of an input that was not taken in; `None` for the invalidation log.
     pub next: Option<i64>,
     pub lasts: Duration,
     pub why: Standstill,
@@ -58,12 +58,12 @@ impl Stands {
     }
 }
 
-/// What has been told of the partitions that stand still.
+/// The reports on the partitions that stand still.
 pub struct Standstills {
     alerting: Arc<Alerting>,
     clock: Clock,
     standing: Arc<Standing>,
-    /// By `topic[partition]`: when it was last told.
+    /// The time of the last log line, by `topic[partition]`.
     told: BTreeMap<String, Instant>,
 }
 
@@ -77,7 +77,7 @@ impl Standstills {
         }
     }
 
-    /// To be called every second or so.
+    /// Takes the partitions that stand still now. To be called about every second.
     pub fn see(&mut self, standing: impl IntoIterator<Item = Stands>) {
         let (mut undecodable, mut stuck) = (Vec::new(), Vec::new());
         let (mut names, mut worst) = (Vec::new(), None);
@@ -107,7 +107,7 @@ impl Standstills {
         }
     }
 
-    /// A line when it begins, and one a minute while it lasts.
+    /// Logs a line when a standstill begins, and one per minute while it lasts.
     fn tell(&mut self, name: &str, partition: &Stands) {
         let told = self.told.get(name);
         if told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
@@ -126,7 +126,7 @@ impl Standstills {
     }
 }
 
-/// What to do.
+/// Returns the remedy for a standstill.
 fn cure(partition: &Stands) -> String {
     let Stands {
         topic,
@@ -138,7 +138,7 @@ fn cure(partition: &Stands) -> String {
             "mend it, or go on behind it: wedcache dlq skip {topic} {number} {} auto",
             next.min(offset)
         ),
-        // What it forbids would be served.
+        // No skip here: answers that a skipped invalidation forbids would be served.
         (Standstill::Undecodable(_), None) => {
             "mend it, or make the log again, which voids all entries".to_owned()
         }

@@ -1,4 +1,4 @@
-//! Tells of providers that do not answer: in the log and, as alerts, on the alerts' topic.
+//! Reports providers that do not answer: in the log and as alerts on the alerts' topic.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::health::{Component, Health};
 use crate::model::invalidation::Severity;
 use crate::pipeline::alerting::Alerting;
 
-/// Between two looks; the first line of a trouble is no later than that.
+/// The interval of looks, and so the longest delay of a trouble's first line.
 const EVERY: Duration = Duration::from_millis(500);
 
 pub struct TroubleWatch {
     providers: Providers,
     alerting: Arc<Alerting>,
     health: Arc<Health>,
-    /// What is wrong now, by provider and alert.
+    /// The texts of the alerts that fire, by provider and alert.
     open: BTreeMap<(Arc<str>, &'static str), String>,
 }
 
@@ -35,7 +35,7 @@ impl TroubleWatch {
         }
     }
 
-    /// Looks again and again until `stop`, and once more then: the last failures must not be lost.
+    /// Looks every 500 ms until `stop`, and once more then, so that the last failures are not lost.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         loop {
@@ -59,7 +59,8 @@ impl TroubleWatch {
         }
     }
 
-    /// The provider's state for `/readyz`: hits are answered all the same.
+    /// Updates the provider's state in `/readyz`: at worst degraded, since hits are answered all
+    /// the same.
     fn keep(&mut self, provider: &Arc<str>, notice: &Notice) {
         let Some(change) = &notice.alert else { return };
         let of = (Arc::clone(provider), change.alert);
@@ -88,7 +89,7 @@ impl TroubleWatch {
         }
     }
 
-    /// Raises or clears the alert of a notice. The log has its line already.
+    /// Raises or clears the alert of a notice, whose log line is written already.
     fn publish(&self, provider: &str, change: &AlertChange, summary: &str) {
         #[expect(clippy::cast_precision_loss, reason = "no one counts to 2^53 failures")]
         let failures = change.failures as f64;

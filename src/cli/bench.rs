@@ -1,4 +1,4 @@
-//! `wedcache bench`: what the program can do, in figures beside others.
+//! `wedcache bench`: measurements of the program, beside a baseline where there is one.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use crate::bench::{
 };
 use crate::clock::Clock;
 
-/// Measure hits from Kafka to Kafka beside a bare consume-and-produce loop, or something else.
+/// Measure hits from Kafka to Kafka beside a bare consume-and-produce loop, or another scenario.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -44,7 +44,7 @@ enum Scenario {
     Disk(disk::Options),
     Redis(redis_layer::Options),
     Invalidate(invalidate::Options),
-    /// A process beside the one that measures; its job comes on standard input.
+    /// A process beside the one that measures, which reads its job from standard input.
     #[command(hide = true)]
     Worker,
 }

@@ -1,4 +1,5 @@
-//! `wedcache check`: whether any answer was given that the invalidation log forbids.
+//! `wedcache check`: searches for answers that were given although the invalidation log forbids
+//! them.
 
 mod report;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use crate::kafka::Admin;
 use crate::model::{AiAnswer, Catalog, Mode, Position, Tag, Timestamp};
 use crate::topology::Topology;
 
-/// Judge the answers of the answers' topic by the invalidation log.
+/// Judge the answers in the answers' topic by the invalidation log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wedcache check                      # every answer that is there
@@ -47,7 +48,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Not to be called from within a tokio runtime.
+/// Runs the command; returns its exit code. Must not be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&args.topology, screen)? else {
         return Ok(1);
@@ -73,7 +74,7 @@ fn tell(report: &Report, json: bool, screen: &mut Screen<'_>) -> anyhow::Result<
     Ok(report.exit_code())
 }
 
-/// Judges every answer from `since` to the ends of now.
+/// Judges every answer from `since` to the ends that the topics have now.
 async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<Report> {
     let client = client(&topology.deployment.kafka).named("check");
     let admin = Admin::new(&client, REACH)?;
@@ -89,7 +90,7 @@ async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<
         }
     }
     let spans = Span::all(&admin.ends(answers).await?);
-    // Afterwards, so that no answer has a view beyond it.
+    // After the answers' ends, so that no answer to be judged has a view beyond the log's end.
     let log_ends = admin.ends(log).await?;
     let [(start, end)] = log_ends[..] else {
         let partitions = log_ends.len();
@@ -121,7 +122,7 @@ async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<
     Ok(report)
 }
 
-/// The log as it is now; what is missing of it becomes a gap.
+/// Reads the log up to `end`; each range of missing offsets becomes a gap.
 async fn read_log(
     mut reading: Reading,
     (start, end): (i64, i64),
@@ -129,7 +130,8 @@ async fn read_log(
     report: &mut Report,
 ) -> anyhow::Result<Checker> {
     let mut checker = Checker::read(Position(start), Position(end));
-    // Instances of an older version wrote tags in their form, and their answers carry the same.
+    // An older version wrote tags in another form, to the log and to its answers: such a record
+    // counts for that form and for the canonical one.
     let canonical_too = |checker: &mut Checker, (offset, mode, tag): (i64, Mode, &str)| {
         if let Cow::Owned(canonical) = Tag::canonical(tag, catalog) {
             checker.hits(offset, mode, &canonical);
@@ -176,8 +178,9 @@ struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// The answer; `None` for a null value, the reason for what cannot be read.
+    /// Returns the answer; `None` for a null value, the reason for a value that cannot be read.
     async fn read(&self, value: Option<&[u8]>) -> Result<Option<AiAnswer<'static>>, String> {
+        // The second time with the schema that the registry gave.
         for _ in 0..2 {
             match self.decoder.decode_answer(value) {
                 Decoded::Event(answer) => return Ok(Some(answer)),

@@ -1,4 +1,4 @@
-//! `wedcache completions`: what a shell needs to complete our commands.
+//! `wedcache completions`: the scripts with which a shell completes our commands.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -6,12 +6,13 @@ use clap_complete::Shell;
 use super::Cli;
 use super::screen::Screen;
 
-/// Print the completions of a shell.
+/// Print the completion script of a shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wedcache completions bash > /etc/bash_completion.d/wedcache
   wedcache completions zsh  > ~/.zfunc/_wedcache")]
 pub struct Args {
+    /// The shell whose completion script is printed.
     shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! `wedcache demo`: see it live, with nothing installed.
+//! `wedcache demo`: a live stream in one process, with nothing else installed.
 
 mod commands;
 mod figures;
@@ -39,40 +39,43 @@ terminal, with --plain or with TERM=dumb there are lines instead of the panel.
 Exit codes: 0 ended as asked · 1 could not start or go on, or gave an answer that a change forbade
 · 130 told twice to end")]
 pub struct Args {
-    /// Take this long in all, from the start of the program to its end.
+    /// Run for this long, from the start of the program to its end, as in `30s`; by default until q
+    /// or Ctrl-C.
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Lines instead of the panel.
+    /// Print lines instead of the panel.
     #[arg(long)]
     plain: bool,
-    /// Questions a second.
+    /// Questions per second.
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(..=20_000))]
     rate: u32,
-    /// The season's dice.
+    /// The seed of the season's random choices.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// Where the embedded broker is, on loopback [default: 127.0.0.1:19092, or any free port].
+    /// The address of the embedded broker, on loopback [default: 127.0.0.1:19092, or any free
+    /// port].
     #[arg(long, value_name = "ADDRESS")]
     kafka: Option<SocketAddr>,
-    /// Where /metrics, /livez and /readyz are [default: 127.0.0.1:19464, or any free port].
+    /// The address of /metrics, /livez and /readyz [default: 127.0.0.1:19464, or any free port].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }
 
 const TOPOLOGY: &str = include_str!("../../topologies/demo.yaml");
-/// The usual ports, so that commands of the documentation work as they are.
+/// The usual port of the embedded broker, so that the commands of the documentation work as they
+/// are.
 const KAFKA_PORT: u16 = 19_092;
 const METRICS_PORT: u16 = 19_464;
 
 impl Args {
-    /// Whether the panel is shown, so that logs must keep off the screen.
+    /// Returns true if the panel is shown, so that logs must keep off the screen.
     pub fn has_panel(&self) -> bool {
         let terminal = environment("TERM");
         !self.plain && std::io::stdout().is_terminal() && can_place_cursor(terminal.as_deref())
     }
 }
 
-/// Whether a terminal of this name obeys more than line feeds.
+/// Returns true if a terminal of this type can place the cursor, and not only feed lines.
 fn can_place_cursor(terminal: Option<&str>) -> bool {
     !matches!(terminal, None | Some("" | "dumb" | "unknown"))
 }
@@ -134,8 +137,8 @@ async fn play(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     Ok(u8::from(seen.changes.wrong > 0))
 }
 
-/// Starts the demo; none where it was told to end before it began, or the topology has mistakes,
-/// which are shown.
+/// Starts the demo. Returns `None` where it was stopped during the start, or where the topology has
+/// mistakes, which are then shown.
 async fn start(
     args: &Args,
     screen: &mut Screen<'_>,
@@ -167,7 +170,7 @@ async fn start(
     }
 }
 
-/// Starts the broker at the address that was asked for, else at the usual port, else at any.
+/// Starts the broker at `asked`, or else at the usual port, or else at any free one.
 async fn broker(asked: Option<SocketAddr>) -> Result<Broker, BrokerError> {
     let usual = local(KAFKA_PORT);
     match demo::broker(asked.unwrap_or(usual)).await {
@@ -180,7 +183,7 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// The address where nobody listens there, else any free port.
+/// Returns `address` if nothing listens there, or else a loopback address with any free port.
 fn free(address: SocketAddr) -> SocketAddr {
     match std::net::TcpListener::bind(address) {
         Ok(_) => address,
@@ -188,7 +191,8 @@ fn free(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Text for a terminal: without Unicode's drawing characters where it has none.
+/// Returns the text for a terminal; where that has no Unicode, drawing characters are replaced by
+/// ASCII.
 fn ascii(text: &str, look: Look) -> Cow<'_, str> {
     if look.unicode || text.is_ascii() {
         return Cow::Borrowed(text);
@@ -201,7 +205,7 @@ fn ascii(text: &str, look: Look) -> Cow<'_, str> {
     )
 }
 
-/// What is printed at the end.
+/// Returns the lines that are printed at the end.
 fn summary(seen: &Seen, elapsed: Duration) -> Vec<String> {
     let (tally, changes) = (&seen.tally, &seen.changes);
     let first = tally.first_answer.map_or_else(
@@ -293,7 +297,7 @@ mod tests {
         assert_eq!(free(address), local(0));
         let refused = broker(Some(address)).await;
         assert!(matches!(refused, Err(BrokerError::Bind { .. })));
-        // Whether the usual port is taken or not.
+        // This holds whether the usual port is taken or not.
         let started = broker(None).await.unwrap();
         let other = broker(None).await.unwrap();
         assert_ne!(started.bootstrap(), other.bootstrap());

@@ -1,4 +1,5 @@
-//! `wedcache dlq`: what was dead-lettered and why, and back to where it came from.
+//! `wedcache dlq`: lists dead letters, sends them back to their topics, and skips what nobody can
+//! read.
 
 mod letter;
 mod list;
@@ -29,7 +30,7 @@ use crate::kafka::{Admin, ClientOptions};
 use crate::model::Timestamp;
 use crate::topology::Topology;
 
-/// List dead letters, or send them back to the topics they came from.
+/// List dead letters, send them back to the topics they came from, or skip what nobody can read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wedcache dlq list --since 1h
@@ -41,7 +42,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show what is in the dead-letter topic: why, from where, and how it begins.
+    /// Show the dead letters: the reason, the origin and how the value begins.
     #[command(after_help = "Examples:
   wedcache dlq list --limit 20                       # the newest 20
   wedcache dlq list --reason unreadable_json --since 1h
@@ -50,7 +51,7 @@ enum Command {
 
 Letters come by partition and offset; with --limit by time, the newest last.")]
     List(ListArgs),
-    /// Send dead letters back, byte for byte, after what was wrong has been mended.
+    /// Send dead letters back, byte for byte, once the fault is fixed.
     #[command(after_help = "Examples:
   wedcache dlq replay --reason unknown_schema --dry-run
   wedcache dlq replay --reason unknown_schema --since 1d --yes
@@ -61,7 +62,7 @@ topic until its retention ends: what is replayed twice is sent twice.
 
 Exit codes: 0 all that could be sent is acknowledged · 1 something failed, or was not confirmed")]
     Replay(ReplayArgs),
-    /// Go on behind records of an input that nobody can read.
+    /// Skip a range of an input that nobody can read.
     #[command(after_help = "Examples:
   wedcache dlq skip wedsync.ai.queries 3 1207 auto --dry-run  # what would be skipped
   wedcache dlq skip wedsync.ai.queries 3 1207 auto
@@ -82,10 +83,10 @@ struct ListArgs {
     topology: TopologyArgs,
     #[command(flatten)]
     filter: Filter,
-    /// One JSON object a line, with whole values.
+    /// Print one JSON object per line, with whole values.
     #[arg(long, conflicts_with = "raw")]
     json: bool,
-    /// The values' bytes as they are, with a newline between two; not for a terminal.
+    /// Print the values' bytes as they are, with a newline between two; not for a terminal.
     #[arg(long)]
     raw: bool,
 }
@@ -96,10 +97,10 @@ struct ReplayArgs {
     topology: TopologyArgs,
     #[command(flatten)]
     filter: Filter,
-    /// Send to this topic instead of those that the letters came from.
+    /// Send to this topic instead of the topics that the letters came from.
     #[arg(long, value_name = "TOPIC")]
     to: Option<String>,
-    /// Only say what would be sent.
+    /// Only show what would be sent.
     #[arg(long)]
     dry_run: bool,
     /// Send without asking; needed where there is no terminal to ask on.
@@ -109,20 +110,20 @@ struct ReplayArgs {
 
 #[derive(Debug, clap::Args)]
 struct SkipArgs {
-    /// An input topic.
+    /// The input topic.
     topic: String,
     /// The partition that stands still.
     partition: i32,
-    /// The first offset to be skipped, as the log and the alert records_undecodable name it.
+    /// The first offset to skip, as in the log line and in the alert records_undecodable.
     from: i64,
-    /// One past the last offset to be skipped; `auto`: where records can be read again.
+    /// One past the last offset to skip; `auto` finds the next record that can be read.
     to: To,
     #[command(flatten)]
     topology: TopologyArgs,
-    /// Skip also what can be read, and look at nothing.
+    /// Skip the range without looking at it, even records that can be read.
     #[arg(long)]
     force: bool,
-    /// Only say what would be skipped.
+    /// Only show what would be skipped.
     #[arg(long)]
     dry_run: bool,
     /// Skip without asking; needed where there is no terminal to ask on.
@@ -130,10 +131,10 @@ struct SkipArgs {
     yes: bool,
 }
 
-/// Asks the question; whether to go on.
+/// A function that asks the question and returns true to go on.
 type Confirm<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<bool>;
 
-/// Not to be called from within a tokio runtime.
+/// Runs the command; returns its exit code. Must not be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let named = match &args.command {
         Command::List(list) => list.topology.clone(),
@@ -232,7 +233,7 @@ fn ask(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The letters that a command is about, as of its start.
+/// The dead letters of a command: those in the topic at its start that pass the filter.
 struct Letters<'a> {
     topology: &'a Topology,
     client: ClientOptions,
@@ -270,7 +271,7 @@ impl Letters<'_> {
         Reading::new(self.client.clone(), self.topic, self.spans.clone())
     }
 
-    /// The next one that is meant, the limit aside.
+    /// Returns the next letter that passes the filter, without regard to its limit.
     async fn next(&self, reading: &mut Reading) -> Result<Option<Letter>, ReadError> {
         while let Some((partition, record)) = reading.next().await? {
             let letter = Letter { partition, record };
@@ -282,11 +283,12 @@ impl Letters<'_> {
     }
 }
 
-/// How many letters, by reason.
+/// The number of letters by reason.
 #[derive(Debug, Default)]
 struct Tally(BTreeMap<String, usize>);
 
-/// More reasons than we ever give; a stranger's letters may say anything.
+/// The most reasons that are counted apart, more than wedcache gives: the headers of a letter that
+/// another program wrote may hold anything. Further reasons count as `other`.
 const REASONS: usize = 32;
 
 impl Tally {
@@ -308,7 +310,7 @@ impl Tally {
     }
 }
 
-/// `12 dead letters (7 unreadable_json, 5 too_large)`, the most frequent first.
+/// Writes `12 dead letters (7 unreadable_json, 5 too_large)`, the most frequent reason first.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.total();

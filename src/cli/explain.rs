@@ -1,4 +1,4 @@
-//! `wedcache explain`: what the rules make of an event, and what becomes of a query.
+//! `wedcache explain`: the effect of the rules on an event, and of the topology on a query.
 
 use std::io::{self, Read as _, Write};
 
@@ -15,8 +15,10 @@ use crate::model::Timestamp;
 use crate::model::event::HEARTBEAT;
 use crate::topology::{self, Problems, Topology, Variables};
 
-/// Show what a topology makes of an event or a query, and why: which rules fire and why the
-/// others do not; a query's key, dimensions, tags and time of life.
+/// Show what a topology makes of an event or a query, and why.
+///
+/// For an event: which rules fire and why the others do not. For a query: its key, dimensions, tags
+/// and time to live.
 #[derive(Debug, clap::Args)]
 #[command(after_help = r#"Examples:
   wedcache explain --event '{"eventId": "e-1", "vendorId": "v-17", "change": "price_changed",
@@ -33,15 +35,15 @@ pub struct Args {
     /// A query: JSON, `@file`, or `-` for standard input.
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub query: Option<String>,
-    /// The key of the event's record, where it is not the event's own id.
+    /// The key of the event's record; by default the event's own vendor or wedding id.
     #[arg(long, value_name = "KEY", requires = "event")]
     pub key: Option<String>,
-    /// As JSON, for programs.
+    /// Print JSON, for programs.
     #[arg(long)]
     pub json: bool,
 }
 
-/// Why nothing can be explained.
+/// The reason why nothing can be explained.
 #[derive(Debug, thiserror::Error)]
 enum ExplainError {
     #[error("{file}: cannot be read: {source}")]
@@ -75,7 +77,8 @@ struct Report {
     query: Option<QueryReport>,
 }
 
-/// 0, or 1 when the topology is not valid; an error when the input cannot be read.
+/// Prints the report; returns 0, or 1 when the topology is not valid. An input that cannot be read
+/// is an error.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     match explain(args, Clock::System.now(), screen.out) {
         Ok(()) => Ok(0),
@@ -120,7 +123,7 @@ fn explain(args: &Args, now: Timestamp, out: &mut dyn Write) -> Result<(), Expla
     Ok(())
 }
 
-/// Rules and keys do not depend on the environment.
+/// Reads the topology without the environment, on which neither rules nor keys depend.
 fn read_topology(args: &TopologyArgs) -> Result<Topology, ExplainError> {
     let Text { file, text } = args.source().read()?;
     topology::read(&file, &text, Variables::Unresolved)
@@ -128,7 +131,7 @@ fn read_topology(args: &TopologyArgs) -> Result<Topology, ExplainError> {
         .map_err(ExplainError::Topology)
 }
 
-/// The same decoder as the stream's, so that what it refuses is refused here.
+/// Returns a decoder like the stream's, so that what the stream refuses is refused here.
 fn decoder() -> Decoder {
     Decoder::new(std::sync::Arc::new(Schemas::embedded()), usize::MAX)
 }

@@ -14,16 +14,16 @@ use crate::topology::{self, Variables};
 pub struct Args {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// What the drawing is for.
+    /// The format of the drawing.
     #[arg(long, value_enum, default_value_t = GraphFormat::Terminal)]
     format: GraphFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum GraphFormat {
-    /// Boxes, 100 columns wide; plain ASCII where the locale knows no Unicode.
+    /// Boxes, 100 columns wide; plain ASCII where the locale has no Unicode.
     Terminal,
-    /// The same in plain ASCII, without colours.
+    /// Boxes in plain ASCII, without colours.
     Text,
     /// A Mermaid flowchart.
     Mermaid,
@@ -31,7 +31,8 @@ pub enum GraphFormat {
     Dot,
 }
 
-/// 0, or 1 when the file is not valid. Variables are not looked up: a drawing needs none.
+/// Prints the drawing; returns 0, or 1 when the file is not valid. Variables are not resolved: a
+/// drawing needs none.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Text { file, text } = args.topology.source().read()?;
     let loaded = match topology::read(&file, &text, Variables::Unresolved) {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::screen::Screen;
 
-/// Write the shipped topologies, their JSON Schema and example records, to start from. A file that
-/// is there already stays as it is.
+/// Write the shipped topologies, their JSON Schema and example records, to start from.
+///
+/// A file that exists already is kept, unless --force is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wedcache init                  # topologies/, schemas/ and examples/ in this folder
@@ -16,15 +17,15 @@ use super::screen::Screen;
 
 Exit codes: 0 every file is there, written or kept · 1 one could not be written")]
 pub struct Args {
-    /// The folder to write to; made where there is none.
+    /// The folder to write to; created if it is missing.
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// Replace files that are there and differ.
+    /// Replace existing files that differ from the shipped ones.
     #[arg(long)]
     force: bool,
 }
 
-/// What is shipped in the binary, by its place below the folder.
+/// The files shipped in the binary, by their path below the folder.
 const FILES: [(&str, &str); 5] = [
     (
         "topologies/wedsync.yaml",
@@ -34,7 +35,7 @@ const FILES: [(&str, &str); 5] = [
         "topologies/demo.yaml",
         include_str!("../../topologies/demo.yaml"),
     ),
-    // Where the first line of the topologies looks for it.
+    // The path that the first line of the topologies names.
     (
         "schemas/topology.schema.json",
         include_str!("../../schemas/topology.schema.json"),
@@ -49,14 +50,14 @@ const FILES: [(&str, &str); 5] = [
     ),
 ];
 
-/// What became of a file.
+/// The outcome for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Written,
     Replaced,
-    /// It was there as it is shipped.
+    /// The file was there and is the same as the shipped one.
     Unchanged,
-    /// It was there and is another one.
+    /// The file was there and differs from the shipped one.
     Kept,
 }
 
@@ -71,7 +72,7 @@ impl Fate {
     }
 }
 
-/// 0; an error where a file cannot be written.
+/// Writes the files; returns 0, or an error where a file cannot be written.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     for (name, text) in FILES {
         let path = args.folder.join(name);
@@ -87,7 +88,7 @@ fn write(path: &Path, text: &str, force: bool) -> io::Result<Fate> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    // Two at a time cannot overwrite each other's file either.
+    // `create_new` is atomic: two runs at a time cannot overwrite each other's file.
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(mut file) => {
             file.write_all(text.as_bytes())?;
@@ -130,7 +131,7 @@ Send a change that forbids answers about its vendor:
     )
 }
 
-/// A path as a shell's word.
+/// Returns a path as one word of a shell.
 fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '~');

@@ -7,14 +7,14 @@ use clap::CommandFactory;
 use super::Cli;
 use super::screen::Screen;
 
-/// Write the manual pages, one a command.
+/// Write the manual pages, one per command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   wedcache man --dir /usr/local/share/man/man1 && man wedcache-run
 
 Exit codes: 0 written · 1 not all could be written")]
 pub struct Args {
-    /// Where they are written; made if it is not there.
+    /// The directory to write to; created if it is missing.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 }

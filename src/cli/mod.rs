@@ -1,4 +1,4 @@
-//! The command line: one file a command, each a function from its arguments to an exit code.
+//! The command line: one file per command, each a function from its arguments to an exit code.
 
 pub mod bench;
 pub mod check;
@@ -63,7 +63,7 @@ pub struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct LogArgs {
-    /// What is logged, as in `info,wedcache::kafka=debug`.
+    /// The log filter, levels by module, as in `info,wedcache::kafka=debug`.
     #[arg(
         long,
         global = true,
@@ -72,7 +72,7 @@ struct LogArgs {
         value_name = "FILTER"
     )]
     log: String,
-    /// How logs look.
+    /// The format of log lines.
     #[arg(
         long,
         global = true,
@@ -104,7 +104,7 @@ enum Command {
     Man(man::Args),
 }
 
-/// Reads the command line and does what it says.
+/// Reads the command line and runs the command that it names.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.run() {
@@ -123,7 +123,7 @@ impl Cli {
         let mut screen = Screen::stdout(&mut stdout, &environment);
         let code = match &self.command {
             Command::Demo(args) => {
-                // The panel has the screen for itself.
+                // The panel owns the screen, and log lines would overwrite it.
                 let filter = if args.has_panel() { "off" } else { "error" };
                 telemetry::install(self.log.log_format, filter)?;
                 demo::run(args, &mut screen)?
@@ -169,19 +169,20 @@ impl Cli {
     }
 }
 
-/// The process's environment, which nothing else reads.
+/// Reads a variable of the process's environment; nothing else reads the environment.
 #[expect(clippy::disallowed_methods, reason = "the one home of the environment")]
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// A topology file with its variables, or nothing where it has mistakes, which are shown.
+/// Reads a topology file and resolves its variables; shows its mistakes and returns `None` if it
+/// has any.
 pub fn load(args: &TopologyArgs, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
     let Text { file, text } = args.source().read()?;
     load_text(&file, &text, &environment, screen)
 }
 
-/// The same for text that is at hand.
+/// Reads a topology from `text` as [`load`] does from a file; `file` is its name in diagnostics.
 pub fn load_text(
     file: &str,
     text: &str,
@@ -208,7 +209,7 @@ fn complain(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }
 
-/// The reader of our output has gone, as with `| head`.
+/// Returns true if the reader of our output has gone, as with `| head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()

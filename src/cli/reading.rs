@@ -1,5 +1,5 @@
-//! A topic from its start to the end that it had when reading began, without a group: nobody's
-//! offsets move.
+//! Reads a topic from its start to the end that it had when reading began. Reads without a consumer
+//! group, so no committed offset moves.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use crate::kafka::reader::LogRecord;
 use crate::kafka::{ClientOptions, KafkaError, PartitionReader, ReaderEvent, ReaderOptions};
 
-/// How long a partition may go without progress.
+/// The longest that a partition may go without progress.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Batches that wait to be looked at; the reader waits meanwhile.
+/// The batches that wait to be looked at; while there are that many, the reader waits.
 const BATCHES: usize = 1;
 
-/// What is read of a partition.
+/// The offsets to read of a partition: from `start`, up to and without `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub partition: i32,
@@ -23,7 +23,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The spans of partitions with these starts and ends; empty ones are left out.
+    /// Returns the spans of partitions with these starts and ends, without the empty ones.
     pub fn all(ends: &[(i64, i64)]) -> Vec<Self> {
         (0..)
             .zip(ends)
@@ -52,7 +52,7 @@ pub enum ReadError {
     },
 }
 
-/// A reading of spans, one after the other.
+/// A reader of spans, one after the other.
 pub struct Reading {
     client: ClientOptions,
     topic: String,
@@ -62,11 +62,12 @@ pub struct Reading {
 
 struct Partition {
     span: Span,
-    /// Everything below was handed out.
+    /// The next offset: every record below was returned.
     next: i64,
     batch: std::vec::IntoIter<ReaderEvent>,
     batches: mpsc::Receiver<Vec<ReaderEvent>>,
-    /// Dropped after the channel, so that its thread does not wait for room in it.
+    /// Declared after `batches`, hence dropped after it: with the channel still open, the reader's
+    /// thread could wait for room in it forever.
     _reader: PartitionReader,
 }
 
@@ -80,7 +81,7 @@ impl Reading {
         }
     }
 
-    /// The next record and its partition; `None` at the end of all spans. Not cancel safe.
+    /// Returns the next record and its partition; `None` at the end of all spans. Not cancel safe.
     pub async fn next(&mut self) -> Result<Option<(i32, LogRecord)>, ReadError> {
         loop {
             if self.current.is_none() {
@@ -149,7 +150,8 @@ impl Partition {
                 }
                 ReaderEvent::Gone => return Err(gone()),
                 ReaderEvent::Started { log_end, .. } if log_end < end => return Err(gone()),
-                // Read before: the reader began anew because retention overtook it.
+                // A record below `next` was read before: the reader started again because retention
+                // had overtaken it.
                 ReaderEvent::Record(_)
                 | ReaderEvent::Position(_)
                 | ReaderEvent::CaughtUp { .. }

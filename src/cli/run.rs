@@ -1,4 +1,4 @@
-//! `wedcache run`: one instance, until it is told to end.
+//! `wedcache run`: one instance, until a signal stops it.
 
 use super::screen::Screen;
 use super::{TopologyArgs, load, version};
@@ -39,6 +39,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
         .enable_all()
         .build()?;
     let ended = runtime.block_on(async {
+        // Before the start, so that a signal during the start stops it too.
         let stop = shutdown::on_signal()?;
         match App::start(topology, &stop).await {
             Ok(app) => Ok(app.run(&stop).await),
@@ -47,7 +48,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
             Err(error) => Err(anyhow::Error::from(error)),
         }
     });
-    // Blocking work that hangs must not hold the process.
+    // A blocking task that hangs, which cannot be cancelled, holds the process no longer than this.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match ended? {
         Ok(()) => Ok(0),

@@ -1,4 +1,5 @@
-//! `wedcache sample`: sample questions for a stream that runs, and what became of them.
+//! `wedcache sample`: asks sample questions of a running stream, and reports how they were
+//! answered.
 
 use std::io;
 use std::sync::Arc;
@@ -16,16 +17,16 @@ use crate::shutdown;
 use crate::topology::Topology;
 use crate::topology::settings::Provider;
 
-/// How often it is said how it stands.
+/// The interval of the progress lines.
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked whether the last answers have come.
+/// The interval at which to look whether the last answers have come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long the last answers are waited for.
+/// The longest wait for the last answers.
 const ANSWER_WAIT: Duration = Duration::from_mins(1);
-/// Questions between two changes.
+/// The number of questions between two changes.
 const QUESTIONS_A_CHANGE: u64 = 5;
 
-/// Ask sample questions of a stream that runs, and tell how they were answered.
+/// Ask sample questions of a running stream, and report how they were answered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wedcache sample                            # two questions a second, for a minute
@@ -41,21 +42,21 @@ Exit codes: 0 every question was answered · 1 one was not, or could not ask")]
 pub struct Args {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// Questions a second.
+    /// Questions per second.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: u32,
-    /// How long questions are asked.
+    /// Ask for this long, as in `10m`.
     #[arg(long = "for", default_value = "1m", value_name = "DURATION", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Change vendors and weddings meanwhile.
+    /// Also change vendors and weddings meanwhile.
     #[arg(long)]
     changes: bool,
-    /// The dice: the same seed asks the same questions.
+    /// The seed of the random choices; the same seed asks the same questions.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
 }
 
-/// Not to be called from within a tokio runtime.
+/// Runs the command; returns its exit code. Must not be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&args.topology, screen)? else {
         return Ok(1);
@@ -102,7 +103,7 @@ async fn sample(topology: &Topology, args: &Args, screen: &mut Screen<'_>) -> an
     Ok(u8::from(!is_whole))
 }
 
-/// Asks until the time is up or somebody stops it; returns how many changes were sent.
+/// Asks until the time is up or a signal stops it; returns the number of changes sent.
 async fn ask(
     sampler: &mut Sampler,
     args: &Args,
@@ -116,6 +117,8 @@ async fn ask(
     tokio::pin!(end);
     let (mut asked, mut changes) = (0_u64, 0_u64);
     loop {
+        // Biased: late questions are caught up in bursts, which must delay neither the end nor the
+        // progress lines.
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(changes),
@@ -132,7 +135,8 @@ async fn ask(
     }
 }
 
-/// Waits until every question is answered; false where the time was up, or somebody would not wait.
+/// Waits until every question is answered; returns false if the time was up or a signal came
+/// before.
 async fn await_answers(sampler: &Sampler, stop: &CancellationToken) -> bool {
     let deadline = Instant::now() + ANSWER_WAIT;
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -162,7 +166,7 @@ fn tell(tally: &Tally, changes: u64, screen: &mut Screen<'_>) -> io::Result<()> 
     screen.out.flush()
 }
 
-/// Whom the questions may cost money with, a line each.
+/// Returns one line per provider that the questions may use, with what its answers cost.
 fn costs(topology: &Topology) -> Vec<String> {
     let asked = |name: &Arc<str>| {
         topology

@@ -14,7 +14,7 @@ An editor with the YAML language server finds it by a file's first line:
   # yaml-language-server: $schema=../schemas/topology.schema.json")]
 pub struct Args {}
 
-/// Always 0.
+/// Prints the schema; always returns 0.
 pub fn run(_args: &Args, screen: &mut Screen<'_>) -> io::Result<u8> {
     screen.out.write_all(schema::json().as_bytes())?;
     Ok(0)

@@ -1,4 +1,4 @@
-//! Where a command writes, and what that place can show.
+//! The output of a command, and what that output can show.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,16 +8,16 @@ use crate::topology::Look;
 pub struct Screen<'a> {
     pub out: &'a mut dyn Write,
     pub look: Look,
-    /// In columns.
+    /// The width, in columns.
     pub width: usize,
 }
 
-/// The widest that text is set, however wide the terminal: long lines are hard to read.
+/// The greatest width of text, in columns, however wide the terminal: long lines are hard to read.
 const WIDEST: usize = 100;
 
 impl<'a> Screen<'a> {
-    /// Standard output: Unicode where the locale says so, colours and the terminal's width only
-    /// on a terminal.
+    /// Returns standard output: Unicode where the locale says so, colours and the terminal's width
+    /// only on a terminal.
     pub fn stdout(out: &'a mut io::Stdout, environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let is_terminal = out.is_terminal();
         let set = |name: &str| environment(name).filter(|value| !value.is_empty());

@@ -1,4 +1,4 @@
-//! `wedcache simulate`: a wedding season in minutes.
+//! `wedcache simulate`: a simulated year of the platform, in minutes.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,9 @@ use crate::simulate::{self, Assumptions, Figures, Options, Period};
 use crate::topology::{self, ByteSize, Topology, Variables};
 
 /// Simulate a year of WedSync on stopped time: couples who ask, vendors who change, a model that
-/// costs money. The real code in this process, no services; the same seed gives the same figures.
+/// costs money.
+///
+/// The real code runs in this process, without services; the same seed gives the same figures.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wedcache simulate --quick                       # some ten seconds
@@ -28,48 +30,51 @@ What is assumed about couples, vendors and the model: docs/season.md.")]
 pub struct Args {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// The season's dice.
+    /// The seed of the random choices.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// About how many queries, instead of the platform's share; fewer make its cells thinner and
-    /// the hit rate lower.
+    /// Simulate about N queries, instead of those that follow from the platform's size; with fewer
+    /// queries each cell has fewer and the hit rate is lower.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     queries: Option<u64>,
-    /// A short run: April to June, one in 64 cells.
+    /// Simulate a short time: April to June, one in 64 cells.
     #[arg(long)]
     quick: bool,
-    /// The year to be simulated.
+    /// The year to simulate.
     #[arg(long, default_value_t = 2027, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(1971..9999))]
     year: i32,
-    /// Its months, as in `6` or `4-9` [default: all].
+    /// The months of the year to simulate, as in `6` or `4-9` [default: all].
     #[arg(long, value_name = "MONTHS", value_parser = months)]
     months: Option<(u32, u32)>,
     /// Simulate the couples of one in N cells of place, season and budget, which stand for a
     /// platform N times as large: 1, 2, 4 … 256 [default: 16].
     #[arg(long, value_name = "N", value_parser = sample)]
     sample: Option<usize>,
-    /// The bound of each instance's memory layer, as in `4MiB`, instead of the topology's.
+    /// The size limit of each instance's memory layer, as in `4MiB`, instead of the topology's.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory: Option<ByteSize>,
-    /// Multiply all times to live: what would changes alone forbid?
+    /// Multiply all times to live, from 0.01 to 100; a large factor shows what changes alone
+    /// forbid.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = factor)]
     ttl_factor: f64,
-    /// Also short runs with one assumption changed at a time: some minutes more.
+    /// Also run short simulations with one assumption changed at a time; takes some minutes more.
     #[arg(long)]
     sensitivity: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Also write FILE: `.md` is Markdown, `.html` a page with plots; without an extension both.
+    /// Also write a report to FILE: `.md` is Markdown, `.html` a page with plots; without an
+    /// extension both.
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
 }
 
-/// Of a short run.
+/// The months of a short run, from the first to the last.
 const QUICK_MONTHS: (u32, u32) = (4, 6);
 const QUICK_SAMPLE: usize = 64;
 
-/// 0 when no answer was forbidden; missed goals are told and are no failure.
+/// Runs the simulation; returns 0 when no forbidden answer was given. Missed goals are reported and
+/// are no failure.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let Some(topology) = load(&args.topology, screen)? else {
         return Ok(1);
@@ -111,7 +116,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     Ok(u8::from(forbidden > 0))
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct All<'a> {
@@ -151,7 +156,7 @@ impl Args {
         }
     }
 
-    /// What makes the same figures again.
+    /// Returns the command that gives the same figures again.
     fn command(&self) -> String {
         let mut command = format!(
             "wedcache simulate --topology {} --seed {} --year {}",
@@ -188,8 +193,8 @@ impl Args {
     }
 }
 
-/// The environment is not looked at, so that a season ends alike everywhere. A Redis whose address
-/// it would give is simulated as if it were given.
+/// Reads the topology without the environment, so that a season ends the same on every machine.
+/// Variables of Redis get an address, so that Redis is simulated as if it were set.
 fn load(args: &TopologyArgs, screen: &mut Screen<'_>) -> anyhow::Result<Option<Topology>> {
     let Text { file, text } = args.source().read()?;
     let redis = |name: &str| {
@@ -197,7 +202,7 @@ fn load(args: &TopologyArgs, screen: &mut Screen<'_>) -> anyhow::Result<Option<T
             .then(|| "redis://simulated".to_owned())
     };
     let given = topology::read(&file, &text, Variables::From(&redis));
-    // Where other variables must be set, they are left as they are written.
+    // Where other variables must be set, all of them are left as they are written.
     match given.or_else(|_| topology::read(&file, &text, Variables::Unresolved)) {
         Ok(loaded) => Ok(Some(loaded.topology)),
         Err(problems) => {
@@ -227,8 +232,8 @@ fn write_report(path: &Path, report: &Report<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// A line on standard error that is replaced by the next, where somebody looks at it; empty
-/// text takes it away. It is nothing that a run could fail by.
+/// Writes a line to standard error, if that is a terminal; the next line replaces it, and empty
+/// text removes it. Errors are ignored: a run must not fail because of its progress line.
 fn progress(text: &str) {
     let mut err = std::io::stderr();
     if err.is_terminal() {

@@ -1,5 +1,5 @@
-//! Where a command's topology comes from: FILE, `--topology` or `WEDCACHE_TOPOLOGY`, which mean
-//! the same to every command.
+//! The source of a command's topology: FILE, `--topology` or `WEDCACHE_TOPOLOGY`, with one meaning
+//! for every command.
 
 use std::fmt;
 use std::io;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::environment;
 
-/// The file that is looked for where none is named.
+/// The topology file that is read where none is named.
 pub const USUAL: &str = "topologies/wedsync.yaml";
 /// The environment variable that names the topology.
 pub const VARIABLE: &str = "WEDCACHE_TOPOLOGY";
 
-/// What names the topology of a command.
+/// The arguments that name the topology of a command.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct TopologyArgs {
     /// The topology file.
@@ -24,7 +24,7 @@ pub struct TopologyArgs {
     topology: Option<PathBuf>,
 }
 
-/// What names the topologies of a command that takes several.
+/// The arguments that name the topologies of a command that takes several.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct TopologiesArgs {
     /// Topology files.
@@ -37,14 +37,14 @@ pub struct TopologiesArgs {
 }
 
 impl TopologyArgs {
-    /// The file that these arguments and the environment name.
+    /// Returns the file that these arguments and the environment name.
     pub fn source(&self) -> Source {
         choose(self.file.clone(), self.topology.clone(), &environment)
     }
 }
 
 impl TopologiesArgs {
-    /// The files that these arguments and the environment name; at least one.
+    /// Returns the files that these arguments and the environment name; at least one.
     pub fn sources(&self) -> Vec<Source> {
         if self.files.is_empty() {
             return vec![choose(None, self.topology.clone(), &environment)];
@@ -70,7 +70,7 @@ fn choose(
     }
 }
 
-/// Where a file's name came from.
+/// The origin of a file's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
     File,
@@ -122,7 +122,7 @@ impl Source {
     }
 }
 
-/// Topology files are UTF-8 text; a byte order mark before it counts for nothing.
+/// Returns the bytes as UTF-8 text, without a leading byte order mark.
 fn decode(mut bytes: Vec<u8>) -> Result<String, Unreadable> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
@@ -140,8 +140,7 @@ fn decode(mut bytes: Vec<u8>) -> Result<String, Unreadable> {
     })
 }
 
-/// Why a topology file's text is not at hand: what was looked for, where its name came from, and
-/// what to do.
+/// The reason why a topology file cannot be read, with the origin of its name and the remedy.
 #[derive(Debug)]
 pub struct SourceError {
     source: Source,
@@ -157,12 +156,12 @@ enum Unreadable {
 }
 
 impl SourceError {
-    /// The file's name in diagnostics.
+    /// Returns the file's name in diagnostics.
     pub fn file(&self) -> String {
         self.source.path.display().to_string()
     }
 
-    /// The place that could not be read, both from 1; the file's start where there is none.
+    /// Returns the line and column that could not be read, both from 1; (1, 1) where there is none.
     pub fn position(&self) -> (usize, usize) {
         match self.problem {
             Unreadable::NotUtf8 { line, column } => (line, column),
@@ -170,7 +169,7 @@ impl SourceError {
         }
     }
 
-    /// What is wrong, on one line.
+    /// Returns the fault, on one line.
     pub fn message(&self) -> String {
         let file = self.file();
         match &self.problem {
@@ -190,7 +189,7 @@ impl SourceError {
         }
     }
 
-    /// Where the file's name came from, and what to do.
+    /// Returns the origin of the file's name, and the remedy.
     pub fn help(&self) -> String {
         let named = match self.source.named {
             Named::File => "it was named as FILE",
@@ -225,7 +224,7 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // The cause is in the message: it would be told twice.
+        // The message has the cause already: with it here, the cause would be printed twice.
         None
     }
 }

@@ -1,4 +1,4 @@
-//! `wedcache test`: the test cases that topologies carry, in mocked time with a mocked provider.
+//! `wedcache test`: runs the test cases of topology files, in mocked time with a mocked provider.
 
 use std::io;
 use std::sync::Arc;
@@ -10,8 +10,9 @@ use crate::driver::case::{self, Verdict};
 use crate::topology::cases::Case;
 use crate::topology::{self, Look, Topology, Variables};
 
-/// Run the test cases of topology files: events in, answers and invalidations out. Nothing is
-/// started and nothing waits: time and provider are mocked.
+/// Run the test cases of topology files: events in, answers and invalidations out.
+///
+/// Nothing is started and nothing waits: time and provider are mocked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wedcache test                                        # of WEDCACHE_TOPOLOGY
@@ -20,18 +21,19 @@ use crate::topology::{self, Look, Topology, Variables};
 pub struct Args {
     #[command(flatten)]
     topologies: TopologiesArgs,
-    /// Only cases whose name contains this text, in any case of letters.
+    /// Run only the cases whose name contains this text; upper and lower case count as equal.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 }
 
-/// 0 when all cases pass, 1 when one fails, a file is not valid or no case was run.
+/// Runs the cases; returns 0 when all pass, 1 when one fails, a file is not valid or no case was
+/// run.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> io::Result<u8> {
     let tally = run_cases(args, screen)?;
     Ok(u8::from(!tally.is_good()))
 }
 
-/// The text in one of the eight colours of ANSI, where that is of use.
+/// Colours the text with an ANSI colour code, where the screen has colours.
 fn paint(look: Look, colour: u8, text: &str) -> String {
     if look.colour {
         format!("\x1b[{colour}m{text}\x1b[0m")
@@ -48,7 +50,7 @@ fn bad(look: Look, text: &str) -> String {
     paint(look, 31, text)
 }
 
-/// What stands before a case's name.
+/// Returns the marks before the name of a case that passed and of one that failed.
 fn marks(look: Look) -> (&'static str, &'static str) {
     if look.unicode {
         ("✓", "✗")
@@ -99,7 +101,7 @@ fn run_cases(args: &Args, screen: &mut Screen<'_>) -> io::Result<Tally> {
     Ok(tally)
 }
 
-/// The cases do not look at the environment, so that they end alike everywhere.
+/// Reads a topology without the environment, so that its cases end alike on every machine.
 fn read(source: &Source, screen: &mut Screen<'_>) -> io::Result<Option<(String, Arc<Topology>)>> {
     let Text { file, text } = match source.read() {
         Ok(text) => text,

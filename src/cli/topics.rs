@@ -1,4 +1,5 @@
-//! `wedcache topics`: what the topology needs beside what the cluster has, and making it so.
+//! `wedcache topics`: compares the topology's topics with the cluster's, and creates or changes
+//! them.
 
 mod review;
 mod table;
@@ -17,9 +18,9 @@ use crate::kafka::{ClientOptions, KafkaError, TopicSpec};
 use crate::topics;
 use crate::topology::Topology;
 
-/// How long a cluster that is away is waited for.
+/// The longest that a request waits for a cluster that does not answer.
 pub(super) const REACH: Duration = Duration::from_secs(5);
-/// How long a change may take until every broker tells of it.
+/// The longest that a change may take until every broker reports it.
 const SETTLE: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -42,7 +43,7 @@ enum Command {
 
 Exit codes: 0 all is as it ought to be · 1 could not look · 2 something is missing or differs")]
     Plan(PlanArgs),
-    /// Create missing topics; change existing ones only where told to.
+    /// Create missing topics; change existing ones only with --alter or --add-partitions.
     #[command(after_help = "Examples:
   wedcache topics apply                          # creates what is missing
   WEDCACHE_REPLICATION_FACTOR=1 wedcache topics apply      # on a single broker
@@ -59,7 +60,7 @@ the invalidation log has more than one partition")]
 struct PlanArgs {
     #[command(flatten)]
     topology: TopologyArgs,
-    /// Copies of each partition, instead of the topology's factors.
+    /// The number of copies of each partition, instead of the topology's replication factors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     replication_factor: Option<u16>,
 }
@@ -68,15 +69,15 @@ struct PlanArgs {
 struct ApplyArgs {
     #[command(flatten)]
     plan: PlanArgs,
-    /// Set configs that differ.
+    /// Set topic configs that differ from the topology's.
     #[arg(long)]
     alter: bool,
-    /// Add partitions that are missing; keys then fall into other ones than before.
+    /// Add missing partitions; keys then map to other partitions than before.
     #[arg(long)]
     add_partitions: bool,
 }
 
-/// Not to be called from within a tokio runtime.
+/// Runs the command; returns its exit code. Must not be called from within a tokio runtime.
 pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     let (plan, how) = match &args.command {
         Command::Plan(plan) => (plan, None),
@@ -133,7 +134,7 @@ async fn carry_out(
     tell_applied(&after, how, screen)
 }
 
-/// A cluster, and what it ought to have.
+/// A cluster, and the topics that it should have.
 struct Cluster {
     admin: Admin,
     client: ClientOptions,
@@ -158,7 +159,7 @@ impl Cluster {
         Ok(Found { topics, copies })
     }
 
-    /// Looks until all that was to be done shows, or for as long as that may take.
+    /// Looks until everything that was to be done is visible, but at most for [`SETTLE`].
     async fn settled(&self, how: Apply) -> anyhow::Result<Vec<Review>> {
         let deadline = Instant::now() + SETTLE;
         loop {
@@ -172,7 +173,7 @@ impl Cluster {
     }
 }
 
-/// Whether an apply ought to have mended something that is still there.
+/// Returns true if the apply should have removed a difference that is still there.
 fn is_owed(review: &Review, how: Apply) -> bool {
     match &review.state {
         State::Ok => false,
@@ -229,7 +230,7 @@ fn tell_applied(after: &[Review], how: Apply, screen: &mut Screen<'_>) -> anyhow
     Ok(u8::from(unusable))
 }
 
-/// How many topics are missing, and how many differ.
+/// Returns the number of missing topics and the number of different ones.
 fn counts(reviews: &[Review]) -> (usize, usize) {
     let count = |of: fn(&State) -> bool| reviews.iter().filter(|review| of(&review.state)).count();
     (
@@ -238,7 +239,7 @@ fn counts(reviews: &[Review]) -> (usize, usize) {
     )
 }
 
-/// What to tell where the first request failed.
+/// Returns the error where the first request failed, with advice.
 pub(super) fn unreachable(topology: &Topology, error: &KafkaError) -> anyhow::Error {
     let servers = &topology.deployment.kafka.bootstrap_servers;
     anyhow::anyhow!(

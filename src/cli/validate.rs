@@ -42,21 +42,21 @@ pub struct Args {
     /// Check without the environment: variables without a default are left as they are written.
     #[arg(long)]
     no_env: bool,
-    /// How problems are shown.
+    /// The format of the problems.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// The same as `--format short`.
+    /// Short for `--format short`.
     #[arg(long, conflicts_with = "format")]
     short: bool,
-    /// A file with warnings is not valid.
+    /// Treat a file with warnings as not valid.
     #[arg(long)]
     deny_warnings: bool,
-    /// Also try whether all that a valid file needs can be reached with its settings.
+    /// Also try to reach everything that a valid file needs, with its settings.
     #[arg(long, conflicts_with = "no_env")]
     connect: bool,
 }
 
-/// 0 when all files are valid, 1 when one is not.
+/// Validates every file; returns 0 when all are valid, 1 when one is not.
 pub fn run(
     args: &Args,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -91,7 +91,7 @@ pub fn run(
     Ok(validation.code)
 }
 
-/// What was asked for, and what was found until now.
+/// The arguments, and the findings so far.
 struct Validation<'a> {
     args: &'a Args,
     format: Format,
@@ -154,8 +154,8 @@ impl Validation<'_> {
     }
 }
 
-/// Refuses what would end a start on this machine: a provider, a registry or a Kafka that no client
-/// can be built for.
+/// Refuses settings with which `run` could not start on this machine: a provider, a registry or a
+/// Kafka for which no client can be built.
 fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
     let topology = &loaded.topology;
     let mut refusals: Vec<_> = app::kafka_faults(topology).iter().map(of_kafka).collect();
@@ -179,7 +179,7 @@ fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
     Err(loaded.refuse(refusals))
 }
 
-/// A fault of the Kafka settings, at the property that has it.
+/// Returns a fault of the Kafka settings as a refusal at the property that has it.
 fn of_kafka(error: &KafkaError) -> Refusal {
     let mut path = vec!["kafka", "properties"];
     match error {
@@ -191,7 +191,7 @@ fn of_kafka(error: &KafkaError) -> Refusal {
     Refusal::at(Code::KafkaProperty, &path, error.to_string())
 }
 
-/// The last word on a file.
+/// Prints the verdict on a file.
 fn conclude(
     file: &str,
     read: Result<&Loaded, &Problems>,

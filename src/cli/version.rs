@@ -1,14 +1,14 @@
-//! `wedcache --version`: what this program was built from, and what it can do.
+//! `wedcache --version`: the commit, date and features of this build.
 
 use std::sync::LazyLock;
 
-/// The commit that was built, with a word if the sources had been changed; empty where the tree
-/// had no git.
+/// The commit that was built, marked if the sources had been changed; empty where the tree had no
+/// git.
 const COMMIT: &str = env!("WEDCACHE_BUILD_COMMIT");
-/// The commit's day.
+/// The date of the commit.
 const DATE: &str = env!("WEDCACHE_BUILD_DATE");
 
-/// The package's version with the commit, for one log line.
+/// Returns the package's version with the commit, for one log line.
 pub fn short() -> String {
     let version = env!("CARGO_PKG_VERSION");
     if COMMIT.is_empty() {
@@ -17,7 +17,7 @@ pub fn short() -> String {
     format!("{version} ({COMMIT})")
 }
 
-/// Version, commit, date and features, a line each.
+/// Returns version, commit, date and features, one per line.
 pub fn long() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
         let version = env!("CARGO_PKG_VERSION");
@@ -38,7 +38,7 @@ fn or_unknown(text: &str) -> &str {
     text
 }
 
-/// The package's features, and what is missing without them.
+/// Returns the package's features, and for a missing one what is missing without it.
 fn features() -> String {
     let tls = if cfg!(feature = "kafka-ssl") {
         "kafka-ssl"

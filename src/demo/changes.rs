@@ -1,9 +1,9 @@
-//! What the changes of the running stream did, found out from what anybody can read: the change
-//! topics, the invalidation log and the answers.
+//! The effects of the changes of the running stream, found from topics that any client can read:
+//! the change topics, the invalidation log and the answers.
 //!
-//! Several readers bring the records, so their order is not the stream's. Two things put it right:
-//! a change and its invalidations find each other by the change's place, whichever comes first;
-//! and an answer is judged only when the log was read up to the position that the answer names.
+//! Several readers bring the records, so the order of records is not that of the stream. Two rules
+//! correct this: a change and its invalidations are matched by the change's place, whichever comes
+//! first; and an answer is judged only once the log has been read up to the answer's view.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -14,38 +14,41 @@ use crate::model::{
     AiAnswer, Freshness, Mode, Position, Progress, Status, TagInvalidation, Timestamp,
 };
 
-/// Changes of which it is known what they did; the oldest go first.
+/// The most changes whose effects are kept; the oldest are dropped first.
 const MOST_EFFECTS: usize = 64;
-/// Keys of which the last answer is known; further ones are not counted as forbidden.
+/// The most keys whose last answer is kept; answers of further keys are not counted as forbidden.
 const MOST_GIVEN: usize = 20_000;
-/// Answers that wait for the log; further ones are not judged.
+/// The most answers that wait for the log; further ones are not judged.
 const MOST_EARLY: usize = 10_000;
-/// Closed vendors that answers are searched for; further ones are not.
+/// The most closed vendors that answers are searched for; further ones are not.
 const MOST_CLOSED: usize = 1000;
 
-/// What changes did, and whether any answer was given that a change forbade.
+/// The effects of changes, and the number of answers that were given although a change forbade
+/// them.
 #[derive(Debug, Default)]
 pub struct Changes {
     log: Checker,
-    /// Up to here the log was read.
+    /// The position up to which the log was read.
     position: Position,
     /// The last answer of each key.
     given: HashMap<String, Given>,
-    /// Answers whose view lies beyond what was read of the log.
+    /// Answers whose view is beyond the part of the log that was read.
     early: VecDeque<AiAnswer<'static>>,
-    /// Oldest first.
+    /// The effects, oldest first.
     effects: VecDeque<Effect>,
-    /// Vendors that are closed.
+    /// The vendors that are closed.
     closed: BTreeMap<String, Closing>,
-    /// By change topic and partition: the next offset that is not judged, and when that was read.
+    /// The next offset that is not judged, and the time at which that was read, by change topic and
+    /// partition.
     progress: BTreeMap<(String, i32), (i64, Timestamp)>,
-    /// Change records that were read.
+    /// The number of change records that were read.
     pub changes: u64,
-    /// Records of the log that forbid answers or make them stale.
+    /// The number of records of the log that forbid answers or make them stale.
     pub invalidations: u64,
-    /// Answers that were judged by the log.
+    /// The number of answers that were judged by the log.
     pub judged: u64,
-    /// Answers that were given although a change forbade it, vendors that had closed included.
+    /// The number of answers that were given although a change forbade it; those that name a vendor
+    /// closed before are included.
     pub wrong: u64,
 }
 
@@ -60,7 +63,7 @@ struct Given {
 #[derive(Debug, Clone, PartialEq)]
 enum State {
     Good,
-    /// By which change.
+    /// A stale answer, with the change that made it stale, where that is known.
     Stale(Option<Place>),
     Forbidden(Option<Place>),
 }
@@ -69,12 +72,12 @@ enum State {
 #[derive(Debug)]
 struct Closing {
     place: Place,
-    /// The log's offset of the last invalidation; none until it is read.
+    /// The log's offset of the last invalidation; `None` until that is read.
     offset: Option<i64>,
 }
 
 impl Changes {
-    /// Takes a change record, before the model learns of it.
+    /// Takes a change record, before any call of the model can answer from the change.
     pub fn change(&mut self, place: Place, published: Timestamp, told: Told) {
         self.changes += 1;
         let progress = self.progress.get(&(place.0.clone(), place.1)).copied();
@@ -110,7 +113,8 @@ impl Changes {
         }
     }
 
-    /// A change that forbids nothing leaves no other trace in the log than the progress behind it.
+    /// Notes progress: a change that forbids nothing leaves no other trace in the log than the
+    /// progress record after it.
     fn progressed(&mut self, progress: &Progress, now: Timestamp) {
         let Progress {
             topic,
@@ -131,7 +135,7 @@ impl Changes {
         }
     }
 
-    /// The log was read up to here.
+    /// Notes that the log was read up to `position`, and judges the answers that waited for that.
     pub fn log_position(&mut self, position: Position) {
         self.position = self.position.max(position);
         let early = std::mem::take(&mut self.early);
@@ -140,7 +144,7 @@ impl Changes {
         }
     }
 
-    /// Takes an answer; judged now or when the log was read far enough.
+    /// Takes an answer; judges it at once, or when the log has been read far enough.
     pub fn answer(&mut self, answer: AiAnswer<'static>) {
         let (Status::Answered, Some(view)) = (answer.status, answer.view) else {
             return;
@@ -152,12 +156,12 @@ impl Changes {
         }
     }
 
-    /// What changes did, newest first.
+    /// Returns the effects of changes, newest first.
     pub fn effects(&self) -> impl Iterator<Item = &Effect> {
         self.effects.iter().rev()
     }
 
-    /// The open vendor that most of the answers name which may still be given.
+    /// Returns the open vendor that most answers name, of the answers that may still be given.
     pub fn most_named(&self) -> Option<&str> {
         let mut counts = BTreeMap::<&str, usize>::new();
         let good = self.given.values().filter(|of| of.state == State::Good);
@@ -189,7 +193,7 @@ impl Changes {
                     given.state = State::Stale(Some(place.clone()));
                 }
                 (Mode::Purge, before) => {
-                    // Of one change an answer counts once.
+                    // An answer counts once per change.
                     if *before == State::Stale(Some(place.clone())) {
                         labelled -= 1;
                     }
@@ -246,8 +250,8 @@ impl Changes {
         }
     }
 
-    /// Whether a fresh answer that was judged after a closing names the vendor all the same. Those
-    /// that were judged before it and were on their way are counted with the closing.
+    /// Returns true if the answer is fresh, was judged after a closing, and names the closed vendor
+    /// all the same. Answers that were judged before the closing count as under way.
     fn names_a_closed_vendor(&mut self, answer: &AiAnswer<'_>) -> bool {
         let (Some(data), Some(view)) = (&answer.data, answer.view) else {
             return false;
@@ -271,7 +275,7 @@ impl Changes {
         is_wrong
     }
 
-    /// The effect of the change at `place`; a new one where it was not heard of.
+    /// Returns the effect of the change at `place`; adds a new one where there is none.
     fn effect(&mut self, place: Place) -> &mut Effect {
         let found = self.effects.iter().rposition(|of| of.place == place);
         let at = found.unwrap_or_else(|| {
@@ -285,7 +289,7 @@ impl Changes {
     }
 }
 
-/// Whether a text names a vendor, and not one whose id merely begins or ends like it.
+/// Returns true if the text names the vendor, and not another whose id contains this one.
 fn names(text: &str, vendor: &str) -> bool {
     let is_id = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     text.match_indices(vendor).any(|(at, _)| {

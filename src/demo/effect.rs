@@ -1,4 +1,4 @@
-//! What one change did, in numbers and as a sentence.
+//! The effect of one change, in numbers and as a sentence.
 
 use std::time::Duration;
 
@@ -6,47 +6,47 @@ use crate::ai::simulator::Vendors;
 use crate::model::event::Attribute;
 use crate::model::{Timestamp, VendorChange, WeddingUpdate};
 
-/// The longest piece of a stranger's text that is shown, in characters.
+/// The longest piece of text from an outside client that is shown, in characters.
 const MOST_SHOWN: usize = 24;
 
-/// A record of a change topic, by topic, partition and offset.
+/// The place of a record in a change topic: topic, partition and offset.
 pub type Place = (String, i32, i64);
 
-/// A change event as it is told.
+/// A change event in words.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Told {
-    /// Such as `v-3 closed`.
+    /// The text, such as `v-3 closed`.
     pub text: String,
-    /// The vendor that it closed.
+    /// The vendor that the change closed.
     pub closed: Option<String>,
-    /// The vendor that it opened.
+    /// The vendor that the change opened.
     pub opened: Option<String>,
-    /// Whether the demo's own season sent it; else somebody who looks on did.
+    /// True if the demo's own season sent the change; false if another client did.
     pub of_season: bool,
 }
 
-/// What a change did to the answers that had been given.
+/// The effect of a change on the answers that had been given.
 #[derive(Debug, Clone)]
 pub struct Effect {
     pub(super) place: Place,
-    /// The change itself; none until its record is read.
+    /// The change itself; `None` until its record is read.
     pub(super) told: Option<Told>,
-    /// When it stood in its topic.
+    /// The time at which the change was written to its topic.
     pub(super) published: Option<Timestamp>,
-    /// When the last of its invalidations was read from the log.
+    /// The time at which the last invalidation of the change was read from the log.
     pub(super) judged: Option<Timestamp>,
-    /// The log's offset of that one.
+    /// The log's offset of that invalidation.
     pub(super) last_offset: Option<i64>,
     pub(super) parts: u32,
-    /// Answers that may never be given again.
+    /// The number of answers that may never be given again.
     pub forbidden: u64,
-    /// Answers that may be given, labelled stale, until they are bought again.
+    /// The number of answers that may be given, labelled stale, until they are bought again.
     pub stale: u64,
-    /// Of the forbidden ones: how many keys were asked for and answered again.
+    /// The number of forbidden answers whose keys were asked for and answered again.
     pub asked_again: u64,
-    /// Of a closing: fresh answers that named the vendor although they were judged after it.
+    /// The number of fresh answers that were judged after a closing and named its vendor.
     pub named_after: u64,
-    /// Of a closing: answers that named the vendor and were on their way when it closed.
+    /// The number of answers that were under way when a vendor closed and named that vendor.
     pub under_way: u64,
 }
 
@@ -67,28 +67,28 @@ impl Effect {
         }
     }
 
-    /// Where the change's record stands.
+    /// Returns the place of the change's record.
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// From when the change stood in Kafka until a reader of the invalidation log had all that it
-    /// forbids; none until then.
+    /// Returns the time from the change's write to Kafka until a reader of the invalidation log had
+    /// everything that the change forbids; `None` until then.
     pub fn took(&self) -> Option<Duration> {
         Some(self.judged?.since(self.published?))
     }
 
-    /// Whether a vendor closed by it.
+    /// Returns true if the change closed a vendor.
     pub fn is_closing(&self) -> bool {
         self.told.as_ref().is_some_and(|told| told.closed.is_some())
     }
 
-    /// Whether somebody who looks on sent it.
+    /// Returns true if a client other than the demo's season sent the change.
     pub fn is_of_a_stranger(&self) -> bool {
         self.told.as_ref().is_some_and(|told| !told.of_season)
     }
 
-    /// Says what changed and what that did; none until both are known.
+    /// Returns a sentence on the change and its effect; `None` until both are known.
     pub fn sentence(&self) -> Option<String> {
         let (told, took) = (self.told.as_ref()?, self.took()?);
         let did = match (self.forbidden, self.stale) {
@@ -101,7 +101,7 @@ impl Effect {
         Some(format!("{text} → {did} in {millis} ms{since}"))
     }
 
-    /// Says what came of the forbidden answers.
+    /// Returns the end of the sentence: what became of the forbidden answers.
     fn since(&self, told: &Told) -> String {
         let again = match self.asked_again {
             0 => String::new(),
@@ -124,7 +124,7 @@ impl Effect {
 }
 
 impl Told {
-    /// Tells of a vendor change; `after` is what is true since.
+    /// Puts a vendor change into words; `after` are the vendors with the change in them.
     pub fn vendor(change: &VendorChange, after: &Vendors) -> Self {
         let (id, kind) = (shown(&change.vendor_id), change.change.as_str());
         let vendor = after.get(&change.vendor_id);
@@ -160,7 +160,7 @@ impl Told {
         }
     }
 
-    /// Tells of a record that is no change event.
+    /// Puts a record into words that is no change event.
     pub fn unreadable(key: Option<&[u8]>) -> Self {
         let key = String::from_utf8_lossy(key.unwrap_or_default());
         Self {
@@ -178,7 +178,8 @@ fn answers(count: u64) -> String {
     }
 }
 
-/// A stranger's text as a terminal may show it: without control characters, and not too long.
+/// Returns another client's text as a terminal may show it: without control characters, cut at
+/// [`MOST_SHOWN`].
 fn shown(text: &str) -> String {
     let mut clean: String = text
         .chars()

@@ -1,8 +1,8 @@
 //! A live stream on the embedded broker: the real program, a simulated season and provider.
 //!
-//! [`Demo::start`] starts broker, topics, instance, season and readers; whoever shows it looks at
-//! its [`Watch`] as often as it likes. In reading order: `season` (what is asked and what
-//! changes), `play` (its way into Kafka), `world` (what the model knows), `watch`, `tally`,
+//! [`Demo::start`] starts broker, topics, instance, season and readers; a view looks at its
+//! [`Watch`] as often as it likes. In reading order: `season` (the questions and changes), `play`
+//! (their way into Kafka), `world` (the facts that the model answers from), `watch`, `tally`,
 //! `changes` and `effect` (what is seen of it all). `sample` plays the season to a stream that runs
 //! elsewhere.
 
@@ -41,7 +41,7 @@ use crate::topics;
 use crate::topology::Topology;
 use crate::topology::settings::Role;
 
-/// Closings that wait to be sent; further ones are dropped.
+/// The most closings that wait to be sent; further ones are dropped.
 const MOST_CLOSINGS: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub struct Demo {
     stop: CancellationToken,
 }
 
-/// Starts the embedded broker: before the topology is read, which names its address.
+/// Starts the embedded broker, whose address the topology needs: call this before reading that.
 pub async fn broker(listen: SocketAddr) -> Result<Broker, BrokerError> {
     Broker::start(BrokerOptions {
         listen,
@@ -78,7 +78,7 @@ pub async fn broker(listen: SocketAddr) -> Result<Broker, BrokerError> {
     .await
 }
 
-/// The folder of the demo's disk layer; removed at the end.
+/// Returns the folder of the demo's disk layer, which is removed at the end.
 pub fn data_folder() -> PathBuf {
     std::env::temp_dir().join(format!("wedcache-demo-{}", std::process::id()))
 }
@@ -144,12 +144,12 @@ impl Demo {
         }
     }
 
-    /// Whether the instance ended by itself.
+    /// Returns true if the instance has ended by itself.
     pub fn is_over(&self) -> bool {
         self.running.is_finished()
     }
 
-    /// Drains and stops everything; returns why the instance ended, where it ended badly.
+    /// Drains and stops everything; returns the error of an instance that ended badly.
     pub async fn end(self) -> Result<(), DemoError> {
         self.stop.cancel();
         if let Err(error) = self.playing.await {
@@ -165,21 +165,21 @@ impl Demo {
         let deadline = Instant::now() + Duration::from_secs(1);
         let readers = self.readers.into_iter().map(|of| of.shutdown(deadline));
         futures_util::future::join_all(readers).await;
-        // A call that asks for the topic's ends holds the broker for a moment; dropped, it stops
-        // too.
+        // A model's call that asks for the topic's ends holds the broker for a moment; the broker
+        // then stops when that call drops it.
         if let Some(broker) = Arc::into_inner(self.broker) {
             broker.shutdown().await;
         }
         match ended {
-            // Calls that were still under way: the demo's state goes with it anyway.
+            // Calls that were still under way are lost, as is all of the demo's state.
             Ok(()) | Err(AppError::NotDrained { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Creates the topology's topics. Those of changes take the broker's clock, so that what is
-/// measured from a change on does not depend on its producer's clock.
+/// Creates the topology's topics. Change topics take the broker's clock, so that times measured
+/// from a change do not depend on the clock of its producer.
 fn create_topics(broker: &Broker, topology: &Topology) -> Result<(), TopicError> {
     let changes = [Role::VendorChanges, Role::WeddingUpdates]
         .map(|role| topology.deployment.topics.get(role));

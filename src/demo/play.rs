@@ -1,4 +1,4 @@
-//! The season on its way into Kafka: questions at their rate, changes in between.
+//! The season's way into Kafka: questions at their rate, changes in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,12 @@ use crate::kafka::producer::OutputOptions;
 use crate::kafka::{Delivery, KafkaError, OutRecord, Output};
 use crate::topology::Topology;
 
-/// The season's questions come in bursts of this length.
+/// The interval of the bursts in which questions are sent.
 const TICK: Duration = Duration::from_millis(20);
-/// A vendor changes so often, a wedding half as often.
+/// The interval of vendor changes; wedding updates come half as often.
 const CHANGE_EVERY: Duration = Duration::from_millis(1200);
-/// Every so many changes of vendors a vendor closes, for the first time with this one.
+/// The number of vendor changes from one closing to the next; the first closing comes with change
+/// number [`FIRST_CLOSING`].
 const CHANGES_PER_CLOSING: u32 = 6;
 const FIRST_CLOSING: u32 = 3;
 
@@ -64,18 +65,18 @@ impl Sender {
     }
 }
 
-/// What the season plays: its events and how many questions it asks a second.
+/// The season's events, and the number of questions per second.
 pub struct Script {
     pub season: Season,
     pub rate: u32,
 }
 
-/// Who plays the season.
+/// The task that plays the season.
 pub(super) struct Player {
     pub script: Script,
     pub sender: Sender,
     pub watch: Watch,
-    /// Vendors that somebody who looks on closes.
+    /// The vendors to close at the request of the view.
     pub closings: mpsc::Receiver<String>,
 }
 
@@ -115,8 +116,8 @@ impl Player {
         self.sender.query(&id, &query);
     }
 
-    /// Sends the n-th changes: one of a vendor, every second time one of a wedding, now and then a
-    /// closing.
+    /// Sends the changes of number `number`: one of a vendor, every second time one of a wedding,
+    /// every [`CHANGES_PER_CLOSING`]-th time a closing.
     fn change(&mut self, number: u32) {
         let season = &mut self.script.season;
         if let Some(change) = season.vendor_change() {

@@ -1,5 +1,5 @@
-//! Samples for a stream that runs elsewhere: the season's questions and changes into its topics,
-//! and what its answers' topic says of them.
+//! Samples for a stream that runs elsewhere: sends the season's questions and changes to its topics
+//! and counts the answers in its answers' topic.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,16 +16,16 @@ use crate::kafka::bare::Reader;
 use crate::kafka::{Admin, IntakeOptions, KafkaError};
 use crate::topology::Topology;
 
-/// How long the reader of the answers waits for the next one before it looks whether it is to end.
+/// The time that the reader of the answers waits for a record before it checks whether to end.
 const READ_WAIT: Duration = Duration::from_millis(100);
-/// How long the cluster is asked for the ends of the answers' topic.
+/// The longest wait for the ends of the answers' topic.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks and changes, and counts the answers to its own questions.
+/// A client that sends questions and changes, and counts the answers to its own questions.
 pub struct Sampler {
     season: Season,
     sender: Sender,
-    /// How its query ids begin.
+    /// The prefix of the sampler's query ids.
     ids: String,
     tally: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
@@ -33,11 +33,12 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Notes where the answers' topic ends and reads on from there. `ids` is what its query ids
-    /// begin with: no other run's.
+    /// Starts to read the answers' topic from its current end. `ids` is the prefix of the sampler's
+    /// query ids, and must differ from every other run's.
     pub async fn start(topology: &Topology, ids: &str, seed: u64) -> Result<Self, KafkaError> {
         let kafka = client(&topology.deployment.kafka).named("sample");
         let answers = topology.deployment.topics.answers.name.to_string();
+        // Before the first question, so that no answer to one is missed.
         let ends = Admin::new(&kafka, PATIENCE)?.ends(&answers).await?;
         let ends: Vec<i64> = ends.into_iter().map(|(_, next)| next).collect();
         let input = IntakeOptions::new(kafka, "wedcache-sample", vec![answers]);
@@ -67,7 +68,8 @@ impl Sampler {
         self.sender.query(&id, &query);
     }
 
-    /// Sends the next changes: of a vendor, and every second time of a wedding. Returns how many.
+    /// Sends the next changes: one of a vendor, and every second time one of a wedding. Returns the
+    /// number sent.
     pub fn change(&mut self, number: u64) -> u64 {
         let mut sent = 0;
         if let Some(change) = self.season.vendor_change() {
@@ -81,7 +83,7 @@ impl Sampler {
         sent
     }
 
-    /// How its query ids begin.
+    /// Returns the prefix of the sampler's query ids.
     pub fn ids(&self) -> &str {
         &self.ids
     }
@@ -90,7 +92,7 @@ impl Sampler {
         look(&self.tally)
     }
 
-    /// Stops reading. Blocks for a moment.
+    /// Stops reading. Blocks for up to 100 ms.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         if self.reader.join().is_err() {
@@ -99,7 +101,7 @@ impl Sampler {
     }
 }
 
-/// Counts the answers to the questions whose ids begin so.
+/// Counts the answers to the questions whose ids begin with `ids`.
 fn follow(reader: &Reader, tally: &Mutex<Tally>, stop: &AtomicBool, ids: &str) {
     let decoder = Decoder::new(Arc::new(Schemas::embedded()), usize::MAX);
     let began = Instant::now();
@@ -115,7 +117,8 @@ fn follow(reader: &Reader, tally: &Mutex<Tally>, stop: &AtomicBool, ids: &str) {
     }
 }
 
-/// Counts are whole whoever panicked.
+/// Locks the tally. A panic elsewhere leaves no count half done, so a poisoned lock is no reason to
+/// stop.
 fn look(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
 //! A simulated wedding season: couples who ask, vendors who change, weddings that move. The same
-//! seed gives the same season; nothing here knows the time.
+//! seed gives the same season; nothing here depends on the time.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -11,16 +11,17 @@ use crate::app::VENDORS;
 
 /// The `source` of the season's vendor changes.
 pub(super) const SOURCE: &str = "demo";
-/// How the ids of the demo's questions and events begin.
+/// The prefix of the ids of the demo's questions and events.
 const IDS: &str = "demo";
-/// How the event ids of the season's wedding updates begin.
+/// The prefix of the event ids of the season's wedding updates.
 pub(super) const EVENT_IDS: &str = "demo-e-";
-/// The vendor that is left to those who look on: the season never closes it.
+/// The vendor that is left to the user of the demo: the season never closes it.
 pub const YOURS: u32 = 3;
-/// Vendors that the season keeps closed; the one that closed first opens again.
+/// The most vendors that the season keeps closed; beyond that, the one that closed first opens
+/// again.
 const MOST_CLOSED: usize = 2;
 
-/// Couples of the season; the first ask most (Zipf), as a few planners do in real life.
+/// The number of couples; the first ask most (Zipf), as a few planners do in real life.
 const COUPLES: usize = 90;
 const STYLES: [&str; 4] = ["rustic", "classic", "modern", "boho"];
 const BUDGETS: [&str; 4] = ["budget", "moderate", "premium", "luxury"];
@@ -91,15 +92,15 @@ const QUESTIONS: [(&str, &[&str]); 7] = [
     ),
 ];
 
-/// A stream of events; each call makes the next one.
+/// A stream of events; each call returns the next one.
 pub struct Season {
     rng: Rng,
     couples: Vec<Couple>,
-    /// Vendors that the season closed, in that order.
+    /// The vendors that the season closed, in that order.
     closed: VecDeque<u32>,
-    /// Vendors that closed for good.
+    /// The vendors that are closed permanently.
     gone: BTreeSet<u32>,
-    /// How the ids of its questions and events begin.
+    /// The prefix of the ids of questions and events.
     ids: String,
     queries: u64,
     events: u64,
@@ -120,18 +121,18 @@ pub struct Change {
 }
 
 impl Season {
-    /// The demo's season.
+    /// Returns the demo's season.
     pub fn new(seed: u64) -> Self {
         Self::named(seed, IDS)
     }
 
-    /// A season whose questions and events have ids that begin so.
+    /// Returns a season whose questions and events have ids that begin with `ids`.
     pub fn named(seed: u64, ids: &str) -> Self {
         let mut rng = Rng::with_seed(seed);
         let couples = (0..COUPLES)
             .map(|_| Couple {
                 place: pick(&mut rng, &PLACES),
-                // Most marry from May to October.
+                // Most couples marry from May to October.
                 month: if rng.u8(..10) < 7 {
                     rng.u32(5..=10)
                 } else {
@@ -153,7 +154,7 @@ impl Season {
         }
     }
 
-    /// The next question: its query id and the record's value.
+    /// Returns the next question: its query id and the record's value.
     pub fn query(&mut self) -> (String, Value) {
         self.queries += 1;
         let number = self.zipf(COUPLES);
@@ -178,7 +179,7 @@ impl Season {
         (query_id, query)
     }
 
-    /// The next change of an open vendor; none where all are closed.
+    /// Returns the next change of an open vendor; `None` where all are closed.
     pub fn vendor_change(&mut self) -> Option<Change> {
         let number = self.open_vendor(|_| true)?;
         let changes = match vendor_type(number) {
@@ -189,7 +190,7 @@ impl Season {
         Some(self.vendor_event(number, change))
     }
 
-    /// Closes a vendor, and opens the one that closed first where too many are closed.
+    /// Closes a vendor; also opens the one that closed first, where too many are closed.
     pub fn closing(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         if let Some(number) = self.open_vendor(|number| number != YOURS) {
@@ -204,7 +205,7 @@ impl Season {
         changes
     }
 
-    /// Closes this vendor for good; none where it is not one of the season's.
+    /// Closes this vendor permanently; returns `None` where it is not one of the season's.
     pub fn close(&mut self, vendor: &str) -> Option<Change> {
         let number = vendor.strip_prefix("v-")?.parse().ok()?;
         if !(1..=VENDORS).contains(&number) {
@@ -258,7 +259,7 @@ impl Season {
         Change { key, event }
     }
 
-    /// A rank below `count`, the first the most likely: P(k) ∝ 1/(k+1), by inverting the
+    /// Returns a rank below `count`, lower ones being likelier: P(k) ∝ 1/(k+1), by inverting the
     /// integral.
     fn zipf(&mut self, count: usize) -> usize {
         #[expect(clippy::cast_precision_loss, reason = "counts are small")]

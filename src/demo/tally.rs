@@ -1,13 +1,13 @@
-//! What the demo saw: counted from the answers' topic, as any other reader of it would.
+//! The demo's counts of answers, made from the answers' topic as any other reader could.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::model::{AiAnswer, Freshness, LayerName, Source, Status};
 
-/// Latencies that the percentiles are made of.
+/// The number of latest latencies that the percentiles are made of.
 const LATENCIES: usize = 2000;
-/// Questions whose answers are awaited at most; beyond it the oldest are not timed.
+/// The most questions whose answers are timed at once; further ones are not timed.
 const AWAITED: usize = 100_000;
 
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Tally {
     pub failed: u64,
     pub spent_usd: f64,
     pub saved_usd: f64,
-    /// From the start of the demo to the first answer.
+    /// The time from the start of the demo to the first answer.
     pub first_answer: Option<Duration>,
     asked_at: HashMap<String, Instant>,
     latencies: VecDeque<Duration>,
@@ -37,8 +37,8 @@ impl Tally {
         }
     }
 
-    /// Takes an answer of a demo that `began` then; one that the season did not ask for counts
-    /// too, but has no latency.
+    /// Counts an answer; the demo began at `began`. An answer to a question that the season did not
+    /// ask counts too, but without a latency.
     pub fn answer(&mut self, answer: &AiAnswer<'_>, began: Instant) {
         self.first_answer.get_or_insert_with(|| began.elapsed());
         self.answered += 1;
@@ -67,12 +67,12 @@ impl Tally {
         self.memory + self.disk + self.redis
     }
 
-    /// Hits as a share of the answers, from 0 to 1.
+    /// Returns the hits as a share of the answers, from 0 to 1.
     pub fn hit_rate(&self) -> f64 {
         share(self.hits(), self.answered)
     }
 
-    /// The latency that this share of the last answers did not exceed.
+    /// Returns the latency that the share `of` of the latest answers did not exceed.
     pub fn percentile(&self, of: f64) -> Duration {
         let mut sorted: Vec<_> = self.latencies.iter().copied().collect();
         sorted.sort_unstable();
@@ -90,7 +90,7 @@ impl Tally {
     }
 }
 
-/// A part of a whole, 0 where there is nothing.
+/// Returns the part as a share of the whole, 0 where both are 0.
 pub fn share(part: u64, whole: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts of a demo")]
     let share = part as f64 / whole.max(1) as f64;

@@ -7,7 +7,7 @@ use crate::app::client;
 use crate::kafka::{Delivery, OutRecord, Output, OutputOptions, ReaderEvent, ReaderOptions};
 use crate::topology::{self, Variables};
 
-/// How long anything may take before a test fails.
+/// The longest that anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn start(folder: &std::path::Path, rate: u32) -> (Demo, Topology) {
@@ -33,7 +33,7 @@ async fn start(folder: &std::path::Path, rate: u32) -> (Demo, Topology) {
     (demo, read())
 }
 
-/// Looks every few milliseconds, until the condition holds.
+/// Waits until the condition holds, which is checked every 10 ms.
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let waits: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {
         let mut looks = tokio::time::interval(Duration::from_millis(10));
@@ -45,7 +45,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     assert!(waited.is_ok(), "{what}");
 }
 
-/// A client of somebody who looks on.
+/// Closes a vendor with a client that is not the demo's; returns the client.
 fn closes(topology: &Topology, vendor: &str) -> Output {
     let options = OutputOptions::new(client(&topology.deployment.kafka).named("stranger"));
     let output = Output::new(&options).unwrap();
@@ -62,7 +62,7 @@ fn closes(topology: &Topology, vendor: &str) -> Output {
     output
 }
 
-/// All answers that stand in their topic, read by a client that shares nothing with the demo's.
+/// Returns all answers in their topic, read by a client that shares nothing with the demo's.
 fn answers(topology: &Topology) -> (Vec<PartitionReader>, Arc<std::sync::Mutex<Vec<Value>>>) {
     let topic = &topology.deployment.topics.answers;
     let found = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -128,7 +128,8 @@ async fn a_vendor_that_somebody_closes_is_in_no_answer_that_is_judged_after_it()
         "{sentence}"
     );
 
-    // By another reader, too: no fresh answer that was judged after the closing names it.
+    // The same holds for another reader: no fresh answer that was judged after the closing names
+    // the vendor.
     let last = effect.last_offset.unwrap();
     let is_after = |of: &Value| of["view"].as_i64().is_some_and(|view| view > last);
     until("many were judged after the closing", || {

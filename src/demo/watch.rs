@@ -1,4 +1,4 @@
-//! What the demo sees of its stream: it reads the topics that any other reader could read.
+//! The demo's view of its stream, read from topics that any other client could read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::model::Position;
 use crate::topology::Topology;
 use crate::topology::settings::Topic;
 
-/// What was seen until now; cheap to clone.
+/// Everything seen so far; cheap to clone.
 #[derive(Clone)]
 pub struct Watch {
     seen: Arc<Mutex<Seen>>,
@@ -24,7 +24,7 @@ pub struct Watch {
     decoder: Decoder,
 }
 
-/// What was seen: answers and their costs, changes and what they did.
+/// Everything seen: answers and their costs, changes and their effects.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub tally: Tally,
@@ -40,13 +40,13 @@ impl Watch {
         }
     }
 
-    /// Looks at what was seen; nothing more is seen until the guard is dropped.
+    /// Locks what was seen; the readers and the season wait until the guard is dropped.
     pub fn look(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the answers, the invalidation log and the change topics; vendor changes become true
-    /// in `world`.
+    /// Starts readers of the answers, the invalidation log and the change topics; vendor changes
+    /// are applied to `world`.
     pub(super) fn follow(
         &self,
         topology: &Topology,
@@ -128,7 +128,7 @@ impl Watch {
 
 type Follow = Box<dyn FnMut(Vec<ReaderEvent>) + Send>;
 
-/// A partition of a change topic.
+/// A partition of a change topic, with the watch that its records go to.
 struct Source {
     watch: Watch,
     topic: String,

@@ -1,10 +1,10 @@
-//! The world that the demo's model answers from: the vendors as the vendor changes made them.
+//! The world that the demo's model answers from: the vendors with all vendor changes applied.
 //!
 //! A real model learns of a change from its own sources; this one reads the topic that the stream
-//! reads. Whoever changes a vendor, the demo's season or somebody with a client of their own, the
-//! model knows: a call waits until the topic was read to the end that it had when the call began.
-//! So a call that begins after a change stands in Kafka is made from what is true since. A call
-//! that began before it may say what was true then: that answer the stream handles as overtaken.
+//! reads, so it learns every change, whether the demo's season or another client sent it: a call
+//! waits until the topic has been read to the end that it had when the call began. So a call that
+//! begins after a change was written to Kafka answers from the facts after the change. A call that
+//! began before may answer from the facts before it; the stream treats that answer as overtaken.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::ai::simulator::{Vendors, World};
 use crate::app::VENDORS;
 use crate::model::VendorChange;
 
-/// How long a call waits for the changes that stand before it.
+/// The longest that a call waits for the changes written before it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Returns the ends of the vendor changes' partitions at this moment; none once they cannot be
-/// had.
+/// A function that returns the current ends of the vendor changes' partitions; `None` once they
+/// cannot be had.
 pub(super) type Ends = Box<dyn Fn() -> Option<Vec<i64>> + Send + Sync>;
 
-/// The vendors, and up to where the changes were read.
+/// The vendors, and the offsets up to which changes were read.
 pub(super) struct LiveWorld {
     ends: Ends,
     known: watch::Sender<Known>,
@@ -38,7 +38,7 @@ struct Known {
 }
 
 impl LiveWorld {
-    /// A world whose vendors are all open, before anything was read.
+    /// Returns a world whose vendors are all open, before anything was read.
     pub fn new(partitions: usize, ends: Ends) -> Self {
         let known = Known {
             vendors: Arc::new(Vendors::numbered(VENDORS)),
@@ -48,8 +48,8 @@ impl LiveWorld {
         Self { ends, known }
     }
 
-    /// Makes true what a change says; `tell` is called with what is true since, before any call
-    /// is made from it.
+    /// Applies a change; calls `tell` with the vendors after the change, before any call can answer
+    /// from them.
     pub fn change(&self, change: &VendorChange, tell: impl FnOnce(&Vendors)) {
         self.known.send_modify(|known| {
             Arc::make_mut(&mut known.vendors).apply(change);

@@ -1,4 +1,5 @@
-//! The log of a test on a runtime of one thread, as an operator sees it at the default level.
+//! Captures the log of a test on a runtime of one thread, as an operator sees it at the default
+//! level.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
-    /// For as long as the guard lives.
+    /// Captures log lines for as long as the guard lives.
     pub(crate) fn begin(level: tracing::Level) -> (Self, DefaultGuard) {
         let captured = Self::default();
         let subscriber = tracing_subscriber::fmt()

@@ -1,10 +1,10 @@
-//! When a trouble that lasts is worth a log line: once when it begins, once a minute while it
-//! lasts, once when it is over.
+//! Decides when a trouble that lasts is worth a log line: once when it begins, once a minute while
+//! it lasts, once when it is over.
 //!
 //! A component that cannot work fails at every call, and a line for each would bury the log.
 //! [`Troubles`] counts failures by reason and returns a [`Notice`] whenever a line is due. It is
-//! pure: times are passed in and nothing is logged. `Reporter` is what most components
-//! use: it counts, logs the lines, and answers what is wrong now.
+//! pure: times are passed in and nothing is logged. Most components use `Reporter`, which counts,
+//! logs the lines, and returns the current trouble.
 
 #[cfg(test)]
 pub(crate) mod captured;
@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 pub use report::Trouble;
 pub use throttle::Throttle;
 
-/// How often a trouble is worth a line.
+/// The pace of the log lines about a trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// The least time between two lines of one trouble; its end may follow its beginning sooner.
     pub every: Duration,
-    /// How long no failure may have come before a trouble counts as over.
+    /// The time without a failure after which a trouble counts as over.
     pub quiet: Duration,
 }
 
 impl Default for Pace {
-    /// A line a minute; over after five seconds without a failure.
+    /// Returns one line a minute, and an end after 5 s without a failure.
     fn default() -> Self {
         Self {
             every: Duration::from_mins(1),
@@ -36,30 +36,30 @@ impl Default for Pace {
     }
 }
 
-/// A line that is due.
+/// A log line that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// The first failure.
     Begins,
-    /// The trouble has lasted for this long, with `failures` since the last line.
+    /// The trouble has lasted for `lasted` so far, with `failures` since the last line.
     Lasts { failures: u64, lasted: Duration },
-    /// It lasted this long, with so many failures in all.
+    /// The trouble is over: it lasted for `lasted`, with `failures` in all.
     Over { failures: u64, lasted: Duration },
 }
 
-/// The troubles of one component by reason. `R` is a small closed set, which bounds its size.
+/// The troubles of one component by reason. `R` is a small closed set, which bounds their number.
 #[derive(Debug)]
 pub struct Troubles<R> {
     pace: Pace,
     of: BTreeMap<R, Course>,
 }
 
-/// What is known of one reason.
+/// The course of the trouble of one reason.
 #[derive(Debug)]
 struct Course {
-    /// When its last line was due.
+    /// The time at which the last line was due.
     told: Instant,
-    /// `None` while it causes no trouble.
+    /// The open trouble; `None` while the reason causes none.
     open: Option<Open>,
 }
 
@@ -67,12 +67,13 @@ struct Course {
 struct Open {
     since: Instant,
     failed: Instant,
-    /// The first success after the last failure.
+    /// The time of the first success after the last failure.
     worked: Option<Instant>,
     failures: u64,
-    /// Of these, the ones since the last line.
+    /// The number of those failures since the last line.
     untold: u64,
-    /// False for a trouble that came back within `every` of its last line: it begins silently.
+    /// False for a trouble that came back within `every` of its last line: it begins without a
+    /// line.
     announced: bool,
 }
 
@@ -84,7 +85,7 @@ impl<R: Clone + Ord> Troubles<R> {
         }
     }
 
-    /// Counts a failure.
+    /// Counts a failure; returns a line if one is due.
     pub fn failed(&mut self, reason: R, now: Instant) -> Option<Notice> {
         let Some(course) = self.of.get_mut(&reason) else {
             let open = Some(Open::new(now, true));
@@ -104,7 +105,8 @@ impl<R: Clone + Ord> Troubles<R> {
         course.lasts(self.pace, now)
     }
 
-    /// Notes that work has succeeded which the reasons chosen by `ended` had kept from succeeding.
+    /// Notes a success, for the reasons that `ended` chooses: those that had prevented such a
+    /// success.
     pub fn worked(&mut self, now: Instant, ended: impl Fn(R) -> bool) {
         for (reason, course) in &mut self.of {
             if let Some(open) = &mut course.open
@@ -115,8 +117,8 @@ impl<R: Clone + Ord> Troubles<R> {
         }
     }
 
-    /// Ends the troubles that are over and returns all lines that are due. To be called every
-    /// second or so.
+    /// Ends the troubles that are over and returns all lines that are due. To be called about every
+    /// second.
     pub fn settle(&mut self, now: Instant) -> Vec<(R, Notice)> {
         let pace = self.pace;
         let due = |(reason, course): (&R, &mut Course)| {
@@ -126,7 +128,7 @@ impl<R: Clone + Ord> Troubles<R> {
         self.of.iter_mut().filter_map(due).collect()
     }
 
-    /// The reasons that cause trouble now, and since when.
+    /// Returns the reasons that cause trouble now, and the times since which they do.
     pub fn open(&self) -> impl Iterator<Item = (R, Instant)> {
         let open = |(reason, course): (&R, &Course)| {
             let since = course.open.as_ref()?.since;
@@ -135,7 +137,7 @@ impl<R: Clone + Ord> Troubles<R> {
         self.of.iter().filter_map(open)
     }
 
-    /// The reasons that no success has followed yet.
+    /// Returns the reasons whose last failure no success has followed yet.
     pub fn unanswered(&self) -> impl Iterator<Item = R> {
         let unanswered = |(reason, course): (&R, &Course)| {
             let open = course.open.as_ref()?;
@@ -200,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    /// What happens in a test, each at a second.
+    /// An event in a test; each comes with its second.
     enum Event {
         Fails,
         Works,
@@ -283,11 +285,11 @@ mod tests {
         let mut events = over_at_5();
         events.extend([(10, Fails), (11, Works), (20, Passes), (300, Passes)]);
         check(events, &told);
-        // Lasting, it is told a minute after the last line.
+        // If the trouble lasts, a line is due one minute after the last one.
         let mut events = over_at_5();
         events.extend((10..70).map(|second| (second, Fails)));
         check(events, &[told[0], told[1], (65, Notice::Begins)]);
-        // Later, at once.
+        // If the trouble comes back later than that, a line is due at once.
         let mut events = over_at_5();
         events.push((65, Fails));
         check(events, &[told[0], told[1], (65, Notice::Begins)]);
@@ -311,8 +313,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: a beginning, then at most one line a minute besides the ends, and an
-        /// end only after what began.
+        /// Whatever happens, a beginning comes first, then at most one line a minute besides the
+        /// ends, and an end comes only after a beginning.
         #[test]
         fn lines_stay_rare_and_in_order(events in prop::collection::vec((0..20_u64, 0..3_u8), 0..300)) {
             let mut second = 0;

@@ -1,5 +1,5 @@
-//! What fails in a component: counted by reason, logged when a line is due, and readable as the
-//! component's state.
+//! Reports the failures of a component: counts them by reason, logs a line when one is due, and
+//! returns the component's current trouble.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,27 +12,27 @@ use super::{Notice, Pace, Troubles};
 use crate::clock::Clock;
 use crate::model::Timestamp;
 
-/// What is wrong with a component now.
+/// The current trouble of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     pub since: Timestamp,
-    /// From a closed set: of a layer, a label of `wedcache_layer_failures_total`.
+    /// The reason, from a closed set: for a layer, a label of `wedcache_layer_failures_total`.
     pub reason: &'static str,
-    /// The error, where, and what to do; without secrets and payload.
+    /// The error, its place and the remedy, without secrets and payload.
     pub detail: Arc<str>,
-    /// Nothing can be had from it. Otherwise only a part of its work fails, as of a Redis that
-    /// refuses writes.
+    /// True if the component does not work at all. Otherwise only a part fails, as with a Redis
+    /// that refuses writes.
     pub down: bool,
 }
 
-/// Why a component fails: a closed set, in the order of [`Reason::ALL`].
+/// The reasons why a component fails: a closed set, in the order of [`Reason::ALL`].
 pub(crate) trait Reason: Copy + Ord + Debug + 'static {
     const ALL: &'static [Self];
 
-    /// The label of its metric.
+    /// Returns the label of the reason in metrics.
     fn label(self) -> &'static str;
 
-    /// What it is and what to do.
+    /// Returns an explanation of the reason, and the remedy.
     fn advice(self) -> &'static str;
 }
 
@@ -51,18 +51,18 @@ impl<R> Failure<R> {
     }
 }
 
-/// What was tried when a failure was met. Reads and writes can fail apart: a Redis that is a
-/// replica, or a disk that is full, still has its entries.
+/// The purpose of the work that failed. Reads and writes can fail separately: a Redis that is a
+/// replica, or a disk that is full, can still be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Purpose {
     Read = 1,
     Write = 2,
-    /// To connect, or to open a folder.
+    /// Connecting, or opening a folder.
     Open = 4,
 }
 
-/// How the log names a failed purpose of one component.
+/// A function that returns the words for a failed purpose of one component in the log.
 pub(crate) type Words = fn(Purpose) -> &'static str;
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) struct Reporter<R> {
     /// The address or folder, without secrets.
     location: String,
     clock: Clock,
-    /// In the order of [`Reason::ALL`].
+    /// The number of failures per reason, in the order of [`Reason::ALL`].
     failures: Vec<AtomicU64>,
     /// The purposes whose next success matters to an open trouble, as bits.
     awaited: AtomicU8,
@@ -81,7 +81,7 @@ pub(crate) struct Reporter<R> {
 #[derive(Debug)]
 struct State<R> {
     troubles: Troubles<R>,
-    /// How each reason was met last.
+    /// The latest failure of each reason, and its purpose.
     met: BTreeMap<R, (Purpose, Failure<R>)>,
 }
 
@@ -100,7 +100,8 @@ impl<R: Reason> Reporter<R> {
         }
     }
 
-    /// Counts a failure that alone is worth no line; one of an open trouble it is like any other.
+    /// Counts a failure that is worth no line alone. While its reason is an open trouble, it counts
+    /// as any other failure does.
     pub(crate) fn count(&self, failure: &Failure<R>, purpose: Purpose) {
         let is_open = self
             .state()
@@ -114,20 +115,21 @@ impl<R: Reason> Reporter<R> {
         }
     }
 
-    /// Counts a failure and logs it when a line is due.
+    /// Counts a failure and logs a line if one is due.
     pub(crate) fn failed(&self, failure: &Failure<R>, purpose: Purpose) {
         self.add(failure.reason);
         let mut state = self.state();
         state.met.insert(failure.reason, (purpose, failure.clone()));
         let notice = state.troubles.failed(failure.reason, now());
         self.await_successes(&state);
+        // Before the log is written, which may block: other threads wait for this lock.
         drop(state);
         if let Some(notice) = notice {
             self.log(notice, purpose, failure);
         }
     }
 
-    /// Notes a success. While nothing is wrong it costs one atomic read.
+    /// Notes a success. While there is no trouble, this costs one atomic read.
     pub(crate) fn worked(&self, purpose: Purpose) {
         if self.awaited.load(Ordering::Relaxed) & purpose as u8 == 0 {
             return;
@@ -139,7 +141,7 @@ impl<R: Reason> Reporter<R> {
         self.await_successes(&state);
     }
 
-    /// Logs the lines that have come due. To be called every second or so.
+    /// Logs the lines that have come due. To be called about every second.
     pub(crate) fn settle(&self) {
         let mut state = self.state();
         let due = state.troubles.settle(now());
@@ -148,19 +150,20 @@ impl<R: Reason> Reporter<R> {
             Some((notice, *purpose, failure.clone()))
         };
         let lines: Vec<_> = due.into_iter().filter_map(met).collect();
+        // Before the log is written, which may block: other threads wait for this lock.
         drop(state);
         for (notice, purpose, failure) in lines {
             self.log(notice, purpose, &failure);
         }
     }
 
-    /// How many failures there were, by label.
+    /// Returns the number of failures, by label.
     pub(crate) fn failures(&self) -> Vec<(&'static str, u64)> {
         let counts = self.failures.iter().map(|of| of.load(Ordering::Relaxed));
         R::ALL.iter().map(|of| of.label()).zip(counts).collect()
     }
 
-    /// The oldest open trouble; of those that end all hits, if there are any.
+    /// Returns the oldest open trouble; those that prevent hits come before those that do not.
     pub(crate) fn trouble(&self, down: bool) -> Option<Trouble> {
         let state = self.state();
         let met = |reason: R| state.met.get(&reason);
@@ -228,7 +231,7 @@ impl<R: Reason> Reporter<R> {
     }
 }
 
-/// The runtime's time, which tests can stop.
+/// Returns the runtime's time, which tests can stop.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }

@@ -1,14 +1,14 @@
-//! One log line for what happens often.
+//! Limits the log lines for something that happens often.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Lets one message pass in an interval, and counts the others.
+/// A limit that lets one message pass per interval, and counts the others.
 #[derive(Debug)]
 pub struct Throttle {
     start: Instant,
     interval: Duration,
-    /// Milliseconds since `start` from which the next message may pass.
+    /// The time, in milliseconds since `start`, from which the next message may pass.
     next_ms: AtomicU64,
     held: AtomicU64,
 }
@@ -23,7 +23,7 @@ impl Throttle {
         }
     }
 
-    /// How many were held back since the last one, if this one may pass.
+    /// Returns the number of messages held back since the last one, if this one may pass.
     pub fn pass(&self) -> Option<u64> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let now = millis(self.start.elapsed());

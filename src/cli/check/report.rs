@@ -1,4 +1,4 @@
-//! What was found, for people and for programs.
+//! The findings of a check, for people and for programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,19 +8,19 @@ use serde::Serialize;
 use crate::checker::Judgement;
 use crate::model::{AiAnswer, Freshness, LayerName, StaleReason};
 
-/// How many are named of each kind; all are counted.
+/// The most findings of each kind that are listed; all are counted.
 const NAMED: usize = 100;
-/// How many of those are shown to people.
+/// The most findings of each kind that people are shown.
 const SHOWN: usize = 20;
 
-/// Where an answer stands in its topic.
+/// The place of an answer in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub partition: i32,
     pub offset: i64,
 }
 
-/// An answer and what is wrong with it.
+/// An answer, and the reason why it is forbidden or was not judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
@@ -38,10 +38,10 @@ pub struct Report {
     answers_topic: String,
     log_topic: String,
     pub invalidations: u64,
-    /// Records of the log that are none of ours.
+    /// The number of records in the log that wedcache did not write.
     pub foreign: u64,
     answers: u64,
-    /// By status, freshness, reason, source and layer.
+    /// The number of answers by status, freshness, reason, source and layer.
     kinds: BTreeMap<String, u64>,
     forbidden: u64,
     violations: Vec<Finding>,
@@ -65,7 +65,7 @@ impl Report {
         }
     }
 
-    /// Counts an answer by its kind and by what was said of it.
+    /// Counts an answer by its kind and by the judgement on it.
     pub fn judged(&mut self, place: Place, answer: &AiAnswer<'_>, judgement: Judgement) {
         self.answers += 1;
         let kind = kind(answer);
@@ -92,7 +92,7 @@ impl Report {
         }
     }
 
-    /// Counts a record that is no answer that could be judged.
+    /// Counts a record that cannot be judged because it cannot be read.
     pub fn unreadable(&mut self, place: Place, why: String) {
         self.answers += 1;
         self.unknown += 1;

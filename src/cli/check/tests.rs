@@ -32,7 +32,7 @@ impl Cluster {
         let variables = |name: &str| (name == "WEDCACHE_KAFKA").then(|| servers.clone());
         let loaded = topology::read("wedsync.yaml", text, Variables::From(&variables));
         let client = ClientOptions::new(servers.clone(), "test");
-        // The embedded broker looks into plain batches alone when it compacts.
+        // The embedded broker compacts only batches that are not compressed.
         let options = OutputOptions {
             compression: Compression::None,
             ..OutputOptions::new(client)
@@ -73,7 +73,7 @@ impl Cluster {
             .await;
     }
 
-    /// An answer of the tag in the given format.
+    /// Appends an answer with the tag, in the given format.
     async fn answer(&self, id: &str, framing: Framing, (stamp, view): (i64, i64)) {
         let answer = AiAnswer {
             answer_id: Cow::Borrowed(id),

@@ -1,21 +1,21 @@
-//! What somebody who looks on can type in another terminal; only kcat and a shell are needed.
+//! The commands to try in another terminal while the demo runs; only kcat and a shell are needed.
 //!
-//! No line is longer than 80 columns while the addresses are as short as the usual ones, and a
-//! command breaks only where a copied line break does no harm: behind a `|`, and within JSON,
-//! whose line breaks `tr` takes out before kcat would see several records.
+//! While the addresses are as short as the usual ones, no line is longer than 80 columns. A command
+//! breaks only where a copied line break does no harm: after a `|`, and within JSON, from which
+//! `tr` removes line breaks before kcat would see several records.
 
 use crate::demo::YOURS;
 
-/// Where the demo can be reached.
+/// The addresses of the demo.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Addresses {
-    /// For kcat's `-b`.
+    /// The broker's address, for kcat's `-b`.
     pub kafka: String,
     /// The URL of the metrics.
     pub metrics: String,
 }
 
-/// A command and what it is for.
+/// A command with its purpose.
 #[derive(Debug, PartialEq)]
 pub struct Command {
     pub purpose: String,
@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    /// What the shell gives to kcat: the text in quotes without its line breaks.
+    /// Returns the text that the shell passes to kcat: the quoted text without its line breaks.
     fn sent(command: &Command) -> String {
         let text = command.lines.join("\n");
         text.split('\'').nth(1).unwrap().replace('\n', "")

@@ -1,19 +1,19 @@
-//! The demo's numbers of one second, and how numbers read.
+//! The demo's numbers second by second, and their formats.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::demo::{Seen, share};
 
-/// Seconds of which the hit rate is kept.
+/// The number of seconds for which the hit rate is kept.
 const HISTORY: usize = 240;
 
-/// The numbers of one second, beside those of the last.
+/// The numbers of the latest second, beside those of the second before.
 #[derive(Debug, Default)]
 pub struct Frame {
     pub now: Numbers,
     pub before: Numbers,
-    /// Hit rates of the last seconds, in per cent.
+    /// The hit rates of the last 240 seconds at most, in per cent.
     pub history: VecDeque<u64>,
 }
 
@@ -60,17 +60,17 @@ impl Frame {
         }
     }
 
-    /// Answers of the last second.
+    /// Returns the number of answers in the last second.
     pub fn answers_now(&self) -> u64 {
         self.now.answered - self.before.answered
     }
 
-    /// The hit rate of the last second, from 0 to 1.
+    /// Returns the hit rate of the last second, from 0 to 1.
     pub fn rate_now(&self) -> f64 {
         share(self.now.hits - self.before.hits, self.answers_now())
     }
 
-    /// AI calls as a share of the last second's answers, from 0 to 1.
+    /// Returns the AI calls of the last second as a share of its answers, from 0 to 1.
     pub fn calls_now(&self) -> f64 {
         share(self.now.called - self.before.called, self.answers_now())
     }

@@ -1,5 +1,5 @@
-//! The demo as lines, for pipes, files and terminals that cannot place a cursor: one a second with
-//! the numbers, and one for each change that matters.
+//! The demo as lines, for pipes, files and terminals that cannot place the cursor: one line per
+//! second with the numbers, and one for each change that matters.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -11,27 +11,28 @@ use super::panel::{Phase, Scene};
 use crate::demo::{Changes, Effect, Place, Seen};
 use crate::topology::Look;
 
-/// A closing is told of once more when so much time has shown what came of it.
+/// The time after which a closing is written a second time, with its effect until then.
 const FOLLOW_UP: Duration = Duration::from_secs(3);
 
-/// What was written already.
+/// The state of the lines: what has been written already.
 pub struct Lines {
     look: Look,
     began: Instant,
     written: Instant,
     frame: Frame,
-    /// When a change was first told of, and whether all of it was. As few as [`Changes`] keeps.
+    /// The time at which a change was first written, and true once nothing more is to be written of
+    /// it. Only changes that [`Changes`] still keeps.
     told: HashMap<Place, (Instant, bool)>,
     drains: bool,
 }
 
 impl Lines {
-    /// Lines of a demo that began then.
+    /// Returns the lines of a demo that began at `began`.
     pub fn new(began: Instant, look: Look) -> Self {
         Self {
             look,
             began,
-            // The first line has a whole second to tell of.
+            // So that the first line covers a whole second.
             written: Instant::now(),
             frame: Frame::default(),
             told: HashMap::new(),
@@ -39,7 +40,7 @@ impl Lines {
         }
     }
 
-    /// Writes what the lines are about, and what to try.
+    /// Writes an introduction: the addresses, and commands to try.
     pub fn introduce(addresses: &Addresses, out: &mut dyn Write) -> io::Result<()> {
         let Addresses { kafka, metrics } = addresses;
         writeln!(
@@ -58,7 +59,7 @@ impl Lines {
         out.flush()
     }
 
-    /// Writes what is new at `now`.
+    /// Writes the lines that are due at `now`.
     pub fn show(
         &mut self,
         scene: &Scene<'_>,
@@ -87,8 +88,8 @@ impl Lines {
         lines
     }
 
-    /// Sentences on the changes since the last second: closings, those of somebody who looks on,
-    /// and the one of the season that forbade most.
+    /// Returns sentences on the changes since the last second: closings, changes from outside the
+    /// season, and the change of the season that forbade most answers.
     fn changes(&mut self, changes: &Changes, now: Instant) -> Vec<String> {
         let mut effects: Vec<&Effect> = changes.effects().collect();
         effects.reverse();
@@ -160,7 +161,7 @@ mod tests {
         }
     }
 
-    /// What is written when `changes` were judged and that much time has passed.
+    /// Returns the lines written for `seen`, `after` ms after the start.
     fn written(lines: &mut Lines, seen: &Seen, (after, phase): (u64, Phase)) -> String {
         let addresses = addresses();
         let scene = Scene {

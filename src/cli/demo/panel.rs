@@ -1,5 +1,5 @@
-//! The panel: what fits into the terminal, the most important first. It is text alone, row by row
-//! and without a frame, so that addresses and commands can be marked and copied.
+//! The panel: as much as fits into the terminal, the most important rows first. Plain text, row by
+//! row and without a frame, so that addresses and commands can be marked and copied.
 
 use std::time::Duration;
 
@@ -12,29 +12,29 @@ use super::figures::{Frame, Numbers, percent, time, usd};
 use crate::demo::{Changes, Effect, share};
 use crate::topology::Look;
 
-/// Rows of changes: at least, and at most.
+/// The least and the most rows of changes.
 const CHANGE_ROWS: (usize, usize) = (2, 12);
-/// Instead of commands that do not fit.
+/// The row that replaces commands which do not fit.
 const ELSEWHERE: &str = " README.md has commands to try";
 const LABEL_WIDTH: usize = 10;
 
-/// Whether the demo runs or ends.
+/// The phase of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Running,
     Draining,
 }
 
-/// What stands around the numbers.
+/// The context of the numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
     pub addresses: &'a Addresses,
     pub phase: Phase,
-    /// Until the demo ends by itself.
+    /// The time until the demo ends by itself; `None` without `--for`.
     pub left: Option<Duration>,
 }
 
-/// Everything that the panel shows.
+/// The contents of the panel.
 pub struct Panel<'a> {
     pub scene: Scene<'a>,
     pub frame: &'a Frame,
@@ -107,7 +107,8 @@ impl Panel<'_> {
         ])
     }
 
-    /// On one row where both fit, else below each other; a longer one is broken, never cut.
+    /// Returns the addresses on one row where both fit, or else below each other; a longer one is
+    /// broken, never cut.
     fn addresses(&self, width: usize) -> Vec<Line<'static>> {
         let Addresses { kafka, metrics } = self.scene.addresses;
         let both = format!(" Kafka {kafka}   metrics {metrics}");
@@ -131,7 +132,7 @@ impl Panel<'_> {
         ])
     }
 
-    /// Where the answers came from.
+    /// Returns the origins of the answers as bars.
     fn bars(&self, width: usize) -> Vec<Line<'static>> {
         let now = &self.frame.now;
         let rows = [
@@ -154,7 +155,7 @@ impl Panel<'_> {
         rows.map(bar).into()
     }
 
-    /// The hit rate of the last seconds, a column each.
+    /// Returns the hit rate of the last seconds, one column per second.
     fn history(&self, width: usize) -> Line<'static> {
         let label = format!(" {:<LABEL_WIDTH$}", "hits now");
         let now = format!("{:>8} {:>3} %  ", "", percent(self.frame.rate_now()));
@@ -188,8 +189,8 @@ impl Panel<'_> {
         ))
     }
 
-    /// What changed and what that did. The last closing and the last change of somebody who looks
-    /// on stay in sight while the season goes on.
+    /// Returns the changes and their effects. The last closing and the last change from outside the
+    /// season stay visible while the season goes on.
     fn changes(&self, rows: usize) -> Vec<Line<'static>> {
         let Numbers {
             changes,
@@ -216,12 +217,12 @@ impl Panel<'_> {
         out
     }
 
-    /// The commands as they can be copied; none where a line would be cut.
+    /// Returns the commands, ready to be copied; only a hint where a line would be cut.
     fn commands(&self, width: usize) -> Vec<Line<'static>> {
         let mut lines = vec![
             " Try in another terminal: watch the florist v-3, close it, ask a question".to_owned(),
         ];
-        // Metrics are read with another tool; their address stands above.
+        // Without the command for the metrics: it uses curl, and the address is shown above.
         let kcat = commands(self.scene.addresses);
         lines.extend(kcat.into_iter().take(3).flat_map(|command| command.lines));
         if lines.iter().any(|line| line.chars().count() > width) {
@@ -239,7 +240,7 @@ impl Panel<'_> {
     }
 }
 
-/// Rows that are left.
+/// The number of rows that are left.
 struct Room(usize);
 
 impl Room {
@@ -252,8 +253,8 @@ impl Room {
     }
 }
 
-/// Returns the changes to be shown, at most `rows`: first the last closing and the last change of
-/// a stranger, then the newest that concerned any answer.
+/// Returns the changes to show, at most `rows`: first the last change from outside the season and
+/// the last closing, then the newest that concerned any answer.
 fn latest(changes: &Changes, rows: usize) -> Vec<&Effect> {
     let told = || changes.effects().filter(|of| of.sentence().is_some());
     let mut shown: Vec<&Effect> = Vec::with_capacity(rows);
@@ -270,7 +271,7 @@ fn latest(changes: &Changes, rows: usize) -> Vec<&Effect> {
     shown
 }
 
-/// Text in rows of the terminal's width.
+/// Returns the text broken into rows of the terminal's width.
 fn broken(text: &str, width: usize) -> Vec<Line<'static>> {
     let characters: Vec<char> = text.chars().collect();
     characters
@@ -279,7 +280,7 @@ fn broken(text: &str, width: usize) -> Vec<Line<'static>> {
         .collect()
 }
 
-/// Cuts what goes over the width, with a sign that it was cut.
+/// Cuts what exceeds the width, and marks the cut.
 fn fit(line: Line<'static>, width: usize, look: Look) -> Line<'static> {
     let mut left = width;
     let mut is_cut = false;

@@ -17,29 +17,29 @@ use super::span::Span;
 use crate::demo::{Demo, Watch};
 use crate::topology::Look;
 
-/// How often keys are read and lines are written.
+/// The interval at which keys are read and lines are written.
 const TICK: Duration = Duration::from_millis(50);
-/// How often the panel is drawn, unless a key was pressed.
+/// The interval at which the panel is drawn, unless a key was pressed.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
-/// How often the panel's numbers change.
+/// The interval at which the panel's numbers change.
 const NUMBERS_EVERY: Duration = Duration::from_secs(1);
 
-/// How a demo ended.
+/// The end of a demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Drained,
-    /// It was told to end while it drained.
+    /// The demo was told to end a second time, while it drained.
     ToldTwice,
 }
 
-/// What somebody who looks on asked for.
+/// A command from the keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     End,
     CloseVendor,
 }
 
-/// A demo that is shown.
+/// A demo with the view that shows it.
 pub struct Show {
     pub addresses: Addresses,
     pub span: Span,
@@ -47,8 +47,8 @@ pub struct Show {
 }
 
 impl Show {
-    /// Shows the demo until it is told to end, its time is over or the instance ended; then drains
-    /// it, and shows that.
+    /// Shows the demo until it is told to end, its time is over or the instance has ended; then
+    /// drains it and shows the drain.
     pub async fn run(
         &self,
         demo: Demo,
@@ -61,7 +61,7 @@ impl Show {
         let mut ending = std::pin::pin!(demo.end());
         let mut ticks = tokio::time::interval(TICK);
         let ended = loop {
-            // Where nothing can be shown any more, the drain is waited for all the same.
+            // The drain is waited for even where nothing can be shown any more.
             if shown.is_ok() {
                 shown = self.show(&mut view, &watch, Phase::Draining, screen);
             }
@@ -123,14 +123,14 @@ impl Show {
     }
 }
 
-/// Where the demo is shown.
+/// The output of the demo.
 pub enum View {
     Panel(PanelView),
     Lines(Lines),
 }
 
 impl View {
-    /// Takes the terminal for the panel, or introduces the lines.
+    /// Takes over the terminal for the panel, or introduces the lines.
     pub fn open(
         has_panel: bool,
         began: Instant,
@@ -159,7 +159,7 @@ impl View {
         }
     }
 
-    /// Gives the terminal back.
+    /// Restores the terminal.
     fn close(self) -> io::Result<()> {
         match self {
             Self::Panel(panel) => panel.close(),
@@ -180,7 +180,7 @@ pub struct PanelView {
 impl PanelView {
     fn open(look: Look) -> io::Result<Self> {
         let opened = ratatui::try_init().and_then(|terminal| {
-            // Keys come from the same terminal.
+            // Fails here, rather than in the middle of the demo, where no keys can be read.
             event::poll(Duration::ZERO)?;
             Ok(Self {
                 terminal,
@@ -191,7 +191,7 @@ impl PanelView {
             })
         });
         if opened.is_err() {
-            // It may have been taken half.
+            // A failed start may have set up a part of the terminal.
             ratatui::restore();
         }
         opened
@@ -217,6 +217,7 @@ impl PanelView {
             look: self.look,
         };
         let rows = panel.rows(self.terminal.size()?);
+        // Before the terminal, which may be slow: the readers and the season wait for this lock.
         drop(seen);
         self.terminal
             .draw(|area| area.render_widget(Paragraph::new(rows), area.area()))?;
@@ -228,7 +229,7 @@ impl PanelView {
         while event::poll(Duration::ZERO)? {
             let event = event::read()?;
             keys.extend(key(&event));
-            // A key or another size of the terminal shows at once.
+            // So that a key, or a new size of the terminal, shows at once.
             self.drawn = None;
         }
         Ok(keys)

@@ -1,12 +1,12 @@
-//! How long a demo lasts: `--for 10s` takes 10 s from the program's start to its end.
+//! The length of a demo: `--for 10s` takes 10 s from the program's start to its end.
 
 use std::time::{Duration, Instant};
 
-/// What draining usually takes, reserved at the end of a demo's time: the model's slowest calls
-/// take 0.6 s, leaving the groups and ending the readers as long again.
+/// The usual length of a drain, reserved at the end of a demo's time: the model's slowest calls
+/// take 0.6 s, and leaving the groups and ending the readers takes as long again.
 const DRAIN: Duration = Duration::from_millis(1500);
 
-/// The time that a demo may take, from the program's start; none for ever.
+/// The time that a demo may take, from the program's start; without a length it is unlimited.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     pub began: Instant,
@@ -14,7 +14,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// When the drain begins, so that it ends in time: of a short demo a quarter is left for it.
+    /// Returns the time at which the drain begins, so that it ends in time: a short demo leaves a
+    /// quarter of its length for the drain.
     pub fn drains_at(&self) -> Option<Instant> {
         let length = self.length?;
         let drain = DRAIN.min(length / 4);
@@ -25,7 +26,7 @@ impl Span {
         self.drains_at().is_some_and(|at| now >= at)
     }
 
-    /// What is left until the end, the drain included.
+    /// Returns the time until the end, the drain included.
     pub fn left(&self, now: Instant) -> Option<Duration> {
         let end = self.began.checked_add(self.length?)?;
         Some(end.saturating_duration_since(now))

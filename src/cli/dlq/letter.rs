@@ -1,4 +1,4 @@
-//! A dead letter: what its headers say, and what of it may be shown. Pure.
+//! A dead letter: its headers, and the parts of it that may be shown. Pure.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,18 +9,18 @@ use crate::kafka::dead_letters::UNDECODABLE_BATCH;
 use crate::kafka::reader::LogRecord;
 use crate::model::Timestamp;
 
-/// What the headers begin with that are ours, not the original record's.
+/// The prefix of the headers that wedcache adds to the original record's.
 const OURS: &str = "wedcache.";
 
 /// A record of the dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// Of the dead-letter topic.
+    /// The partition of the dead-letter topic.
     pub partition: i32,
     pub record: LogRecord,
 }
 
-/// Sorts letters by the time of their dead-lettering; unique within the topic.
+/// The key that sorts letters by the time of their dead-lettering; unique within the topic.
 pub type Place = (i64, i32, i64);
 
 impl Letter {
@@ -28,7 +28,8 @@ impl Letter {
         (self.record.timestamp.0, self.partition, self.record.offset)
     }
 
-    /// What a header of ours says, as in `reason`.
+    /// Returns the value of one of wedcache's headers by its name without the prefix, as in
+    /// `reason`.
     pub fn says(&self, name: &str) -> Option<Cow<'_, str>> {
         let headers = self.record.headers.iter().rev();
         let (_, value) = headers
@@ -41,17 +42,17 @@ impl Letter {
         self.says(name)?.parse().ok()
     }
 
-    /// Why it is here; `unknown` where somebody else put it here.
+    /// Returns the reason; `unknown` where another program wrote the letter.
     pub fn reason(&self) -> Cow<'_, str> {
         self.says("reason").unwrap_or(Cow::Borrowed("unknown"))
     }
 
-    /// Whether it stands for a range that was skipped: nothing of that is in it.
+    /// Returns true if the letter stands for a range that was skipped, and so holds no record.
     pub fn is_range(&self) -> bool {
         self.reason() == UNDECODABLE_BATCH
     }
 
-    /// The topic that it came from.
+    /// Returns the topic that the record came from.
     pub fn source(&self) -> Option<Cow<'_, str>> {
         self.says("topic")
     }
@@ -60,7 +61,7 @@ impl Letter {
         self.says("partition")?.parse().ok()
     }
 
-    /// The headers of the record as it came.
+    /// Returns the headers of the original record.
     pub fn original_headers(&self) -> Vec<(&str, Option<&[u8]>)> {
         let headers = self.record.headers.iter();
         headers
@@ -69,7 +70,7 @@ impl Letter {
             .collect()
     }
 
-    /// Three lines: what and where, why, and the value's beginning.
+    /// Returns up to three lines: the place and origin, the detail, and the value's beginning.
     pub fn text(&self, width: usize) -> String {
         let indent = "    ";
         let room = width.saturating_sub(indent.len());
@@ -110,8 +111,8 @@ impl Letter {
         text
     }
 
-    /// Everything, on one line. What is not UTF-8 comes in hexadecimal digits, under the name with
-    /// `Hex` behind it.
+    /// Returns everything as JSON on one line. Bytes that are not UTF-8 are written in hexadecimal
+    /// digits, under their name with `Hex` appended.
     pub fn json(&self) -> String {
         let record = &self.record;
         let headers: Vec<Value> = self
@@ -165,8 +166,8 @@ fn put(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     };
 }
 
-/// Bytes as one line that does nothing to a terminal: what is not printable is escaped, what is
-/// beyond `room` characters is cut off.
+/// Returns bytes as one line that is safe for a terminal: unprintable characters are escaped, and
+/// the line is cut after `room` characters.
 pub fn safe(bytes: &[u8], room: usize) -> String {
     let mut text = String::new();
     let mut used = 0;
@@ -180,7 +181,7 @@ pub fn safe(bytes: &[u8], room: usize) -> String {
     for piece in &mut pieces {
         used += piece.chars().count();
         if used > room {
-            // The mark takes the place of what does not fit any more.
+            // Makes room for the mark of the cut.
             while text.chars().count() >= room {
                 text.pop();
             }

@@ -1,15 +1,15 @@
-//! `wedcache dlq list`.
+//! `wedcache dlq list`: shows dead letters.
 
 use super::select::Newest;
 use super::{Letters, Tally};
 use crate::cli::screen::Screen;
 
-/// How letters are shown.
+/// The format of the letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     Text,
     Json,
-    /// The values as they are, with a newline between two.
+    /// The values' bytes as they are, with a newline between two.
     Raw,
 }
 

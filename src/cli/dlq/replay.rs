@@ -1,4 +1,4 @@
-//! `wedcache dlq replay`: the records as they came, back to where they came from.
+//! `wedcache dlq replay`: sends the original records back to the topics they came from.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,23 +14,23 @@ use crate::kafka::producer::{Appended, DeliveryFailed, OutputOptions};
 use crate::kafka::{Delivery, OutRecord, Output};
 use crate::topics;
 
-/// A record that was not delivered in this time has failed.
+/// The longest time for a delivery; a record that is not delivered by then has failed.
 const DELIVERY: Duration = Duration::from_secs(30);
-/// Records that may wait for their acknowledgement at once.
+/// The most records that wait for their acknowledgement at once.
 const IN_FLIGHT: usize = 256;
 const FAILURES_SHOWN: usize = 10;
 
-/// What is wanted of a replay.
+/// The options of a replay.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// Instead of the topics that the letters came from.
+    /// The topic to send to, instead of the topics that the letters came from.
     pub to: Option<String>,
     pub dry_run: bool,
 }
 
-/// First all letters are looked at and told of, then the same ones are sent: those that come
-/// meanwhile, among them what fails again, are not. `partitions` are those of the topics that
-/// exist.
+/// Looks at all letters and shows the plan, then reads the same letters again and sends them.
+/// Letters that are written meanwhile, those of records that fail again included, are not sent.
+/// `partitions` has the number of partitions of each topic that exists.
 pub async fn replay(
     letters: &Letters<'_>,
     partitions: &BTreeMap<String, i32>,
@@ -84,15 +84,16 @@ pub async fn replay(
     Ok(1)
 }
 
-/// Where records may go.
+/// The topics that records may be sent to.
 struct Targets<'a> {
-    /// The topology's input topics: nothing else is a letter's origin, whatever it says.
+    /// The topology's input topics: no other topic is accepted as an origin, whatever a header
+    /// holds.
     inputs: BTreeSet<&'a str>,
     partitions: &'a BTreeMap<String, i32>,
     to: Option<&'a str>,
 }
 
-/// Why a letter cannot be sent.
+/// The reason why a letter cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 enum Skipped {
     #[error("a range that was skipped, of which nothing is here to be sent")]
@@ -116,8 +117,8 @@ impl Targets<'_> {
         }
     }
 
-    /// The topic that a letter goes to, and its partition there where that is known: the one it
-    /// came from, so that it stays in order with what was sent beside it.
+    /// Returns the topic to send a letter to and, where known, the partition: the one that the
+    /// record came from, so that it stays in order with the records sent beside it.
     fn of(&self, letter: &Letter) -> Result<(String, Option<i32>), Skipped> {
         if letter.is_range() {
             return Err(Skipped::Range);
@@ -137,7 +138,7 @@ impl Targets<'_> {
     }
 }
 
-/// What would be sent where, and what not.
+/// The letters to send by topic, and those not to send by reason.
 #[derive(Debug, Default)]
 struct Plan {
     sends: BTreeMap<String, Tally>,
@@ -168,13 +169,13 @@ impl Plan {
     }
 }
 
-/// What is to become of a letter.
+/// The decision on a letter.
 struct Verdict {
     to: Result<String, Skipped>,
     reason: String,
 }
 
-/// Looks at all letters; with a limit also the places of those that are meant.
+/// Looks at all letters; with a limit, also returns the places of the chosen ones.
 async fn look(
     letters: &Letters<'_>,
     targets: &Targets<'_>,
@@ -207,7 +208,7 @@ async fn look(
 struct Sent {
     acknowledged: usize,
     failed: usize,
-    /// The first of them.
+    /// The first [`FAILURES_SHOWN`] failures.
     failures: Vec<String>,
 }
 
@@ -286,7 +287,7 @@ fn output(letters: &Letters<'_>) -> anyhow::Result<Output> {
         OutputOptions::new(client(&letters.topology.deployment.kafka).named("dlq-replay"));
     Ok(Output::new(&OutputOptions {
         max_record_bytes: largest,
-        // Room for one of the largest at least.
+        // Room for at least one of the largest records.
         queue_kbytes: options.queue_kbytes.max(largest / 512),
         delivery_timeout: Some(DELIVERY),
         ..options

@@ -1,4 +1,4 @@
-//! Which dead letters are meant. Pure but for the arguments' clock.
+//! The choice of dead letters by a command's arguments. Pure: the current time is an argument.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -12,20 +12,21 @@ use crate::model::Timestamp;
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Filter {
-    /// Only letters with this reason; may be repeated.
+    /// Only letters with this reason; may be repeated, or a list with commas.
     #[arg(long, value_name = "REASON", value_delimiter = ',',
         value_parser = PossibleValuesParser::new(reasons()))]
     pub reason: Vec<String>,
-    /// Only letters that came from this topic; may be repeated.
+    /// Only letters that came from this topic; may be repeated, or a list with commas.
     #[arg(long, value_name = "TOPIC", value_delimiter = ',')]
     pub topic: Vec<String>,
     /// Only letters since then: a time span before now, as in `2h`, or an RFC 3339 time.
     #[arg(long, value_name = "TIME")]
     pub since: Option<Since>,
-    /// Only the letter at this place, as `list` shows it; may be repeated.
+    /// Only the letter at this place, as in the output of `list`; may be repeated, or a list with
+    /// commas.
     #[arg(long, value_name = "PARTITION:OFFSET", value_delimiter = ',')]
     pub at: Vec<At>,
-    /// Only the newest N of them.
+    /// Only the newest N letters that pass the other filters.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
@@ -93,7 +94,7 @@ impl Since {
 }
 
 impl Filter {
-    /// Whether a letter is meant, but for the limit.
+    /// Returns true if the letter passes the filter, without regard to its limit.
     pub fn fits(&self, letter: &Letter, now: Timestamp) -> bool {
         let one_of = |wanted: &[String], is: Option<&str>| {
             wanted.is_empty() || wanted.iter().any(|wanted| Some(wanted.as_str()) == is)
@@ -112,7 +113,7 @@ impl Filter {
     }
 }
 
-/// Keeps what belongs to the newest letters, oldest first.
+/// One value for each of the newest letters, at most `limit`, oldest first.
 #[derive(Debug)]
 pub struct Newest<T> {
     limit: usize,

@@ -1,8 +1,8 @@
-//! `wedcache dlq skip`: gives a range of an input up that nobody can read.
+//! `wedcache dlq skip`: gives up a range of an input that nobody can read.
 //!
-//! The order is what makes it safe: the letter first, then the refreshes of what the range may have
-//! changed, and only then the word to go on, which all instances read in the invalidation log. Cut off
-//! between two of them it can be done again.
+//! The order makes this safe: first the dead letter, then the refreshes of what the range may have
+//! changed, and only then the skip record in the invalidation log, on which all instances go on. A
+//! command that is interrupted between two of these steps can be run again.
 
 mod survey;
 
@@ -27,27 +27,27 @@ use crate::model::{Cause, Coordinates, TagInvalidation, TopicId, TraceParent};
 use crate::topology::Topology;
 use crate::topology::settings::Role;
 
-/// How long a reader waits for a record, or for a word about it.
+/// The longest that a probe waits for a record, or for an error that explains why none comes.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long an append may take.
+/// The longest that an append may take.
 const APPEND_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the group is watched afterwards, and how often it is asked.
+/// The time for which the group is watched after the skip, asked every [`ASK_EVERY`].
 const WATCHED: Duration = Duration::from_secs(15);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// What is wanted of a skip.
+/// The options of a skip.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     pub topic: String,
     pub partition: i32,
     pub from: i64,
-    /// One past the last offset; looked for where it is `None`.
+    /// One past the last offset; `None` searches for it.
     pub to: Option<i64>,
     pub force: bool,
     pub dry_run: bool,
 }
 
-/// The partition that a range is of.
+/// The partition that the range belongs to.
 struct Input<'a> {
     topology: &'a Topology,
     admin: Admin,
@@ -57,11 +57,11 @@ struct Input<'a> {
     topic: Arc<str>,
     topic_id: Option<TopicId>,
     partition: i32,
-    /// Its first offset, and the one past its last.
+    /// The first offset of the partition, and the one past its last.
     bounds: (i64, i64),
 }
 
-/// Asks with a question whether to go on.
+/// Skips the range once `confirm` agrees; returns the exit code.
 pub async fn skip(
     topology: &Topology,
     wanted: &Wanted,
@@ -143,8 +143,8 @@ impl<'a> Input<'a> {
         format!("{}[{}]", self.topic, self.partition)
     }
 
-    /// The offset that the range begins at: the wanted one, or, where nothing lies between, the one that
-    /// the group waits for.
+    /// Returns the offset at which the range begins: `wanted.from`, or the group's committed offset
+    /// where that is higher, or where no record lies between the two.
     async fn first(&self, wanted: &Wanted, screen: &mut Screen<'_>) -> anyhow::Result<i64> {
         let Wanted { from, to, .. } = *wanted;
         let (name, (start, end)) = (self.name(), self.bounds);
@@ -204,7 +204,7 @@ impl<'a> Input<'a> {
         survey((from, to, self.bounds.1), probe).await
     }
 
-    /// What changes in the range may have concerned.
+    /// Returns the refreshes of everything that changes in the range may have concerned.
     fn refreshes(&self, skip: &SkippedRange) -> Vec<TagInvalidation> {
         let source = match self.role {
             Role::VendorChanges => Source::Vendor,
@@ -263,6 +263,7 @@ impl<'a> Input<'a> {
                 None,
             )
         };
+        // The letter before anything takes effect: a failure here leaves the range unskipped.
         output.append(&letter, deadline()).await?;
         let log = &*self.topology.deployment.topics.invalidations.name;
         let mut values: Vec<_> = refreshes
@@ -278,14 +279,15 @@ impl<'a> Input<'a> {
                 ..OutRecord::to(log, Some(key.as_bytes()), Some(value))
             })
             .collect();
-        // The refreshes have to stand there before anybody goes on.
+        // One after the other, with the skip record last: no instance may go on before the
+        // refreshes are in the log.
         for record in &records {
             output.append(record, deadline()).await?;
         }
         Ok(())
     }
 
-    /// Says whether the group has gone on.
+    /// Reports whether the group has gone on.
     async fn watch(&self, skip: &SkippedRange, screen: &mut Screen<'_>) -> anyhow::Result<()> {
         let group = self.group;
         if self.admin.members(group).await? == 0 {
@@ -371,7 +373,7 @@ fn tell_plan(
     writeln!(screen.out, "group {} goes on from offset {to}", input.group)
 }
 
-/// For people: why the range was skipped.
+/// Returns the reason for the skip, for people.
 fn detail(skip: &SkippedRange, bad: &[BadBatch]) -> String {
     let SkippedRange { from, to, .. } = skip;
     let why = match bad {

@@ -20,14 +20,14 @@ fn topology(servers: &str) -> Topology {
     loaded.unwrap().topology
 }
 
-/// A broker with topics, and a producer to it.
+/// A broker with topics, and a producer for it.
 struct Cluster {
     broker: Broker,
     topology: Topology,
     output: Output,
 }
 
-/// A record as it came, and why it is a dead letter.
+/// An original record, and the reason of its dead letter.
 #[derive(Clone, Copy)]
 struct Bad<'a> {
     reason: &'a str,
@@ -71,7 +71,7 @@ impl Cluster {
         }
     }
 
-    /// Dead-letters a record to a partition.
+    /// Writes the dead letter of a record to a partition of the dead-letter topic.
     async fn bury(&self, partition: i32, bad: &Bad<'_>) {
         let place = Coordinates {
             topic: bad.topic.into(),
@@ -130,7 +130,7 @@ impl Cluster {
         on_screen(async |screen| replay(&letters, &partitions, wanted, confirm, screen).await).await
     }
 
-    /// All records of a topic, read as if it were the dead letters'.
+    /// Returns all records of a topic, read like dead letters.
     async fn records(&self, topic: &str) -> Vec<Letter> {
         let client = ClientOptions::new(self.broker.bootstrap(), "records");
         let admin = Admin::new(&client, PATIENCE).unwrap();
@@ -258,7 +258,7 @@ async fn a_replay_sends_the_record_as_it_came_to_where_it_came_from() {
         );
     }
     assert_eq!(records[0].original_headers(), original);
-    // The letters stay.
+    // A replay does not remove the letters.
     assert_eq!(cluster.records(DEAD).await.len(), 2);
 }
 
@@ -370,7 +370,7 @@ async fn a_record_that_its_topic_refuses_is_told_and_the_others_are_sent() {
         output: output.unwrap(),
         ..cluster
     };
-    // Of one letter each that lz4 cannot make small.
+    // Random bytes, since lz4 would make others small enough for the topic.
     let noise: Vec<u8> = large.iter().map(|_| fastrand::u8(..)).collect();
     let bad = Bad {
         reason: "too_large",
@@ -428,7 +428,7 @@ fn from(topic: &str, from: i64, to: Option<i64>) -> super::skip::Wanted {
     }
 }
 
-/// Puts five batches of one record into a partition, of which the second and third cannot be read.
+/// Appends five batches of one record to a partition, and damages the second and the third.
 async fn damaged(cluster: &Cluster, topic: &str, damage: Damage) {
     for _ in 0..5 {
         cluster.append(topic, 1, &BAD, &[]).await;
@@ -455,7 +455,7 @@ async fn a_range_of_changes_that_cannot_be_read_is_skipped() {
     let said = said.map(|name| letter.says(name).unwrap().into_owned());
     assert_eq!(said, ["undecodable_batch", VENDORS, "1", "1", "3"]);
     assert_eq!((&letter.record.key, &letter.record.value), (&None, &None));
-    // The refreshes stand before the word to go on.
+    // The refreshes come before the skip record.
     let log: Vec<_> = cluster
         .records(LOG)
         .await
@@ -474,7 +474,7 @@ async fn a_range_of_changes_that_cannot_be_read_is_skipped() {
         };
         assert_eq!((of.mode, of.cause.offset), (Mode::Refresh, 1));
     }
-    // Nothing of it can be sent again.
+    // The letter of a range holds nothing to send again.
     let (code, out) = cluster.replay(&Filter::default(), &Wanted::default()).await;
     assert_eq!(code.unwrap(), 0);
     assert!(out.contains("a range that was skipped"), "{out}");

@@ -1,4 +1,4 @@
-//! What lies between the topics of a cluster and those of a topology, by topic. Pure.
+//! The differences between a cluster's topics and a topology's, topic by topic. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::kafka::admin::{TopicState, plan};
 use crate::kafka::{TopicAction, TopicSpec};
 use crate::topics;
 
-/// A topic beside what it ought to be.
+/// The specification of a topic, and the state in which the cluster has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
     pub spec: TopicSpec,
@@ -21,7 +21,7 @@ pub enum State {
     Differs(Vec<Difference>),
 }
 
-/// One thing that is otherwise than it ought to be; the values as they are shown.
+/// One property that differs from the wanted one; the values as people read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub what: String,
@@ -34,9 +34,9 @@ pub struct Difference {
 pub enum Remedy {
     Alter,
     AddPartitions,
-    /// A reassignment of partitions, which is not ours to do.
+    /// A reassignment of partitions, which wedcache does not do.
     Reassign,
-    /// The topic has to be deleted and made anew.
+    /// Deletion of the topic, which then has to be created again.
     Recreate,
 }
 
@@ -53,22 +53,22 @@ impl Remedy {
     }
 }
 
-/// What a cluster has.
+/// The topics of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub topics: BTreeMap<String, TopicState>,
     pub copies: BTreeMap<String, i32>,
 }
 
-/// The actions that would bring the cluster to `specs`, as far as [`crate::kafka::Admin::apply`]
-/// can.
+/// Returns the actions that would bring the cluster to `specs`, as far as
+/// [`crate::kafka::Admin::apply`] can.
 pub fn actions(specs: &[TopicSpec], found: &Found) -> Vec<TopicAction> {
     let mut fitted = specs.to_vec();
     topics::fit(&mut fitted, &found.copies);
     plan(&fitted, &found.topics)
 }
 
-/// One review a topic, in the order of `specs`; `log` is the invalidation log.
+/// Returns one review per topic, in the order of `specs`; `log` is the invalidation log.
 pub fn review(specs: &[TopicSpec], found: &Found, log: &str) -> Vec<Review> {
     let mut reviews: Vec<Review> = specs
         .iter()
@@ -143,7 +143,8 @@ fn add(reviews: &mut [Review], topic: &str, difference: Difference) {
     }
 }
 
-/// Times in the units that topology files use; everything else as it is.
+/// Returns a config's value as people read it: times in the units of topology files, all else as it
+/// is.
 fn shown(config: &str, value: &str) -> String {
     let millis = config.strip_suffix(".ms").and_then(|_| value.parse().ok());
     millis.map_or_else(
@@ -152,7 +153,7 @@ fn shown(config: &str, value: &str) -> String {
     )
 }
 
-/// `14d`, `36h`, `90s`: in the largest unit that leaves no rest.
+/// Returns a time in the largest unit that leaves no remainder: `14d`, `36h`, `90s`.
 pub fn lasting(time: Duration) -> String {
     let millis = time.as_millis();
     let units = [
@@ -225,7 +226,7 @@ mod tests {
         let insync = "min.insync.replicas";
         let wanted = [(insync, "2"), ("retention.ms", "86400000")];
         check(spec("t", 2, &wanted), &found("t", 2, 3, &wanted), &[]);
-        // More partitions than asked for harm nobody but the log.
+        // Only the invalidation log must not have more partitions than asked for.
         check(spec("t", 2, &wanted), &found("t", 9, 5, &wanted), &[]);
         check(
             spec("log", 1, &wanted),

@@ -8,7 +8,7 @@ use crate::cli::screen::Screen;
 
 const HEADINGS: [&str; 5] = ["topic", "partitions", "copies", "retention", "state"];
 
-/// What became of a topic.
+/// The state of a topic as the table shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Ok,
@@ -29,7 +29,7 @@ impl Word {
         }
     }
 
-    /// Of ANSI terminals: green, red, yellow.
+    /// Returns the ANSI colour code: 32 is green, 31 red, 33 yellow.
     fn colour(self) -> u8 {
         match self {
             Self::Ok | Self::Created | Self::Changed => 32,
@@ -39,7 +39,7 @@ impl Word {
     }
 }
 
-/// The table of a plan.
+/// Prints the table of a plan.
 pub fn planned(reviews: &[Review], screen: &mut Screen<'_>) -> io::Result<()> {
     let rows = reviews.iter().map(|review| {
         let (word, notes) = match &review.state {
@@ -52,7 +52,7 @@ pub fn planned(reviews: &[Review], screen: &mut Screen<'_>) -> io::Result<()> {
     table(rows, screen)
 }
 
-/// The table of what was done; both reviews are of the same topics in the same order.
+/// Prints the table of an apply; both reviews are of the same topics in the same order.
 pub fn applied(before: &[Review], after: &[Review], screen: &mut Screen<'_>) -> io::Result<()> {
     let rows = before.iter().zip(after).map(|(before, after)| {
         let left = differences(after);

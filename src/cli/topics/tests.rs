@@ -25,7 +25,7 @@ async fn broker() -> Broker {
     Broker::start(options).await.unwrap()
 }
 
-/// Exit code and output.
+/// Returns the exit code and the output.
 async fn topics(broker: &Broker, how: Option<Apply>) -> (anyhow::Result<u8>, String) {
     topics_with(&broker.bootstrap(), Some(1), how).await
 }
@@ -65,7 +65,7 @@ const ALL: Apply = Apply {
     add_partitions: true,
 };
 
-/// The line of a topic without its columns' padding.
+/// Returns the line of a topic without its columns' padding.
 fn line(out: &str, topic: &str) -> String {
     let line = out.lines().find(|line| line.starts_with(topic)).unwrap();
     line.split_whitespace().collect::<Vec<_>>().join(" ")

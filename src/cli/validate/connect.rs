@@ -1,4 +1,4 @@
-//! `validate --connect`: whether everything that a valid topology needs can be reached.
+//! `validate --connect`: tries to reach everything that a valid topology needs.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::app::{self, Finding};
 use crate::cli::screen::Screen;
 use crate::topology::{Refusal, Topology};
 
-/// Tries everything at once. Not to be called from within a tokio runtime.
+/// Tries everything at once. Must not be called from within a tokio runtime.
 pub fn findings(topology: &Topology) -> io::Result<Vec<Finding>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -18,7 +18,7 @@ pub fn findings(topology: &Topology) -> io::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What cannot be reached.
+/// Returns a refusal for each thing that cannot be reached.
 pub fn refusals(findings: &[Finding]) -> Vec<Refusal> {
     let all = findings.iter();
     let failed = all.filter_map(|finding| {
@@ -32,7 +32,7 @@ pub fn refusals(findings: &[Finding]) -> Vec<Refusal> {
     failed.collect()
 }
 
-/// A line for each.
+/// Prints one line per finding.
 pub fn show(findings: &[Finding], screen: &mut Screen<'_>) -> io::Result<()> {
     findings.iter().try_for_each(|finding| {
         let (word, text) = match &finding.outcome {

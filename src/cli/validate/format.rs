@@ -1,4 +1,4 @@
-//! Problems as people, editors and programs read them.
+//! Problems in the formats for people, editors and programs.
 
 use std::borrow::Cow;
 use std::io;
@@ -9,13 +9,13 @@ use crate::cli::screen::Screen;
 use crate::cli::source::SourceError;
 use crate::topology::Problems;
 
-/// How problems are shown.
+/// The format of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
-    /// Each with the piece of the file that it stands in.
+    /// Each problem with its excerpt of the file.
     #[default]
     Full,
-    /// A line each: `file:line:column: error: message`.
+    /// One line per problem: `file:line:column: error: message`.
     Short,
     /// One array of objects for all files.
     Json,
@@ -24,13 +24,13 @@ pub enum Format {
 }
 
 impl Format {
-    /// Whether nothing but problems may be printed.
+    /// Returns true if nothing but problems may be printed.
     pub fn is_for_programs(self) -> bool {
         matches!(self, Self::Json | Self::Github)
     }
 }
 
-/// One problem, or a file that cannot be read, as programs get it. Fields are never renamed.
+/// One problem, or a file that cannot be read, for programs. Field names are stable.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
@@ -80,7 +80,7 @@ impl Diagnostic {
         }
     }
 
-    /// `file:line:column: error: message (help)`.
+    /// Returns `file:line:column: error: message (help)`.
     fn short(&self) -> String {
         let Self {
             file, line, column, ..
@@ -91,7 +91,7 @@ impl Diagnostic {
         format!("{file}:{line}:{column}: {severity}: {message}{help}")
     }
 
-    /// A workflow command, <https://docs.github.com/actions/reference/workflow-commands>.
+    /// Returns a workflow command, <https://docs.github.com/actions/reference/workflow-commands>.
     fn github(&self) -> String {
         let message = match &self.help {
             Some(help) => format!("{}\n{help}", self.message),
@@ -111,7 +111,7 @@ impl Diagnostic {
     }
 }
 
-/// What a workflow command's text may not have as it is.
+/// Escapes the characters that may not stand in the text of a workflow command.
 fn data(text: &str) -> Cow<'_, str> {
     if text.contains(['%', '\r', '\n']) {
         let text = text.replace('%', "%25");
@@ -120,12 +120,12 @@ fn data(text: &str) -> Cow<'_, str> {
     text.into()
 }
 
-/// The same for its properties.
+/// Escapes the characters that may not stand in a property of a workflow command.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Shows what was found of one file, for the formats that show each file by itself.
+/// Shows the problems of one file, for the formats that show each file by itself.
 pub fn show(format: Format, problems: &Problems, screen: &mut Screen<'_>) -> io::Result<()> {
     match format {
         Format::Full => {
@@ -136,7 +136,7 @@ pub fn show(format: Format, problems: &Problems, screen: &mut Screen<'_>) -> io:
     }
 }
 
-/// The same for one problem.
+/// Shows one problem, for the formats that show each file by itself.
 pub fn show_one(
     format: Format,
     diagnostic: &Diagnostic,
@@ -149,7 +149,7 @@ pub fn show_one(
     }
 }
 
-/// All problems of all files at once.
+/// Prints the problems of all files as one JSON array.
 pub fn json(diagnostics: &[Diagnostic], screen: &mut Screen<'_>) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *screen.out, diagnostics).map_err(io::Error::from)?;
     writeln!(screen.out)

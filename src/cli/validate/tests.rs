@@ -11,7 +11,7 @@ struct Cli {
     args: Args,
 }
 
-/// Exit code and output, with the folder's path taken out.
+/// Returns the exit code and the output, in which `DIR` replaces the folder's path.
 fn validate(options: &[&str], folder: &Path, files: &[&str]) -> (u8, String) {
     validate_with(&|_| None, options, folder, files)
 }
@@ -42,7 +42,7 @@ fn validate_with(
 
 const GOOD: &str = include_str!("../../../topologies/demo.yaml");
 
-/// One file that is good, one with a warning, one with mistakes, and one that is not UTF-8.
+/// Writes a good file, one with a warning, one with mistakes, and one that is not UTF-8.
 fn files() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
@@ -140,7 +140,7 @@ fn a_key_with_a_line_end_is_found_and_named_but_not_shown() {
     assert!(!out.contains("sk-test"), "{out}");
 }
 
-/// A good topology with these Kafka properties.
+/// Writes a good topology with these Kafka properties.
 fn with_properties(lines: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let before = "  commit_interval: 500ms\n";
@@ -156,7 +156,7 @@ fn librdkafka_judges_the_properties_at_their_places() {
         "    acks: \"1\"\n    socket.timout.ms: 1000\n    linger.ms: soon\n    request.required.acks: 1\n",
     );
     let (code, out) = validate(&["--format", "short"], folder.path(), &["demo.yaml"]);
-    // What wedcache sets itself is known without librdkafka.
+    // The properties that wedcache sets itself are refused before librdkafka sees the others.
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("`acks` is set by wedcache itself"), "{out}");
     let folder = with_properties(
@@ -180,7 +180,7 @@ fn tls_is_refused_with_the_feature_that_brings_it() {
     assert_eq!(code, 1, "{out}");
     let told = "this build has no TLS: build with --features kafka-ssl";
     assert_eq!(out.matches(told).count(), 3, "{out}");
-    // A file may be checked for another machine.
+    // With --no-env a file is checked for another machine, which may have another build.
     let (code, out) = validate(&["--no-env"], folder.path(), &["demo.yaml"]);
     assert_eq!(code, 0, "{out}");
 }

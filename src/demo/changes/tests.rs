@@ -24,7 +24,7 @@ impl Stream {
         self.changes.change(place, Timestamp(1000), told);
     }
 
-    /// Appends what a change asks for, read after 8 ms.
+    /// Appends the invalidations of a change, which are read 8 ms after the change.
     fn invalidate(&mut self, cause: i64, tags: &[(Mode, &str)]) {
         for ((mode, tag), part) in tags.iter().zip(1..) {
             let record = LogRecord::Invalidation(TagInvalidation {
@@ -62,7 +62,7 @@ impl Stream {
         self.changes.log_position(Position(self.log_end));
     }
 
-    /// A fresh answer that names the vendor.
+    /// Takes a fresh answer that names the vendor.
     fn answer(&mut self, key: &str, vendor: &str, (stamp, view): (i64, i64)) {
         let answer = serde_json::json!({
             "answerId": "a", "queryId": "q", "status": "answered",
@@ -101,7 +101,7 @@ fn a_closing_counts_what_it_forbids_and_what_is_asked_again() {
         &[(Mode::Purge, "t|vendor=v-3"), (Mode::Purge, "u|vendor=v-3")],
     );
     stream.check(&["v-3 closed → 2 answers forbidden in 8 ms"]);
-    // A hit that was judged before the closing, then a call that began after it.
+    // First a hit that was judged before the closing, then a call that began after it.
     stream.answer("k-2", "v-3", (0, 0));
     stream.answer("k-1", "v-33", (2, 2));
     stream.answer("k-1", "v-33", (2, 2));
@@ -117,10 +117,10 @@ fn an_answer_that_a_change_forbade_is_wrong() {
     stream.answer("k-1", "v-3", (0, 0));
     stream.change(7, "v-3 closed");
     stream.invalidate(7, &[(Mode::Purge, "t|vendor=v-3")]);
-    // From before, given after.
+    // Made before the closing and given after it.
     stream.answer("k-1", "v-3", (0, 1));
     assert_eq!(stream.changes.wrong, 1);
-    // Bought after it, and names the vendor all the same.
+    // Bought after the closing, but names the vendor all the same.
     stream.answer("k-1", "v-3", (1, 1));
     assert_eq!(stream.changes.wrong, 2);
     stream.check(&[
@@ -143,7 +143,7 @@ fn whichever_reader_is_first_the_count_is_the_same() {
         "v-4 renamed → concerned no answer given so far in 9 ms",
         "v-3 closed → 1 answer forbidden in 8 ms",
     ]);
-    // The answer's view is ahead of what was read of the log: it waits.
+    // The answer's view is beyond the part of the log that was read: the answer waits.
     stream.answer("k-2", "v-3", (0, 4));
     assert_eq!((stream.changes.judged, stream.changes.wrong), (1, 0));
     stream.invalidate(9, &[(Mode::Purge, "u|global"), (Mode::Purge, "w|global")]);

@@ -32,7 +32,7 @@ fn answer(key: &str, vendor: &str, stamp: i64) -> AiAnswer<'static> {
     serde_json::from_value(answer).unwrap()
 }
 
-/// A change of a vendor, one answer that it forbids and one that is bought again.
+/// Plays a change of a vendor, an answer that it forbids and one that is bought again.
 fn change(seen: &mut Seen, offset: i64, (vendor, what): (&str, &str)) {
     let changes = &mut seen.changes;
     changes.answer(answer(&format!("k-{offset}"), vendor, offset));
@@ -79,7 +79,7 @@ fn seen() -> Seen {
     seen
 }
 
-/// The panel as a terminal of this size shows it.
+/// Returns the panel as shown by a terminal of this size.
 fn shown(addresses: &Addresses, (width, height): (u16, u16), look: Look, phase: Phase) -> String {
     let (seen, mut frame) = (seen(), Frame::default());
     frame.take(&seen);

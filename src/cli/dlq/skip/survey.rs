@@ -1,20 +1,21 @@
-//! What of a range can be read, and where the batches in it end that cannot. Pure but for the probe.
+//! The survey of a range: which records can be read, and where the bad batches end. Pure but for
+//! the probe.
 
 use crate::kafka::probe::Probe;
 use crate::kafka::standing::BadBatch;
 
-/// More bad batches in a row than these are not looked for by ourselves.
+/// The most bad batches in a row that are searched for; beyond that, the operator names the end.
 const MOST_BATCHES: usize = 64;
 
-/// A range of which nothing can be read.
+/// A range in which no record can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
-    /// One past its last offset.
+    /// One past the last offset of the range.
     pub to: i64,
     pub bad: Vec<BadBatch>,
 }
 
-/// Why a range is not to be skipped.
+/// The reason why a range may not be skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSkipped {
     #[error(
@@ -39,8 +40,8 @@ pub enum NotSkipped {
     Probe(#[from] anyhow::Error),
 }
 
-/// Looks at what stands from `from` on; without `to` as far as nothing can be read. The partition ends
-/// at `end`.
+/// Surveys the offsets from `from` on, up to `to`, or without `to` up to the next record that can
+/// be read. The partition ends at `end`.
 pub async fn survey(
     (from, to, end): (i64, Option<i64>, i64),
     mut probe: impl AsyncFnMut(i64) -> anyhow::Result<Probe>,
@@ -80,14 +81,14 @@ pub async fn survey(
     }
 }
 
-/// One past the last offset of a batch that was found at `at`.
+/// Returns one past the last offset of a batch that was found at `at`.
 async fn end_of(
     batch: BadBatch,
     at: i64,
     end: i64,
     probe: &mut impl AsyncFnMut(i64) -> anyhow::Result<Probe>,
 ) -> anyhow::Result<i64> {
-    // Silence counts as outside: whoever looks there next is told of it.
+    // Silence counts as outside the batch: the survey's next probe starts there and reports it.
     let mut holds =
         async |offset| anyhow::Ok(offset < end && probe(offset).await? == Probe::Bad(batch));
     let (mut inside, mut step) = (at.max(batch.offset), 1);
@@ -114,7 +115,8 @@ mod tests {
     use super::*;
     use crate::kafka::standing::Fault;
 
-    /// Batches by their first offset and the one past their last; what lies between them is compacted.
+    /// A batch by its first offset and the one past its last; offsets between batches were
+    /// compacted away.
     #[derive(Clone, Copy)]
     enum Batch {
         Good(i64, i64),
