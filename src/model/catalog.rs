@@ -113,7 +113,7 @@ pub struct Catalog {
     pub ids: Ids,
 }
 
-/// Everything in a [`Catalog`] but its types.
+/// The tables of a [`Catalog`]: everything in it but its types.
 #[derive(Debug, Clone)]
 pub struct CatalogTables {
     pub markets: Vec<Market>,
@@ -411,8 +411,8 @@ mod tests {
         assert_eq!(ttl(&[], None, 0.5), Duration::from_mins(24 * 57));
     }
 
-    /// A deliberate change of the digest changes this value: entries made before it are not found
-    /// then.
+    /// A deliberate change of the digest changes this value: entries made before the change are no
+    /// longer found.
     #[test]
     fn the_prompt_dimension_is_the_version_and_a_digest() {
         let catalog = sample::catalog();
