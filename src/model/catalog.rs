@@ -62,7 +62,7 @@ pub struct CacheType {
     /// missing.
     pub dimensions: Vec<Dimension>,
     pub ttl: Duration,
-    /// Time after a refresh or a lag for which an entry may still be served, labelled stale.
+    /// Time after a refresh for which the old entry may still be served, labelled stale.
     pub stale_window: Duration,
     /// Time past its TTL for which an entry may be served, labelled so, while the provider is away.
     pub stale_if_error: Duration,
