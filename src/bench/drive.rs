@@ -69,7 +69,7 @@ pub struct Driven {
     pub late: Option<Latencies>,
 }
 
-/// When each query is due, and whether it is a miss.
+/// The times at which the queries are due, and the misses among them.
 #[derive(Debug, Clone, Copy)]
 struct Schedule {
     start: Instant,

@@ -10,7 +10,7 @@ use super::child::{self, Child, Job};
 use super::{Bench, BenchError};
 use crate::broker::{Broker, BrokerOptions};
 
-/// So large that the embedded broker drops no queries before the last round.
+/// A size so large that the embedded broker drops no queries before the last round.
 const PARTITION_BYTES: usize = 512 << 20;
 const STOP_WAIT: Duration = Duration::from_secs(1);
 

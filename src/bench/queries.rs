@@ -11,7 +11,7 @@ pub const HIT_TYPE: &str = "vendor_matching";
 /// The cache type of the queries that nobody has asked before.
 pub const MISS_TYPE: &str = "venue_recommendations";
 
-/// So far ahead that the nearness of the wedding does not shorten the lifetime of an answer.
+/// Days to the wedding: so many that its nearness does not shorten the lifetime of an answer.
 const DAYS_AHEAD: i32 = 400;
 /// The number of couples that ask; they share the answers. A prime, so that every key is asked for
 /// in every partition.

@@ -18,7 +18,7 @@ use crate::model::entry::Header;
 use crate::model::{LogId, Position};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// So long that slow answers are measured instead of given up.
+/// A timeout so long that slow answers are measured instead of given up.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Writes in flight at once.
 const FILLS: usize = 128;

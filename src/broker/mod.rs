@@ -61,7 +61,7 @@ pub struct BrokerOptions {
     pub listen: SocketAddr,
     /// Partitions of a topic that is created without a number of partitions; by default 1.
     pub default_partitions: i32,
-    /// Whether a client that requests an unknown topic gets it created; by default true.
+    /// True if an unknown topic is created when a client requests it; by default true.
     pub auto_create_topics: bool,
     /// The size in bytes above which a partition drops its oldest batches and its log start moves;
     /// by default 64 MiB.

@@ -121,7 +121,7 @@ pub struct Expectation {
 pub struct ExpectedAnswer {
     /// The id of the query.
     pub query_id: String,
-    /// Whether there is an answer.
+    /// The outcome of the query.
     #[serde(default)]
     #[schemars(schema_with = "names::status")]
     pub status: Option<Status>,
@@ -135,7 +135,7 @@ pub struct ExpectedAnswer {
     #[serde(default)]
     #[schemars(schema_with = "names::layer")]
     pub layer: Option<LayerName>,
-    /// Whether the answer is fresh or stale.
+    /// The freshness of the answer.
     #[serde(default)]
     #[schemars(schema_with = "names::freshness")]
     pub freshness: Option<Freshness>,
@@ -143,7 +143,7 @@ pub struct ExpectedAnswer {
     #[serde(default)]
     #[schemars(schema_with = "names::stale_reason")]
     pub stale_reason: Option<StaleReason>,
-    /// Whether the query waited for another query's call.
+    /// True if the query waited for another query's call.
     pub coalesced: Option<bool>,
     /// Seconds since the call to the model began.
     pub age_secs: Option<f64>,
@@ -161,7 +161,7 @@ pub struct ExpectedAnswer {
 pub struct ExpectedInvalidation {
     /// The tag, such as `vendor_matching|vendor=v-17`.
     pub tag: String,
-    /// Whether the answers are purged or may be served stale.
+    /// The mode: the answers are purged, or may be served stale.
     #[schemars(schema_with = "names::mode")]
     pub mode: Mode,
     /// The name of the rule, or `unreadable`.
@@ -180,7 +180,7 @@ pub struct ExpectedMetric {
     #[serde(default)]
     #[schemars(schema_with = "names::layer")]
     pub layer: Option<LayerName>,
-    /// Whether the query waited for another query's call.
+    /// True if the query waited for another query's call.
     pub coalesced: Option<bool>,
     /// The number of records of this kind. By default 1.
     #[serde(default = "one")]

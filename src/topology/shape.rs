@@ -74,7 +74,7 @@ pub(super) struct TopologyFile {
     /// A regular expression that finds vendor ids in questions and answers; its first group is the
     /// id if there is one, otherwise the whole match. By default `\bv-[A-Za-z0-9_]+`.
     pub(super) vendor_id_pattern: Option<At<String>>,
-    /// Whether ids of vendors, weddings and users that differ in case alone are one id. By default
+    /// The rule for ids of vendors, weddings and users that differ in case alone. By default
     /// `insensitive`.
     #[serde(default)]
     pub(super) id_case: IdCaseShape,
@@ -115,7 +115,7 @@ pub(super) enum IdCaseShape {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CacheTypeShape {
-    /// Whether couples with the same key share an answer.
+    /// The sharing of answers between couples.
     pub(super) sharing: At<SharingShape>,
     /// The parts of the key besides type, place, season, budget and content, in the key's order,
     /// such as `[vendors, style, prompt]`. Every type needs `vendors`, a private one also
@@ -157,7 +157,7 @@ pub(super) struct PromptShape {
     pub(super) instructions: At<String>,
 }
 
-/// Whether couples with the same key share an answer.
+/// The sharing of answers between couples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SharingShape {
@@ -262,7 +262,7 @@ pub(super) struct RuleShape {
     /// while one call fetches a new answer.
     #[schemars(with = "ModeSchema")]
     pub(super) mode: Mode,
-    /// Whether the rule is applied. By default true.
+    /// False switches the rule off. By default true.
     #[serde(default = "yes")]
     pub(super) active: bool,
 }
@@ -386,7 +386,7 @@ impl Default for FreshnessShape {
 pub(super) struct LagShape {
     /// The longest lag that is allowed, such as `10s`.
     pub(super) lag: At<Lasting>,
-    /// What look-ups do beyond this lag.
+    /// The behaviour of look-ups beyond this lag, such as `stale`.
     pub(super) then: LagAction,
 }
 

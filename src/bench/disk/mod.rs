@@ -1,7 +1,7 @@
 //! The disk layer alone: how fast it fills and reads, its space and memory, and its time to ready.
 //!
-//! It runs in child processes, so that the memory is the layer's alone, every start is the start of
-//! a process, and one of them can be killed.
+//! The layer runs in child processes, so that the memory is the layer's alone, every start is the
+//! start of a process, and one of them can be killed.
 
 mod report;
 mod space;
@@ -22,11 +22,11 @@ pub use worker::{Checked, Filled, Read, Word};
 /// measured with 100 000 entries; more after larger fills). Another multiple is added for each half
 /// that is overwritten (0.6 measured).
 const FILES_BY_ENTRIES: u64 = 3;
-/// What an entry takes besides its answer, in bytes.
+/// The stored size of an entry besides its answer, in bytes.
 const BESIDE_ANSWER: u64 = 400;
 /// The stored size of an answer, in percent of its length.
 const COMPRESSED_PER_CENT: u64 = 75;
-/// How long the process that is to be killed writes.
+/// The time for which the process that is to be killed writes.
 const WRITES_BEFORE_KILL: Duration = Duration::from_secs(2);
 const READ_FOR: Duration = Duration::from_secs(5);
 

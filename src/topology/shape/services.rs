@@ -236,7 +236,7 @@ pub(in crate::topology) struct ErrorRatesShape {
     pub(in crate::topology) rate_limited: At<f64>,
     /// The provider fails (503). By default 0.
     pub(in crate::topology) server_error: At<f64>,
-    /// There is no reply in time. By default 0.
+    /// The reply does not come in time. By default 0.
     pub(in crate::topology) timeout: At<f64>,
     /// The model refuses to answer. By default 0.
     pub(in crate::topology) refused: At<f64>,
