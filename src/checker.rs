@@ -1,36 +1,37 @@
-//! Judges answers afterwards, by what they say of themselves and by the invalidation log: counts
-//! the answers that the log had forbidden.
+//! Judges answers after the fact, by their own fields and by the invalidation log: counts the
+//! answers that the log had forbidden.
 //!
-//! It shares no code with the look-up: tags are compared as text, and the log's records are looked
-//! at themselves. Where compaction or retention took records away that could have forbidden an
-//! answer, it says so instead of passing it.
+//! The checker shares no code with the look-up: it compares tags as text and reads the log's
+//! records itself. If compaction or retention has removed records that could have forbidden an
+//! answer, the judgement is [`Judgement::Unknown`] and not allowed.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use crate::model::{AiAnswer, Freshness, Mode, Position, StaleReason, Status, TagInvalidation};
 
-/// The invalidation log, ready to judge answers.
+/// The records of the invalidation log, by which answers are judged.
 #[derive(Debug, Default)]
 pub struct Checker {
-    /// By tag, in the order of the log.
+    /// The records by tag, in the order of the log.
     records: HashMap<String, Vec<(i64, Mode)>>,
-    /// Offsets that held no record when the log was read, as `[from, to)`, ascending.
+    /// Ranges of offsets without a record when the log was read, as `[from, to)`, ascending.
     gaps: Vec<(i64, i64)>,
-    /// Where the log began and ended; none where it is known as it was written.
+    /// The start and end of the log that was read; `None` if the records were taken as they were
+    /// written, so that none is missing.
     span: Option<(Position, Position)>,
 }
 
-/// What can be said of an answer.
+/// The verdict on an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     Allowed,
     Forbidden(Violation),
-    /// What the log still has does not forbid it, and it may have had what does.
+    /// No remaining record forbids the answer, but a removed record may have.
     Unknown(Blind),
 }
 
-/// Why an answer cannot be judged.
+/// The reason why an answer cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blind {
     #[error("its stamp {stamp} lies below the log's start {start}: retention has passed it")]
@@ -49,24 +50,24 @@ pub enum Blind {
     },
 }
 
-/// Why an answer should not have been given.
+/// The reason why an answer should not have been given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Fresh, although a record in `[stamp, view)` hits one of its tags.
+    /// Labelled fresh, although a record in `[stamp, view)` hits one of its tags.
     #[error("fresh as of {view} with stamp {stamp}, but {hit}")]
     NotFresh {
         stamp: Position,
         view: Position,
         hit: Hit,
     },
-    /// Served, if labelled, although a purge in `[stamp, view)` forbids it.
+    /// Served, even if labelled stale, although a purge in `[stamp, view)` forbids it.
     #[error("served at {view} with stamp {stamp}, but {hit}")]
     Purged {
         stamp: Position,
         view: Position,
         hit: Hit,
     },
-    /// It says of itself what cannot be: the field, and what is wrong with it.
+    /// A field of the answer that contradicts the others, with the problem.
     #[error("{field} {problem}")]
     Inconsistent {
         field: &'static str,
@@ -90,8 +91,8 @@ impl fmt::Display for Hit {
 }
 
 impl Checker {
-    /// A log that was read from `start` to `end`; what is missing in between is to be told by
-    /// [`Checker::gap`].
+    /// Creates a checker for a log read from `start` to `end`. Offsets without a record in between
+    /// must be reported by [`Checker::gap`].
     pub fn read(start: Position, end: Position) -> Self {
         Self {
             span: Some((start, end)),
@@ -99,12 +100,12 @@ impl Checker {
         }
     }
 
-    /// Takes a record of the log; in the log's order.
+    /// Adds a record; the calls must come in the order of the log.
     pub fn record(&mut self, offset: i64, invalidation: &TagInvalidation) {
         self.hits(offset, invalidation.mode, &invalidation.tag);
     }
 
-    /// The same for a record of which mode and tag are known.
+    /// Adds a record by its mode and tag; the calls must come in the order of the log.
     pub fn hits(&mut self, offset: i64, mode: Mode, tag: &str) {
         if let Some(records) = self.records.get_mut(tag) {
             records.push((offset, mode));
@@ -113,12 +114,13 @@ impl Checker {
         }
     }
 
-    /// The offsets `[from, to)` hold no record; in the log's order.
+    /// Reports that the offsets `[from, to)` have no record; the calls must come in the order of
+    /// the log.
     pub fn gap(&mut self, from: i64, to: i64) {
         self.gaps.push((from, to));
     }
 
-    /// The first record in `[from, to)` that hits one of the tags and that `counts`.
+    /// Returns the first record in `[from, to)` that hits one of the tags and whose mode `counts`.
     pub fn hit<'a>(
         &self,
         tags: impl IntoIterator<Item = &'a str>,
@@ -142,7 +144,7 @@ impl Checker {
             .min_by_key(|hit| hit.offset)
     }
 
-    /// What the log says of an answer.
+    /// Judges an answer by the log.
     pub fn judge(&self, answer: &AiAnswer<'_>) -> Judgement {
         match self.check(answer) {
             Err(violation) => Judgement::Forbidden(violation),
@@ -152,7 +154,7 @@ impl Checker {
         }
     }
 
-    /// What could hide a record that forbids an answer.
+    /// Returns the reason why a record that forbids the answer may be missing, if there is one.
     fn blind(&self, answer: &AiAnswer<'_>) -> Option<Blind> {
         let ((start, end), stamp, view) = (self.span?, answer.stamp?, answer.view?);
         if answer.stale_reason == Some(StaleReason::Overtaken) {
@@ -171,7 +173,7 @@ impl Checker {
         if from >= view.0 || to <= stamp.0 {
             return None;
         }
-        // Compaction takes a record away only where a later one has its key.
+        // Compaction removes a record only if a later one has its key.
         let tags = answer.tags.iter().map(AsRef::as_ref);
         let fresh = answer.freshness == Some(Freshness::Fresh);
         let later = self.hit(tags, (view, Position(i64::MAX)), |mode| {
@@ -185,7 +187,7 @@ impl Checker {
         })
     }
 
-    /// Whether the answer may have been given.
+    /// Checks the answer against the known records.
     pub fn check(&self, answer: &AiAnswer<'_>) -> Result<(), Violation> {
         let inconsistent = |field, problem| Err(Violation::Inconsistent { field, problem });
         if answer.status != Status::Answered {

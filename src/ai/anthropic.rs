@@ -1,4 +1,5 @@
-//! The Anthropic dialect: `POST {base}/v1/messages`.
+//! The Anthropic dialect: `POST {base}/v1/messages`. [`super`] has the reason why no client crate
+//! is used.
 
 use futures_util::future::BoxFuture;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

@@ -239,6 +239,7 @@ impl Ai {
         let before = breaker.state(now);
         breaker.finish(admission, health, now);
         let after = breaker.state(now);
+        // Unlocked before logging: all callers need this lock.
         drop(breaker);
         if after == before {
             return;
@@ -257,7 +258,7 @@ impl Ai {
     }
 }
 
-/// The right to send one request. If it is dropped without `finish`, nothing was learnt.
+/// The right to send one request. Dropped without `finish`, it counts neither as good nor as bad.
 struct Turn<'a> {
     ai: &'a Ai,
     admission: Admission,

@@ -12,7 +12,7 @@ use crate::model::AnswerError;
 /// Messages of providers are cut to [`MESSAGE_LIMIT`] characters and do not contain our keys.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProviderError {
-    /// There was no connection: nothing was sent.
+    /// No connection was made: nothing was sent.
     #[error("the AI provider cannot be reached ({why}): {detail}")]
     Unreachable { why: Unreached, detail: String },
     /// 503, 529, or a 500 that the provider itself wrote: it did not do the work.
@@ -59,12 +59,12 @@ pub enum ProviderError {
     Truncated { completion_tokens: u64, why: String },
     #[error("the answer is empty")]
     Empty,
-    /// Not sent: too many recent failures.
+    /// Not sent, because of too many recent failures.
     #[error(
         "calls to the AI provider are suspended after repeated failures, next try in {retry_after:?}"
     )]
     CircuitOpen { retry_after: Duration },
-    /// Not sent: the deadline of the last waiter has passed.
+    /// Not sent, because the deadline of the last waiter has passed.
     #[error("the last waiter's deadline passed before the call could be made")]
     DeadlinePassed,
 }
@@ -135,7 +135,7 @@ pub enum Health {
     Good,
     /// The provider does not work.
     Bad,
-    /// Nothing was learnt.
+    /// The attempt allows no conclusion.
     Unknown,
 }
 
@@ -294,7 +294,7 @@ impl ProviderError {
             | Self::CutOff { .. }
             | Self::Timeout { .. }
             | Self::Unusable { .. } => Health::Bad,
-            // A 429 proves that something answers, but says nothing about the model behind it.
+            // A 429 proves that something answers, but not that the model behind it works.
             Self::RateLimited { .. } | Self::CircuitOpen { .. } | Self::DeadlinePassed => {
                 Health::Unknown
             }

@@ -1,8 +1,8 @@
 //! The AI providers: the prompts, the guarded calls, and their cost.
 //!
 //! ```text
-//! prompt ─▶ Ai (turn · breaker · retries under a budget) ─▶ Provider ─▶ OpenAi │ Anthropic │ Simulator
-//!                                                             └ one request: Attempt { result, call }
+//! prompt ─▶ Ai (turn · breaker · retries under a budget) ─▶ Provider ─▶ OpenAi │ Anthropic │ …
+//!                                                           └ a request: Attempt { result, call }
 //! ```
 //!
 //! A [`Provider`] sends one request and records its cost. [`Ai`] decides whether and when to send
@@ -10,6 +10,9 @@
 //! way. Only a [`Completion`] may be stored; each [`ProviderError`] defines whether it can be asked
 //! again and whether it may have been charged for. Messages to operators about a provider that does
 //! not answer are [`Notice`]s, from [`Ai::notices`].
+//!
+//! No client crate of a provider (such as `async-openai`) is used: these crates change often and
+//! hide a reply's headers and usage, which are needed for `Retry-After`, request ids and costs.
 
 pub mod anthropic;
 pub mod breaker;

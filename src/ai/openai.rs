@@ -1,5 +1,5 @@
 //! The OpenAI dialect: `POST {base}/chat/completions`, used by OpenAI and by most gateways and
-//! self-hosted servers.
+//! self-hosted servers. [`super`] has the reason why no client crate is used.
 
 use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
@@ -42,7 +42,7 @@ pub struct OpenAi {
 
 impl OpenAi {
     /// Creates the provider. With an empty API key no `Authorization` header is sent: local servers
-    /// often want none.
+    /// often need none.
     pub fn new(endpoint: &Endpoint, options: &OpenAiOptions) -> Result<Self, BuildError> {
         let headers = headers(endpoint, options.organisation.as_deref())?;
         let post = Post::new(endpoint, "/chat/completions", headers)?;

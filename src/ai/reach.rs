@@ -22,7 +22,7 @@ pub enum Reached {
     /// The list has this many models, but not the model. Some servers accept other names than those
     /// that they list.
     NotListed { models: usize },
-    /// There is no list, so that neither the key nor the model is proved.
+    /// The provider has no list, so that neither the key nor the model is proved.
     NoList,
 }
 

@@ -1,4 +1,4 @@
-//! A start in front of many waiting queries: how fast they go, and what they cost in memory.
+//! A start in front of many waiting queries: throughput and memory.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const REBALANCES: &str = "wedcache_intake_rebalances_total";
 /// A start in front of a million waiting queries, beside the bare loop.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Queries that wait.
+    /// Queries that wait in their topic before the start.
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = positive)]
     pub records: usize,
     /// Different cache keys among them.
@@ -32,14 +32,14 @@ pub struct Options {
     /// Unfinished queries at which wedcache pauses its intake.
     #[arg(long, default_value_t = 32_768, value_name = "N", value_parser = positive)]
     pub in_flight: usize,
-    /// Of queries, answers and metrics.
+    /// The format of queries, answers and metrics.
     #[arg(long, default_value = "json", value_enum)]
     pub format: Wire,
     #[command(flatten)]
     pub against: Against,
 }
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub records: usize,
@@ -49,22 +49,22 @@ pub struct Report {
     pub embedded_broker: bool,
     pub wedcache: Run,
     pub bare: Run,
-    /// 1 is as fast as the bare loop.
+    /// Answers a second of wedcache divided by those of the bare loop: 1 is as fast.
     pub rate_ratio: f64,
-    /// From the start of the instance until it was ready.
+    /// Seconds from the start of the instance until it was ready.
     pub ready_secs: f64,
-    /// Partitions that came to the query group's member, that were taken from it, and that it
-    /// lost because the group had thrown it out.
+    /// Partitions that were assigned to the query group's member, revoked from it, and lost because
+    /// the group had removed the member.
     pub assigned: u64,
     pub revoked: u64,
     pub lost: u64,
-    /// Entries that the memory layer had no room for.
+    /// Entries evicted from the memory layer.
     pub memory_evictions: u64,
-    /// Queries that were no hits: each key's first, at least.
+    /// Queries that were no hits: at least the first query of each key.
     pub not_hits: u64,
 }
 
-/// One contestant.
+/// The figures of one contestant.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Run {
     pub secs: f64,
@@ -74,7 +74,7 @@ pub struct Run {
     pub resident_peak_bytes: Option<u64>,
 }
 
-/// Runs the scenario; blocks until it is done.
+/// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     on_runtime(backlog(options, bench))
 }
@@ -130,8 +130,8 @@ async fn backlog(options: &Options, bench: &Bench) -> Result<Report, BenchError>
     })
 }
 
-/// How often partitions came and went; the watchdog looks once a second, so that what happened
-/// in the last second may be missing.
+/// Returns how many partitions of the query stage saw this event. The watchdog counts once a
+/// second, so events of the last second may be missing.
 fn rebalances(metrics: &Metrics, event: &str) -> u64 {
     let of_queries = metrics.total_of(REBALANCES, &[("stage", "queries"), ("event", event)]);
     #[expect(
@@ -143,7 +143,7 @@ fn rebalances(metrics: &Metrics, event: &str) -> u64 {
     count
 }
 
-/// The process as it was before a contestant started.
+/// The state of the process before a contestant started.
 struct Before {
     mark: Mark,
     resident: Option<u64>,

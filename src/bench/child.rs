@@ -1,8 +1,9 @@
-//! Other processes of this program: what must not count as wedcache's own processor time and
-//! memory, or is to be killed, runs in them.
+//! Child processes of this program, for work whose processor time and memory must not count as
+//! wedcache's, or that is to be killed.
 //!
-//! The parent writes the job as a line of JSON; the child answers in lines of JSON on its standard
-//! output. When the parent ends, or closes the child's input, the child ends too.
+//! The parent writes the job as one line of JSON to the child's standard input; the child answers
+//! in lines of JSON on its standard output. When the parent ends, or closes the child's input, the
+//! child ends too.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::path::Path;
@@ -13,12 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{BenchError, disk, drive, kafka};
 
-/// What a child does.
+/// The work of a child process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Job {
-    /// Is the broker.
+    /// Runs the embedded broker.
     Broker,
-    /// Asks and waits for the answers.
+    /// Asks queries at a fixed rate and reads their answers.
     Drive(drive::Job),
     /// Works on a folder of the disk layer.
     Disk(disk::Job),
@@ -58,7 +59,7 @@ impl Child {
         })
     }
 
-    /// What the child says next. Blocks until it does; an error when it ended instead.
+    /// Returns the child's next message. Blocks until one comes; fails if the child has ended.
     pub fn hear<T: DeserializeOwned>(&mut self) -> Result<T, BenchError> {
         let line = self.output.next().ok_or(BenchError::ChildEnded)??;
         serde_json::from_str(&line).map_err(|source| BenchError::ChildSpoke { line, source })
@@ -75,7 +76,7 @@ impl Child {
         }
     }
 
-    /// Ends it as a crash would, with SIGKILL. Blocks until it is gone.
+    /// Ends the child as a crash would, with SIGKILL. Blocks until the process is gone.
     pub fn kill(mut self) -> Result<(), BenchError> {
         self.process.kill()?;
         self.process.wait()?;
@@ -85,7 +86,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // It may have ended already, which is as good.
+        // The child may have ended already; then there is nothing to kill.
         if let Ok(None) = self.process.try_wait()
             && let Err(error) = self.process.kill().and_then(|()| self.process.wait())
         {
@@ -94,7 +95,7 @@ impl Drop for Child {
     }
 }
 
-/// The child's side: does the job that its parent writes. Blocks until it is done.
+/// Runs the child's side: does the job that the parent writes. Blocks until the job is done.
 pub fn work() -> Result<(), BenchError> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
@@ -113,7 +114,7 @@ pub fn work() -> Result<(), BenchError> {
     }
 }
 
-/// Says something to the parent.
+/// Writes a message to the parent.
 pub fn say(what: &impl Serialize) -> Result<(), BenchError> {
     let mut line = serde_json::to_string(what).expect("what children say is plain data");
     line.push('\n');

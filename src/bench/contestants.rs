@@ -1,4 +1,4 @@
-//! Who is measured: wedcache itself, and the bare loop, in this process.
+//! The contestants: wedcache itself and the bare loop, both in this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) struct Wedcache {
 }
 
 impl Wedcache {
-    /// Returns when it is ready.
+    /// Starts an instance; returns when it is ready.
     pub(super) async fn start(stage: &Stage, poll_threads: usize) -> Result<Self, BenchError> {
         let mut topology = stage.topology.clone();
         topology.deployment.kafka.poll_threads = poll_threads;
@@ -48,7 +48,7 @@ impl Wedcache {
         })
     }
 
-    /// Drains it.
+    /// Stops the instance after a drain.
     pub(super) async fn stop(self) -> Result<(), BenchError> {
         self.stop.cancel();
         let ended = self.running.await.map_err(std::io::Error::other)?;
@@ -56,7 +56,7 @@ impl Wedcache {
     }
 }
 
-/// Bare loops, each with clients and a share of the partitions of its own.
+/// Bare loops, each with its own clients and its own share of the partitions.
 pub(super) struct Bare(Vec<BareLoop>);
 
 impl Bare {
@@ -73,7 +73,7 @@ impl Bare {
         Ok(Self(loops.collect::<Result<_, _>>()?))
     }
 
-    /// Flushes and ends them.
+    /// Flushes the loops' producers and ends the loops.
     pub(super) async fn stop(self) -> Result<(), BenchError> {
         for running in self.0 {
             blocking(move || running.stop()).await??;
@@ -104,7 +104,7 @@ fn options(stage: &Stage, samples: &Samples, partitions: Vec<i32>) -> BareOption
     }
 }
 
-/// Values as wedcache made them, for the bare loop to send.
+/// Values that wedcache made, for the bare loop to send.
 #[derive(Debug, Clone)]
 pub(super) struct Samples {
     answers: Vec<Vec<u8>>,
@@ -112,7 +112,7 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Of what wedcache put out after these offsets of its answers and metrics.
+    /// Reads samples of what wedcache produced after these offsets of its answers and metrics.
     pub(super) async fn read(stage: &Stage, from: [Vec<i64>; 2]) -> Result<Self, BenchError> {
         let [answers_from, metrics_from] = from;
         let inputs = [Role::Answers, Role::Metrics].map(|role| stage.input(stage.topic(role)));
@@ -129,7 +129,7 @@ impl Samples {
         Ok(samples)
     }
 
-    /// Where wedcache's outputs stand now.
+    /// Returns the current end offsets of wedcache's answers and metrics.
     pub(super) async fn offsets(stage: &Stage) -> Result<[Vec<i64>; 2], BenchError> {
         Ok([
             stage.ends(stage.topic(Role::Answers)).await?,
@@ -137,7 +137,7 @@ impl Samples {
         ])
     }
 
-    /// The mean sizes of an answer and a metric, in bytes.
+    /// Returns the mean sizes of an answer and a metric, in bytes.
     pub(super) fn mean_bytes(&self) -> [u64; 2] {
         [&self.answers, &self.metrics].map(|values| {
             let bytes: usize = values.iter().map(Vec::len).sum();
@@ -146,19 +146,19 @@ impl Samples {
     }
 }
 
-/// What became of the queries, counted when they were answered.
+/// Counts of the queries answered so far, by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Hits that were labelled stale.
     pub(super) stale_hits: u64,
-    /// All but hits.
+    /// Queries with any outcome but a hit.
     pub(super) not_hits: u64,
 }
 
 impl Tally {
     pub(super) fn of(metrics: &Metrics) -> Self {
         let outcome = |name| count(metrics.total(QUERIES_TOTAL, Some(("outcome", name))));
-        // Not all but the hits: these go on being counted while one looks.
+        // Summed by outcome, not as "all minus hits": hits are counted while this reads.
         let others = ["miss", "bypass", "expired", "failure"];
         Self {
             stale_hits: outcome("stale_hit"),
@@ -174,7 +174,7 @@ impl Tally {
     }
 }
 
-/// The name of the bare loops in tables.
+/// Returns the name of the bare loops in tables.
 pub(super) fn bare_name(threads: usize) -> String {
     format!("bare loop, {threads} poll thread(s)")
 }
@@ -188,7 +188,8 @@ fn count(value: f64) -> u64 {
     value.max(0.0).round() as u64
 }
 
-/// The processor time between two marks, in seconds a million of `answers`; `None` of none.
+/// Returns the processor seconds between two marks for a million answers; `None` if there are no
+/// answers.
 pub(super) fn per_million(before: Option<f64>, after: Option<f64>, answers: u64) -> Option<f64> {
     let used = after? - before?;
     (answers > 0).then(|| used / figures::float(answers) * 1e6)

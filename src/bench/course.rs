@@ -1,5 +1,5 @@
-//! A course that contestants run one after another: all queries of a topic, from its start, as
-//! fast as they can. Only a window of it is timed.
+//! A course that contestants run one after another: all queries of a topic, from its start, at full
+//! speed. Only a window of each run is timed.
 
 use std::time::{Duration, Instant};
 
@@ -11,36 +11,36 @@ use super::stage::{Stage, bare_topic};
 use super::{BenchError, process};
 use crate::topology::settings::Role;
 
-/// Between two looks at how much has been delivered.
+/// The interval between two looks at how much has been delivered.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// A topic full of queries, and when the clock runs.
+/// A topic full of queries, and the counts of answers at which the clock starts and stops.
 pub(super) struct Course<'a> {
     pub(super) stage: &'a Stage,
-    /// After so many answers the window opens …
+    /// The number of answers after which the window opens.
     pub(super) opens_at: u64,
-    /// … and after so many it closes.
+    /// The number of answers after which the window closes.
     pub(super) closes_at: u64,
-    /// Then the contestant is let run until there are so many.
+    /// The number of answers after which the contestant is stopped.
     pub(super) records: u64,
 }
 
 /// One contestant's timed window in one round.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Window {
-    /// Hits and others.
+    /// Answers in the window, hits and others.
     pub answers: u64,
     pub secs: f64,
-    /// Answers from the cache; of the bare loop all that it sent. `None` where all came between
-    /// two looks: the run was too short.
+    /// Hits a second; for the bare loop, all records that it sent. `None` if the window opened and
+    /// closed between two looks, because the run was too short.
     pub hits_per_sec: Option<f64>,
-    /// Processor time of this process for a million answers; `None` where the system does not
-    /// tell, or no answer came.
+    /// Processor seconds of this process for a million answers; `None` if the system does not
+    /// report processor time or no answer came.
     pub cpu_secs_per_million: Option<f64>,
-    /// Queries in the window that were hits, labelled stale.
+    /// Hits in the window that were labelled stale.
     pub stale_hits: u64,
-    /// Queries in the window that were no hits at all.
+    /// Queries in the window that were no hits.
     pub not_hits: u64,
     /// Metric records of the round that did not reach Kafka.
     pub metrics_lost: u64,
@@ -64,7 +64,7 @@ impl Window {
 }
 
 impl Course<'_> {
-    /// One run of wedcache, and where its outputs stood when the window opened.
+    /// Runs wedcache once; returns the window and the end offsets of the outputs when it opened.
     pub(super) async fn wedcache(
         &self,
         poll_threads: usize,
@@ -89,7 +89,7 @@ impl Course<'_> {
         Ok((window, from))
     }
 
-    /// One run of the bare loop.
+    /// Runs the bare loop once.
     pub(super) async fn bare(
         &self,
         samples: &Samples,
@@ -106,7 +106,7 @@ impl Course<'_> {
     }
 }
 
-/// How far a contestant was at a moment.
+/// A contestant's progress at a moment.
 pub(super) struct Mark {
     pub(super) at: Instant,
     pub(super) delivered: u64,
@@ -123,7 +123,7 @@ impl Mark {
     }
 }
 
-/// Looks at how many answers stand in Kafka; that costs the same on all sides.
+/// A watch on the number of answers in Kafka; watching costs the same for every contestant.
 pub(super) struct Watch<'a> {
     who: &'static str,
     stage: &'a Stage,
@@ -132,7 +132,7 @@ pub(super) struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Counts from what stands in the topic now.
+    /// Starts counting from the topic's current end.
     pub(super) async fn new(
         who: &'static str,
         stage: &'a Stage,
@@ -170,20 +170,20 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// All rounds of one contestant, and their figures beside the baseline's.
+/// All rounds of one contestant, with ratios to the baseline.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
     pub name: String,
     pub hits_per_sec: Option<Spread>,
     pub cpu_secs_per_million: Option<Spread>,
-    /// Of the rates, round by round: 1 is as fast as the baseline.
+    /// Ratios of the rates, round by round: 1 is as fast as the baseline.
     pub rate_ratio: Option<Spread>,
-    /// Of the processor time an answer: 2 is twice as much as the baseline.
+    /// Ratios of the processor time for an answer: 2 is twice as much as the baseline.
     pub cpu_ratio: Option<Spread>,
     pub rounds: Vec<Window>,
 }
 
-/// Sets contestants beside the one that is named `baseline`.
+/// Compares contestants, round by round, with the one named `baseline`.
 pub(super) fn beside(baseline: &str, contestants: Vec<(String, Vec<Window>)>) -> Vec<Line> {
     let base = contestants.iter().find(|(name, _)| name == baseline);
     let base: Vec<Window> = base.map(|(_, rounds)| rounds.clone()).unwrap_or_default();
@@ -198,7 +198,8 @@ pub(super) fn beside(baseline: &str, contestants: Vec<(String, Vec<Window>)>) ->
                 rounds.iter().filter_map(|round| round.cpu_secs_per_million),
             ),
             rate_ratio: Spread::of(rate),
-            // A process can use less than the kernel counts in.
+            // A baseline that used less than one tick of the kernel's clock makes the ratio
+            // infinite.
             cpu_ratio: Spread::of(cpu.filter(|ratio| ratio.is_finite())),
             name,
             rounds: rounds.clone(),
@@ -207,12 +208,12 @@ pub(super) fn beside(baseline: &str, contestants: Vec<(String, Vec<Window>)>) ->
     contestants.into_iter().map(line).collect()
 }
 
-/// The name of wedcache in tables.
+/// Returns the name of wedcache in tables.
 pub(super) fn wedcache_name(poll_threads: usize) -> String {
     format!("wedcache, {poll_threads} poll thread(s)")
 }
 
-/// The name of what all others are set beside.
+/// Returns the name of the contestant that all others are compared with.
 pub(super) fn baseline() -> String {
     bare_name(1)
 }

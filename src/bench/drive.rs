@@ -1,9 +1,9 @@
-//! Asks at a fixed rate and waits for the answers, in a process of its own.
+//! Asks queries at a fixed rate and waits for the answers, in a process of its own.
 //!
-//! A query's latency counts from when it was due to be asked, by the rate, not from when this
-//! process got round to it, until its answer is read from the answers' topic; both by the clock of
-//! this process. So a pause anywhere shows in all queries that it holds up. Query and answer find
-//! each other by the record's key, which every contestant copies.
+//! The latency of a query counts from when it was due at that rate, not from when this process sent
+//! it, until its answer is read from the answers topic; both times are this process's clock. So a
+//! pause anywhere shows in all queries that it delays. Query and answer are matched by the record's
+//! key, which every contestant copies.
 
 use std::time::{Duration, Instant};
 
@@ -17,64 +17,64 @@ use crate::clock::Clock;
 use crate::kafka::bare::Reader;
 use crate::kafka::{ClientOptions, Delivery, IntakeOptions, OutRecord, Output, OutputOptions};
 
-/// The reader is on its feet before the first query is due.
+/// The delay before the first query is due, so that the reader has started by then.
 const SETTLE: Duration = Duration::from_millis(500);
-/// After the last query was due, how long its answer is waited for.
+/// The time that answers are waited for after the last query was due.
 const PATIENCE: Duration = Duration::from_secs(15);
 const POLL_WAIT: Duration = Duration::from_millis(50);
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
-/// Shorter than a producer's usual, so that the latencies are the contestant's and not ours.
+/// Shorter than a producer's default, so that the latencies are the contestant's and not ours.
 const LINGER: Duration = Duration::from_millis(1);
 
-/// What to ask where, and how fast.
+/// The queries to ask, their topics, and the rate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     pub bootstrap: String,
     pub queries: String,
     pub answers: String,
-    /// Of the answers' topic.
+    /// The number of partitions of the answers topic.
     pub partitions: usize,
     pub format: Wire,
     pub keys: usize,
     /// Queries a second that are hits once their keys are filled.
     pub hits_per_sec: u32,
-    /// Queries a second that nobody has asked before, besides.
+    /// Additional queries a second that nobody has asked before.
     pub misses_per_sec: u32,
-    /// What is asked in this time fills the keys and is not measured.
+    /// The time before the measurement, in which the keys are filled.
     pub warm_up: Duration,
     pub measured: Duration,
 }
 
-/// What the process says.
+/// A message of the process to its parent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Word {
     /// The first measured query is due.
     Measuring,
-    /// The last measured query was asked.
+    /// The last measured query has been sent.
     Asked,
     Done(Driven),
 }
 
-/// What came of the measured time.
+/// The results of the measured time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Driven {
     pub asked: u64,
-    /// Not answered within 15 s.
+    /// Queries not answered within 15 s after the last one was due.
     pub unanswered: u64,
-    /// Of the hits; `None` where no answer came.
+    /// Latencies of the hits; `None` if no answer came.
     pub hits: Option<Latencies>,
     pub misses: Option<Latencies>,
-    /// How late this process was with asking.
+    /// Delays between when a query was due and when this process had sent it.
     pub late: Option<Latencies>,
 }
 
-/// When each query is due, and of which kind it is.
+/// The times at which the queries are due, and the misses among them.
 #[derive(Debug, Clone, Copy)]
 struct Schedule {
     start: Instant,
     per_sec: u32,
-    /// Every so manieth query is a miss; 0: none.
+    /// Every n-th query is a miss; 0 means none.
     miss_every: usize,
     first_measured: usize,
     total: usize,
@@ -103,7 +103,7 @@ impl Schedule {
     }
 }
 
-/// The child's side: asks, reads, and tells the parent. Blocks until it is done.
+/// Runs the child's side: asks, reads, and reports to the parent. Blocks until that is done.
 pub fn run(job: &Job) -> Result<(), BenchError> {
     let client = ClientOptions::new(&job.bootstrap, "bench-drive");
     let input = IntakeOptions::new(client.clone(), "bench-drive", vec![job.answers.clone()]);
@@ -131,8 +131,7 @@ pub fn run(job: &Job) -> Result<(), BenchError> {
     child::say(&Word::Done(answers.driven(late)))
 }
 
-/// Asks every query when it is due; returns how late it was with the measured ones, in
-/// nanoseconds.
+/// Sends every query when it is due; returns how late each measured one was, in nanoseconds.
 fn ask(
     job: &Job,
     schedule: &Schedule,
@@ -162,7 +161,7 @@ fn ask(
     Ok(late)
 }
 
-/// What has been answered so far.
+/// The answers read so far.
 struct Answers {
     schedule: Schedule,
     queries: Queries,
@@ -184,7 +183,7 @@ impl Answers {
         }
     }
 
-    /// Reads until every query is answered, or patience is at its end.
+    /// Reads until every query is answered or [`PATIENCE`] has passed since the last was due.
     fn read(mut self, reader: &Reader) -> Self {
         let deadline = self.schedule.due(self.schedule.total) + PATIENCE;
         while self.missing > 0 && Instant::now() < deadline {
@@ -202,7 +201,7 @@ impl Answers {
         let Some(number) = number.filter(|number| *number < self.seen.len()) else {
             return;
         };
-        // An answer may come twice; the first is the one that somebody waited for.
+        // An answer may come twice; only the first one ends the wait for it.
         if std::mem::replace(&mut self.seen[number], true) {
             return;
         }

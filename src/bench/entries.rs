@@ -1,4 +1,4 @@
-//! Cached answers as they are met in life: of tags, texts and lengths as real ones have.
+//! Generated cached answers with realistic tags, texts and lengths.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::queries::HIT_TYPE;
 
 const FRESH_FOR: Duration = Duration::from_hours(24);
 const KEPT_FOR: Duration = Duration::from_hours(48);
-/// Vendors that the stored answers name.
+/// The number of vendors that the stored answers name.
 const VENDORS: u64 = 50;
 
-/// The commoner words first: [`text`] draws them more often, so that it compresses about as well
-/// as English of the same length does.
+/// Words in order of frequency: [`text`] draws the earlier ones more often, so that its text
+/// compresses about as well as English of that length.
 const PROSE: &str = "the a and of to for with in is at you your on it that are be or from this as \
     by will they can have not one two three all any per about between before after during until \
     photographer florist caterer venue garden barn ceremony reception guests dinner music flowers \
@@ -28,7 +28,7 @@ const PROSE: &str = "the a and of to for with in is at you your on it that are b
 
 static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| PROSE.split_ascii_whitespace().collect());
 
-/// When and from which state of the log an answer was made.
+/// The moment at which an answer was made, and the log position that it is stamped with.
 #[derive(Debug, Clone, Copy)]
 pub struct Made {
     pub log_id: LogId,
@@ -36,13 +36,14 @@ pub struct Made {
     pub at: Timestamp,
 }
 
-/// Prose of so many bytes, another one for another number.
+/// Returns prose of this many bytes, different for each number.
 pub fn text(number: u64, bytes: usize) -> String {
     let words = WORDS.as_slice();
     let mut rng = fastrand::Rng::with_seed(number);
     let mut text = String::with_capacity(bytes + 16);
     while text.len() < bytes {
-        // The lower of two draws: the first word comes most often, the last one hardly ever.
+        // The lower of two draws, so that the first word is the most frequent and the last the
+        // rarest.
         let at = rng.usize(..words.len()).min(rng.usize(..words.len()));
         text.push_str(words[at]);
         text.push(if rng.u8(..) < 20 { '\n' } else { ' ' });
@@ -51,14 +52,14 @@ pub fn text(number: u64, bytes: usize) -> String {
     text
 }
 
-/// The entry that answers a query with `data`; `None` where the catalog lacks the query's type.
+/// Returns the entry that answers a query with `data`; `None` if the catalog lacks its cache type.
 pub fn answering(catalog: &Catalog, query: &AiQuery, data: &str, made: Made) -> Option<Entry> {
     let prepared = Prepared::of(catalog, query).ok()?;
     let tags = prepared.entry_tags(catalog, query, data).tags;
     Some(entry(prepared.key, tags, data, made))
 }
 
-/// An entry of a key of its own for each number, for layers that are filled without queries.
+/// Returns an entry whose key is derived from the number, for layers filled without queries.
 pub fn numbered(number: u64, bytes: usize, made: Made) -> Entry {
     let tags = vec![
         Tag::global(HIT_TYPE),
@@ -69,7 +70,7 @@ pub fn numbered(number: u64, bytes: usize, made: Made) -> Entry {
     entry(key(number), tags, &text, made)
 }
 
-/// The key of [`numbered`].
+/// Returns the key of the entry that [`numbered`] makes.
 pub fn key(number: u64) -> CacheKey {
     let hash = blake3::hash(&number.to_le_bytes()).to_hex();
     CacheKey::from_text(&format!(

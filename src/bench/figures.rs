@@ -1,10 +1,10 @@
-//! Figures of several rounds and of many samples, in few numbers.
+//! Summaries of several rounds and of many samples.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A figure of several rounds: the median, and the rounds' least and most.
+/// A figure measured in several rounds: their median, least and most.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     pub median: f64,
@@ -13,7 +13,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// `None` of no values. The median of an even number is the upper of the middle two.
+    /// Summarizes values; `None` if there are none. The median of an even number is the upper of
+    /// the middle two.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -25,7 +26,7 @@ impl Spread {
     }
 }
 
-/// With the precision of the format string, two digits by default; one value stands alone.
+/// Prints with the format string's precision, by default two digits; equal values print as one.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
@@ -37,7 +38,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// How long things took, in milliseconds; exact, of all samples.
+/// Percentiles of durations, in milliseconds; exact, computed from all samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {
     pub count: u64,
@@ -48,7 +49,7 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Of samples in nanoseconds; `None` of none.
+    /// Summarizes samples in nanoseconds; `None` if there are none.
     pub fn of(mut nanos: Vec<u64>) -> Option<Self> {
         nanos.sort_unstable();
         let at = |per_mille| percentile(&nanos, per_mille).map(millis);
@@ -62,7 +63,8 @@ impl Latencies {
     }
 }
 
-/// By nearest rank: the least sample that so many of a thousand do not exceed.
+/// Returns the percentile by nearest rank: the least sample that at least `per_mille` of a thousand
+/// do not exceed.
 fn percentile(sorted: &[u64], per_mille: usize) -> Option<u64> {
     let rank = (sorted.len() * per_mille).div_ceil(1000);
     sorted.get(rank.max(1) - 1).copied()
@@ -76,7 +78,7 @@ fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
-/// A count as a number to compute with.
+/// Returns a count as a floating-point number.
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of a benchmark are small"
@@ -85,17 +87,17 @@ pub fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// Bytes as MiB.
+/// Converts bytes to MiB.
 pub fn mebibytes(bytes: u64) -> f64 {
     float(bytes) / f64::from(1 << 20)
 }
 
-/// A figure in a table, or that it is not known.
+/// Formats a figure for a table; a dash if it is unknown.
 pub fn shown(figure: Option<impl fmt::Display>) -> String {
     figure.map_or_else(|| "–".to_owned(), |figure| figure.to_string())
 }
 
-/// The same with a number of digits behind the point.
+/// Formats a figure with this many digits after the decimal point; a dash if it is unknown.
 pub fn shown_to(figure: Option<impl fmt::Display>, digits: usize) -> String {
     shown(figure.map(|figure| format!("{figure:.digits$}")))
 }

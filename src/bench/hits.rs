@@ -1,8 +1,7 @@
 //! Hits from Kafka to Kafka, beside a loop that only consumes and produces.
 //!
-//! The queries stand in their topic before anybody reads them, each key's first ones foremost.
-//! The window opens when every key has long been filled, so that what is measured are hits in
-//! memory, and closes when all answers stand in Kafka.
+//! All queries are in their topic before anybody reads them. The window opens when every key has
+//! been filled, so that only hits in memory are measured, and closes when all answers are in Kafka.
 
 use std::fmt;
 
@@ -20,29 +19,29 @@ use super::{Bench, BenchError, Wire, on_runtime, positive};
 /// Hits from Kafka to Kafka, beside a bare consume-and-produce loop.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Queries of a round.
+    /// Queries in a round.
     #[arg(long, default_value_t = 200_000, value_name = "N")]
     pub records: usize,
     /// Different cache keys among them.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = positive)]
     pub keys: usize,
-    /// Poll threads of wedcache, several by commas; each is a contestant.
+    /// Poll threads of wedcache; several separated by commas, each of them a contestant.
     #[arg(long, default_value = "1", value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub poll_threads: Vec<usize>,
-    /// Unfinished queries at which wedcache pauses its intake; by default as production does.
+    /// Unfinished queries at which wedcache pauses its intake.
     #[arg(long, default_value_t = 32_768, value_name = "N", value_parser = positive)]
     pub in_flight: usize,
-    /// Of queries, answers and metrics; several by commas.
+    /// The formats of queries, answers and metrics, separated by commas.
     #[arg(long, default_value = "json", value_enum, value_delimiter = ',')]
     pub format: Vec<Wire>,
-    /// How often each contestant runs, in turn.
+    /// Rounds; every contestant runs once in each.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = positive)]
     pub rounds: usize,
     #[command(flatten)]
     pub against: Against,
 }
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub records: usize,
@@ -53,19 +52,19 @@ pub struct Report {
     pub formats: Vec<OfFormat>,
 }
 
-/// What was measured with one format.
+/// The figures measured with one format.
 #[derive(Debug, Clone, Serialize)]
 pub struct OfFormat {
     pub format: Wire,
-    /// Means of the values, in bytes.
+    /// Mean size of a query's value, in bytes.
     pub query_bytes: u64,
     pub answer_bytes: u64,
     pub metric_bytes: u64,
-    /// The baseline is the bare loop with one poll thread.
+    /// The contestants; the baseline is the bare loop with one poll thread.
     pub contestants: Vec<Line>,
 }
 
-/// Runs the scenario; blocks until it is done.
+/// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     let least = opens_at(options.records, options.keys) * 2;
     if options.records < least {
@@ -98,7 +97,8 @@ pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     })
 }
 
-/// After so many answers every key was asked for several times, in every partition.
+/// Returns the number of answers after which every key was asked for several times, in every
+/// partition.
 pub(super) fn opens_at(records: usize, keys: usize) -> usize {
     keys * 5 + records / 20
 }
@@ -174,7 +174,7 @@ impl Run {
     }
 }
 
-/// The table of contestants that scenarios on a course share.
+/// Returns the table of contestants for scenarios that run a [`Course`].
 pub(super) fn table(lines: &[Line]) -> Table {
     let head = ["", "hits/s", "rate ratio", "CPU s per million", "CPU ratio"];
     let mut table = Table::new(head);
@@ -190,7 +190,8 @@ pub(super) fn table(lines: &[Line]) -> Table {
     table
 }
 
-/// What the windows of wedcache were not: hits, fresh, with all their metrics.
+/// Sums, over wedcache's windows, the stale hits, the queries that were no hits, and the lost
+/// metrics.
 pub(super) fn sums(lines: &[Line]) -> [u64; 3] {
     let windows = || lines.iter().flat_map(|line| &line.rounds);
     [

@@ -1,9 +1,9 @@
-//! Invalidating a thousand and a million answers in memory by one change of one vendor, through
-//! the real stages on a broker: it must take the same time.
+//! Invalidates a thousand and a million answers in memory by one change of one vendor, through the
+//! real stages on a broker: the time must not depend on the number.
 //!
-//! The entries are put into the instance's memory as fills would; then a change event is produced,
-//! and two things are watched: an entry that is judged over and over, and a steady stream of
-//! queries over all the keys, whose answers tell whether they are of before the change.
+//! The entries are put into the instance's memory as fills would put them. Then a change event is
+//! produced, and two things are watched: one entry that is judged repeatedly, and a steady stream
+//! of queries over all keys, whose answers show whether they were made before the change.
 
 mod asking;
 
@@ -32,63 +32,63 @@ use crate::topology::settings::Role;
 
 /// The vendor that every answer names.
 const VENDOR: &str = "v-17";
-/// More than a million entries take.
+/// A size that a million entries fit into.
 const MEMORY: ByteSize = ByteSize(16 << 30);
 const JUDGE_EVERY: Duration = Duration::from_micros(50);
 const JUDGED_WAIT: Duration = Duration::from_secs(10);
 const APPEND_WAIT: Duration = Duration::from_secs(10);
-/// After the change the queries go on for so long: whether an old answer still comes.
+/// The time for which queries go on after the change, to see whether old answers still come.
 const LISTEN: Duration = Duration::from_millis(500);
 
 /// Invalidating many answers by one change: it must not depend on how many.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Answers in memory that name the vendor; several by commas.
+    /// Answers in memory that name the vendor; several counts separated by commas.
     #[arg(long, default_value = "1000,1000000", value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub answers: Vec<usize>,
-    /// The length of an answer.
+    /// Length of an answer, in bytes.
     #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = positive)]
     pub answer_bytes: usize,
     /// Queries a second over these answers.
     #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// How often the vendor changes, for each number of answers.
+    /// Changes of the vendor for each number of answers.
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = positive)]
     pub changes: usize,
     #[command(flatten)]
     pub against: Against,
 }
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub answer_bytes: usize,
     pub rate: u32,
     pub embedded_broker: bool,
     pub runs: Vec<Run>,
-    /// One record of the log applied to a tag table, in microseconds.
+    /// Microseconds for applying one record of the log to a tag table.
     pub apply_micros: f64,
 }
 
-/// What was measured with one number of answers.
+/// The figures measured with one number of answers.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
     pub answers: usize,
     pub resident_bytes: Option<u64>,
-    /// From before the change was produced until the instance refused the answers.
+    /// Time from before the change was produced until the instance refused the answers.
     pub refused_after_ms: Option<Spread>,
-    /// From before the change was produced until the last answer of before it was read.
+    /// Time from before the change was produced until the last answer made before it was read.
     pub last_old_answer_after_ms: Option<Spread>,
-    /// Answers of before the change that were read after it was produced.
+    /// Answers made before the change that were read after it was produced.
     pub old_answers: Option<Spread>,
-    /// Of the answers in memory, those that were still good after the change: none ought to be.
+    /// Answers in memory that were still valid after the change; 0 is expected.
     pub still_good: u64,
-    /// Judging one answer in memory, before and after the change, in nanoseconds.
+    /// Nanoseconds for judging one answer in memory, before and after the change.
     pub judge_valid_nanos: Option<Spread>,
     pub judge_refused_nanos: Option<Spread>,
 }
 
-/// Runs the scenario; blocks until it is done.
+/// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     on_runtime(async {
         let kafka = Kafka::start(&options.against, bench)?;
@@ -112,7 +112,7 @@ pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     })
 }
 
-/// One change of the vendor, measured.
+/// The measurements of one change of the vendor.
 struct Change {
     refused_after: Duration,
     last_old_after: Option<Duration>,
@@ -165,16 +165,16 @@ async fn of_many(
     })
 }
 
-/// An instance full of answers that are to go.
+/// An instance full of answers that the change is to invalidate.
 struct Scene<'a> {
     stage: &'a Stage,
     instance: &'a Wedcache,
-    /// What the answers start with.
+    /// The text that every answer starts with.
     marker: String,
 }
 
 impl Scene<'_> {
-    /// Puts an answer under every key, as a fill would; their headers, for judging them.
+    /// Puts an answer under every key, as a fill would; returns their headers, for judging them.
     fn fill(&self, queries: &Queries, bytes: usize, bench: &Bench) -> Vec<Header> {
         let parts = self.instance.resolver.parts();
         let made = Made {
@@ -211,7 +211,7 @@ impl Scene<'_> {
             ..OutputOptions::new(self.stage.client.named("changes"))
         };
         let output = Output::new(&producer)?;
-        // Until old answers are under way, so that the last of them can be told.
+        // Waits until old answers are being read, so that the last of them can be recognised.
         tokio::time::sleep(LISTEN).await;
         let (valid_nanos, _) = judge_all(table, headers);
         let began = Instant::now();
@@ -239,7 +239,7 @@ impl Scene<'_> {
     }
 }
 
-/// Judges one answer over and over until it is refused.
+/// Judges one answer repeatedly until it is refused; returns when that was.
 async fn refused(table: &TagTable, headers: &[Header]) -> Result<Instant, BenchError> {
     let deadline = Instant::now() + JUDGED_WAIT;
     let Some(header) = headers.last() else {
@@ -255,7 +255,7 @@ async fn refused(table: &TagTable, headers: &[Header]) -> Result<Instant, BenchE
     Ok(Instant::now())
 }
 
-/// Nanoseconds for judging one answer, of all of them in a row, and how many are good.
+/// Judges all answers in a row; returns the nanoseconds for one and how many are valid.
 fn judge_all(table: &TagTable, headers: &[Header]) -> (f64, u64) {
     let began = Instant::now();
     let good = headers
@@ -266,7 +266,8 @@ fn judge_all(table: &TagTable, headers: &[Header]) -> (f64, u64) {
     (nanos / float(headers.len() as u64).max(1.0), good)
 }
 
-/// The rules of the topology purge what names a vendor whose price has moved by more than 5 %.
+/// Returns a price change of 20 %: the topology's rules purge answers that name a vendor whose
+/// price has moved by more than 5 %.
 fn price_moved(number: usize) -> Vec<u8> {
     let change = VendorChange {
         event_id: format!("e-bench-{number}"),
@@ -281,7 +282,7 @@ fn price_moved(number: usize) -> Vec<u8> {
     serde_json::to_vec(&change).expect("a change is plain data")
 }
 
-/// Of one record, on a table that holds many others.
+/// Returns the mean microseconds for applying one record to a tag table that holds many others.
 fn apply_micros() -> f64 {
     const RECORDS: u32 = 20_000;
     let table = TagTable::new(TagTableOptions::default());

@@ -1,5 +1,5 @@
 //! The Kafka that is measured on: a given one, or the embedded broker in a process of its own, so
-//! that its processor time and memory are not the contestants'.
+//! that its processor time and memory are not counted as the contestants'.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::child::{self, Child, Job};
 use super::{Bench, BenchError};
 use crate::broker::{Broker, BrokerOptions};
 
-/// The embedded broker must not drop queries before the last round.
+/// A size so large that the embedded broker drops no queries before the last round.
 const PARTITION_BYTES: usize = 512 << 20;
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
-/// Which Kafka is measured on.
+/// The Kafka to measure on.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Against {
     /// A Kafka to measure on, as host:port; by default the embedded broker.
@@ -22,11 +22,11 @@ pub struct Against {
     pub kafka: Option<String>,
 }
 
-/// A Kafka that answers.
+/// A running Kafka.
 pub(super) struct Kafka {
     pub(super) bootstrap: String,
     pub(super) is_embedded: bool,
-    /// Ends the broker when it is dropped.
+    /// The broker's process, which is killed when this is dropped.
     _broker: Option<Child>,
 }
 
@@ -49,13 +49,13 @@ impl Kafka {
     }
 }
 
-/// What the broker's process says when it is up.
+/// The broker process's message when it is listening.
 #[derive(Debug, Serialize, Deserialize)]
 struct Listening {
     bootstrap: String,
 }
 
-/// The broker's process, until its parent ends it.
+/// Runs the broker in this process until the parent ends it.
 pub(super) fn be_broker() -> Result<(), BenchError> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)

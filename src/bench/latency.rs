@@ -1,4 +1,4 @@
-//! How long a hit takes at a fixed rate: beside the bare loop, or with and without slow misses in
+//! The latency of a hit at a fixed rate: beside the bare loop, or with and without slow misses in
 //! flight.
 
 mod report;
@@ -16,7 +16,7 @@ use crate::topology::settings::Role;
 use report::line;
 pub use report::{Line, Percentile, Report, Round};
 
-/// Room for misses and hits in flight: nothing here is to be held back by back-pressure.
+/// Room for misses and hits in flight, so that no query is delayed by back-pressure.
 const IN_FLIGHT: usize = 16_384;
 const ALONE: &str = "wedcache, hits alone";
 const BESIDE: &str = "wedcache, beside misses";
@@ -36,21 +36,21 @@ pub struct MixedOptions {
     /// Misses in flight.
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub misses: u32,
-    /// How long the provider takes for a miss, in milliseconds.
+    /// Time that the provider takes for a miss, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub miss_ms: u64,
 }
 
-/// What is asked, how fast, how long.
+/// The load: queries, rate and duration.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Load {
     /// Hits a second.
     #[arg(long, default_value_t = 5000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// Measured time of a round.
+    /// Measured time of a round, in seconds.
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub secs: u64,
-    /// Before it, to fill the keys (and to have the misses in flight).
+    /// Seconds before the measured time, to fill the keys and to have the misses in flight.
     #[arg(long, default_value_t = 4, value_name = "S")]
     pub warm_up_secs: u64,
     /// Different cache keys among the hits.
@@ -59,10 +59,10 @@ pub struct Load {
     /// Poll threads of wedcache; the bare loop has one.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub poll_threads: usize,
-    /// Of queries, answers and metrics.
+    /// The format of queries, answers and metrics.
     #[arg(long, default_value = "json", value_enum)]
     pub format: Wire,
-    /// How often each contestant runs, in turn.
+    /// Rounds; every contestant runs once in each.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = positive)]
     pub rounds: usize,
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Each key is asked for at least twice before the measured time.
+    /// Checks that each key is asked for at least twice before the measured time.
     fn fills_the_keys(&self) -> Result<(), BenchError> {
         let records = usize::try_from(u64::from(self.rate) * self.warm_up_secs);
         let (records, least) = (records.unwrap_or(usize::MAX), 2 * self.keys);
@@ -85,7 +85,7 @@ impl Load {
     }
 }
 
-/// Who runs.
+/// A contestant and its load.
 #[derive(Debug, Clone)]
 struct Contestant {
     name: String,
@@ -93,7 +93,7 @@ struct Contestant {
     is_bare: bool,
 }
 
-/// Runs the scenario beside the bare loop; blocks until it is done.
+/// Runs the scenario beside the bare loop; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     options.load.fills_the_keys()?;
     let contestants = [
@@ -112,7 +112,7 @@ pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     on_runtime(rounds(&options.load, &setup, contestants, bench))
 }
 
-/// Runs the scenario with and without misses; blocks until it is done.
+/// Runs the scenario with and without misses; blocks until the scenario is done.
 pub fn run_mixed(options: &MixedOptions, bench: &Bench) -> Result<Report, BenchError> {
     options.load.fills_the_keys()?;
     let per_sec = u64::from(options.misses) * 1000 / options.miss_ms.max(1);
@@ -138,7 +138,7 @@ fn setup(load: &Load, miss_latency: Duration) -> Setup {
     }
 }
 
-/// The last contestant is the baseline.
+/// Runs all rounds. The last contestant is the baseline.
 async fn rounds(
     load: &Load,
     setup: &Setup,
@@ -151,7 +151,7 @@ async fn rounds(
     for number in 0..load.rounds {
         for (index, contestant) in contestants.iter().enumerate() {
             let rounds = &mut measured[index];
-            // Topics of its own, so that nobody reads what another was asked.
+            // Topics of its own, so that no contestant reads the queries of another.
             let name = format!("{number}-{index}");
             let stage = Stage::new(bench, &kafka.bootstrap, setup, &name).await?;
             let run = Run {
@@ -199,7 +199,7 @@ struct Run<'a> {
     bench: &'a Bench,
 }
 
-/// What was read when the measured time began and ended.
+/// Values read when the measured time began and when it ended.
 struct Between {
     driven: Driven,
     cpu_secs: [Option<f64>; 2],

@@ -15,42 +15,44 @@ use super::{Bench, BenchError, Wire, on_runtime, positive};
 
 const HITS: &str = "wedcache, hits alone";
 const MIXED: &str = "wedcache, with misses";
-/// The window closes before the last misses: they would be waited for with nothing else to do.
+/// The share of answers left out at the end: the last misses would be waited for with nothing else
+/// to do.
 const TAIL: f64 = 0.03;
 
 /// The rate of hits with slow misses mixed in, beside the rate without.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Queries of a round.
+    /// Queries in a round.
     #[arg(long, default_value_t = 600_000, value_name = "N")]
     pub records: usize,
     /// Different cache keys among the hits.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = positive)]
     pub keys: usize,
-    /// One query in so many is a miss.
+    /// One query in this many is a miss.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = positive)]
     pub miss_one_in: usize,
-    /// How long the provider takes for a miss, in milliseconds.
+    /// Time that the provider takes for a miss, in milliseconds.
     #[arg(long, default_value_t = 2000, value_name = "MS")]
     pub miss_ms: u64,
     /// Poll threads of wedcache.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = positive)]
     pub poll_threads: usize,
-    /// Unfinished queries at which wedcache pauses its intake, and calls at once. At 100 000
-    /// queries a second, 1 % of misses of 2 s are 2 000 at once.
+    /// Unfinished queries at which wedcache pauses its intake, and calls at once.
+    ///
+    /// At 100 000 queries a second, 1 % of misses of 2 s are 2 000 calls at once.
     #[arg(long, default_value_t = 16_384, value_name = "N", value_parser = positive)]
     pub in_flight: usize,
-    /// Of queries, answers and metrics.
+    /// The format of queries, answers and metrics.
     #[arg(long, default_value = "json", value_enum)]
     pub format: Wire,
-    /// How often each contestant runs, in turn.
+    /// Rounds; every contestant runs once in each.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = positive)]
     pub rounds: usize,
     #[command(flatten)]
     pub against: Against,
 }
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub records: usize,
@@ -62,11 +64,11 @@ pub struct Report {
     pub miss_ms: u64,
     pub rounds: usize,
     pub embedded_broker: bool,
-    /// The baseline is wedcache with hits alone.
+    /// The contestants; the baseline is wedcache with hits alone.
     pub contestants: Vec<Line>,
 }
 
-/// Runs the scenario; blocks until it is done.
+/// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     let least = opens_at(options.records, options.keys) * 2;
     if options.records < least {

@@ -1,14 +1,15 @@
-//! `wedcache bench`: what the program can do, in figures that stand beside something.
+//! `wedcache bench`: measures the program, each figure beside a baseline.
 //!
-//! One file a scenario: [`hits`] (from Kafka to Kafka, beside a loop that only consumes and
-//! produces), [`mixed`] (the same with misses among them), [`latency`] (at a fixed rate, beside
-//! the bare loop; and beside misses in flight), [`backlog`], [`disk`], [`redis_layer`], [`invalidate`].
-//! Contestants take turns in the same process, several rounds; the broker, and whoever asks at a
-//! fixed rate, are processes of their own ([`child`]).
+//! One file for each scenario: [`hits`] (from Kafka to Kafka, beside a loop that only consumes and
+//! produces), [`mixed`] (hits with misses among them), [`latency`] (at a fixed rate, beside the
+//! bare loop; and beside misses in flight), [`backlog`], [`disk`], [`redis_layer`], [`invalidate`].
+//! Contestants take turns in the same process, several rounds; the broker, and the load generator
+//! that asks at a fixed rate, are child processes ([`child`]).
 //!
-//! What they share: [`queries`] and [`entries`] (what is asked and stored), `stage` (topics in a
-//! cluster), `contestants`, `course` (a topic full of queries against the clock), `drive` (asking
-//! at a rate), [`process`] (time and memory used), [`figures`] and `table`.
+//! Shared by the scenarios: [`queries`] and [`entries`] (generated queries and cached answers),
+//! `stage` (topics in a cluster), `contestants`, `course` (a topic full of queries against the
+//! clock), `drive` (asking at a rate), [`process`] (processor time and memory used), [`figures`]
+//! and `table`.
 
 pub mod backlog;
 pub mod child;
@@ -42,20 +43,20 @@ use crate::clock::Clock;
 use crate::kafka::KafkaError;
 use crate::topology::settings::Format;
 
-/// What every scenario is given.
+/// The context that every scenario is given.
 #[derive(Debug, Clone)]
 pub struct Bench {
-    /// This program, for the processes beside this one.
+    /// The path of this program, from which child processes are started.
     pub program: PathBuf,
     pub clock: Clock,
 }
 
-/// How records are written.
+/// The format of the records that a scenario writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Wire {
     Json,
-    /// Single objects, which need no registry.
+    /// Avro single-object encoding, which needs no registry.
     Avro,
 }
 
@@ -64,7 +65,7 @@ impl Wire {
         self.format().as_str()
     }
 
-    /// As topologies call it.
+    /// Returns the format under its name in topologies.
     pub fn format(self) -> Format {
         match self {
             Self::Json => Format::Json,
@@ -134,7 +135,7 @@ pub enum BenchError {
     NotJudged { wait: Duration },
 }
 
-/// Runs a scenario on a runtime of its own; blocks until it is done.
+/// Runs a scenario on a runtime of its own; blocks until the scenario is done.
 fn on_runtime<T>(work: impl Future<Output = Result<T, BenchError>>) -> Result<T, BenchError> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work);
@@ -142,7 +143,7 @@ fn on_runtime<T>(work: impl Future<Output = Result<T, BenchError>>) -> Result<T,
     done
 }
 
-/// For arguments: a count of at least one.
+/// Parses a command-line argument that is a count of at least one.
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1".to_owned()),

@@ -1,36 +1,36 @@
-//! What this process has used, as Linux tells it: processor time and memory. `None` where there is
-//! no `/proc`.
+//! The processor time and memory of this process, read from `/proc`. `None` where there is no
+//! `/proc`.
 
 use std::fs;
 
-/// Clock ticks a second in `/proc`: the kernel's `USER_HZ`, 100 on every platform that Rust's
-/// Linux targets share with glibc.
+/// Clock ticks a second in `/proc`: the kernel's `USER_HZ`, 100 on every platform that Rust's Linux
+/// targets share with glibc.
 const TICKS_PER_SEC: f64 = 100.0;
 
-/// User and system time of the process in seconds, ended threads included.
+/// Returns the user and system time of the process in seconds, ended threads included.
 pub fn cpu_secs() -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "ticks of a benchmark are few")]
     let used = ticks(&fs::read_to_string("/proc/self/stat").ok()?)? as f64;
     Some(used / TICKS_PER_SEC)
 }
 
-/// Resident memory now, in bytes.
+/// Returns the resident memory now, in bytes.
 pub fn resident_bytes() -> Option<u64> {
     field(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS")
 }
 
-/// The most resident memory since the start, or since [`forget_peak`], in bytes.
+/// Returns the most resident memory since the start, or since [`forget_peak`], in bytes.
 pub fn peak_bytes() -> Option<u64> {
     field(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM")
 }
 
-/// Lets the peak begin anew at what is resident now; says whether the kernel did so.
+/// Resets the peak to what is resident now; returns whether the kernel did so.
 pub fn forget_peak() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// The fields 14 and 15 (`utime`, `stime`) of a `stat` file, see proc(5). The second field is a
-/// name in parentheses that may itself hold spaces and parentheses.
+/// Returns the sum of the fields 14 and 15 (`utime`, `stime`) of a `stat` file, see proc(5). The
+/// second field is a name in parentheses that may itself contain spaces and parentheses.
 fn ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
@@ -38,7 +38,7 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-/// A field of a `status` file that is given in kB.
+/// Returns a field of a `status` file, which is given in kB, in bytes.
 fn field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = line

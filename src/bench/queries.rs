@@ -1,4 +1,4 @@
-//! The queries of the benchmark: of a few hundred bytes, over a set number of cache keys.
+//! Generated queries of a few hundred bytes, over a set number of cache keys.
 
 use super::Wire;
 use crate::clock::Clock;
@@ -6,24 +6,24 @@ use crate::codec::RecordKind;
 use crate::model::event::{BudgetRange, Location, QueryOptions, Question, WeddingContext};
 use crate::model::{AiQuery, Date};
 
-/// The cache type of the questions whose answers are to be found.
+/// The cache type of the queries that are to be hits.
 pub const HIT_TYPE: &str = "vendor_matching";
-/// The cache type of the questions that nobody has asked before.
+/// The cache type of the queries that nobody has asked before.
 pub const MISS_TYPE: &str = "venue_recommendations";
 
-/// Far enough for no nearness of the wedding to shorten the answers' lives.
+/// Days to the wedding: so many that its nearness does not shorten the lifetime of an answer.
 const DAYS_AHEAD: i32 = 400;
-/// How many couples ask; they share the answers. A prime, so that every key is asked for in every
-/// partition.
+/// The number of couples that ask; they share the answers. A prime, so that every key is asked for
+/// in every partition.
 const WEDDINGS: usize = 4999;
 
-/// Makes queries.
+/// A generator of queries.
 #[derive(Debug, Clone)]
 pub struct Queries {
-    /// How many different cache keys there are: query `n` has the key `n % keys`.
+    /// The number of different cache keys: query `n` has the key `n % keys`.
     pub keys: usize,
     pub format: Wire,
-    /// Query `n` has a key of its own where `n` is a multiple of it.
+    /// The interval of misses: query `n` has a key of its own if `n` is a multiple of this number.
     miss_every: Option<usize>,
     date: Option<Date>,
 }
@@ -39,7 +39,7 @@ impl Queries {
         }
     }
 
-    /// The same with a miss as every so manieth query; 0 is none.
+    /// Makes every n-th query a miss; 0 means none.
     pub fn with_a_miss_in(self, every: usize) -> Self {
         Self {
             miss_every: (every > 0).then_some(every),
@@ -47,13 +47,13 @@ impl Queries {
         }
     }
 
-    /// Whether query `number` asks what nobody has asked before.
+    /// Returns whether query `number` is one that nobody has asked before.
     pub fn is_miss(&self, number: usize) -> bool {
         self.miss_every
             .is_some_and(|every| number.is_multiple_of(every))
     }
 
-    /// The key and the value of query record `number`.
+    /// Returns the key and the value of query record `number`.
     pub fn record(&self, number: usize) -> (String, Vec<u8>) {
         let query = self.query(number);
         let value = match self.format {
@@ -102,7 +102,7 @@ impl Queries {
     }
 }
 
-/// A query as an Avro single object, in the order of `schemas/AiQuery.avsc`.
+/// Encodes a query as an Avro single object, in the field order of `schemas/AiQuery.avsc`.
 fn avro(query: &AiQuery) -> Vec<u8> {
     let mut out = vec![0xc3, 0x01];
     out.extend(RecordKind::AiQuery.fingerprint().to_le_bytes());
@@ -135,13 +135,13 @@ fn avro(query: &AiQuery) -> Vec<u8> {
     optional(&mut out, wedding.wedding_style.as_deref(), text);
     optional(&mut out, wedding.guest_count.map(i64::from), number);
     texts(&mut out, &wedding.vendor_preferences);
-    // No options, and no time at which it was asked.
+    // Null for the options and for the time of asking.
     long(&mut out, 0);
     long(&mut out, 0);
     out
 }
 
-/// Zigzag and base 128, the least significant group first.
+/// Writes zigzag and base 128, the least significant group first.
 fn long(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     loop {
@@ -163,7 +163,7 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// The union of null and a value.
+/// Writes the union of null and a value.
 fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: impl Fn(&mut Vec<u8>, T)) {
     long(out, i64::from(value.is_some()));
     if let Some(value) = value {
@@ -171,7 +171,7 @@ fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: impl Fn(&mut Vec<u8>,
     }
 }
 
-/// The union of null and an array.
+/// Writes the union of null and an array.
 fn texts(out: &mut Vec<u8>, values: &[String]) {
     long(out, 1);
     if !values.is_empty() {

@@ -1,4 +1,4 @@
-//! The Redis layer alone: look-ups that share a connection go through it together.
+//! The Redis layer alone: concurrent look-ups over one connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::model::entry::Header;
 use crate::model::{LogId, Position};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// Slow answers are to be measured, not given up.
+/// A timeout so long that slow answers are measured instead of given up.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Writes on their way at once.
+/// Writes in flight at once.
 const FILLS: usize = 128;
 
-/// The Redis layer alone: hits a second by how many look-ups are on their way at once.
+/// The Redis layer alone: hits a second by the number of look-ups in flight.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// A Redis to measure, as redis://host:port; the entries are removed afterwards.
@@ -32,18 +32,18 @@ pub struct Options {
     /// Entries that are stored.
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = positive)]
     pub entries: usize,
-    /// The length of an answer.
+    /// Length of an answer, in bytes.
     #[arg(long, default_value_t = 1500, value_name = "BYTES", value_parser = positive)]
     pub answer_bytes: usize,
-    /// Look-ups on their way at once; several by commas.
+    /// Look-ups in flight at once; several counts separated by commas.
     #[arg(long, default_value = "1,64,512", value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub concurrency: Vec<usize>,
-    /// Measured time of each.
+    /// Measured time for each of these counts, in seconds.
     #[arg(long, default_value_t = 5, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub secs: u64,
 }
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub entries: usize,
@@ -52,18 +52,18 @@ pub struct Report {
     pub runs: Vec<Run>,
 }
 
-/// One number of look-ups at once.
+/// The figures of one number of concurrent look-ups.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Run {
     pub concurrency: usize,
     pub hits_per_sec: f64,
     pub latencies: Option<Latencies>,
-    /// Misses and look-ups that failed; none ought to.
+    /// Misses and look-ups that failed; 0 is expected.
     pub not_found: u64,
     pub cpu_secs_per_million: Option<f64>,
 }
 
-/// Runs the scenario; blocks until it is done.
+/// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     crate::outbound::install_crypto();
     on_runtime(async {
@@ -123,7 +123,7 @@ async fn connect(options: &Options, bench: &Bench) -> Result<Arc<Redis>, BenchEr
     Ok(redis)
 }
 
-/// So many tasks, each with one look-up at a time.
+/// Measures `concurrency` tasks, each with one look-up at a time.
 async fn look_up(
     redis: &Arc<Redis>,
     options: &Options,

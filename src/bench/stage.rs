@@ -1,4 +1,4 @@
-//! What a scenario works on: its topology, its topics, its queries.
+//! The stage of a scenario: its topology, its topics, its queries.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::topology::{self, ByteSize, Topology, Variables};
 
 const DEMO: &str = include_str!("../../topologies/demo.yaml");
 const IN_FLIGHT_BYTES: ByteSize = ByteSize(64 << 20);
-/// The provider that takes its time, beside the one that answers at once.
+/// The name of the slow provider, beside the one that answers at once.
 const SLOW: &str = "slow";
-/// The topics of a run stay in a cluster that is not ours; their records for an hour.
+/// One hour: on a cluster that is not ours the topics of a run stay, but their records expire.
 const RETENTION_MS: &str = "3600000";
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 const ROOM_WAIT: Duration = Duration::from_secs(30);
 const FLUSH_WAIT: Duration = Duration::from_mins(1);
 
-/// How wedcache is set up in a scenario.
+/// The settings of wedcache in a scenario.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setup {
-    /// Of queries, answers and metrics.
+    /// The format of queries, answers and metrics.
     pub(super) format: Wire,
-    /// Unfinished queries at which the intake pauses, and as many calls at once.
+    /// The number of unfinished queries at which the intake pauses, and of calls at once.
     pub(super) in_flight: usize,
     pub(super) memory: ByteSize,
-    /// How long the provider of [`super::queries::MISS_TYPE`] takes for a call.
+    /// The time that the provider of [`super::queries::MISS_TYPE`] takes for a call.
     pub(super) miss_latency: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Default for Setup {
     }
 }
 
-/// The demo's topology with topics of this run's own, the memory layer alone, a provider that
+/// Returns the demo's topology with this run's own topics, the memory layer alone, a provider that
 /// answers at once, and a slow one for the questions that are to miss.
 pub(super) fn topology(setup: &Setup, bootstrap: &str, run: &str) -> Result<Topology, BenchError> {
     let variables = |name: &str| match name {
@@ -120,7 +120,7 @@ fn simulate(topology: &mut Topology, setup: &Setup) {
     }
 }
 
-/// The topics in a cluster.
+/// A scenario's topics in a cluster.
 pub(super) struct Stage {
     pub(super) topology: Topology,
     pub(super) client: ClientOptions,
@@ -129,13 +129,13 @@ pub(super) struct Stage {
     groups: AtomicU32,
 }
 
-/// The outputs of the bare loop, beside wedcache's.
+/// Returns the name of the bare loop's output topic, which stands beside wedcache's.
 pub(super) fn bare_topic(topology: &Topology, role: Role) -> String {
     format!("{}.bare", topology.deployment.topics.get(role).name)
 }
 
 impl Stage {
-    /// Makes the topics; `name` tells them from those of other stages of the same run.
+    /// Creates the topics; `name` distinguishes them from other stages of this run.
     pub(super) async fn new(
         bench: &Bench,
         bootstrap: &str,
@@ -177,20 +177,20 @@ impl Stage {
         self.topology.deployment.topics.get(role).partitions.into()
     }
 
-    /// A name that no group of this stage has had.
+    /// Returns a name that no group of this stage has had.
     pub(super) fn fresh_group(&self) -> String {
         let number = self.groups.fetch_add(1, Ordering::Relaxed);
         format!("{}.{number}", self.topic(Role::Queries))
     }
 
-    /// For reading a topic without joining a group.
+    /// Returns options for reading a topic without joining a group.
     pub(super) fn input(&self, topic: &str) -> IntakeOptions {
         let client = self.client.named("bare");
         IntakeOptions::new(client, format!("{topic}.bare"), vec![topic.to_owned()])
     }
 
-    /// How many records a topic has ever taken, by partition. One that was just made may have no
-    /// leader yet, which is waited for.
+    /// Returns how many records a topic has ever taken, by partition. Waits while a topic that was
+    /// just created has no leader yet.
     pub(super) async fn ends(&self, topic: &str) -> Result<Vec<i64>, BenchError> {
         let ends = patiently(async || self.admin.ends(topic).await).await?;
         Ok(ends.into_iter().map(|(_, end)| end).collect())
@@ -201,7 +201,7 @@ impl Stage {
         Ok(u64::try_from(sum).unwrap_or(0))
     }
 
-    /// Puts all queries into their topic; returns the mean size of a value.
+    /// Produces all queries to their topic; returns the mean size of a value, in bytes.
     pub(super) async fn load(&self, queries: &Queries, records: usize) -> Result<u64, BenchError> {
         let output = Output::new(&OutputOptions::new(self.client.named("load")))?;
         let topic = self.topic(Role::Queries);

@@ -1,8 +1,8 @@
-//! A table on a terminal: the first column to the left, the figures to the right.
+//! Plain-text tables: the first column is left-aligned, the others are right-aligned.
 
 use std::fmt;
 
-/// Rows of cells; the first is the head.
+/// Rows of cells; the first row is the head.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Vec<Vec<String>>,

@@ -5,9 +5,9 @@
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 
-/// The bytes before the first record.
+/// The length of the header, in bytes.
 pub const HEADER_BYTES: usize = 61;
-/// A batch of a producer that is not idempotent.
+/// The producer id of a batch whose producer is not idempotent.
 pub const NO_PRODUCER: i64 = -1;
 
 const LENGTH_AT: usize = 8;
@@ -28,7 +28,7 @@ const LOG_APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
 
-/// What the broker reads of a batch.
+/// The fields of a batch's header that the broker reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
     pub attributes: i16,
@@ -42,7 +42,7 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Reads a batch that arrived from a producer: exactly one, whole, with the right checksum.
+    /// Reads a batch received from a producer: exactly one, complete, with the right checksum.
     pub fn parse(batch: &[u8]) -> Result<Self, BatchError> {
         if batch.len() < HEADER_BYTES {
             return Err(BatchError::Truncated { bytes: batch.len() });
@@ -96,13 +96,13 @@ impl BatchHeader {
         self.attributes & LOG_APPEND_TIME != 0
     }
 
-    /// The sequence number of the batch's last record.
+    /// Returns the sequence number of the batch's last record.
     pub const fn last_sequence(&self) -> i32 {
         next_sequence(self.base_sequence, self.last_offset_delta)
     }
 }
 
-/// Sequence numbers wrap from `i32::MAX` to 0.
+/// Advances a sequence number; they wrap from `i32::MAX` to 0.
 pub const fn next_sequence(sequence: i32, by: i32) -> i32 {
     match sequence.checked_add(by) {
         Some(next) => next,
@@ -110,8 +110,8 @@ pub const fn next_sequence(sequence: i32, by: i32) -> i32 {
     }
 }
 
-/// A copy of the batch as the log keeps it: with its offset and, where the topic says so, the
-/// time of the append instead of the producer's.
+/// Returns a copy of the batch for the log: with its offset and, if the topic's setting requires
+/// it, with the time of the append instead of the producer's.
 pub fn place(batch: &[u8], base_offset: i64, log_append_time: Option<i64>) -> Bytes {
     let mut placed = BytesMut::from(batch);
     placed[..LENGTH_AT].copy_from_slice(&base_offset.to_be_bytes());
@@ -125,7 +125,7 @@ pub fn place(batch: &[u8], base_offset: i64, log_append_time: Option<i64>) -> By
     placed.freeze()
 }
 
-/// The same batch with other records: offsets, times and producer stay.
+/// Returns the batch with other records; offsets, times and producer stay.
 pub fn rewrite(batch: &[u8], count: i32, records: &[u8]) -> Bytes {
     let mut rewritten = BytesMut::with_capacity(HEADER_BYTES + records.len());
     rewritten.extend_from_slice(&batch[..HEADER_BYTES]);
@@ -138,17 +138,17 @@ pub fn rewrite(batch: &[u8], count: i32, records: &[u8]) -> Bytes {
     rewritten.freeze()
 }
 
-/// How a stored batch is damaged, for tests of those who read it.
+/// The kind of damage to a stored batch, for tests of its readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// A byte of its records is another, as after a fault of a disk.
+    /// A byte of its records is changed, as by a disk fault.
     Bytes,
-    /// It says that it is compressed by a codec that nobody knows; its checksum is right.
+    /// The header names an unknown compression codec; the checksum is right.
     Codec,
 }
 
 impl Damage {
-    /// The same twice is none.
+    /// Returns the damaged batch. The same damage applied twice restores the batch.
     pub(super) fn done_to(self, batch: &[u8]) -> Bytes {
         let mut damaged = BytesMut::from(batch);
         match self {
@@ -171,7 +171,7 @@ fn seal(batch: &mut BytesMut) {
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// Why a batch cannot be appended to any log.
+/// The reason why a batch cannot be appended to any log.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BatchError {
     #[error("a batch of {bytes} bytes is shorter than its header")]

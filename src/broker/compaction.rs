@@ -1,4 +1,4 @@
-//! What `cleanup.policy=compact` leaves of a log, on demand: the last record of every key.
+//! Compaction as with `cleanup.policy=compact`, on demand: the last record of every key stays.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,8 +8,8 @@ use super::batch::rewrite;
 use super::log::Batch;
 use super::records::records;
 
-/// The batches after compaction and the number of records that went. Offsets stay; a tombstone
-/// stays as the last record of its key.
+/// Returns the batches after compaction and the number of removed records. Offsets stay; a
+/// tombstone stays as the last record of its key.
 pub(super) fn compact(batches: VecDeque<Batch>) -> (VecDeque<Batch>, usize) {
     let last = last_offsets(&batches);
     let mut removed = 0;

@@ -1,7 +1,7 @@
-//! The topic settings that Apache Kafka knows: names, defaults, and which values are legal.
+//! The topic settings of Apache Kafka: names, defaults, and legal values.
 //!
-//! All are stored and described; the broker itself acts on `max.message.bytes` and
-//! `message.timestamp.type`, and on `cleanup.policy=compact` only when asked to.
+//! All are stored and described; the broker itself applies `max.message.bytes` and
+//! `message.timestamp.type`, and `cleanup.policy=compact` only on demand.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub const MESSAGE_TIMESTAMP_TYPE: &str = "message.timestamp.type";
 /// Apache Kafka's default of `max.message.bytes`.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
-/// How a value is written; the numbers are those of `DescribeConfigs`.
+/// The type of a value; the numbers are those of `DescribeConfigs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigType {
     Boolean = 1,
@@ -28,7 +28,7 @@ pub struct Known {
     pub name: &'static str,
     pub default: &'static str,
     pub kind: ConfigType,
-    /// The legal words; empty = any.
+    /// The legal words; empty if any word is legal.
     words: &'static [&'static str],
 }
 
@@ -41,7 +41,7 @@ const fn known(name: &'static str, default: &'static str, kind: ConfigType) -> K
     }
 }
 
-/// <https://kafka.apache.org/documentation/#topicconfigs>
+/// The known settings, see <https://kafka.apache.org/documentation/#topicconfigs>.
 pub const TOPIC_CONFIGS: &[Known] = &[
     Known {
         name: "cleanup.policy",
@@ -99,14 +99,14 @@ pub const TOPIC_CONFIGS: &[Known] = &[
     ),
 ];
 
-/// A topic's own settings; what is not set has its default.
+/// A topic's own settings; all others have their defaults.
 #[derive(Clone, Debug, Default)]
 pub struct TopicConfig {
     set: BTreeMap<&'static str, String>,
 }
 
 impl TopicConfig {
-    /// Sets a value, if the name is known and the value legal.
+    /// Sets a value if the name is known and the value is legal.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         let known = find(name)?;
         if !known.allows(value) {
@@ -119,13 +119,13 @@ impl TopicConfig {
         Ok(())
     }
 
-    /// Back to the default.
+    /// Resets a setting to its default.
     pub fn unset(&mut self, name: &str) -> Result<(), ConfigError> {
         self.set.remove(find(name)?.name);
         Ok(())
     }
 
-    /// Adds words to a list, or takes them away.
+    /// Adds words to a list setting, or removes them.
     pub fn edit_list(&mut self, name: &str, words: &str, add: bool) -> Result<(), ConfigError> {
         let known = find(name)?;
         if known.kind != ConfigType::List {
@@ -142,7 +142,7 @@ impl TopicConfig {
         self.set(known.name, &edited)
     }
 
-    /// The value in force.
+    /// Returns the effective value.
     pub fn get(&self, known: &Known) -> &str {
         self.set
             .get(known.name)
@@ -153,7 +153,7 @@ impl TopicConfig {
         self.set.contains_key(known.name)
     }
 
-    /// The largest batch that the topic takes, in bytes.
+    /// Returns the largest batch that the topic accepts, in bytes.
     pub fn max_message_bytes(&self) -> usize {
         self.set
             .get(MAX_MESSAGE_BYTES)
@@ -161,7 +161,7 @@ impl TopicConfig {
             .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
     }
 
-    /// Whether records get the time of their append.
+    /// Returns true if records get the time of their append.
     pub fn log_append_time(&self) -> bool {
         self.set
             .get(MESSAGE_TIMESTAMP_TYPE)
@@ -191,7 +191,7 @@ fn find(name: &str) -> Result<&'static Known, ConfigError> {
         })
 }
 
-/// A setting that Apache Kafka would refuse too.
+/// The reason why a setting is refused, as by Apache Kafka.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
     #[error("unknown topic config name: {name}")]

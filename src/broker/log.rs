@@ -1,4 +1,4 @@
-//! One partition's log: the batches in memory, what an append checks, and what a read returns.
+//! One partition's log: the batches in memory, the checks of an append, and reads.
 
 use std::collections::VecDeque;
 
@@ -10,15 +10,15 @@ use super::compaction;
 use super::producers::{Producers, Sequence};
 use super::records;
 
-/// An append-only log of record batches. Its offsets never move back; what is dropped (by size,
-/// by a deletion of records, by compaction) is never given again.
+/// An append-only log of record batches. Its offsets only grow; those of dropped records (by size,
+/// by deletion of records, by compaction) are never used again.
 #[derive(Debug, Default)]
 pub struct PartitionLog {
     start: i64,
     end: i64,
     bytes: usize,
     batches: VecDeque<Batch>,
-    /// Reads find nothing, though there is something.
+    /// True while reads return nothing although there are records.
     withheld: bool,
     producers: Producers,
 }
@@ -31,22 +31,22 @@ pub(super) struct Batch {
     pub bytes: Bytes,
 }
 
-/// What the topic and the broker ask of an append.
+/// The limits and settings of an append, from the topic and the broker.
 #[derive(Clone, Copy, Debug)]
 pub struct AppendRules {
     /// The topic's `max.message.bytes`.
     pub max_batch_bytes: usize,
-    /// The broker's bound: above it the oldest batches are dropped.
+    /// The broker's limit; above it the oldest batches are dropped.
     pub max_log_bytes: usize,
-    /// The time to stamp, in ms, where the topic's timestamps are those of the append.
+    /// The time to stamp in ms, if the topic's timestamps are those of the append.
     pub log_append_time: Option<i64>,
 }
 
-/// Where a batch stands now.
+/// The position of an appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub base_offset: i64,
-    /// In ms, or -1 where the producer's times are kept.
+    /// The time of the append in ms, or -1 if the producer's times are kept.
     pub log_append_time: i64,
 }
 
@@ -58,12 +58,12 @@ pub struct Found {
 }
 
 impl PartitionLog {
-    /// The first offset that can be read.
+    /// Returns the first offset that can be read.
     pub const fn start(&self) -> i64 {
         self.start
     }
 
-    /// The offset that the next record will get.
+    /// Returns the offset that the next record will get.
     pub const fn end(&self) -> i64 {
         self.end
     }
@@ -119,12 +119,12 @@ impl PartitionLog {
         })
     }
 
-    /// Reads find nothing from now on, or what there is.
+    /// Makes reads return nothing from now on, or normal results again.
     pub fn withhold(&mut self, withheld: bool) {
         self.withheld = withheld;
     }
 
-    /// Damages the batch with this offset; whether there is one.
+    /// Damages the batch with this offset; returns true if there is one.
     pub fn damage(&mut self, offset: i64, damage: Damage) -> bool {
         let mut batches = self.batches.iter_mut();
         let Some(batch) = batches.find(|of| (of.base_offset..=of.last_offset).contains(&offset))
@@ -145,8 +145,9 @@ impl PartitionLog {
         }
     }
 
-    /// The batches from the one that holds `offset` on, up to `max_bytes`. The first is returned
-    /// even if it is larger where `whole_first` says so, so that a reader always gets on.
+    /// Returns the batches from the one that contains `offset` on, up to `max_bytes`. With
+    /// `whole_first` the first batch is returned even if it is larger, so that a reader always
+    /// makes progress.
     pub fn read(
         &self,
         offset: i64,
@@ -178,8 +179,8 @@ impl PartitionLog {
         Ok(read)
     }
 
-    /// The first record that is not older than `timestamp` (ms). In a compressed batch it is the
-    /// batch's first record, which may be a little older.
+    /// Returns the first record that is not older than `timestamp` (ms). In a compressed batch this
+    /// is the batch's first record, which may be a little older.
     pub fn find_by_time(&self, timestamp: i64) -> Option<Found> {
         let batch = self
             .batches
@@ -195,9 +196,10 @@ impl PartitionLog {
         })
     }
 
-    /// The record with the highest time; of a compressed batch its last record.
+    /// Returns the record with the highest time; in a compressed batch its last record.
     pub fn find_max_time(&self) -> Option<Found> {
-        // Backwards, because `max_by_key` takes the last of equals and the first is asked for.
+        // Backwards, because `max_by_key` returns the last of equal batches and the first is
+        // wanted.
         let batch = self
             .batches
             .iter()
@@ -233,7 +235,8 @@ impl PartitionLog {
     }
 
     /// Keeps only the last record of every key, as Apache Kafka's cleaner does; returns how many
-    /// records went. Compressed batches stay as they are, and nothing is removed on their account.
+    /// records were removed. Compressed batches stay as they are, and their keys remove no other
+    /// record.
     pub fn compact(&mut self) -> usize {
         let before = std::mem::take(&mut self.batches);
         let (batches, removed) = compaction::compact(before);
@@ -243,7 +246,7 @@ impl PartitionLog {
     }
 }
 
-/// Why a batch was not appended.
+/// The reason why a batch was not appended.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AppendError {
     #[error(transparent)]
@@ -268,7 +271,7 @@ impl AppendError {
     }
 }
 
-/// An offset that the log does not hold.
+/// An offset outside of the log.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("offset {offset} is outside of {start}..={end}")]
 pub struct OutOfRange {

@@ -1,4 +1,4 @@
-//! Appends judged one by one, with batches built by hand.
+//! Single appends, with batches built by hand.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ const RULES: AppendRules = AppendRules {
     log_append_time: None,
 };
 
-/// A batch of a producer, from a sequence number on, with `count` opaque records.
+/// Returns a batch of a producer, from a sequence number on, with `count` opaque records.
 fn batch(producer: (i64, i16), sequence: i32, count: i32) -> Vec<u8> {
     let records = b"opaque";
     let mut batch = vec![0; HEADER_BYTES];
@@ -19,7 +19,7 @@ fn batch(producer: (i64, i16), sequence: i32, count: i32) -> Vec<u8> {
     let length = i32::try_from(batch.len() - 12).unwrap();
     batch[8..12].copy_from_slice(&length.to_be_bytes());
     batch[16] = 2;
-    // A codec, so that nobody looks into the records.
+    // A codec, so that the records are not parsed.
     batch[21..23].copy_from_slice(&1_i16.to_be_bytes());
     batch[23..27].copy_from_slice(&(count - 1).to_be_bytes());
     batch[43..51].copy_from_slice(&producer.0.to_be_bytes());
@@ -57,10 +57,10 @@ fn sequence_must_go_on_without_a_gap() {
     let mut log = PartitionLog::default();
     append(&mut log, &batch((7, 0), 0, 2)).unwrap();
     assert_eq!(append(&mut log, &batch((7, 0), 3, 1)), out_of_order);
-    // The same first number with another length is not the same batch.
+    // The same first number with another length is another batch.
     assert_eq!(append(&mut log, &batch((7, 0), 0, 1)), out_of_order);
     assert_eq!(append(&mut log, &batch((7, 0), 2, 1)), Ok(2));
-    // Another producer has its own numbers, and this partition does not know where it stood.
+    // Another producer has its own numbers, and this partition does not know the last one.
     assert_eq!(append(&mut log, &batch((8, 0), 40, 1)), Ok(3));
     assert_eq!(append(&mut log, &batch((NO_PRODUCER, -1), -1, 1)), Ok(4));
 }

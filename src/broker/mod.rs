@@ -1,18 +1,22 @@
 //! An embedded Kafka broker in memory, for `demo` and for tests. Never for production.
 //!
-//! One process, one broker, loopback only, nothing on disk: a stop loses everything. It speaks
+//! One process, one broker, loopback only, nothing on disk: a stop loses everything. It implements
 //! the real protocol over TCP, so that the real client code runs against it: topics and their
 //! settings, idempotent producers, long polls that wake at once, consumer groups in the classic
 //! protocol (any assignor, static members), committed offsets with metadata, look-ups by time,
-//! topic ids. Record batches are kept as they came; compressed ones stay compressed.
+//! topic ids. Record batches are stored as received; compressed ones stay compressed.
+//!
+//! The alternative would be librdkafka's mock cluster, which has no admin API and drops records
+//! above 5 MiB a partition; it was measured to wake idle consumers only every 250 ms and to need 3
+//! s for a first assignment. The messages of the protocol are those of the `kafka-protocol` crate.
 //!
 //! Absent on purpose: transactions, replication, security, quotas, the newer consumer protocol
-//! (KIP-848), retention by time, and compaction in the background ([`Broker::compact`] does it
-//! when told to).
+//! (KIP-848), retention by time, and compaction in the background ([`Broker::compact`] compacts on
+//! demand).
 //!
-//! In reading order: `batch` and `log` (one partition), `producers`, `records` and `compaction`
-//! beside them; `configs` and `topics`; `groups` and `offsets`; `api` (one handler a request);
-//! `server` (connections).
+//! In reading order: `batch` and `log` (one partition), with `producers`, `records` and
+//! `compaction`; `configs` and `topics`; `groups` and `offsets`; `api` (one handler for each
+//! request); `server` (connections).
 
 mod api;
 mod batch;
@@ -50,24 +54,25 @@ pub use offsets::Committed;
 pub use topics::TopicError;
 pub use uuid::Uuid as TopicId;
 
-/// How the broker behaves; the defaults are Apache Kafka's where it has them.
+/// The settings of the broker; the defaults are Apache Kafka's where Kafka has the setting.
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
-    /// A loopback address; port 0 takes any free one.
+    /// A loopback address; by default port 0, which takes any free port.
     pub listen: SocketAddr,
-    /// Partitions of a topic that is created without saying how many.
+    /// Partitions of a topic that is created without a number of partitions; by default 1.
     pub default_partitions: i32,
-    /// Whether a client that asks for an unknown topic gets it.
+    /// True if an unknown topic is created when a client requests it; by default true.
     pub auto_create_topics: bool,
-    /// Above it a partition drops its oldest batches and its log start moves.
+    /// The size in bytes above which a partition drops its oldest batches and its log start moves;
+    /// by default 64 MiB.
     pub max_partition_bytes: usize,
-    /// A longer request closes its connection.
+    /// The largest request in bytes; a larger one closes its connection. By default 100 MiB.
     pub max_request_bytes: usize,
-    /// A further connection is closed at once.
+    /// The most open connections; a further one is closed at once. By default 256.
     pub max_connections: usize,
-    /// The shortest session a group member may ask for.
+    /// The shortest session timeout that a group member may request; by default 6 s.
     pub min_session_timeout: Duration,
-    /// Where log-append times come from. Sessions and long polls run on tokio's time.
+    /// The source of log-append times. Sessions and long polls use tokio's time.
     pub clock: Clock,
 }
 
@@ -86,15 +91,15 @@ impl Default for BrokerOptions {
     }
 }
 
-/// A running broker. Dropping it stops it too, without waiting.
+/// A running broker. Dropping it stops the broker too, without waiting.
 #[derive(Debug)]
 pub struct Broker {
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
 
-/// What all connections share. The locks are held for a few lines and never across an await; no
-/// one takes `groups` and then `topics`.
+/// The state shared by all connections. The locks are held for a few lines and never across an
+/// await; nobody takes `topics` while holding `groups`.
 #[derive(Debug)]
 struct Shared {
     options: BrokerOptions,
@@ -102,14 +107,14 @@ struct Shared {
     cluster_id: String,
     topics: Mutex<Topics>,
     groups: Mutex<Groups>,
-    /// A group may have an earlier deadline than before.
+    /// Notified when a group may have an earlier deadline than before.
     groups_changed: Notify,
     next_producer_id: AtomicI64,
     stop: CancellationToken,
 }
 
 impl Broker {
-    /// Binds and serves. Clients may connect as soon as it returns.
+    /// Binds and serves. Clients may connect as soon as this returns.
     pub async fn start(options: BrokerOptions) -> Result<Self, BrokerError> {
         let listen = options.listen;
         if !listen.ip().is_loopback() {
@@ -136,12 +141,12 @@ impl Broker {
         Ok(Self { shared, server })
     }
 
-    /// For a client's `bootstrap.servers`.
+    /// Returns the address for a client's `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
         self.shared.address.to_string()
     }
 
-    /// Closes all connections; what the log held is gone.
+    /// Closes all connections; the contents of the log are lost.
     pub async fn shutdown(mut self) {
         self.shared.stop.cancel();
         if let Err(error) = (&mut self.server).await {
@@ -163,24 +168,24 @@ impl Broker {
         self.shared.topics().create(name, partitions, config)
     }
 
-    /// Deletes a topic and the groups' positions in it.
+    /// Deletes a topic and the groups' committed offsets in it.
     pub fn delete_topic(&self, name: &str) -> Result<TopicId, TopicError> {
         self.shared.delete_topic(name)
     }
 
-    /// The id that tells this topic from an earlier one of the same name.
+    /// Returns the id that distinguishes this topic from an earlier one of the same name.
     pub fn topic_id(&self, name: &str) -> Option<TopicId> {
         self.shared.topics().get(name).map(|topic| topic.id)
     }
 
-    /// First readable offset and next offset of a partition.
+    /// Returns the first readable offset and the next offset of a partition.
     pub fn watermarks(&self, topic: &str, partition: i32) -> Option<(i64, i64)> {
         let topics = self.shared.topics();
         let log = &topics.partition(topic, partition)?.log;
         Some((log.start(), log.end()))
     }
 
-    /// Lets readers of a partition find nothing, or what there is, for tests.
+    /// Makes reads of a partition return nothing, or normal results again, for tests.
     pub fn withhold(&self, topic: &str, partition: i32, withheld: bool) {
         let mut topics = self.shared.topics();
         let partitions = topics.get_mut(topic).map(|topic| &mut topic.partitions);
@@ -189,7 +194,8 @@ impl Broker {
         }
     }
 
-    /// Removes a partition's records below an offset, for tests; whether there are any from there on.
+    /// Removes a partition's records below an offset, for tests; returns true if the offset is in
+    /// the log's range.
     pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) -> bool {
         let mut topics = self.shared.topics();
         let partitions = topics.get_mut(topic).map(|topic| &mut topic.partitions);
@@ -197,7 +203,7 @@ impl Broker {
         found.is_some_and(|of| of.log.delete_before(offset).is_ok())
     }
 
-    /// Damages the stored batch that holds an offset, for tests; whether there is one.
+    /// Damages the stored batch that contains an offset, for tests; returns true if there is one.
     pub fn damage(&self, topic: &str, partition: i32, offset: i64, damage: Damage) -> bool {
         let mut topics = self.shared.topics();
         let partitions = topics.get_mut(topic).map(|topic| &mut topic.partitions);
@@ -205,7 +211,7 @@ impl Broker {
         found.is_some_and(|of| of.log.damage(offset, damage))
     }
 
-    /// Bytes that all logs hold.
+    /// Returns the bytes that all logs hold.
     pub fn stored_bytes(&self) -> usize {
         let topics = self.shared.topics();
         let partitions = topics.iter().flat_map(|(_, topic)| &topic.partitions);
@@ -213,7 +219,7 @@ impl Broker {
     }
 
     /// Compacts a topic now, up to its very end (the cleaner of Apache Kafka leaves the active
-    /// segment alone); returns how many records went. Compressed batches stay as they are.
+    /// segment alone); returns how many records were removed. Compressed batches stay as they are.
     pub fn compact(&self, topic: &str) -> Result<usize, TopicError> {
         let mut topics = self.shared.topics();
         let topic = topics.get_mut(topic).ok_or_else(|| TopicError::Unknown {
@@ -226,7 +232,7 @@ impl Broker {
             .sum())
     }
 
-    /// What a group has committed for a partition.
+    /// Returns the committed position of a group in a partition.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<Committed> {
         self.shared
             .groups()
@@ -236,7 +242,7 @@ impl Broker {
             .cloned()
     }
 
-    /// How many members a group has, and whether they all have their assignment.
+    /// Returns how many members a group has, and whether the group is stable.
     pub fn group_members(&self, group: &str) -> Option<(usize, bool)> {
         let groups = self.shared.groups();
         let group = groups.get(group)?;
@@ -269,7 +275,7 @@ impl Shared {
     }
 }
 
-/// Why a broker did not start.
+/// The reason why a broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     #[error("the embedded broker listens on loopback only, not on {address}")]

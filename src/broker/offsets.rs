@@ -1,4 +1,4 @@
-//! The offsets a consumer group has committed.
+//! The offsets that a consumer group has committed.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ pub const MAX_METADATA_BYTES: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub offset: i64,
-    /// -1 where the client did not say.
+    /// The leader epoch, or -1 if the client did not send one.
     pub leader_epoch: i32,
     pub metadata: String,
 }
 
-/// A group's positions, by topic and partition. Only existing partitions get in, so that their
-/// number is bounded by the topics'.
+/// A group's positions, by topic and partition. Only existing partitions are accepted, so that the
+/// number of positions is bounded by the number of partitions.
 #[derive(Debug, Default)]
 pub struct Offsets {
     by_topic: BTreeMap<String, BTreeMap<i32, Committed>>,
@@ -38,14 +38,14 @@ impl Offsets {
         self.by_topic.get(topic)?.get(&partition)
     }
 
-    /// Every topic with its committed partitions.
+    /// Returns every topic with its committed partitions.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &BTreeMap<i32, Committed>)> {
         self.by_topic
             .iter()
             .map(|(topic, partitions)| (topic.as_str(), partitions))
     }
 
-    /// A deleted topic's positions go with it.
+    /// Removes the positions of a deleted topic.
     pub fn forget_topic(&mut self, topic: &str) {
         self.by_topic.remove(topic);
     }

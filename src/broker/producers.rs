@@ -1,4 +1,4 @@
-//! Which batches of which idempotent producer one partition has already taken.
+//! The batches of each idempotent producer that one partition has already appended.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,9 +6,9 @@ use kafka_protocol::ResponseError;
 
 use super::batch::{BatchHeader, NO_PRODUCER, next_sequence};
 
-/// A client keeps at most this many batches in flight, so that older ones cannot be retried.
+/// The most batches that a client keeps in flight; older ones cannot be retried.
 const REMEMBERED_BATCHES: usize = 5;
-/// Producers a partition remembers; the one that was quiet for longest is forgotten first.
+/// The most producers that a partition remembers; the one idle for longest is forgotten first.
 const MAX_PRODUCERS: usize = 1024;
 
 /// The idempotent producers of one partition.
@@ -30,11 +30,11 @@ struct Taken {
     base_offset: i64,
 }
 
-/// What a batch's sequence numbers say about it.
+/// The verdict on a batch's sequence numbers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Sequence {
     New,
-    /// A retry of the batch that stands at this offset.
+    /// A retry of the batch at this offset.
     Duplicate {
         base_offset: i64,
     },
@@ -42,8 +42,8 @@ pub enum Sequence {
 }
 
 impl Producers {
-    /// Judges a batch by Apache Kafka's rules: a known producer goes on without a gap, a new epoch
-    /// starts at 0, and a producer that this partition does not know may start anywhere.
+    /// Judges a batch by Apache Kafka's rules: a known producer continues without a gap, a new
+    /// epoch starts at 0, and a producer that this partition does not know may start anywhere.
     pub fn judge(&self, batch: &BatchHeader) -> Sequence {
         let Some(producer) = self.by_id.get(&batch.producer_id) else {
             return Sequence::New;
@@ -74,7 +74,7 @@ impl Producers {
         }
     }
 
-    /// Remembers a batch that was appended at `base_offset`.
+    /// Records a batch that was appended at `base_offset`.
     pub fn remember(&mut self, batch: &BatchHeader, base_offset: i64) {
         if batch.producer_id == NO_PRODUCER {
             return;

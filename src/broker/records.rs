@@ -1,11 +1,11 @@
-//! The records inside an uncompressed batch, as far as compaction and time look-ups need them.
+//! The records of an uncompressed batch, as far as compaction and time look-ups need them.
 
 use bytes::Bytes;
 
 use super::batch::{BatchHeader, HEADER_BYTES};
 use super::log::Found;
 
-/// A record's place in its batch, and its key.
+/// A record's position in its batch, and its key.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The record with its length prefix.
@@ -15,7 +15,7 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
 }
 
-/// The records of a batch in order; `None` where it is compressed or malformed.
+/// Returns the records of a batch in order; `None` if the batch is compressed or malformed.
 pub fn records(batch: &[u8]) -> Option<Vec<Record<'_>>> {
     let header = BatchHeader::read(batch);
     if header.compressed() {
@@ -51,7 +51,8 @@ fn record<'a>(raw: &'a [u8], body: &'a [u8]) -> Option<Record<'a>> {
     })
 }
 
-/// The first record that is not older than `timestamp`; `None` where it cannot be told.
+/// Returns the first record that is not older than `timestamp`; `None` if the records cannot be
+/// read or all are older.
 pub fn first_since(batch: &Bytes, timestamp: i64) -> Option<Found> {
     let header = BatchHeader::read(batch);
     if header.log_append_time() {
@@ -71,7 +72,7 @@ pub fn first_since(batch: &Bytes, timestamp: i64) -> Option<Found> {
     })
 }
 
-/// A zigzag varint of up to 64 bits.
+/// Reads a zigzag varint of up to 64 bits.
 fn varint(bytes: &mut &[u8]) -> Option<i64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {

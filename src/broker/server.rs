@@ -1,5 +1,5 @@
-//! Connections: framing, one task each, requests answered in their order; and the task that ends
-//! sessions and rebalances in time.
+//! Connections: framing, one task for each, responses in the order of the requests; and the task
+//! that ends sessions and rebalances in time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const LENGTH_BYTES: usize = 4;
 const READ_BUFFER_BYTES: usize = 64 << 10;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Accepts until the broker stops, then closes everything.
+/// Accepts connections until the broker stops, then closes all of them.
 pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     let mut tasks = JoinSet::new();
     tasks.spawn(keep_time(Arc::clone(&shared)));
@@ -34,7 +34,7 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => accept(&mut tasks, &shared, stream, peer),
                 Err(error) => {
-                    // Out of file descriptors, mostly: give way instead of spinning.
+                    // Most likely out of file descriptors: wait instead of spinning.
                     tracing::warn!(%error, "embedded broker cannot accept");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
@@ -45,7 +45,7 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 fn accept(tasks: &mut JoinSet<()>, shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
-    // One of the tasks keeps the time.
+    // One of the tasks is `keep_time`, so the limit is `>` and not `>=`.
     if tasks.len() > shared.options.max_connections {
         tracing::warn!(%peer, limit = shared.options.max_connections, "too many connections");
         return;
@@ -75,7 +75,7 @@ async fn converse(
     Ok(())
 }
 
-/// The next request, or `None` where the peer has closed between two.
+/// Returns the next request, or `None` if the peer has closed between two requests.
 async fn read_frame(
     stream: &mut BufReader<TcpStream>,
     max_bytes: usize,

@@ -1,4 +1,4 @@
-//! The topics and their partitions: names, ids, settings, and who waits for new records.
+//! The topics and their partitions: names, ids, settings, and the fetches that wait for records.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::configs::{ConfigError, TopicConfig};
 use super::log::{AppendError, AppendRules, Appended, PartitionLog};
 
-/// Bounds of a broker that lives in memory.
+/// Limits of a broker whose topics are all in memory.
 const MAX_TOPICS: usize = 1_000;
 const MAX_PARTITIONS: usize = 1_000;
 const MAX_NAME_BYTES: usize = 249;
@@ -55,19 +55,19 @@ impl Topics {
             .get_mut(usize::try_from(index).ok()?)
     }
 
-    /// The name of the topic that now has this id.
+    /// Returns the name of the topic that now has this id.
     pub fn name_of(&self, id: Uuid) -> Option<&str> {
         self.names.get(&id).map(String::as_str)
     }
 
-    /// In the order of their names.
+    /// Returns all topics in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Topic)> {
         self.by_name
             .iter()
             .map(|(name, topic)| (name.as_str(), topic))
     }
 
-    /// Whether `create` would succeed.
+    /// Checks that `create` would succeed; returns the number of partitions.
     pub fn check_new(&self, name: &str, partitions: i32) -> Result<usize, TopicError> {
         if !valid_name(name) {
             return Err(TopicError::Name {
@@ -85,7 +85,7 @@ impl Topics {
         partition_count(partitions)
     }
 
-    /// Creates a topic with a new id, also where one of the same name existed before.
+    /// Creates a topic with a new id, even if one of the same name existed before.
     pub fn create(
         &mut self,
         name: &str,
@@ -109,7 +109,7 @@ impl Topics {
         Ok(id)
     }
 
-    /// Deletes a topic; its readers learn it from their next answer, which they get at once.
+    /// Deletes a topic. Fetches that wait for it are woken and find it gone.
     pub fn delete(&mut self, name: &str) -> Result<Uuid, TopicError> {
         let mut topic = self
             .by_name
@@ -142,8 +142,7 @@ impl Topics {
 }
 
 impl Topic {
-    /// Appends a batch to a partition and wakes its readers; `None` where there is no such
-    /// partition.
+    /// Appends a batch to a partition and wakes its readers; `None` if there is no such partition.
     pub fn append(
         &mut self,
         index: i32,
@@ -164,7 +163,7 @@ impl Topic {
     }
 }
 
-/// What the broker, not the topic, says about an append.
+/// The limits of an append that come from the broker, not from the topic.
 #[derive(Clone, Copy, Debug)]
 pub struct AppendLimits {
     pub max_log_bytes: usize,
@@ -172,7 +171,7 @@ pub struct AppendLimits {
 }
 
 impl Partition {
-    /// `reader` is told once when a batch arrives or the topic goes.
+    /// Registers `reader`, which is notified once when a batch arrives or the topic is deleted.
     pub fn wait(&mut self, reader: &Arc<Notify>) {
         if !self
             .waiting
@@ -194,7 +193,8 @@ impl Partition {
     }
 }
 
-/// <https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java>
+/// Returns true if the name is legal in Apache Kafka, by its class
+/// `org.apache.kafka.common.internals.Topic`.
 fn valid_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= MAX_NAME_BYTES
@@ -213,7 +213,7 @@ fn partition_count(count: i32) -> Result<usize, TopicError> {
         })
 }
 
-/// Why topics were not changed.
+/// The reason why topics were not changed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TopicError {
     #[error("topic name {name:?} is not legal")]

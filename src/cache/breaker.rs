@@ -128,8 +128,8 @@ impl Pass<'_> {
     pub fn succeeded(mut self) {
         self.ended = true;
         let breaker = self.breaker;
-        // The success of a call that began before the breaker opened says nothing about the layer
-        // now.
+        // The success of a call that began before the breaker opened does not show that the layer
+        // works now.
         if self.probe || breaker.state() == BreakerState::Closed {
             if breaker.failures_in_a_row.load(Ordering::Relaxed) != 0 {
                 breaker.failures_in_a_row.store(0, Ordering::Relaxed);

@@ -28,7 +28,8 @@ use crate::model::{CacheKey, Entry, LayerName};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayeredOptions {
-    /// Time that a fill waits for a layer that stores nothing (no fill at all). Default 2 s.
+    /// Time without any reply to its writes after which a fill no longer waits for a layer. Default
+    /// 2 s.
     pub fill_wait: Duration,
     /// Time that a fill still waits for the other durable layer, once one has acknowledged. Default
     /// 5 ms.
@@ -232,7 +233,7 @@ impl Layers {
         }
         let mut waiting: Vec<&Arc<Durable>> = Vec::with_capacity(self.durable.len());
         let (answers, mut answered) = mpsc::channel(self.durable.len().max(1));
-        // Side by side: a layer that stands still must not hold up another one's write.
+        // Side by side: a stalled layer must not delay another one's write.
         let mut rooms = FuturesUnordered::new();
         for layer in &self.durable {
             rooms.push(async move { (layer, layer.room().await) });
@@ -259,6 +260,7 @@ impl Layers {
             });
         }
         drop(rooms);
+        // Without this sender the channel closes when the last write has ended.
         drop(answers);
         let mut grace = None;
         while !waiting.is_empty() {

@@ -44,7 +44,7 @@ fn stale(stamp: i64, view: i64, reason: StaleReason) -> AiAnswer<'static> {
     }
 }
 
-/// A log of `[0, 100)` with these records of the vendor's tag and nothing missing.
+/// Returns a log of `[0, 100)` with these records of the vendor's tag and no gaps.
 fn log(records: &[(i64, Mode)]) -> Checker {
     let mut checker = Checker::read(Position(0), Position(100));
     for (offset, mode) in records {
@@ -136,7 +136,7 @@ fn what_retention_or_another_log_hides_is_never_passed() {
         Judgement::Unknown(Blind::BeyondEnd { .. })
     ));
     assert_eq!(checker.judge(&answer(15, 18)), Judgement::Allowed);
-    // What is left can still be enough to forbid.
+    // The remaining records may still forbid an answer.
     checker.hits(16, Mode::Purge, TAG);
     forbidden_by(&checker, &answer(10, 17), Some(16));
 }
@@ -156,13 +156,13 @@ fn a_compacted_record_hides_behind_a_later_one_of_its_key_alone() {
             Judgement::Unknown(Blind::Compacted { missing: 12, .. })
         )
     };
-    // Nothing of these tags comes later: what is missing was something else.
+    // No later record has these tags, so the missing one had others.
     forbidden_by(&compacted(&[]), &answer(10, 20), None);
     assert!(unknown(&compacted(&[(30, Mode::Refresh)]), &answer(10, 20)));
     let refreshed = stale(10, 20, StaleReason::Refreshed);
     forbidden_by(&compacted(&[(30, Mode::Refresh)]), &refreshed, None);
     assert!(unknown(&compacted(&[(30, Mode::Purge)]), &refreshed));
-    // Nothing is missing between stamp and view.
+    // No gap between stamp and view.
     for (stamp, view) in [(13, 40), (5, 12), (50, 90)] {
         forbidden_by(&compacted(&[(95, Mode::Purge)]), &answer(stamp, view), None);
     }
@@ -196,7 +196,7 @@ proptest! {
         let mut checker = Checker::default();
         let mut first = None;
         for (at, (of, purges)) in log.into_iter().enumerate() {
-            // With the gaps that other kinds of record leave.
+            // With gaps, as other kinds of records leave them.
             let offset = i64::try_from(at).unwrap() * 2;
             let mode = if purges { Mode::Purge } else { Mode::Refresh };
             checker.record(offset, &numbered(of, mode));

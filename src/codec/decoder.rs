@@ -1,5 +1,5 @@
-//! Decodes values into events. Synchronous: if a schema is not known yet the result says so, and
-//! the caller asks the registry and decodes again.
+//! Decodes values into events. Synchronous: for a schema that is not known yet it returns
+//! [`Decoded::Unresolved`], and the caller asks the registry and decodes again.
 
 use std::sync::Arc;
 

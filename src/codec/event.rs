@@ -11,7 +11,7 @@ use crate::model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 /// An input record.
 pub(super) trait Incoming<'de>: Deserialize<'de> {
     const KIND: RecordKind;
-    /// The same event with owned text.
+    /// The event type with owned text.
     type Owned: DeserializeOwned;
 
     /// Rejects required text that is blank, and treats optional text that is blank as missing: a

@@ -1,5 +1,10 @@
 //! The client of a schema registry with Confluent's REST API: requests the schemas of incoming
 //! frames, and ids for the schemas of outgoing records.
+//!
+//! Written over [`crate::outbound`]'s HTTP client, as all outgoing calls, instead of with the crate
+//! `schema_registry_converter`: few endpoints are needed, callers that wait for one id share a
+//! request, an unknown id is remembered only for a time, and every failure has its reason for the
+//! log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -212,8 +217,8 @@ struct ErrorCode {
 }
 
 /// The error code "Schema not found" (Confluent Schema Registry API, errors of
-/// `GET /schemas/ids/{id}`). Any other 404 is a wrong path or comes from a proxy, and says nothing
-/// about the id.
+/// `GET /schemas/ids/{id}`). Any other 404 is a wrong path or comes from a proxy, and does not mean
+/// that the id is unknown.
 const NO_SUCH_SCHEMA: u32 = 40_403;
 
 /// A usable response, even if it is a refusal.

@@ -1,4 +1,6 @@
-//! The conditions of rules: CEL over the change event, compiled once and bounded in their work.
+//! The conditions of rules: CEL over the change event, compiled once and bounded in their work. The
+//! crate `cel` parses and evaluates; the checks are written here, because it has neither a type
+//! checker nor bounds on the work of an evaluation.
 //!
 //! A condition has one variable, `event`, with the event's fields by their names on the wire (see
 //! [`super::facts`]); locations also have their `place`, in the form of keys and tags, and

@@ -1,8 +1,8 @@
 //! This instance's view of the invalidation log: each tag's last purge and last refresh.
 //!
 //! One thread applies the log; any thread judges. Judging an entry whose tags no change has touched
-//! costs one atomic load per tag: a filter of offsets answers "nothing since your stamp" without a
-//! lock, and only if it cannot does the exact table decide.
+//! costs one atomic load per tag: a filter of offsets shows without a lock that no record is newer
+//! than the stamp, and only if it cannot does the exact table decide.
 //!
 //! Positions are the clock: an entry stamped `s` is valid at a view `v` ⇔ no record in `[s, v)`
 //! hits one of its tags. No wall clock is involved: when the table forgets a tag (because memory is
@@ -76,9 +76,8 @@ pub struct TagTable {
     /// The position below which stamps are void.
     floor: AtomicI64,
     log_id: ArcSwap<LogId>,
-    /// Counts the beginnings and the ends of resets: odd while one is under way. Whoever judges
-    /// without the lock looks at it before and after, since a filter that is being cleared says
-    /// "nothing since your stamp" of everything.
+    /// The number of beginnings and ends of resets: odd during a reset. A judge without the lock
+    /// reads it before and after, because in a filter that is being cleared no tag has a record.
     resets: AtomicU64,
     exact: RwLock<Exact>,
 }
@@ -153,10 +152,10 @@ impl TagTable {
         self.resets.load(Ordering::Acquire)
     }
 
-    /// Reports whether nothing has been reset since `resets` was read, nor was then.
+    /// Returns true if `resets` was read outside of a reset and no reset has begun since.
     #[inline]
     fn is_unreset(&self, resets: u64) -> bool {
-        // What was read before must not be read later than the number.
+        // The loads before this fence must not move behind the load of the number.
         fence(Ordering::Acquire);
         resets.is_multiple_of(2) && self.resets.load(Ordering::Relaxed) == resets
     }
@@ -169,7 +168,7 @@ impl TagTable {
         tags: impl Iterator<Item = &'a TagHash>,
     ) -> Verdict {
         let exact = self.read();
-        // Tags may have been dropped since the first look; the floor was raised with them.
+        // Tags may have been dropped since the filter was read; the floor was raised with them.
         if !self.is_unreset(resets) || stamp < self.floor.load(Ordering::Relaxed) {
             return Verdict::Void;
         }
@@ -279,7 +278,7 @@ impl TagTable {
     pub fn reset(&self) {
         let mut exact = self.write();
         self.resets.fetch_add(1, Ordering::Relaxed);
-        // Nobody may see what follows with the number of before.
+        // No reader may see the following stores together with the number from before.
         fence(Ordering::Release);
         exact.tags.clear();
         exact.recent.clear();

@@ -62,7 +62,7 @@ pub struct CacheType {
     /// missing.
     pub dimensions: Vec<Dimension>,
     pub ttl: Duration,
-    /// Time after a refresh or a lag for which an entry may still be served, labelled stale.
+    /// Time after a refresh for which the old entry may still be served, labelled stale.
     pub stale_window: Duration,
     /// Time past its TTL for which an entry may be served, labelled so, while the provider is away.
     pub stale_if_error: Duration,
@@ -113,7 +113,7 @@ pub struct Catalog {
     pub ids: Ids,
 }
 
-/// Everything in a [`Catalog`] but its types.
+/// The tables of a [`Catalog`]: everything in it but its types.
 #[derive(Debug, Clone)]
 pub struct CatalogTables {
     pub markets: Vec<Market>,
@@ -411,8 +411,8 @@ mod tests {
         assert_eq!(ttl(&[], None, 0.5), Duration::from_mins(24 * 57));
     }
 
-    /// A deliberate change of the digest changes this value: entries made before it are not found
-    /// then.
+    /// A deliberate change of the digest changes this value: entries made before the change are no
+    /// longer found.
     #[test]
     fn the_prompt_dimension_is_the_version_and_a_digest() {
         let catalog = sample::catalog();

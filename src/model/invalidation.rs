@@ -143,7 +143,7 @@ pub struct SkippedRange {
     pub from: i64,
     /// The offset from which to continue.
     pub to: i64,
-    /// Whether it is skipped although records in it can be read.
+    /// True if the range is skipped although records in it can be read.
     #[serde(default)]
     pub forced: bool,
     pub at: Timestamp,

@@ -1,11 +1,11 @@
-//! The model's numbers, all in one place, each with its reason. None was fitted to a result:
-//! what a goal comes to under other numbers is what `--sensitivity` shows.
+//! The numbers of the model, all in one place, each with its reason. None was fitted to a result;
+//! `--sensitivity` shows the results under other numbers.
 //!
-//! "Brief" is WedSync's own brief; "assumption" says that nobody has measured it for us.
+//! "Brief" is WedSync's own brief; "assumption" means that nobody has measured the number for us.
 
 use std::time::Duration;
 
-/// What can be varied without changing the shape of the model.
+/// The numbers that can be varied without changing the shape of the model.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assumptions {
@@ -16,19 +16,19 @@ pub struct Assumptions {
     /// Different questions of a type that WedSync's pages and suggestions offer. Assumption: 6
     /// wordings with one parameter of 10 values.
     pub questions_per_type: usize,
-    /// Share of new questions that a couple types itself, so that nobody else asks them alike.
+    /// Share of new questions that a couple types itself, so that no other couple asks the same.
     /// Assumption: most questions come from pages and buttons, as the brief's 70 % mobile use
     /// suggests.
     pub free_text: f64,
-    /// Share of questions that the couple asked before and asks again, by opening the same page
-    /// again or looking up what it was told. Assumption.
+    /// Share of questions that the couple has asked before, because it opens the same page again or
+    /// looks an answer up again. Assumption.
     pub asked_again: f64,
-    /// What all rates of vendor and wedding changes are multiplied by.
+    /// The factor that all rates of vendor and wedding changes are multiplied by.
     pub change_rate: f64,
-    /// Couples simulated are those of one in so many cells of place × season × budget, a power of
-    /// two from 1 to 256. Keys name all three, so couples of different cells never share an
-    /// answer, and leaving cells out changes no hit rate: it lets a short run stand for a platform
-    /// that is larger by this factor, at its real density.
+    /// The simulated share of couples: those of every n-th cell of place × season × budget, where n
+    /// is a power of two from 1 to 256. Keys contain all three, so couples of different cells never
+    /// share an answer, and leaving cells out changes no hit rate: a short run can stand for a
+    /// platform that is larger by this factor, at its real density.
     pub sample: usize,
 }
 
@@ -45,13 +45,13 @@ impl Default for Assumptions {
     }
 }
 
-/// Queries of the whole platform in a year. Assumption: some 30 000 couples who marry in a year,
-/// of the 2 million in the US (CDC), at the use below. It decides the hit rate of shared types,
-/// since a key must be asked twice within its time to live; the brief's own 10 million live
+/// Queries of the whole platform in a year. Assumption: some 30 000 couples who marry in a year, of
+/// the 2 million in the US (CDC), at the use below. The number decides the hit rate of shared
+/// types, since a key must be asked twice within its time to live; the brief's own 10 million live
 /// entries mean a far larger platform. `--sensitivity` has smaller and larger ones.
 pub const PLATFORM_QUERIES_A_YEAR: u64 = 24_000_000;
 
-/// Instances of the fleet. Assumption: the least that has no single point of failure.
+/// Instances of the fleet. Assumption: the fewest without a single point of failure.
 pub const INSTANCES: usize = 2;
 
 // --- couples -----------------------------------------------------------------------------------
@@ -60,13 +60,14 @@ pub const INSTANCES: usize = 2;
 /// of US couples give means of 12 to 15 months.
 pub const ENGAGED_DAYS: std::ops::RangeInclusive<i64> = 183..=548;
 
-/// The months of weddings, and the load of each month of the year, follow the topology's capacity
-/// factors (brief: ×1.0, ×1.8, ×3.0); a date is as likely as its month's factor.
+/// Days that weddings lie ahead at most. The months of weddings, and the load of each month of the
+/// year, follow the topology's capacity factors (brief: ×1.0, ×1.8, ×3.0); a date is as likely as
+/// its month's factor.
 pub const WEDDING_HORIZON_DAYS: i64 = *ENGAGED_DAYS.end();
 
-/// Share of couples who marry in one of the ten major markets rather than a small city.
-/// Assumption: their metropolitan areas hold about a quarter of the US, and users of an online
-/// platform are more urban.
+/// Share of couples who marry in one of the ten major markets and not in a small city. Assumption:
+/// their metropolitan areas hold about a quarter of the US, and users of an online platform are
+/// more urban.
 pub const IN_MARKETS: f64 = 0.6;
 
 /// Budget range, in the order budget, moderate, premium, luxury. Assumption.
@@ -84,35 +85,37 @@ pub const STYLES: [(&str, f64); 8] = [
     ("industrial", 0.05),
 ];
 
-/// Guests: log-normal around 110 with sigma 0.45. The Knot's surveys give means of 115 to 130.
+/// Number of guests: log-normal around 110 with sigma 0.45. The Knot's surveys give means of 115 to
+/// 130.
 pub const GUESTS_MEDIAN: f64 = 110.0;
 pub const GUESTS_SIGMA: f64 = 0.45;
 
 // --- sessions ----------------------------------------------------------------------------------
 
 /// Days a week on which a couple (two people and at times a planner, one wedding id) uses the
-/// assistant: long before, in the last three months, in the last two weeks. Assumption; the rise
-/// in the last months is the task's.
+/// assistant: early, in the last three months, in the last two weeks. Assumption; the rise in the
+/// last months is the task's.
 pub const ACTIVE_DAYS_A_WEEK: [f64; 3] = [1.0, 2.5, 4.5];
-/// Visits on such a day: 1 and geometrically more, mean 2. Assumption.
+/// Visits on such a day: 1 plus a geometric number, mean 2. Assumption.
 pub const MORE_VISITS: f64 = 0.5;
-/// Questions in a visit: 1 and geometrically more, mean 5. Assumption.
+/// Questions in a visit: 1 plus a geometric number, mean 5. Assumption.
 pub const MORE_QUESTIONS: f64 = 0.8;
-/// Seconds between two questions of a visit, exponential, mean. Assumption: an answer is read.
+/// Mean seconds between two questions of a visit, exponential. Assumption: an answer is read.
 pub const READING_SECS: f64 = 50.0;
-/// How many of its last questions a couple goes back to, the newest most likely. Assumption.
+/// The number of its last questions that a couple may ask again, the newest most likely.
+/// Assumption.
 pub const REMEMBERED: usize = 24;
-/// Share of requests that are sent a second time within minutes: reloads, lost connections, an
-/// app that comes back to the foreground. Assumption: 70 % of the use is mobile (brief), and one
-/// in seven mobile requests is sent again.
+/// Share of requests that are sent a second time within minutes: reloads, lost connections, an app
+/// that comes back to the foreground. Assumption: 70 % of the use is mobile (brief), and one in
+/// seven mobile requests is sent again.
 pub const RETRIED: f64 = 0.10;
-/// Within how many seconds, uniform from 2.
+/// The longest time until a request is sent again, in seconds; uniform from 2.
 pub const RETRY_WITHIN_SECS: f64 = 240.0;
 
 // --- what is asked -----------------------------------------------------------------------------
 
-/// The share of each cache type in new questions: long before, in the last three months. In the
-/// order of [`super::questions::TYPES`]. Assumption: places and vendors are chosen early, guests,
+/// The share of each cache type in new questions: early, and in the last three months. In the order
+/// of [`super::questions::TYPES`]. Assumption: places and vendors are chosen early; guests,
 /// schedule and menu come late.
 pub const TYPE_SHARES: [[f64; 2]; 7] = [
     [0.24, 0.06], // venue_recommendations
@@ -125,8 +128,8 @@ pub const TYPE_SHARES: [[f64; 2]; 7] = [
 ];
 /// Share of questions about venues and vendors that name one vendor of the place. Assumption.
 pub const ABOUT_ONE_VENDOR: f64 = 0.12;
-/// Options, as shares of all questions. Assumption: a "refresh" button, private browsing,
-/// services that want fresh prices, and calls behind a spinner.
+/// Options, as shares of all questions. Assumption: a "refresh" button, private browsing, services
+/// that need fresh prices, and calls behind a spinner.
 pub const BYPASSES: f64 = 0.004;
 pub const NO_STORES: f64 = 0.003;
 pub const MAX_AGES: f64 = 0.01;
@@ -136,9 +139,10 @@ pub const DEADLINE_SECS: u64 = 20;
 
 // --- vendors -----------------------------------------------------------------------------------
 
-/// Brief: 50 integrations. Each brings a share of the vendors, by Zipf: a few are large.
+/// Number of integrations (brief). Each has a share of the vendors, by Zipf: a few are large.
 pub const INTEGRATIONS: usize = 50;
-/// How many of them import once a night instead of sending changes as they happen. Assumption.
+/// The number of integrations that import once a night instead of sending changes as they happen.
+/// Assumption.
 pub const NIGHTLY: usize = 30;
 /// UTC hours in which imports run: two to five in the morning in the Americas. Assumption.
 pub const IMPORT_HOURS: std::ops::Range<u32> = 8..11;
@@ -148,8 +152,8 @@ pub const RESENT_A_NIGHT: f64 = 0.02;
 /// Share of change records that cannot be read. Assumption: one in 2000, half with a key.
 pub const UNREADABLE: f64 = 0.0005;
 
-/// One kind of vendor: how many a place has on the platform, and how often in a year each of its
-/// changes happens to one of them.
+/// One kind of vendor: the number of its vendors in a place, and for each of its changes how often
+/// a year it happens to one vendor.
 pub struct VendorKind {
     pub name: &'static str,
     pub a_place: u32,
@@ -159,7 +163,7 @@ pub struct VendorKind {
     pub menu: f64,
     pub portfolio: f64,
     pub details: f64,
-    /// Share that closes in a year; as many open.
+    /// Share that closes in a year; the same number opens.
     pub closed: f64,
 }
 
@@ -231,8 +235,8 @@ pub const WEDDING_CHANGES: [(&str, [f64; 2]); 8] = [
 
 // --- the provider ------------------------------------------------------------------------------
 
-/// A call takes log-normally long: median 2.4 s, p99 9.7 s, as small hosted chat models do for some
-/// 250 tokens. Assumption.
+/// Duration of a call, log-normal: median 2.4 s, p99 9.7 s, as small hosted chat models take for
+/// some 250 tokens. Assumption.
 pub const CALL_MEDIAN_SECS: f64 = 2.4;
 pub const CALL_SIGMA: f64 = 0.6;
 /// Shares of calls that end badly. Assumption, from public status pages' order of magnitude.
@@ -241,20 +245,23 @@ pub const RATE_LIMITED: f64 = 0.001;
 pub const TIMED_OUT: f64 = 0.0005;
 pub const REFUSED: f64 = 0.0005;
 pub const TRUNCATED: f64 = 0.002;
-/// Incidents a year in which every call fails, and their length. Assumption: 99.9 %.
+/// Incidents a year in which every call fails, and their length. Assumption: 99.9 % availability.
 pub const INCIDENTS: usize = 6;
 pub const INCIDENT_MINUTES: u64 = 90;
-/// Words of an answer, which the mocked provider counts as tokens. Assumption: the topology lets
-/// a model use 700 to 1200 tokens, and it uses a third.
+/// Words of an answer, which the mocked provider counts as tokens. Assumption: the topology lets a
+/// model use 700 to 1200 tokens, and the model uses a third.
 pub const ANSWER_WORDS: usize = 260;
-/// Vendors that an answer names by id, of the place: of the asked kinds, else of all.
+/// Number of the place's vendors that an answer names by id: of the kinds asked for, else of any
+/// kind.
 pub const NAMED_VENDORS: usize = 3;
-/// Share of answers of private and decor types that name one. Assumption.
+/// Share of answers of private and decor types that name a vendor. Assumption.
 pub const NAMES_ANYWAY: f64 = 0.25;
 
 // --- operation ---------------------------------------------------------------------------------
 
-/// Every instance is restarted so often, for a release: memory goes, the disk stays. Assumption.
+/// Days between two releases. Each restarts every instance, which empties the memory layer but not
+/// the disk. Assumption.
 pub const RELEASE_EVERY_DAYS: u32 = 7;
-/// A look-up in Redis, whose stand-in else takes no time. Assumption: one round trip in a zone.
+/// Milliseconds of a look-up in Redis, whose mock takes no time otherwise. Assumption: one round
+/// trip in a zone.
 pub const REDIS_MILLIS: u64 = 1;

@@ -1,4 +1,4 @@
-//! Couples from their engagement to their wedding: who they are, when they use the assistant,
+//! Couples from their engagement to their wedding: their facts, when they use the assistant, and
 //! what they change.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use super::zipf::{chance, normal, weighted};
 use crate::model::event::{BudgetRange, Location, WeddingContext};
 use crate::model::{Catalog, Date, Timestamp};
 
-/// One wedding and what is known of it now.
+/// One wedding and its current facts.
 #[derive(Debug, Clone)]
 pub struct Couple {
     pub number: usize,
@@ -26,11 +26,11 @@ pub struct Couple {
     style: usize,
     guests: u32,
     cancelled: bool,
-    /// What it asked last, the newest first.
+    /// The couple's last questions, the newest first.
     pub remembered: VecDeque<Question>,
 }
 
-/// How near the wedding is.
+/// The nearness of the wedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Early,
@@ -39,7 +39,8 @@ pub enum Phase {
 }
 
 impl Couple {
-    /// None before the engagement, after the wedding and once it is called off.
+    /// Returns the phase; `None` before the engagement, after the wedding and once the wedding is
+    /// called off.
     pub fn phase(&self, today: NaiveDate) -> Option<Phase> {
         if self.cancelled || today < self.engaged_on || today > self.date {
             return None;
@@ -55,7 +56,7 @@ impl Couple {
         format!("w-{}", self.number)
     }
 
-    /// What its queries say of it.
+    /// Returns the context that the couple's queries carry.
     pub fn context(&self) -> WeddingContext {
         WeddingContext {
             wedding_id: Some(self.wedding_id()),
@@ -78,7 +79,7 @@ impl Couple {
         self.remembered.truncate(assume::REMEMBERED);
     }
 
-    /// Changes what the update's name says; the value of its record.
+    /// Makes the named change to the couple's facts; returns the value of its record.
     pub fn update(&mut self, rng: &mut Rng, change: &str, at: Timestamp) -> Value {
         let previous = self.context();
         match change {
@@ -113,7 +114,7 @@ impl Couple {
     }
 }
 
-/// The neighbouring budget range, at an end the one inward.
+/// Returns a neighbouring budget range; at an end of the scale the inner neighbour.
 fn step(budget: usize, up: bool, count: usize) -> usize {
     match (budget, up) {
         (0, _) => 1,
@@ -141,18 +142,18 @@ fn city(rng: &mut Rng, place: usize) -> &'static str {
     cities[rng.usize(..cities.len())]
 }
 
-/// Whether couples of this place, season and budget are simulated; see [`Assumptions::sample`].
-/// The cells are dealt so that places, seasons and budgets are all met alike: one cell of sixteen
-/// for each place, and of more than that only for some places.
+/// Returns whether couples of this place, season and budget are simulated; see
+/// [`Assumptions::sample`]. The choice of cells treats places, seasons and budgets alike: with
+/// `sample` 16, one cell of each place; with a larger `sample`, one cell of some places only.
 pub fn in_sample(place: usize, season: usize, budget: usize, sample: usize) -> bool {
     let cell = (season + 4 * budget + 5 * place) % CELLS_A_PLACE;
     cell.is_multiple_of(sample.min(CELLS_A_PLACE)) && has_couples(place, sample)
 }
 
-/// Whether any couples of this place are simulated.
+/// Returns whether any couples of this place are simulated.
 pub fn has_couples(place: usize, sample: usize) -> bool {
-    // 13 is 5's inverse modulo 16: the places 0, 5, 10, 15, 4 … have the ranks 0, 1, 2 …, so that
-    // the cells of any few of them differ in season and budget.
+    // 13 is the inverse of 5 modulo 16: the places 0, 5, 10, 15, 4 … have the ranks 0, 1, 2 …, so
+    // that the cells of any few of them differ in season and budget.
     let rank = place * 13 % PLACES.len();
     rank < (PLACES.len() * CELLS_A_PLACE / sample.max(1)).max(1)
 }
@@ -160,8 +161,8 @@ pub fn has_couples(place: usize, sample: usize) -> bool {
 /// Seasons × budget ranges.
 const CELLS_A_PLACE: usize = 16;
 
-/// The share of the platform's couples that the sample has, about one in `sample`: its cells are
-/// not all of one size.
+/// Returns the sample's share of the platform's couples: about 1 / `sample`, not exactly, because
+/// cells differ in size.
 pub fn sample_share(catalog: &Catalog, factors: &[f64; 12], sample: usize) -> f64 {
     let seasons = season_numbers(catalog);
     let (mut share, load) = (0.0, factors.iter().sum::<f64>());
@@ -177,11 +178,11 @@ pub fn sample_share(catalog: &Catalog, factors: &[f64; 12], sample: usize) -> f6
     share
 }
 
-/// What a population is made for.
+/// The inputs of a population.
 #[derive(Debug, Clone, Copy)]
 pub struct Census<'a> {
     pub catalog: &'a Catalog,
-    /// See [`crate::topology::Topology::capacity_factors`].
+    /// The load factor of each month; see [`crate::topology::Topology::capacity_factors`].
     pub factors: &'a [f64; 12],
     pub assumptions: &'a Assumptions,
     pub first_day: NaiveDate,
@@ -190,7 +191,7 @@ pub struct Census<'a> {
     pub weddings_a_year: f64,
 }
 
-/// All couples who are engaged at any time from the first day to the last.
+/// Returns all couples who are engaged at any time from the first day to the last.
 pub fn population(rng: &mut Rng, of: &Census<'_>) -> Vec<Couple> {
     let mean = of.factors.iter().sum::<f64>() / 12.0;
     let seasons = season_numbers(of.catalog);
@@ -238,7 +239,7 @@ pub fn population(rng: &mut Rng, of: &Census<'_>) -> Vec<Couple> {
     couples
 }
 
-/// One of the two whole numbers around `expected`, by chance, so that the mean is right.
+/// Rounds `expected` up or down at random, so that the mean is right.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -248,7 +249,7 @@ fn rounded(rng: &mut Rng, expected: f64) -> u64 {
     expected as u64 + u64::from(chance(rng, expected.fract()))
 }
 
-/// The number of each month's season, by first appearance.
+/// Returns the number of each month's season; seasons are numbered by first appearance.
 fn season_numbers(catalog: &Catalog) -> [usize; 12] {
     let mut names: Vec<&str> = Vec::new();
     std::array::from_fn(|month| {

@@ -1,4 +1,5 @@
-//! What a simulated season came to, as numbers: the JSON of `--json` and what the reports show.
+//! The results of a simulated season, as numbers: the JSON of `--json` and the input of the
+//! reports.
 
 use std::time::Duration;
 
@@ -9,18 +10,19 @@ use super::questions::TYPES;
 use super::tally::{ByMonth, State};
 use crate::model::{Date, Mode, TagInvalidation};
 
-/// Why a paid call was needed.
+/// The reason why a query needed a paid call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissReason {
-    /// Nobody had asked it.
+    /// Nobody had asked it before.
     Cold,
-    /// Past its time to live.
+    /// The entry was past its time to live.
     Expired,
-    /// A change forbade it, or asked for it anew too long ago.
+    /// A change had invalidated the entry: by a purge, or by a refresh that came too long ago.
     Invalidated,
-    /// Older than the query's `maxAgeSecs`.
+    /// The entry was older than the query's `maxAgeSecs`.
     TooOld,
-    /// Good, but in no layer that the query's instance could ask; or its fill was overtaken.
+    /// The entry was valid, but in no layer that the query's instance could ask; or its fill was
+    /// overtaken by a change.
     Gone,
 }
 
@@ -32,7 +34,7 @@ pub const MISS_REASONS: [&str; 5] = [
     "not held",
 ];
 
-/// Of one type in one month, or sums of such.
+/// Counts of one type in one month, or sums of such counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -43,19 +45,19 @@ pub struct Counts {
     pub redis: u64,
     /// Hits that were labelled stale while a new answer was fetched.
     pub stale: u64,
-    /// Waited for another query's call.
+    /// Queries that waited for another query's call.
     pub coalesced: u64,
-    /// Paid, by [`MissReason`].
+    /// Queries with a paid call, by [`MissReason`].
     pub misses: [u64; 5],
     pub bypassed: u64,
     pub failed: u64,
     pub expired: u64,
-    /// Priced calls and stored answers, refills of refreshed entries among them.
+    /// Priced calls and stored answers, including the refills of refreshed entries.
     pub calls: u64,
     pub fills: u64,
     pub spent_usd: f64,
     pub saved_usd: f64,
-    /// Of response time, all queries together.
+    /// Total response time of all queries, in milliseconds.
     pub millis: f64,
 }
 
@@ -64,12 +66,13 @@ impl Counts {
         self.memory + self.disk + self.redis
     }
 
-    /// In per cent of all queries; bypasses, failures and expired ones count as no hit.
+    /// Returns the hits in percent of all queries; bypasses, failures and expired queries are no
+    /// hits.
     pub fn hit_rate(&self) -> f64 {
         per_cent(self.hits(), self.queries)
     }
 
-    /// What was not spent, in per cent of what every query would have cost.
+    /// Returns what was not spent, in percent of the cost of calling the model for every query.
     pub fn saved_rate(&self) -> f64 {
         let all = self.saved_usd + self.spent_usd;
         if all > 0.0 {
@@ -85,7 +88,7 @@ impl Counts {
         self.millis / queries
     }
 
-    /// All ends that a query can have, which are as many as the queries.
+    /// Returns the sum of all outcomes, which equals the number of queries.
     pub fn ends(&self) -> u64 {
         self.hits()
             + self.coalesced
@@ -132,9 +135,9 @@ pub fn per_cent(part: u64, whole: u64) -> f64 {
 #[serde(rename_all = "camelCase")]
 pub struct Repeats {
     pub within_an_hour: Served,
-    /// Those within an hour among them.
+    /// Repeats within a day, including those within an hour.
     pub within_a_day: Served,
-    /// However long ago.
+    /// All repeats, however long after.
     pub ever: Served,
 }
 
@@ -167,7 +170,7 @@ impl Repeats {
     }
 }
 
-/// Changes in, the log out.
+/// Counts of changes read, invalidations written, and other events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Log {
@@ -177,7 +180,7 @@ pub struct Log {
     pub refreshes: u64,
     pub dead_letters: u64,
     pub alerts: u64,
-    /// To the provider, failed ones and retries among them.
+    /// Requests to the provider, including failed ones and retries.
     pub requests: u64,
     pub evictions: u64,
     pub restarts: u64,
@@ -201,8 +204,8 @@ impl Log {
     }
 }
 
-/// Upper bounds of the latency classes, in milliseconds; above the last it is open. The brief's
-/// are 50 (hits) and 200 (misses).
+/// Upper bounds of the latency classes, in milliseconds; the class above the last bound is open.
+/// The brief's bounds are 50 (hits) and 200 (misses).
 pub const LATENCY_BOUNDS_MS: [u64; 6] = [1, 50, 200, 1000, 5000, 15_000];
 pub const LATENCY_CLASSES: [&str; 7] = [
     "up to 1 ms",
@@ -214,7 +217,7 @@ pub const LATENCY_CLASSES: [&str; 7] = [
     "longer",
 ];
 
-/// What was simulated.
+/// The setup of the simulation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Setup {
@@ -223,12 +226,12 @@ pub struct Setup {
     pub first_day: Date,
     pub last_day: Date,
     pub couples: usize,
-    /// Of the platform's couples those that are simulated, 0 to 1.
+    /// The simulated share of the platform's couples, 0 to 1.
     pub sample_share: f64,
     pub instances: usize,
-    /// Of each instance's memory layer; none without a limit of its own.
+    /// Size of each instance's memory layer, in bytes; `None` for the topology's size.
     pub memory_bytes: Option<u64>,
-    /// What the topology's times to live were multiplied by.
+    /// The factor that the topology's times to live were multiplied by.
     pub ttl_factor: f64,
     pub prices_as_of: Option<Date>,
     pub assumptions: Assumptions,
@@ -239,18 +242,18 @@ pub struct Setup {
 pub struct Figures {
     pub setup: Setup,
     pub total: Counts,
-    /// In the order of the brief.
+    /// Counts by type, in the order of the brief.
     pub by_type: Vec<Named<Counts>>,
-    /// Only months that were simulated.
+    /// The months that were simulated.
     pub by_month: Vec<Month>,
     pub repeats: Repeats,
     pub latencies: Vec<Named<u64>>,
     pub log: Log,
-    /// Answers judged by the whole log, and those that it forbids.
+    /// Answers judged against the whole log, and how many of them it forbids.
     pub judged: u64,
     pub forbidden: u64,
     pub violations: Vec<String>,
-    /// Calls whose model the price table does not know; their cost counts as nothing.
+    /// Calls whose model is not in the price table; they are counted as free.
     pub unpriced_calls: u64,
 }
 
@@ -263,12 +266,12 @@ pub struct Named<T> {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Month {
-    /// 1 to 12.
+    /// The month, 1 to 12.
     pub month: usize,
-    /// The topology's.
+    /// The load factor that the topology gives the month.
     pub capacity_factor: f64,
     pub total: Counts,
-    /// In the order of the brief.
+    /// Counts by type, in the order of the brief.
     pub by_type: Vec<Counts>,
 }
 
@@ -304,7 +307,7 @@ impl Figures {
         }
     }
 
-    /// The brief's goals and what they came to, in its order.
+    /// Returns the brief's goals and the results, in the brief's order.
     pub fn goals(&self) -> Vec<Goal> {
         let vendors = &self.by_type[1].value;
         vec![
@@ -327,7 +330,7 @@ impl Figures {
     }
 }
 
-/// A goal of the brief beside what the simulation came to.
+/// A goal of the brief and the simulation's result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Goal {
     pub what: &'static str,

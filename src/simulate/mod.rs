@@ -6,11 +6,12 @@
 //!  (assumptions)                             ▲ simulated model               │ checker
 //! ```
 //!
-//! What is assumed about the world stands in [`assumptions`], each number with its reason; what
-//! the cache does about it is the topology's. Real are decoding, keys, rules, the tag tables,
-//! flights, the memory layer, the provider's client with retries and breaker; mocked are Kafka,
-//! the storage of disk and Redis, the model and the clock ([`crate::driver`]). Processor time
-//! takes no simulated time, so latencies are those of the model and of Redis's round trip alone.
+//! [`assumptions`] lists what is assumed about the world, each number with its reason; how the
+//! cache behaves comes from the topology. Decoding, keys, rules, the tag tables, flights, the
+//! memory layer and the provider's client with retries and breaker are the production code; Kafka,
+//! the storage of disk and Redis, the model and the clock are mocked ([`crate::driver`]).
+//! Processing takes no simulated time, so latencies are only those of the model and of Redis's
+//! round trip.
 //!
 //! Reading order: [`assumptions`] · [`couples`], [`questions`], [`vendors`] · [`traffic`] ·
 //! [`provider`] · [`tally`], [`figures`] · [`sensitivity`] · [`report`].
@@ -50,27 +51,28 @@ use crate::model::{Catalog, Date, Timestamp, catalog};
 use crate::topology::Topology;
 use crate::topology::cases::{InputRole, RawRecord};
 
-/// What to simulate.
+/// The settings of a simulation.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub seed: u64,
     pub period: Period,
-    /// About how many; the months have their shares by the topology's load factors.
+    /// Approximate number of queries; the topology's load factors distribute them over the months.
     pub queries: u64,
-    /// Of each memory layer, in bytes, where it is not the topology's.
+    /// Size of each memory layer, in bytes; `None` takes the topology's.
     pub memory_bytes: Option<u64>,
-    /// What all of the topology's times to live are multiplied by; 1 leaves them as they are.
+    /// The factor that all of the topology's times to live are multiplied by; 1 changes nothing.
     pub ttl_factor: f64,
     pub assumptions: Assumptions,
 }
 
-/// Plays the period on this thread. `on_month` is told each month as it begins, 1 to 12.
+/// Simulates the period on this thread. `on_month` is called with each month, 1 to 12, as it
+/// begins.
 pub fn run(
     topology: &Arc<Topology>,
     options: &Options,
     mut on_month: impl FnMut(u32),
 ) -> io::Result<Figures> {
-    // Jitter of TTLs and of retries is drawn from the thread's own dice.
+    // Jitter of TTLs and of retries is drawn from this thread's global generator.
     fastrand::seed(options.seed);
     let mut topology = Topology::clone(topology);
     stretch(
@@ -90,7 +92,8 @@ pub fn run(
     })
 }
 
-/// Every time to live is multiplied by its wedding's season's factor: that is where it is done.
+/// Multiplies every time to live. The season's factor is multiplied because each time to live is
+/// multiplied by the factor of its wedding's season.
 fn stretch(catalog: &mut Catalog, factor: f64) {
     for season in &mut catalog.seasons {
         *season = Arc::new(catalog::Season {
@@ -100,7 +103,7 @@ fn stretch(catalog: &mut Catalog, factor: f64) {
     }
 }
 
-/// A driver with the world around it.
+/// A driver and the simulated world around it.
 struct Season {
     topology: Arc<Topology>,
     driver: Driver,
@@ -110,7 +113,7 @@ struct Season {
     evictions: u64,
 }
 
-/// How long the last calls may take; none waits longer for its retries.
+/// The longest wait for calls in flight; no call with its retries takes longer.
 const REST: Duration = Duration::from_mins(15);
 
 impl Season {
@@ -184,7 +187,7 @@ impl Season {
             return;
         };
         let value = serde_json::to_vec(&query).expect("a query is writable as JSON");
-        // As its services key it: all of a couple's queries are on one partition.
+        // The key that the services use: all of a couple's queries are in one partition.
         let key = query.wedding_context.wedding_id.map(String::into_bytes);
         self.driver.query_record(key, Some(value));
     }
@@ -204,8 +207,9 @@ impl Season {
         }
     }
 
-    /// What production does by itself: layers drop what is past its time, the broker compacts the
-    /// log; and from week to week a release restarts the instances, one after the other.
+    /// Does what production does by itself: the layers drop expired entries; every
+    /// [`assumptions::RELEASE_EVERY_DAYS`] days the broker compacts the log and a release restarts
+    /// the instances, one after the other.
     async fn keep_house(&mut self) {
         self.days += 1;
         let now = self.driver.now();
@@ -220,7 +224,7 @@ impl Season {
         }
     }
 
-    /// As on SIGTERM: what is under way is answered before the process goes.
+    /// Waits as on SIGTERM: what is in flight is answered before the process ends.
     async fn drain(&mut self) {
         let deadline = self.driver.now().plus(REST);
         while self.driver.flights() > 0 && self.driver.now() < deadline {

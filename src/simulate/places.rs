@@ -1,14 +1,14 @@
-//! Where couples marry: the ten major markets, and small cities of six states.
+//! The places of weddings: the ten major markets, and small cities of six states.
 
 use super::assumptions::IN_MARKETS;
 
-/// A place as keys name it, and the cities in it.
+/// A place by its name in keys, with its cities.
 pub struct Place {
     pub state: &'static str,
     pub cities: &'static [&'static str],
-    /// Of local standard time against UTC.
+    /// The offset of local standard time from UTC, in hours.
     pub utc_offset_hours: i64,
-    /// Among the markets, or among the states: roughly by population.
+    /// The weight among the markets or among the states, roughly by population.
     pub weight: f64,
     pub is_market: bool,
 }
@@ -43,8 +43,8 @@ const fn state(
     }
 }
 
-/// Weights of markets: millions of people in the metropolitan area (US Census, rounded); of
-/// states: a guess at those outside of the market.
+/// The places. Weights of markets: millions of people in the metropolitan area (US Census,
+/// rounded); weights of states: a guess at the people outside the markets.
 pub const PLACES: [Place; 16] = [
     market(&["New York", "NYC", "Brooklyn"], "NY", -5, 19.5),
     market(&["Los Angeles", "LA"], "CA", -8, 12.8),
@@ -69,7 +69,7 @@ pub const PLACES: [Place; 16] = [
     state("OH", &["Columbus", "Toledo", "Dayton"], -5, 8.0),
 ];
 
-/// The share of couples that each place has; the shares sum up to 1.
+/// Returns each place's share of the couples; the shares sum to 1.
 pub fn shares() -> [f64; PLACES.len()] {
     let total = |markets: bool| -> f64 {
         let of = PLACES.iter().filter(|place| place.is_market == markets);

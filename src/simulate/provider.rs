@@ -1,5 +1,5 @@
-//! The simulated model behind the driver's mocked providers: how long calls take, how they fail,
-//! and which vendors their answers name.
+//! The simulated model behind the driver's mocked providers: the duration of calls, their failures,
+//! and the vendors that their answers name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::model::event::Location;
 use crate::model::{Catalog, Timestamp};
 use crate::topology::cases::Outcome;
 
-/// Answers as the assumptions say; `clock` tells when a call begins.
+/// A model that answers as the assumptions say; `clock` is read when a call begins.
 pub struct Model {
     pub rng: Rng,
     pub clock: Clock,
     pub catalog: Arc<Catalog>,
     pub directory: Directory,
     incidents: Vec<(Timestamp, Timestamp)>,
-    /// By [`KINDS`].
+    /// The popularity of vendors for each of [`KINDS`].
     popularity: Vec<Zipf>,
     /// The places' names in keys.
     places: Vec<String>,
@@ -111,7 +111,7 @@ impl Model {
         text
     }
 
-    /// The vendors that the answer names.
+    /// Returns the ids of the vendors that the answer names.
     fn named(&mut self, prompt: &Prompt) -> Vec<String> {
         let Some(place) = fact(prompt, "location")
             .and_then(|name| self.places.iter().position(|place| place == name))
@@ -143,7 +143,7 @@ impl Model {
     }
 }
 
-/// The value of a line of the prompt's facts.
+/// Returns the value of the named fact in the prompt.
 fn fact<'a>(prompt: &'a Prompt, name: &str) -> Option<&'a str> {
     let lines = prompt.user.lines();
     lines
@@ -151,7 +151,7 @@ fn fact<'a>(prompt: &'a Prompt, name: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-/// When every call fails.
+/// Returns the intervals in which every call fails.
 fn incidents(rng: &mut Rng, period: Period) -> Vec<(Timestamp, Timestamp)> {
     let days = i64::try_from(period.days().count()).unwrap_or(0);
     let length = Duration::from_mins(assume::INCIDENT_MINUTES);
@@ -159,7 +159,7 @@ fn incidents(rng: &mut Rng, period: Period) -> Vec<(Timestamp, Timestamp)> {
     let mut incidents = Vec::new();
     for _ in 0..assume::INCIDENTS {
         let (day, at) = (rng.i64(0..365), rng.i64(0..DAY_MS));
-        // A part of the year has its part of them.
+        // A part of the year has that part of the incidents.
         if day < days {
             let from = Timestamp(start + day * DAY_MS + at);
             incidents.push((from, from.plus(length)));
@@ -168,7 +168,7 @@ fn incidents(rng: &mut Rng, period: Period) -> Vec<(Timestamp, Timestamp)> {
     incidents
 }
 
-/// What answers are written with; their number decides, not their sense.
+/// The vocabulary of answers; only the number of words matters.
 const WORDS: [&str; 48] = [
     "choose",
     "a",

@@ -1,5 +1,5 @@
-//! What is asked: per cache type a fixed list of questions in order of popularity, and what a
-//! couple types itself.
+//! The couples' questions: per cache type a fixed list of questions in order of popularity, and the
+//! questions that couples type themselves.
 
 use fastrand::Rng;
 
@@ -7,7 +7,7 @@ use super::assumptions::{self as assume, Assumptions};
 use super::vendors::KINDS;
 use super::zipf::{Zipf, chance, weighted};
 
-/// The brief's cache types.
+/// The cache types of the brief.
 pub const TYPES: [&str; 7] = [
     "venue_recommendations",
     "vendor_matching",
@@ -20,25 +20,25 @@ pub const TYPES: [&str; 7] = [
 const VENUES: usize = 0;
 const VENDORS: usize = 1;
 
-/// A question as a couple remembers it; its text follows from it.
+/// A question as a couple remembers it; the text is derived from these fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
     /// Index into [`TYPES`].
     pub kind: usize,
     pub text: Text,
-    /// Index of a vendor among those of its kind in the couple's place.
+    /// The vendor that the question names: its kind, and its index in the couple's place.
     pub vendor: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
-    /// By popularity, 0 the most.
+    /// The rank of an offered question; 0 is the most popular.
     Offered(usize),
-    /// The how manieth that couples have typed.
+    /// The running number of a typed question, over all couples.
     Typed(u64),
 }
 
-/// Draws questions.
+/// A generator of questions.
 pub struct Questions {
     popularity: Zipf,
     vendors: Vec<Zipf>,
@@ -59,7 +59,7 @@ impl Questions {
         }
     }
 
-    /// A new question of a couple; `late` in its last three months.
+    /// Draws a new question of a couple; `late` means in its last three months.
     pub fn draw(&mut self, rng: &mut Rng, late: bool) -> Question {
         let shares = assume::TYPE_SHARES.map(|shares| shares[usize::from(late)]);
         let kind = weighted(rng, shares);
@@ -79,7 +79,7 @@ impl Questions {
     }
 }
 
-/// Well-known vendors are named more often; see [`Zipf`].
+/// Returns the popularity of the vendors of one kind: well-known ones are named more often.
 pub fn popular_vendors(count: u32) -> Zipf {
     Zipf::new(count as usize, 0.8)
 }
@@ -103,7 +103,7 @@ impl Question {
         }
     }
 
-    /// The vendor type that a question to match vendors names.
+    /// Returns the vendor type that a question of type `vendor_matching` names.
     pub fn vendor_types(&self) -> Vec<String> {
         if self.kind == VENDORS {
             vec![KINDS[vendor_kind(self.text)].name.to_owned()]
@@ -113,7 +113,7 @@ impl Question {
     }
 }
 
-/// Index into [`KINDS`].
+/// Returns the kind of vendor, as an index into [`KINDS`].
 fn vendor_kind(text: Text) -> usize {
     match text {
         Text::Offered(rank) => rank % KINDS.len(),
@@ -123,7 +123,7 @@ fn vendor_kind(text: Text) -> usize {
 
 type Wordings = ([&'static str; 6], [&'static str; 10]);
 
-/// In the order of [`TYPES`]: wordings and what completes them.
+/// The wordings of each type and the texts that complete them, in the order of [`TYPES`].
 const WORDINGS: [Wordings; 7] = [
     (
         [

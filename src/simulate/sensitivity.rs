@@ -1,4 +1,4 @@
-//! What the results depend on: a season with one assumption changed at a time.
+//! The sensitivity of the results: a season with one assumption changed at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use super::{Assumptions, Options, run};
 use crate::model::Sharing;
 use crate::topology::Topology;
 
-/// One run beside the others.
+/// The results of one run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Variation {
-    /// What was changed, and to what.
+    /// The assumption that was changed, and its value.
     pub what: String,
     pub queries: u64,
-    /// All in per cent.
+    /// Hit rate of all queries, in percent; all rates here are in percent.
     pub hit_rate: f64,
     pub shared_hit_rate: f64,
     pub private_hit_rate: f64,
-    /// Of a couple's repeats within a day.
+    /// Hit rate of a couple's repeats within a day.
     pub repeats: f64,
     pub saved: f64,
     pub forbidden: u64,
 }
 
-/// What is changed; the first changes nothing.
+/// Returns the runs with their names; the first one changes nothing.
 pub fn variations(base: &Options) -> Vec<(String, Options)> {
     let with = |change: &dyn Fn(&mut Assumptions)| {
         let mut changed = base.clone();
@@ -62,7 +62,7 @@ pub fn variations(base: &Options) -> Vec<(String, Options)> {
         };
         all.push((format!("times to live ×{ttl_factor}"), changed));
     }
-    // More couples in the same cells are a larger platform.
+    // More couples in the same cells stand for a larger platform.
     for (name, up, down) in [("1/4", 1, 4), ("4", 4, 1), ("16", 16, 1)] {
         let queries = (base.queries * up / down).max(1);
         let changed = Options {
@@ -74,7 +74,7 @@ pub fn variations(base: &Options) -> Vec<(String, Options)> {
     all
 }
 
-/// Runs them all; `on_run` is told each one's name as it begins.
+/// Runs all variations; `on_run` is called with each one's name as it begins.
 pub fn study(
     topology: &Arc<Topology>,
     options: &Options,

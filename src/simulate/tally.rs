@@ -1,5 +1,5 @@
-//! Counts what comes out of the driver, judges every answer by the log, and says why a miss was
-//! one.
+//! Counts the driver's outputs, judges every answer by the log, and determines the reason of every
+//! miss.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::resolver::Outcome;
 
-/// By month of the year, then by type in the order of [`TYPES`].
+/// Counts by month of the year, then by type in the order of [`TYPES`].
 pub type ByMonth = [[Counts; TYPES.len()]; 12];
 
 /// Everything counted so far.
@@ -23,44 +23,47 @@ pub type ByMonth = [[Counts; TYPES.len()]; 12];
 pub struct State {
     pub counts: ByMonth,
     pub repeats: Repeats,
-    /// How many answers took up to each of [`LATENCY_BOUNDS_MS`], and longer.
+    /// The number of answers in each class of [`LATENCY_BOUNDS_MS`], the last class above all
+    /// bounds.
     pub latencies: [u64; LATENCY_BOUNDS_MS.len() + 1],
     pub log: Log,
     pub judged: u64,
     pub forbidden: u64,
-    /// The first few, told in words.
+    /// The first few violations, described in words.
     pub violations: Vec<String>,
     /// Calls whose model has no price.
     pub unpriced: u64,
     checker: Checker,
     /// The newest fill of each key that an answer has shown.
     known: HashMap<KeyHash, Known>,
-    /// When each couple last asked for a key.
+    /// The time at which each couple last asked for a key.
     asked: HashMap<(u64, KeyHash), Timestamp>,
 }
 
-/// What is remembered of a fill.
+/// The recorded facts of a fill.
 struct Known {
     stamp: Position,
     called_at: Timestamp,
     expires_at: Timestamp,
-    /// None once it has expired: why it is a miss is then known without them.
+    /// The entry's tags; `None` once it has expired, because the reason of a miss is then known
+    /// without them.
     tags: Option<Arc<[Tag]>>,
 }
 
-/// Shared between the driver, which tells it, and the simulation, which reads it at the end.
+/// Shared between the driver, which reports to it, and the simulation, which reads it at the end.
 #[derive(Default)]
 pub struct Tally(Mutex<State>);
 
 const VIOLATIONS_SHOWN: usize = 5;
 
 impl Tally {
-    /// Nothing that can panic half-way runs under the lock.
+    /// Locks the state. A poisoned lock is used all the same: nothing that can panic half-way runs
+    /// under the lock.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what no miss can depend on any more.
+    /// Drops the tags of expired fills: no reason of a miss depends on them any more.
     pub fn sweep(&self, now: Timestamp) {
         let mut state = self.state();
         for known in state.known.values_mut() {
@@ -129,7 +132,7 @@ impl State {
         let class = LATENCY_BOUNDS_MS.partition_point(|bound| took > Duration::from_millis(*bound));
         self.latencies[class] += 1;
         let reason = self.miss_reason(told);
-        // By the arrival, so that a month's parts sum up to its queries.
+        // Counted by the time of arrival, so that a month's parts sum to its queries.
         let Some(cell) = self.cell(ask.arrived_at, &ask.prepared.cache_type.name) else {
             return;
         };
@@ -155,7 +158,8 @@ impl State {
                     _ if called.coalesced => cell.coalesced += 1,
                     _ => cell.misses[reason as usize] += 1,
                 }
-                // Those who joined may be told before the one who paid, whose reason is older.
+                // Queries that joined a call may be counted before the one that paid, so they must
+                // not record the fill: the reason of its miss is the fill before.
                 if ask.stores() && !called.coalesced {
                     self.know(&called.entry);
                 }
@@ -178,7 +182,7 @@ impl State {
         }
     }
 
-    /// The same couple with the same key as before.
+    /// Counts a query of a couple that asked for the same key before.
     fn repeat(&mut self, told: &Told<'_>, is_served: bool) {
         let ask = told.ask;
         let wedding = ask.query.wedding_context.wedding_id.as_deref();
@@ -205,8 +209,9 @@ impl State {
         }
     }
 
-    /// Why the cache had nothing that served: by the newest fill that an answer has shown. A
-    /// refill that nobody was answered from is not seen, so `expired` is at times `invalidated`.
+    /// Returns why the cache had no usable entry, judged by the newest fill that an answer has
+    /// shown. A refill that no query was answered from is not seen, so the reason is sometimes
+    /// `Expired` where `Invalidated` would be right.
     fn miss_reason(&self, told: &Told<'_>) -> MissReason {
         let ask = told.ask;
         let Some(known) = self.known.get(&ask.prepared.key.hash()) else {

@@ -1,5 +1,5 @@
-//! A few weeks of a small platform: the figures add up, are the same again, and nothing that was
-//! forbidden is served.
+//! A few weeks of a small platform: the figures add up and are reproducible, and no forbidden
+//! answer is served.
 
 use super::figures::Counts;
 use super::report::{self, Report};
@@ -135,7 +135,7 @@ fn months_have_the_load_of_the_topologys_factors() {
     assert!((all - 60_000.0).abs() < 3000.0, "{all}");
 }
 
-/// Else no run could fail for it.
+/// Without this test the checker might never count anything, and no run could fail for it.
 #[test]
 fn an_answer_that_the_log_forbids_is_counted() {
     stopped::run(async |idle| {
@@ -162,7 +162,7 @@ fn an_answer_that_the_log_forbids_is_counted() {
         let before = driver.view();
         driver.vendor_change(&elsewhere);
         assert_eq!(tally.state().forbidden, 0);
-        // The log as the checker sees it has a purge that the cache was never told of.
+        // The checker's log has a purge that the cache has not received.
         let record = TagInvalidation {
             tag: "vendor_matching|vendor=v-17".to_owned(),
             mode: Mode::Purge,

@@ -1,4 +1,4 @@
-//! A day's traffic in the order of time: visits with their questions, repeats and reloads, wedding
+//! A day's traffic in order of time: visits with their questions, repeats and reloads, wedding
 //! updates, vendor changes.
 
 use chrono::{Datelike as _, NaiveDate};
@@ -14,7 +14,7 @@ use crate::model::Timestamp;
 use crate::model::event::{AiQuery, QueryOptions};
 use crate::topology::Topology;
 
-/// Something that happens.
+/// An event of the simulated world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Happening {
     pub at: Timestamp,
@@ -26,7 +26,7 @@ pub enum What {
     Ask {
         couple: usize,
         question: Question,
-        /// Which of the two asks.
+        /// The partner who asks: 0 or 1.
         partner: u8,
         options: Options,
     },
@@ -46,7 +46,7 @@ pub enum Options {
     Deadline,
 }
 
-/// The world that traffic comes from.
+/// The simulated world that the traffic comes from.
 pub struct Traffic {
     rng: Rng,
     assumptions: Assumptions,
@@ -56,12 +56,12 @@ pub struct Traffic {
     directory: Directory,
     /// Queries of a day in a month whose factor is 1.
     base_load: f64,
-    /// What the days before have left for later ones.
+    /// Events that the days before have moved to later ones.
     carried: Vec<Happening>,
     asked: u64,
 }
 
-/// What is to be simulated.
+/// The simulated days, first and last included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     pub first_day: NaiveDate,
@@ -69,8 +69,8 @@ pub struct Period {
 }
 
 impl Period {
-    /// How many queries the platform has in it, by the topology's load factors, from those couples
-    /// that are simulated.
+    /// Returns the number of queries of the simulated couples in this period, by the topology's
+    /// load factors.
     pub fn queries(&self, topology: &Topology, assumptions: &Assumptions) -> u64 {
         let factors = &topology.policy.capacity_factors;
         let load: f64 = self.days().map(|day| factors[day.month0() as usize]).sum();
@@ -95,20 +95,22 @@ impl Period {
     }
 }
 
-/// Questions, retries included, of a day on which a couple uses the assistant.
+/// Returns the mean number of questions, retries included, on a day on which a couple uses the
+/// assistant.
 fn queries_a_day() -> f64 {
     let mean = |more: f64| 1.0 / (1.0 - more);
     mean(assume::MORE_VISITS) * mean(assume::MORE_QUESTIONS) * (1.0 + assume::RETRIED)
 }
 
-/// Days of use in a year of engagement, the mean one.
+/// Returns the mean number of days of use in a year of engagement.
 fn active_days() -> f64 {
     let [early, late, last] = assume::ACTIVE_DAYS_A_WEEK.map(|a_week| a_week / 7.0);
     (365.0 - 91.0) * early + 77.0 * late + 14.0 * last
 }
 
 impl Traffic {
-    /// About `queries` in the period, in its months by the topology's load factors.
+    /// Creates the traffic of about `queries` queries in the period, distributed over its months by
+    /// the topology's load factors.
     pub fn new(
         seed: u64,
         topology: &Topology,
@@ -158,7 +160,7 @@ impl Traffic {
         self.couples.len()
     }
 
-    /// What happens on this day, in order; what goes beyond midnight comes on the next.
+    /// Returns the day's events in order; events after midnight are returned on the next day.
     pub fn day(&mut self, today: NaiveDate) -> Vec<Happening> {
         let midnight = midnight(today);
         let tomorrow = Timestamp(midnight.0 + DAY_MS);
@@ -172,7 +174,8 @@ impl Traffic {
             at: change.at,
             what: What::Vendor(change),
         }));
-        // Stable: what stands at one moment keeps the order in which it was drawn.
+        // The sort must be stable: events at the same moment keep the order in which they were
+        // drawn.
         all.sort_by_key(|happening| happening.at);
         let begin_of_rest = all.partition_point(|happening| happening.at < tomorrow);
         self.carried = all.split_off(begin_of_rest);
@@ -260,7 +263,8 @@ impl Traffic {
         }
     }
 
-    /// The query as its service would publish it now; none where the couple has called it off.
+    /// Returns the query as its service would publish it now; `None` if the couple has called the
+    /// wedding off.
     pub fn query(&mut self, happening: &Happening) -> Option<AiQuery> {
         let What::Ask {
             couple,
@@ -292,7 +296,8 @@ impl Traffic {
         })
     }
 
-    /// The couple's facts change; its record. None once it has called it off.
+    /// Changes the couple's facts and returns the record; `None` if the couple has called the
+    /// wedding off.
     pub fn update(&mut self, couple: usize, change: &str, at: Timestamp) -> Option<Change> {
         let couple = &mut self.couples[couple];
         couple.phase(at.date().0)?;
@@ -339,7 +344,7 @@ fn options(rng: &mut Rng) -> Options {
     Options::None
 }
 
-/// The chance that a couple uses the assistant on a day.
+/// Returns the probability that a couple uses the assistant on a day.
 fn daily(phase: Phase) -> f64 {
     let [early, late, last] = assume::ACTIVE_DAYS_A_WEEK;
     let a_week = match phase {
@@ -352,7 +357,8 @@ fn daily(phase: Phase) -> f64 {
 
 pub(super) const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
-/// How likely a visit begins in each local hour: lunch and, most, the evening. Assumption.
+/// Weights of the local hours in which visits begin: lunch and, most of all, the evening.
+/// Assumption.
 const HOURS: [f64; 24] = [
     1.0, 0.5, 0.2, 0.1, 0.1, 0.2, 0.6, 1.5, 2.5, 3.0, 3.0, 3.5, 5.0, 4.5, 3.5, 3.0, 3.5, 4.0, 5.0,
     7.0, 9.0, 9.0, 6.5, 3.0,
@@ -363,7 +369,7 @@ fn millis(secs: f64) -> i64 {
     (secs * 1000.0) as i64
 }
 
-/// In UTC.
+/// Returns the midnight, in UTC, at which the day begins.
 pub(super) fn midnight(day: NaiveDate) -> Timestamp {
     Timestamp(i64::from(crate::model::Date(day).epoch_days()) * DAY_MS)
 }

@@ -1,5 +1,5 @@
 //! Vendors and the changes that their integrations send: as they happen, in bursts at night, and
-//! now and then unreadable.
+//! sometimes unreadable.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ use super::places::{PLACES, Place};
 use super::zipf::{Zipf, chance, normal, poisson};
 use crate::model::Timestamp;
 
-/// The vendors of all places as they stand now; the provider names them, the changes close them.
+/// The current vendors of all places; the provider names them, the changes close them.
 #[derive(Debug, Clone, Default)]
 pub struct Directory(Arc<Mutex<Vec<Vendor>>>);
 
@@ -22,12 +22,12 @@ struct Vendor {
     place: usize,
     kind: usize,
     number: usize,
-    /// Grows when it closes and another takes its place.
+    /// Incremented when the vendor closes and another takes its place.
     generation: u32,
     integration: usize,
 }
 
-/// A record of the change topic: when, under which key, and its value.
+/// A record of the change topic: its time, key and value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     pub at: Timestamp,
@@ -52,7 +52,7 @@ impl Vendor {
 }
 
 impl Directory {
-    /// Of all places.
+    /// Creates the vendors of all places.
     pub fn new(rng: &mut Rng) -> Self {
         let integrations = Zipf::new(assume::INTEGRATIONS, 1.0);
         let mut vendors = Vec::new();
@@ -70,7 +70,7 @@ impl Directory {
         Self(Arc::new(Mutex::new(vendors)))
     }
 
-    /// The id of the vendor of this number among those of its kind in a place.
+    /// Returns the id of the vendor with this number among those of its kind in a place.
     pub fn id(&self, place: usize, kind: usize, number: usize) -> String {
         let a_place: usize = KINDS.iter().map(|of| of.a_place as usize).sum();
         let before: usize = KINDS[..kind].iter().map(|of| of.a_place as usize).sum();
@@ -81,8 +81,8 @@ impl Directory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What changes on the day that begins at `day`, in the places where anybody is simulated:
-    /// elsewhere no answer depends on it.
+    /// Returns the changes of the day that begins at `day`, for places with simulated couples: no
+    /// answer depends on the others.
     pub fn changes(&self, rng: &mut Rng, day: Timestamp, assumptions: &Assumptions) -> Vec<Change> {
         let rate = assumptions.change_rate;
         let is_met = |vendor: &&mut Vendor| has_couples(vendor.place, assumptions.sample);
@@ -117,7 +117,8 @@ impl Directory {
     }
 }
 
-/// Within its import's two minutes, or any time from noon UTC, when the Americas are awake.
+/// Returns the time of a change: for a nightly integration within the two minutes of its import,
+/// else any time from noon UTC, when the Americas are awake.
 fn moment(rng: &mut Rng, integration: usize, day: Timestamp) -> Timestamp {
     if integration < assume::NIGHTLY {
         let hours = i64::from(assume::IMPORT_HOURS.end - assume::IMPORT_HOURS.start);
@@ -192,7 +193,7 @@ mod tests {
             * 16.0;
         #[expect(clippy::cast_precision_loss, reason = "counts are small")]
         let count = changes.len() as f64;
-        // What nightly imports send again comes on top: up to 365 × 2 % of those vendors.
+        // Resent changes come on top: up to 365 × 2 % of the vendors with a nightly import.
         assert!(
             count > expected * 0.99 && count < expected + 90.0 * 16.0 * 7.4,
             "{count}"

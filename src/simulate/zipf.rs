@@ -1,4 +1,4 @@
-//! Dice: Zipf's law, normal and exponential draws, weighted choice.
+//! Random draws: Zipf's law, normal and exponential distributions, weighted choice.
 
 use fastrand::Rng;
 
@@ -10,7 +10,7 @@ pub struct Zipf {
 }
 
 impl Zipf {
-    /// `count` at least 1.
+    /// Creates the distribution; a `count` of 0 is taken as 1.
     #[expect(clippy::cast_precision_loss, reason = "ranks are small")]
     pub fn new(count: usize, exponent: f64) -> Self {
         let mut sum = 0.0;
@@ -31,7 +31,7 @@ impl Zipf {
     }
 }
 
-/// An index by weight.
+/// Draws an index by weight.
 pub fn weighted(rng: &mut Rng, weights: impl IntoIterator<Item = f64> + Clone) -> usize {
     let total: f64 = weights.clone().into_iter().sum();
     let mut rest = rng.f64() * total;
@@ -50,18 +50,18 @@ pub fn chance(rng: &mut Rng, share: f64) -> bool {
     rng.f64() < share
 }
 
-/// From the standard normal distribution, by Box and Muller.
+/// Draws from the standard normal distribution, by Box and Muller.
 pub fn normal(rng: &mut Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.f64()).ln()).sqrt();
     radius * (std::f64::consts::TAU * rng.f64()).cos()
 }
 
-/// From the exponential distribution of this mean.
+/// Draws from the exponential distribution with this mean.
 pub fn exponential(rng: &mut Rng, mean: f64) -> f64 {
     -mean * (1.0 - rng.f64()).ln()
 }
 
-/// How often something happens that is expected `mean` times (Poisson; small means).
+/// Draws how often something happens that is expected `mean` times (Poisson; for small means).
 pub fn poisson(rng: &mut Rng, mean: f64) -> u32 {
     let (limit, mut product, mut count) = ((-mean).exp(), rng.f64(), 0);
     while product > limit && count < 1000 {
@@ -71,7 +71,7 @@ pub fn poisson(rng: &mut Rng, mean: f64) -> u32 {
     count
 }
 
-/// 1 and more, each further one with probability `more`.
+/// Draws a number from 1, where each further one has the probability `more`.
 pub fn geometric(rng: &mut Rng, more: f64) -> u32 {
     let mut count = 1;
     while count < 200 && chance(rng, more) {

@@ -57,7 +57,7 @@ pub struct RawRecord {
     pub value: Option<Vec<u8>>,
 }
 
-/// The input topics by what they are for.
+/// The input topics by their purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputRole {
@@ -80,91 +80,109 @@ pub struct Reply {
     pub outcome: Outcome,
 }
 
-/// How a mocked call ends.
+/// The result of a mocked call.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The model answers this.
+    /// The model answers with this text.
     Text(String),
-    /// The provider answers with this HTTP status, from 400.
+    /// The provider answers with this HTTP status, 400 or above.
     Status(u16),
-    /// The model refuses.
+    /// The model refuses to answer.
     Refused,
     /// The answer breaks off at the token limit.
     Truncated,
-    /// An answer without text.
+    /// The answer has no text.
     Empty,
     /// The call runs into its timeout.
     Timeout,
 }
 
-/// What came out since the last `expect`. A list that is given is the whole list, in any order; a
-/// list that is left out is not looked at.
+/// All output since the last `expect`. A given list must be complete, in any order; a list that is
+/// left out is not compared.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Expectation {
-    /// Answers, by the query they reply to.
+    /// The answers, by the queries that they reply to.
     pub answers: Option<Vec<ExpectedAnswer>>,
+    /// The records of the invalidation log.
     pub invalidations: Option<Vec<ExpectedInvalidation>>,
+    /// The metric records.
     pub metrics: Option<Vec<ExpectedMetric>>,
+    /// The dead letters.
     pub dead_letters: Option<Vec<ExpectedDeadLetter>>,
-    /// How often the provider was called.
+    /// The number of calls of the provider.
     pub calls: Option<u32>,
 }
 
-/// The fields of the answer record that matter to the case; those left out may be anything.
+/// The fields of an answer record that matter to the case; fields left out may have any value.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExpectedAnswer {
+    /// The id of the query.
     pub query_id: String,
+    /// The outcome of the query.
     #[serde(default)]
     #[schemars(schema_with = "names::status")]
     pub status: Option<Status>,
-    /// The whole text.
+    /// The whole text of the answer.
     pub data: Option<String>,
+    /// The origin of the answer.
     #[serde(default)]
     #[schemars(schema_with = "names::source")]
     pub source: Option<Source>,
+    /// The layer that had the answer.
     #[serde(default)]
     #[schemars(schema_with = "names::layer")]
     pub layer: Option<LayerName>,
+    /// The freshness of the answer.
     #[serde(default)]
     #[schemars(schema_with = "names::freshness")]
     pub freshness: Option<Freshness>,
+    /// The reason why a stale answer is stale.
     #[serde(default)]
     #[schemars(schema_with = "names::stale_reason")]
     pub stale_reason: Option<StaleReason>,
+    /// True if the query waited for another query's call.
     pub coalesced: Option<bool>,
+    /// Seconds since the call to the model began.
     pub age_secs: Option<f64>,
+    /// The whole cache key.
     pub cache_key: Option<String>,
-    /// Tags that must be among the answer's.
+    /// Tags that must be among the answer's. By default none.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// The error's code.
+    /// The code of the error, such as `refused`.
     pub error: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExpectedInvalidation {
+    /// The tag, such as `vendor_matching|vendor=v-17`.
     pub tag: String,
+    /// The mode: the answers are purged, or may be served stale.
     #[schemars(schema_with = "names::mode")]
     pub mode: Mode,
-    /// The rule's name, or `unreadable`.
+    /// The name of the rule, or `unreadable`.
     pub rule: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExpectedMetric {
+    /// The kind of event.
     #[schemars(schema_with = "names::operation")]
     pub operation: Operation,
+    /// The cache type of the query.
     pub cache_type: Option<String>,
+    /// The layer that had the answer.
     #[serde(default)]
     #[schemars(schema_with = "names::layer")]
     pub layer: Option<LayerName>,
+    /// True if the query waited for another query's call.
     pub coalesced: Option<bool>,
-    /// How many records of this kind.
+    /// The number of records of this kind. By default 1.
     #[serde(default = "one")]
     pub count: u32,
 }
@@ -176,8 +194,9 @@ fn one() -> u32 {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExpectedDeadLetter {
-    /// As in the header `wedcache.reason`.
+    /// The reason, as in the header `wedcache.reason`.
     pub reason: String,
+    /// The key of the original record.
     pub key: Option<String>,
 }
 
@@ -185,26 +204,30 @@ pub struct ExpectedDeadLetter {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaseShape {
-    /// What the case shows, as a sentence.
+    /// The name of the case: a sentence about what it shows.
     pub(super) name: At<String>,
-    /// Where the clock stands at the start, RFC 3339.
+    /// The clock's time at the start, such as `2026-11-22T10:00:00Z` (RFC 3339).
     pub(super) now: At<String>,
-    /// What the provider answers.
+    /// The provider's replies. For each call the first reply is used that fits the question and is
+    /// not used up; if there is none, the provider answers `answer 1`, `answer 2` and so on, by the
+    /// number of calls.
     #[serde(default)]
     pub(super) replies: Vec<ReplyShape>,
+    /// The steps, in order.
     pub(super) steps: At<Vec<At<StepShape>>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplyShape {
-    /// Fits questions that contain this text; without it, every question.
+    /// A text that the question must contain. By default every question fits.
     pub(super) when: Option<String>,
-    /// How often it is given; without it, always.
+    /// The number of times that the reply is given. By default without limit.
     pub(super) times: Option<u32>,
-    /// How long the call takes.
+    /// The duration of the call. By default 0s.
     #[serde(default = "no_time")]
     pub(super) takes: Lasting,
+    /// The result of the call.
     pub(super) reply: At<Outcome>,
 }
 
@@ -212,38 +235,41 @@ fn no_time() -> Lasting {
     Lasting::secs(0)
 }
 
-/// One thing that happens.
+/// One step of a test case.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StepShape {
-    /// A query comes in.
+    /// A query arrives.
     Query(#[schemars(with = "wire::AiQuery")] Box<AiQuery>),
-    /// A vendor change comes in; its key is the vendor id.
+    /// A vendor change arrives; its record key is the vendor id.
     VendorChange(#[schemars(with = "wire::VendorChange")] Box<VendorChange>),
-    /// A wedding update comes in; its key is the wedding id.
+    /// A wedding update arrives; its record key is the wedding id.
     WeddingUpdate(#[schemars(with = "wire::WeddingUpdate")] Box<WeddingUpdate>),
-    /// A record comes in, byte for byte.
+    /// A record arrives, byte for byte.
     Record(RecordShape),
-    /// The clock moves on.
+    /// The clock advances by this time, such as `2h`.
     Advance(Lasting),
-    /// All that came out since the last `expect`.
+    /// The expected output since the last `expect`.
     Expect(Box<Expectation>),
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RecordShape {
+    /// The topic of the record, by its purpose.
     pub(super) topic: InputRole,
+    /// The key, as text. By default null.
     pub(super) key: Option<String>,
+    /// The value.
     pub(super) value: At<RecordValue>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RecordValue {
-    /// UTF-8.
+    /// Text in UTF-8.
     Text(String),
-    /// Pairs of hexadecimal digits; white space between them is ignored.
+    /// Bytes as pairs of hexadecimal digits; white space between them is ignored.
     Hex(String),
     /// A null value.
     Nothing,
@@ -303,33 +329,49 @@ mod wire {
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]
     pub(super) struct AiQuery {
+        /// The id of the query; the answer repeats it.
         query_id: String,
+        /// The question.
         query: Question,
+        /// The couple's wedding, as far as the question gives it.
         wedding_context: WeddingContext,
+        /// Options of the query.
         options: Option<QueryOptions>,
+        /// The time of asking, RFC 3339; not used.
         asked_at: Option<String>,
     }
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]
     struct Question {
-        /// One of `cache_types`.
+        /// The cache type: one of `cache_types`.
         r#type: String,
+        /// The text of the question.
         content: String,
+        /// Vendor types that the question is about.
         vendor_types: Option<Vec<String>>,
+        /// Ids of vendors that the question is about.
         vendor_ids: Option<Vec<String>>,
+        /// The id of the user who asks.
         user_id: Option<String>,
     }
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]
     struct WeddingContext {
+        /// The id of the wedding; without it, answers of private types are not stored.
         wedding_id: Option<String>,
+        /// The place of the wedding.
         location: Location,
+        /// The date, as `2027-06-12`.
         wedding_date: Option<String>,
+        /// The budget range.
         budget_range: Option<BudgetRange>,
+        /// The style, such as `rustic`.
         wedding_style: Option<String>,
+        /// The number of guests.
         guest_count: Option<u32>,
+        /// The kinds of vendors that the couple prefers.
         vendor_preferences: Option<Vec<String>>,
     }
 
@@ -344,61 +386,88 @@ mod wire {
 
     #[derive(JsonSchema)]
     struct Location {
+        /// The city.
         city: String,
+        /// The state or province, by its code or name.
         state: String,
+        /// The country, by its code or name. By default `US`.
         country: Option<String>,
     }
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]
     struct QueryOptions {
+        /// Skips the look-up and joins no other call; the answer is stored. By default false.
         bypass_cache: Option<bool>,
+        /// Stores nothing. By default false.
         no_store: Option<bool>,
+        /// The greatest age of a cached answer, in seconds. By default without limit.
         max_age_secs: Option<f64>,
+        /// The time after which the query is answered `expired`, RFC 3339. By default none.
         deadline: Option<String>,
     }
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]
     pub(super) struct VendorChange {
+        /// The id of the event.
         event_id: String,
-        /// Left out only in a `heartbeat`.
+        /// The id of the vendor; may be left out only in a `heartbeat`.
         vendor_id: Option<String>,
+        /// The type of the vendor, such as `florist`.
         vendor_type: Option<String>,
-        /// `price_changed`, `availability_changed`, `menu_changed`, `portfolio_changed`,
-        /// `details_changed`, `opened`, `closed`, `heartbeat`, or any other.
+        /// The kind of change: `price_changed`, `availability_changed`, `menu_changed`,
+        /// `portfolio_changed`, `details_changed`, `opened`, `closed`, `heartbeat`, or any other.
         change: String,
+        /// The place where the vendor works.
         location: Option<Location>,
+        /// The time of the change, RFC 3339.
         occurred_at: Option<String>,
+        /// The integration that sent the event.
         source: Option<String>,
+        /// Facts for the conditions of rules: texts, numbers and booleans.
         attributes: Option<BTreeMap<String, serde_json::Value>>,
     }
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]
     pub(super) struct WeddingUpdate {
+        /// The id of the event.
         event_id: String,
+        /// The id of the wedding.
         wedding_id: String,
+        /// The id of the user who made the change.
         user_id: Option<String>,
-        /// `date_changed`, `location_changed`, `budget_changed`, `style_changed`,
-        /// `guest_count_changed`, `preferences_changed`, `guest_list_changed`, `cancelled`,
-        /// `deleted`, or any other.
+        /// The kind of change: `date_changed`, `location_changed`, `budget_changed`,
+        /// `style_changed`, `guest_count_changed`, `preferences_changed`, `guest_list_changed`,
+        /// `cancelled`, `deleted`, or any other.
         change: String,
+        /// The time of the change, RFC 3339.
         occurred_at: Option<String>,
+        /// The wedding after the change.
         wedding_context: Option<WeddingFacts>,
+        /// The wedding before the change.
         previous: Option<WeddingFacts>,
+        /// Facts for the conditions of rules: texts, numbers and booleans.
         attributes: Option<BTreeMap<String, serde_json::Value>>,
     }
 
     #[derive(JsonSchema)]
     #[serde(rename_all = "camelCase")]
     struct WeddingFacts {
+        /// The id of the wedding.
         wedding_id: Option<String>,
+        /// The place of the wedding.
         location: Option<Location>,
+        /// The date, as `2027-06-12`.
         wedding_date: Option<String>,
+        /// The budget range.
         budget_range: Option<BudgetRange>,
+        /// The style, such as `rustic`.
         wedding_style: Option<String>,
+        /// The number of guests.
         guest_count: Option<u32>,
+        /// The kinds of vendors that the couple prefers.
         vendor_preferences: Option<Vec<String>>,
     }
 }

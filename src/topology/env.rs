@@ -8,10 +8,10 @@ use super::units::Connection;
 /// The source of variables.
 #[derive(Clone, Copy)]
 pub enum Variables<'a> {
-    /// The environment; a variable that is not set is a problem, reported at its place.
+    /// The environment. A variable that is not set is a problem, reported at its place in the file.
     From(&'a dyn Fn(&str) -> Option<String>),
-    /// No environment: variables without a default remain as written. For checking a file on a
-    /// machine that does not run it; the resulting topology must not be run.
+    /// No environment: variables without a default remain as written, for checking a file on a
+    /// machine that does not run it. The resulting topology must not be run.
     Unresolved,
 }
 

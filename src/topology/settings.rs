@@ -110,7 +110,7 @@ pub struct Topic {
     pub partitions: u16,
     pub replication_factor: u16,
     pub retention: Duration,
-    /// For an input: the largest value that is read. For the dead letters: the largest record.
+    /// The largest value that is read of an input; the largest record of the dead letters.
     pub max_bytes: Option<ByteSize>,
     /// The format of answers, metrics, alerts and audit records; the invalidation log is always
     /// JSON.

@@ -1,7 +1,8 @@
 //! A YAML document as a tree whose nodes have their places in the file.
 //!
-//! serde stops at the first mistake. With a tree, [`super::decode`] can continue after it, and the
-//! checks can point at names that serde does not keep.
+//! The alternative would be to deserialize the settings directly with `serde-saphyr`, which parses
+//! the text here. serde stops at the first mistake; with a tree, [`super::decode`] can continue
+//! after it, and the checks can point at names that serde does not keep.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -1,12 +1,14 @@
-//! Strangers' bytes: whatever reaches a decoder becomes an event or a reject with its reason, never
-//! a panic, never more memory than the input's size allows for.
+//! Untrusted bytes: everything that reaches a decoder becomes an event or a reject with its reason,
+//! and never causes a panic or more allocations than the input's size allows.
 //!
-//! Valid records are mutated, from a fixed seed: every run of the same program tries the same
-//! inputs. What was accepted is mutated further. To search for longer, with another seed:
+//! Valid records are mutated, from a fixed seed: every run of the same program uses the same
+//! inputs. Accepted inputs are mutated further. To search for longer, with another seed:
 //!
-//!   WEDCACHE_FUZZ_SECS=600 WEDCACHE_FUZZ_SEED=7 cargo test --test fuzz -- --nocapture
+//! ```text
+//! WEDCACHE_FUZZ_SECS=600 WEDCACHE_FUZZ_SEED=7 cargo test --test fuzz -- --nocapture
+//! ```
 //!
-//! A finding names the decoder and its input in hexadecimal, and ends the run.
+//! A finding shows the decoder and its input in hexadecimal, and ends the run.
 
 #![expect(
     clippy::unwrap_used,
@@ -32,11 +34,11 @@ use targets::Target;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Accepted inputs that are mutated further, beside the seeds.
+/// The most accepted inputs that are mutated further, in addition to the seeds.
 const CORPUS: usize = 200;
 
 enum Bound {
-    /// So many inputs for each decoder, times its own weight.
+    /// This number of inputs for each decoder, divided by the decoder's weight.
     Inputs(u32),
     Time(Duration),
 }
@@ -71,8 +73,8 @@ fn no_bytes_of_strangers_break_a_decoder() {
     }
 }
 
-/// How many inputs there were and were accepted, and the most that one allocated beyond what its
-/// size allows for.
+/// Returns how many inputs there were, how many were accepted, and the most that one allocated
+/// beyond what its size allows.
 fn fuzz(target: &mut Target, bound: &Bound, seed: u64) -> (u32, u32, usize) {
     let mut mutator = Mutator::new(seed, target.dictionary);
     let mut corpus: Vec<Vec<u8>> = target.seeds.clone();

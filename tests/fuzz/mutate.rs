@@ -1,6 +1,6 @@
-//! Mutations of valid inputs: the kinds of damage that find what only looked checked.
+//! Mutations of valid inputs: kinds of damage that find insufficient checks.
 
-/// Bytes that are cut, counted or compared somewhere: lengths, signs, ends.
+/// Bytes at the edges of lengths, signs and counts.
 const EDGES: [&[u8]; 10] = [
     b"\x00",
     b"\xff",
@@ -13,12 +13,12 @@ const EDGES: [&[u8]; 10] = [
     b"\x00\x00\x00\x80",
     b"\xc0\x80",
 ];
-/// What no input grows beyond.
+/// The largest size of an input.
 const MAX_LEN: usize = 16 << 10;
 
 pub struct Mutator {
     rng: fastrand::Rng,
-    /// Pieces of the format's own language.
+    /// Fragments of the format's syntax.
     dictionary: &'static [&'static str],
 }
 
@@ -34,7 +34,7 @@ impl Mutator {
         self.rng.usize(..end)
     }
 
-    /// One of the corpus with one to six changes.
+    /// Returns an input of the corpus with one to six changes.
     pub fn mutated(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         let mut input = corpus[self.below(corpus.len())].clone();
         for _ in 0..=self.below(6) {

@@ -1,4 +1,4 @@
-//! Valid inputs to begin with, and the schemas that frames of a registry name.
+//! Valid inputs to begin with, and the schemas that registry frames refer to.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub const WEDDING_UPDATE: &str = r#"{"eventId":"e-2","weddingId":"w-9","userId":
 "location":{"city":"Austin","state":"TX"},"guestCount":122},"previous":{"location":{"city":"Waco",
 "state":"TX"},"guestCount":120,"budgetRange":"luxury","weddingDate":"2027-06-12"},"attributes":{}}"#;
 
-/// Our schemas under the ids 1 to 3, JSON under 4, and under 5 a query with what only hostile
-/// producers make much of: recursion, values without a width, a union of everything.
+/// Returns our schemas under the ids 1 to 3, JSON under 4, and under 5 a query with constructs that
+/// only hostile producers use: recursion, values without a width, a union of everything.
 pub fn schemas() -> Arc<Schemas> {
     let hostile = RecordKind::AiQuery.schema_text().replacen(
         "\"fields\": [",
@@ -66,7 +66,8 @@ pub fn schemas() -> Arc<Schemas> {
     })
 }
 
-/// A datum by hand: `null` unions by 0, everything else as it stands in the schema.
+/// An Avro datum written by hand: null branches of unions are branch 0, everything else follows the
+/// schema.
 #[derive(Default)]
 struct Datum(Vec<u8>);
 
@@ -159,7 +160,7 @@ pub enum Avro {
     WeddingUpdate,
 }
 
-/// The event in all formats that there are.
+/// Returns the event in all supported formats.
 pub fn in_all_formats(json: &str, avro: &Avro) -> Vec<Vec<u8>> {
     let (id, kind, datum) = match avro {
         Avro::Query => (1_u32, RecordKind::AiQuery, Datum::default().query()),

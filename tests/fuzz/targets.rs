@@ -1,4 +1,4 @@
-//! The decoders that strangers' bytes reach, each with what must hold of what it makes of them.
+//! The decoders that untrusted bytes reach, each with the properties that its results must have.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -25,20 +25,21 @@ use wedcache::topology::{self, Topology, Variables};
 
 use super::seeds::{self, Avro};
 
-/// Whether the input was accepted; panics where what came out cannot be.
+/// Decodes the input; returns true if it was accepted, and panics if the result breaks a property.
 pub type Run = Box<dyn FnMut(&[u8]) -> bool>;
 
 /// A decoder under fuzz.
 pub struct Target {
     pub name: &'static str,
     pub seeds: Vec<Vec<u8>>,
-    /// Pieces of its language.
+    /// Fragments of the format's syntax.
     pub dictionary: &'static [&'static str],
-    /// Repairs a checksum, so that a mutation reaches what lies behind it.
+    /// Repairs a checksum, so that a mutation reaches the code behind the check.
     pub mend: fn(&mut [u8]),
-    /// How many inputs one of it costs.
+    /// The cost of an input relative to other decoders'; the number of inputs is divided by it.
     pub weight: u32,
-    /// What it may allocate altogether: so much, and so much for each byte of the input.
+    /// The allocations allowed for one input, in bytes: a fixed part and a part for each byte of
+    /// input.
     pub allowance: usize,
     pub per_byte: usize,
     pub run: Run,
@@ -89,9 +90,9 @@ const YAML: &[&str] = &[
 const HEX: &[&str] = &["-", "00", "ff", "0", "f"];
 
 const MAX_VALUE_BYTES: usize = 1 << 20;
-/// A decoder's own: what it allocates for the shortest of inputs.
+/// The fixed part of most decoders: what the shortest inputs make them allocate.
 const BASE: usize = 96 << 10;
-/// Parsed JSON that turns out to be wrong is parsed once more, into a tree.
+/// Parsed JSON that turns out to be wrong is parsed again, into a tree.
 const PER_BYTE: usize = 400;
 
 fn no_mending(_: &mut [u8]) {}
@@ -129,8 +130,8 @@ pub fn all() -> Vec<Target> {
         Target {
             mend: mend_entry,
             dictionary: &[],
-            // Its payload is compressed: it unpacks to 256 times its size at the most, is copied
-            // into the entry, and the check packs it again.
+            // The payload is compressed: it unpacks to at most 256 times its size, is copied into
+            // the entry, and the check compresses it again.
             per_byte: 4 * 256,
             ..value("entries", entries(), Box::new(entry))
         },
@@ -180,7 +181,7 @@ fn is_told(reject: &Reject) {
     );
 }
 
-/// The whole way of a query's bytes: decoded, keyed, tagged, and answered in every format.
+/// Returns the whole path of a query: decoded, keyed, tagged, and answered in every format.
 fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
     let (catalog, clock) = (Arc::clone(&topology.policy.catalog), Clock::System);
     let reader = QueryReader {
@@ -238,7 +239,7 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
     )
 }
 
-/// A change is judged; one that cannot be read forbids what its key names, at once.
+/// Judges a change; one that cannot be read must forbid what its key names, at once.
 fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: Source) -> Run {
     let judge = RefCell::new(ChangeJudge::new(
         Arc::clone(decoder),
@@ -287,7 +288,7 @@ fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: Source) -> 
     })
 }
 
-/// Key and value of a record of the log in one input, a zero byte between them.
+/// Returns the key and value of a log record in one input, with a zero byte between them.
 fn log_records() -> Vec<Vec<u8>> {
     let invalidation = TagInvalidation {
         tag: "vendor_matching|vendor=v-17".to_owned(),
@@ -397,7 +398,7 @@ fn entries() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sets the checksum of what the rest now is.
+/// Sets the checksum to that of the mutated bytes.
 fn mend_entry(bytes: &mut [u8]) {
     const CHECKSUM: std::ops::Range<usize> = 104..112;
     if bytes.len() < CHECKSUM.end {
@@ -446,7 +447,7 @@ fn metadata() -> Vec<Vec<u8>> {
 /// The committed offset of the seeds.
 const NEXT: i64 = 1000;
 
-/// What cannot be read claims nothing; what can be is taken up and told on.
+/// Metadata that cannot be read claims nothing; the rest is restored and written again.
 fn commit_metadata(input: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(input) else {
         return false;

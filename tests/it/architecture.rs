@@ -1,10 +1,10 @@
-//! The picture in `src/lib.rs` cannot drift: who may import whom, and each outside crate's home.
+//! Holds the picture in `src/lib.rs`: which module may import which, and each outside crate's home.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A module and what it may import besides itself, `model`, `clock`, `backoff`, `trouble`, `alerts`,
-/// `failpoint` and `outbound`.
+/// A module and what it may import besides itself, `model`, `clock`, `backoff`, `trouble`,
+/// `alerts`, `failpoint` and `outbound`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("codec", &[]),
@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Outside crates and the only places that may name them.
+/// Outside crates and the only places that may use them.
 const HOMES: &[(&str, &[&str])] = &[
     ("rdkafka", &["kafka"]),
     ("kafka_protocol", &["broker"]),

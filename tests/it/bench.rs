@@ -1,10 +1,10 @@
-//! Every scenario of `wedcache bench` on the embedded broker, far too small for its figures to
-//! mean anything: that it runs, counts what it says, and finds nothing that ought not to be.
+//! Every scenario of `wedcache bench` on the embedded broker, far too small for meaningful figures:
+//! each runs, its counts are right, and no error is counted.
 
 use assert_cmd::Command;
 use serde_json::Value;
 
-/// Runs a scenario; its report.
+/// Runs a scenario; returns its report.
 #[track_caller]
 fn bench(arguments: &str) -> Value {
     let done = Command::cargo_bin("wedcache")
@@ -54,7 +54,7 @@ fn hits_are_measured_for_every_format_and_poll_thread_beside_the_same_bare_loop(
         {
             let at = format!("/formats/{format}/contestants/{contestant}");
             assert_eq!(report.pointer(&format!("{at}/name")).unwrap(), name);
-            // The bare loop may be through between two looks.
+            // The bare loop may have finished between two looks.
             if contestant < 2 {
                 positive(&report, &[&format!("{at}/hits_per_sec/median")]);
             }

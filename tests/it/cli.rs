@@ -1,5 +1,5 @@
-//! The command line as an operator meets it: which topology a command works on, and what it says
-//! where there is none.
+//! The command line as an operator uses it: the topology that a command works on, and the message
+//! if there is none.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use clap::CommandFactory as _;
 use wedcache::cli::Cli;
 
-/// Every command that works on a topology, without naming one.
+/// Every command that works on a topology, without a topology's name.
 const COMMANDS: [&[&str]; 14] = [
     &["run"],
     &["validate"],
@@ -32,14 +32,14 @@ fn wedcache(folder: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// Exit code and all that was said.
+/// Runs a command; returns its exit code and its output.
 fn outcome(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
-/// The commands below `of` that take `--topology`, as they are written.
+/// Collects the commands below `of` that take `--topology`, as they are typed.
 fn with_topology(of: &clap::Command, before: &str, found: &mut BTreeSet<String>) {
     for command in of.get_subcommands() {
         let name = format!("{before}{}", command.get_name());
@@ -117,7 +117,7 @@ fn two_names_for_one_topology_are_refused() {
     }
 }
 
-/// A topology whose one mistake says which file was read.
+/// Writes a topology whose one mistake identifies the file.
 fn mistaken(folder: &Path, name: &str, mistake: &str) {
     std::fs::write(folder.join(name), format!("{mistake}: 1\n")).unwrap();
 }

@@ -1,5 +1,5 @@
 //! The AI client against an OpenAI-compatible server that is not ours: `llmock` from PyPI, which
-//! needs no model weights, scripts faults and judges how a client coped with them.
+//! needs no model weights, scripts faults, and judges how a client handled them.
 //!
 //! ```text
 //! python3 -m venv target/llmock && target/llmock/bin/pip install llmock==0.2.2
@@ -7,8 +7,8 @@
 //! WEDCACHE_TEST_OPENAI=http://127.0.0.1:8811/v1 cargo test --test it foreign_ai
 //! ```
 //!
-//! Without `WEDCACHE_TEST_OPENAI` these tests say that they are skipped. The first one works
-//! against any other server of the dialect, too.
+//! Without `WEDCACHE_TEST_OPENAI` these tests report that they are skipped. The first one also
+//! works against any other server of the dialect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use wedcache::clock::Clock;
 use wedcache::model::Date;
 use wedcache::outbound::install_crypto;
 
-/// The server has one queue of faults and one journal: one test at a time.
+/// A lock for one test at a time: the server has one queue of faults and one journal.
 static SERVER: Mutex<()> = Mutex::const_new(());
 
 struct Server {
@@ -37,7 +37,7 @@ struct Server {
 }
 
 impl Server {
-    /// `None` where no server is given.
+    /// Returns the configured server; `None` if there is none.
     async fn given() -> Option<Self> {
         #[expect(
             clippy::disallowed_methods,
@@ -63,8 +63,8 @@ impl Server {
         })
     }
 
-    /// `None` where the server is not `llmock`, which alone can be scripted; else with an empty
-    /// queue and journal.
+    /// Returns the server with an empty queue and journal; `None` if it is not `llmock`, because no
+    /// other server can be scripted.
     async fn scriptable() -> Option<Self> {
         let server = Self::given().await?;
         let reset = server
@@ -104,7 +104,7 @@ impl Server {
         );
     }
 
-    /// What the server thinks of its clients since the last reset.
+    /// Returns the server's judgement of its clients since the last reset.
     async fn verdict(&self) -> Value {
         self.http
             .get(self.control("verdict"))

@@ -1,11 +1,11 @@
-//! What `docs/guarantees.md` names exists: a promise whose proof was renamed away is none.
+//! Everything that `docs/guarantees.md` names exists: without its proof a promise is worth nothing.
 
 use std::fs;
 use std::path::Path;
 
 use regex::Regex;
 
-/// Why a link from a name to a file does not hold.
+/// Returns the reason why a link from a name to a file is broken.
 fn broken(name: &str, file: &Path) -> Option<String> {
     let shown = file.display();
     let Ok(text) = fs::read_to_string(file) else {

@@ -1,5 +1,5 @@
-//! The whole program against real clients: over TCP with the embedded broker always, against
-//! Apache Kafka and Redis where `scripts/test` has started them.
+//! The whole program with real clients: over TCP with the embedded broker always, with Apache Kafka
+//! and Redis if `scripts/test` has started them.
 
 #![expect(
     clippy::unwrap_used,

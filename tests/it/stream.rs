@@ -1,4 +1,4 @@
-//! The stream end to end: records in through a client of Kafka, answers and metrics out.
+//! The stream end to end: records in through a Kafka client, answers and metrics out.
 
 use serde_json::{Value, json};
 use wedcache::topology::settings::Role;
@@ -66,7 +66,7 @@ async fn miss_hit_purge_restart(place: Place) {
     assert_eq!(after["data"], third["data"], "and it is the newer one");
     instance.stop().await;
 
-    // A purge during downtime, judged by the next start before its first answer.
+    // A purge during downtime: the next start judges by it before its first answer.
     place.produce(
         Role::VendorChanges,
         &[(Some(b"v-17"), Some(closed("v-17").to_string().as_bytes()))],
@@ -221,7 +221,8 @@ async fn a_refresh_that_is_held_back_survives_a_restart() {
     };
     let place = Place::embedded().await;
     let instance = place.start_with(|text| hourly(&text)).await;
-    // Without a key only whole types can be refreshed: the first does, the second owes it.
+    // Without a key only whole types can be refreshed. The first refresh is written, the second one
+    // is held back.
     place.produce(Role::VendorChanges, &[(None, Some(b"{broken"))]);
     place
         .read_until(Role::DeadLetters, |found| !found.is_empty())

@@ -1,4 +1,4 @@
-//! The events of clients that nobody polls.
+//! The events of clients that are not polled.
 
 use std::ffi::{CStr, c_char};
 
@@ -9,9 +9,9 @@ use rdkafka::error::KafkaError;
 
 use crate::owned::Owned;
 
-/// Hands what a client has logged and reported to its context; never waits. For clients that nobody
-/// polls, such as rdkafka's `AdminClient`: why its connections fail would stay in a queue that grows
-/// for as long as they do. A client that is polled has nothing left here.
+/// Passes what a client has logged and reported to its context; never waits. For clients that are
+/// not polled, such as rdkafka's `AdminClient`: the errors of their connections would stay in a
+/// queue that grows as long as they occur. A polled client has no events here.
 pub fn serve<C: ClientContext>(client: &Client<C>) {
     // SAFETY: the client is alive, since it is borrowed; the reference to its queue is owned here.
     let queue = unsafe {
@@ -22,7 +22,7 @@ pub fn serve<C: ClientContext>(client: &Client<C>) {
     };
     let Some(queue) = queue else { return };
     loop {
-        // SAFETY: the queue is alive; an event that it gives is owned here.
+        // SAFETY: the queue is alive; an event that it returns is owned here.
         let event = unsafe {
             Owned::new(
                 ffi::rd_kafka_queue_poll(queue.as_ptr(), 0),
@@ -35,7 +35,7 @@ pub fn serve<C: ClientContext>(client: &Client<C>) {
 }
 
 fn hand_over<C: ClientContext>(event: &Owned<ffi::rd_kafka_event_t>, context: &C) {
-    // SAFETY: the event is alive, and what its accessors give lives as long as it does.
+    // SAFETY: the event is alive, and what its accessors return lives as long as the event.
     match unsafe { ffi::rd_kafka_event_type(event.as_ptr()) } {
         ffi::RD_KAFKA_EVENT_LOG => {
             let (mut facility, mut text) = (std::ptr::null(), std::ptr::null());
@@ -71,7 +71,7 @@ fn hand_over<C: ClientContext>(event: &Owned<ffi::rd_kafka_event_t>, context: &C
     }
 }
 
-/// Of a level of syslog, as librdkafka uses them.
+/// Converts a syslog level, as librdkafka uses them.
 fn level_of(level: i32) -> RDKafkaLogLevel {
     match level {
         ..=0 => RDKafkaLogLevel::Emerg,
@@ -86,7 +86,7 @@ fn level_of(level: i32) -> RDKafkaLogLevel {
 }
 
 /// # Safety
-/// `text` is null, or ends with a null byte and lives while this runs.
+/// `text` is null, or ends with a null byte and lives during this call.
 unsafe fn text_at(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();

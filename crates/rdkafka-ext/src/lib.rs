@@ -1,6 +1,6 @@
-//! What rust-rdkafka does not wrap of librdkafka.
+//! Functions of librdkafka that rust-rdkafka does not wrap.
 //!
-//! All unsafe code of the project stands here: each foreign object has an owner that frees it, and no
+//! All unsafe code of the project is here: each foreign object has an owner that frees it, and no
 //! pointer leaves the function that got it.
 
 mod events;

@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-/// Frees a foreign object when it goes.
+/// A foreign object that is freed when this is dropped.
 pub(crate) struct Owned<T> {
     object: NonNull<T>,
     free: unsafe extern "C" fn(*mut T),
@@ -10,7 +10,7 @@ pub(crate) struct Owned<T> {
 
 impl<T> Owned<T> {
     /// # Safety
-    /// `object` is null, or the caller's own and to be freed by `free` alone.
+    /// `object` is null, or is owned by the caller and freed only by `free`.
     pub(crate) unsafe fn new(object: *mut T, free: unsafe extern "C" fn(*mut T)) -> Option<Self> {
         NonNull::new(object).map(|object| Self { object, free })
     }

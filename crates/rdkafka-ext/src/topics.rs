@@ -1,4 +1,4 @@
-//! `DescribeTopics`: which topic a name stands for now.
+//! `DescribeTopics`: the ids of the topics that currently have the given names.
 
 use std::ffi::{CStr, CString, NulError, c_char};
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use crate::owned::Owned;
 
-/// What a cluster says of a topic.
+/// The cluster's description of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicDescription {
     pub name: String,
-    /// The topic's id, or why the cluster does not describe the topic. `None` where the brokers know
-    /// no ids (Apache Kafka before 2.8).
+    /// The topic's id, or the reason why the cluster does not describe the topic. `None` if the
+    /// brokers have no ids (Apache Kafka before 2.8).
     pub id: Result<Option<u128>, RDKafkaErrorCode>,
 }
 
-/// Why a cluster describes no topic at all.
+/// The reason why a cluster describes no topic at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DescribeError {
     #[error("a topic's name has a null byte in it")]
@@ -30,7 +30,7 @@ pub enum DescribeError {
 }
 
 impl DescribeError {
-    /// librdkafka's code for it.
+    /// Returns librdkafka's code for the error.
     #[must_use]
     pub fn code(&self) -> RDKafkaErrorCode {
         match self {
@@ -41,9 +41,9 @@ impl DescribeError {
     }
 }
 
-/// Asks the cluster for the ids of topics; blocks until it answers, at most for `timeout`. Any client
-/// can ask, from any thread, also inside a rebalance callback: the answer does not come through the
-/// client's own queue.
+/// Requests the ids of topics from the cluster; blocks until it answers, at most for `timeout`.
+/// Works with any client, from any thread, also inside a rebalance callback, because the response
+/// does not come through the client's own queue.
 pub fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
@@ -58,7 +58,7 @@ pub fn describe_topics<C: ClientContext>(
         let left = deadline.saturating_duration_since(Instant::now());
         match request.poll(left) {
             Some(event) => break event,
-            // An admin request outlives its own timeout by a moment until librdkafka says so.
+            // An admin request ends a moment after its own timeout, when librdkafka reports it.
             None if Instant::now() >= deadline => return Err(DescribeError::NoAnswer(timeout)),
             None => {}
         }
@@ -66,7 +66,7 @@ pub fn describe_topics<C: ClientContext>(
     event.descriptions()
 }
 
-/// A request on its way, and the queue that its answer comes to.
+/// A request in flight, and the queue for its response.
 struct Request {
     queue: Owned<ffi::rd_kafka_queue_t>,
 }
@@ -84,9 +84,10 @@ impl Request {
         let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let failed = DescribeError::Refused(RDKafkaErrorCode::Fail);
         let native = client.native_ptr();
-        // SAFETY: `native` lives as long as `client` does, which is borrowed; the names live until the
-        // end of this function and librdkafka copies them; what the constructors give is owned here.
-        // The queue outlives the request: `rd_kafka_DescribeTopics` holds a reference of its own.
+        // SAFETY: `native` lives as long as `client` does, which is borrowed; the names live until
+        // the end of this function and librdkafka copies them; what the constructors return is
+        // owned here. The queue outlives the request: `rd_kafka_DescribeTopics` holds a reference
+        // of its own.
         unsafe {
             let queue = Owned::new(ffi::rd_kafka_queue_new(native), ffi::rd_kafka_queue_destroy);
             let collection = Owned::new(
@@ -126,7 +127,7 @@ impl Request {
         }
     }
 
-    /// The answer, if it comes within `wait`.
+    /// Returns the response if it comes within `wait`.
     fn poll(&self, wait: Duration) -> Option<Answer> {
         let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue is ours; the event, if any, is the caller's to destroy.
@@ -140,13 +141,13 @@ impl Request {
     }
 }
 
-/// The event that a request ends with.
+/// The event that ends a request.
 struct Answer(Owned<ffi::rd_kafka_event_t>);
 
 impl Answer {
     fn descriptions(&self) -> Result<Vec<TopicDescription>, DescribeError> {
         // SAFETY: the event is alive while `self` is, and so is all that belongs to it: the result,
-        // its descriptions, their names and ids. All of them are copied before `self` goes.
+        // its descriptions, their names and ids. All of them are copied before `self` is dropped.
         unsafe {
             let error = ffi::rd_kafka_event_error(self.0.as_ptr());
             if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -182,7 +183,7 @@ unsafe fn description(topic: *const ffi::rd_kafka_TopicDescription_t) -> TopicDe
     }
 }
 
-/// The id; `None` for Kafka's null id, all zeros.
+/// Returns the id; `None` for Kafka's null id, all zeros.
 ///
 /// # Safety
 /// `uuid` is null or alive.
@@ -208,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// A client of nobody: nothing listens at the discard port of this machine.
+    /// Returns a client without a cluster: nothing listens at the discard port of this machine.
     fn lonely() -> BaseConsumer {
         ClientConfig::new()
             .set("bootstrap.servers", "127.0.0.1:9")

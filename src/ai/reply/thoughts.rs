@@ -19,7 +19,7 @@ use regex::{Captures, Regex};
 pub(in crate::ai) enum Spoken<'a> {
     /// The answer; borrowed and unchanged if there were no thoughts.
     Answer(Cow<'a, str>),
-    /// Nothing but thoughts.
+    /// The text consists of thoughts alone.
     Nothing,
     /// The text ends within its thoughts.
     Unfinished,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::world::Vendors;
 
-/// The lengths within which answers grow; the last sentence goes over the drawn length.
+/// The lengths within which answers grow; the last sentence exceeds the drawn length.
 const LEAST_BYTES: usize = 640;
 const MOST_BYTES: usize = 1_150;
 /// The most vendors that an answer mentions.

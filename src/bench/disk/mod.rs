@@ -1,7 +1,7 @@
-//! The disk layer alone: how fast it fills and reads, what it takes, how soon it is back.
+//! The disk layer alone: how fast it fills and reads, its space and memory, and its time to ready.
 //!
-//! It runs in processes beside this one, so that memory is the layer's alone, each start is a
-//! start, and one of them can be killed.
+//! The layer runs in child processes, so that the memory is the layer's alone, every start is the
+//! start of a process, and one of them can be killed.
 
 mod report;
 mod space;
@@ -18,15 +18,15 @@ use super::{Bench, BenchError, positive};
 pub use report::Report;
 pub use worker::{Checked, Filled, Read, Word};
 
-/// For the look at free space first: the files take so many times what the entries take (twice,
-/// measured with 100 000; more after larger fills), and once more for each half that is overwritten
-/// (0.6 times, measured).
+/// The size of the files as a multiple of what the entries take, for the check of free space (2
+/// measured with 100 000 entries; more after larger fills). Another multiple is added for each half
+/// that is overwritten (0.6 measured).
 const FILES_BY_ENTRIES: u64 = 3;
-/// What an entry takes beside its answer, in bytes.
+/// The stored size of an entry besides its answer, in bytes.
 const BESIDE_ANSWER: u64 = 400;
-/// An answer is stored in about so much of its length.
+/// The stored size of an answer, in percent of its length.
 const COMPRESSED_PER_CENT: u64 = 75;
-/// How long the process that is to be killed writes.
+/// The time for which the process that is to be killed writes.
 const WRITES_BEFORE_KILL: Duration = Duration::from_secs(2);
 const READ_FOR: Duration = Duration::from_secs(5);
 
@@ -36,22 +36,22 @@ pub struct Options {
     /// Entries that are stored; 10 000 000 take some 15 minutes.
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = positive)]
     pub entries: usize,
-    /// The length of an answer.
+    /// Length of an answer, in bytes.
     #[arg(long, default_value_t = 1500, value_name = "BYTES", value_parser = positive)]
     pub answer_bytes: usize,
     /// sled's page cache, in MiB.
     #[arg(long, default_value_t = 512, value_name = "MIB")]
     pub page_cache_mib: u64,
-    /// How often half of the entries are overwritten at the end.
+    /// Rounds at the end that overwrite half of the entries.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub churn: u64,
-    /// The folder to work in; must not exist, and is removed. By default a new one in the
-    /// system's folder for temporary files.
+    /// The folder to work in; it must not exist, and is removed at the end. By default a new one in
+    /// the system's folder for temporary files.
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
 }
 
-/// What a process does with the folder, once it has opened it.
+/// The work of a process on the folder, once the layer is open.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     pub path: PathBuf,
@@ -60,28 +60,27 @@ pub struct Job {
     pub steps: Vec<Step>,
 }
 
-/// In bytes.
+/// A number of bytes.
 pub type ByteCount = u64;
 
-/// One thing that is done; each is told of when it is done.
+/// One step of a job; the process reports when it is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Step {
     /// Stores the numbered entries as of this round; a later round replaces an earlier one.
     Fill { numbers: Range<u64>, round: i64 },
-    /// Looks up entries at random, on so many threads.
+    /// Looks up random entries, on this many threads.
     Read {
         numbers: Range<u64>,
         threads: usize,
         time: Duration,
     },
-    /// Looks up a sample and compares rounds.
+    /// Looks up a sample and compares the entries' rounds with this one.
     Check { numbers: Range<u64>, round: i64 },
-    /// Stores entries in order until the process is killed, and tells how far they are
-    /// acknowledged.
+    /// Stores entries in order until the process is killed, and reports how many are acknowledged.
     FillUntilKilled { numbers: Range<u64>, round: i64 },
 }
 
-/// Runs the scenario; blocks until it is done.
+/// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
     let path = match &options.dir {
         Some(path) => path.clone(),
@@ -190,7 +189,7 @@ impl Run<'_> {
         })
     }
 
-    /// Starts a process on the folder; returns when the layer is open, and how long that took.
+    /// Starts a process on the folder; returns when the layer is open, with the time that took.
     fn open(&self, steps: Vec<Step>) -> Result<(Worker, Duration), BenchError> {
         let job = child::Job::Disk(Job {
             path: self.folder.clone(),
@@ -205,7 +204,7 @@ impl Run<'_> {
     }
 }
 
-/// A process that works on the folder.
+/// A child process that works on the folder.
 struct Worker(Child);
 
 impl Worker {
@@ -234,7 +233,8 @@ impl Worker {
         })
     }
 
-    /// Lets it write for a while, then kills it; how many entries it had told of as acknowledged.
+    /// Lets the process write for a while, then kills it; returns how many entries it had reported
+    /// as acknowledged.
     fn acknowledged_when_killed(mut self) -> Result<u64, BenchError> {
         let until = Instant::now() + WRITES_BEFORE_KILL;
         let mut acknowledged = 0;
@@ -248,7 +248,7 @@ impl Worker {
         Ok(acknowledged)
     }
 
-    /// A stop in good order; the most resident memory of the process.
+    /// Waits for an orderly stop; returns the most resident memory of the process.
     fn close(mut self) -> Result<Option<u64>, BenchError> {
         let peak = self.expect(|word| match word {
             Word::Closed { peak_bytes } => Some(peak_bytes),

@@ -1,4 +1,4 @@
-//! What came out, as values and as tables.
+//! The results as values and as tables.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use crate::bench::figures::{Latencies, float, mebibytes, shown, shown_to};
 use crate::bench::table::Table;
 use crate::topology::ByteSize;
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub entries: usize,
     pub answer_bytes: usize,
     pub page_cache_mib: u64,
     pub filled: Filled,
-    /// On one thread, then on two.
+    /// Look-ups on one thread; the next field on two.
     pub read: Read,
     pub read_by_two: Read,
     /// The most resident memory of the process that filled and read.
     pub resident_peak_bytes: Option<u64>,
-    /// From the start of the process until the layer was open.
+    /// Seconds from the start of the process until the layer was open.
     pub ready_after_stop_secs: f64,
     pub after_stop: Checked,
     pub ready_after_kill_secs: f64,
-    /// Of the entries whose writes had been acknowledged before the kill.
+    /// The check of the entries whose writes had been acknowledged before the kill.
     pub after_kill: Checked,
     pub acknowledged_before_kill: u64,
-    /// What the folder takes: after the fill, then after each overwriting of half of it.
+    /// The size of the folder: after the fill, then after each overwriting of half of it.
     pub folder_bytes: Vec<u64>,
     pub ready_after_churn_secs: f64,
     pub after_churn: Checked,

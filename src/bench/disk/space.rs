@@ -1,27 +1,28 @@
-//! Free and taken space.
+//! Free and used space.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-/// Blocks of a file's metadata, whatever the file system's own are.
+/// The unit of a file's block count, independent of the file system's block size.
 const BLOCK: u64 = 512;
 
-/// Free bytes where the path is, as POSIX's `df` tells; `None` where there is no `df`.
+/// Returns the free bytes where the path is, as POSIX `df` reports them; `None` if there is no
+/// `df`.
 pub(super) fn free(path: &Path) -> Option<u64> {
     let told = Command::new("df").arg("-Pk").arg(path).output().ok()?;
     available(&String::from_utf8_lossy(&told.stdout))
 }
 
-/// The fourth field of the second line, in KiB.
+/// Returns the fourth field of the second line, which is in KiB, in bytes.
 fn available(told: &str) -> Option<u64> {
     let fields = told.lines().nth(1)?;
     let kibibytes: u64 = fields.split_ascii_whitespace().nth(3)?.parse().ok()?;
     Some(kibibytes * 1024)
 }
 
-/// What the files in a folder and those below it take, holes left out, in bytes.
+/// Returns the bytes that the files in a folder and below it take, holes left out.
 pub(super) fn taken(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for found in fs::read_dir(folder)? {

@@ -1,4 +1,4 @@
-//! The processes that work on the folder.
+//! The child process that works on the folder.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -18,15 +18,15 @@ use crate::cache::{Disk, DiskOptions, Layer as _, LayerError, Lookup};
 use crate::clock::Clock;
 use crate::model::{Entry, LogId, Position};
 
-/// Writes on their way at once: what a busy instance has, and less than the queue holds.
+/// Writes in flight at once: as many as a busy instance has, and fewer than the queue holds.
 const CONCURRENT: usize = 512;
 const SAMPLE: u64 = 10_000;
 const TELL_EVERY: u64 = 1000;
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// Of the sample; any will do.
+/// The seed of the sample; any number does.
 const SEED: u64 = 42;
 
-/// What the process says, a word a step.
+/// A message of the process to its parent, one for each step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Word {
     /// The layer is open.
@@ -34,7 +34,7 @@ pub enum Word {
     Filled(Filled),
     Read(Read),
     Checked(Checked),
-    /// All entries below are acknowledged.
+    /// All entries with lower numbers are acknowledged.
     Acknowledged {
         entries: u64,
     },
@@ -46,9 +46,9 @@ pub enum Word {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Filled {
     pub entries: u64,
-    /// Until all were flushed.
+    /// Seconds until all entries were flushed.
     pub secs: f64,
-    /// Of the entry's binary form.
+    /// Mean size of an entry's binary form, in bytes.
     pub mean_stored_bytes: f64,
 }
 
@@ -60,17 +60,17 @@ pub struct Read {
     pub resident_bytes: Option<u64>,
 }
 
-/// A sample of entries beside what they ought to be.
+/// A sample of entries compared with what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Checked {
     pub looked_at: u64,
-    /// Of the round asked for, or a later one.
+    /// Entries of the round asked for, or a later one.
     pub as_it_was: u64,
     pub older: u64,
     pub gone: u64,
 }
 
-/// Opens the folder, takes the steps, closes it. Blocks until that is done.
+/// Opens the folder, runs the steps, closes it. Blocks until that is done.
 pub fn run(job: &Job) -> Result<(), BenchError> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -146,7 +146,7 @@ async fn fill_until_killed(
     bytes: usize,
 ) -> Result<(), BenchError> {
     let made = made(round);
-    // In order, so that all below the last one are acknowledged too.
+    // `buffered` yields in order, so that all entries below the last one are acknowledged too.
     let mut writes = stream::iter(numbers.clone())
         .map(|number| put(disk, Arc::new(entries::numbered(number, bytes, made))))
         .buffered(CONCURRENT);
@@ -159,7 +159,7 @@ async fn fill_until_killed(
         }
     }
     drop(writes);
-    // All are written, and the parent has not killed this process yet.
+    // All entries are written, and the parent has not killed this process yet.
     loop {
         child::say(&Word::Acknowledged { entries })?;
         tokio::time::sleep(Duration::from_millis(10)).await;

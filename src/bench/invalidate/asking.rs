@@ -1,4 +1,4 @@
-//! A steady stream of queries, and an ear for answers of before a change.
+//! A steady stream of queries, and a count of the answers made before a change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ const POLL_WAIT: Duration = Duration::from_millis(20);
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 const FLUSH_WAIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_millis(1);
-/// From one key to the next: a prime, so that all keys have their turn before one comes again.
+/// The step from one key to the next: a prime, so that all keys have their turn before one repeats.
 const STRIDE: usize = 7919;
 
 /// Two threads: one asks, one reads the answers.
@@ -28,7 +28,7 @@ pub(super) struct Asking {
     threads: [JoinHandle<()>; 2],
 }
 
-/// What is listened for, and what was heard of it.
+/// The marker of old answers, and what was counted of them.
 #[derive(Debug, Default)]
 struct Ear {
     marker: Vec<u8>,
@@ -93,7 +93,7 @@ impl Asking {
         })
     }
 
-    /// From now on answers that hold the marker are counted, as old ones.
+    /// Counts, from now on, answers that contain the marker as old ones; the count starts at 0.
     pub(super) fn watch(&self, marker: &str) {
         *lock(&self.ear) = Ear {
             marker: marker.as_bytes().to_vec(),
@@ -105,7 +105,7 @@ impl Asking {
         lock(&self.ear).heard
     }
 
-    /// Ends both threads, once all that was asked has arrived.
+    /// Ends both threads and flushes the queries.
     pub(super) async fn stop(self) -> Result<(), BenchError> {
         self.stop.store(true, Ordering::Relaxed);
         let threads = self.threads;

@@ -1,4 +1,4 @@
-//! What came out, as values and as a table.
+//! The results as values and as a table.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::bench::drive::Driven;
 use crate::bench::figures::{Latencies, Spread, float, shown, shown_to};
 use crate::bench::table::Table;
 
-/// A whole run.
+/// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub hits_per_sec: u32,
@@ -18,19 +18,19 @@ pub struct Report {
     pub format: Wire,
     pub rounds: usize,
     pub embedded_broker: bool,
-    /// What the ratios are to.
+    /// The name of the contestant that the ratios refer to.
     pub baseline: String,
     pub contestants: Vec<Line>,
 }
 
-/// One contestant; ratios are to the baseline, round by round.
+/// One contestant's figures; ratios are to the baseline, round by round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
     pub name: String,
     pub p50: Percentile,
     pub p99: Percentile,
     pub p999: Percentile,
-    /// Processor time of this process for a million answers.
+    /// Processor seconds of this process for a million answers.
     pub cpu_secs_per_million: Option<Spread>,
     pub rounds: Vec<Round>,
 }
@@ -39,7 +39,7 @@ pub struct Line {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Percentile {
     pub ms: Option<Spread>,
-    /// 1 is as long as the baseline.
+    /// The ratio to the baseline's percentile: 1 is as long.
     pub ratio: Option<Spread>,
 }
 
@@ -48,13 +48,13 @@ pub struct Percentile {
 pub struct Round {
     pub driven: Driven,
     pub cpu_secs_per_million: Option<f64>,
-    /// Queries that were no hits, the misses asked for among them.
+    /// Queries that were no hits, the intended misses included.
     pub not_hits: u64,
-    /// Calls to the provider on their way when the last query had been asked.
+    /// Calls to the provider in flight when the last query had been sent.
     pub calls_in_flight: usize,
 }
 
-/// Sets one contestant's rounds beside the baseline's.
+/// Compares one contestant's rounds with the baseline's.
 pub(super) fn line(name: String, rounds: Vec<Round>, base: &[Round]) -> Line {
     let of = |figure: fn(&Latencies) -> f64| {
         let figure = move |round: &Round| round.driven.hits.as_ref().map(figure);

@@ -1,4 +1,4 @@
-//! ApiVersions, Metadata, DescribeCluster and FindCoordinator: one node that is everything.
+//! ApiVersions, Metadata, DescribeCluster and FindCoordinator: one node with all roles.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -19,13 +19,13 @@ use crate::broker::Shared;
 use crate::broker::configs::TopicConfig;
 use crate::broker::topics::{Topic, TopicError, Topics};
 
-/// `FindCoordinator`'s key type of consumer groups.
+/// The key type of consumer groups in `FindCoordinator`.
 const GROUP: i8 = 0;
 
 pub fn api_versions() -> ApiVersionsResponse {
     let keys = APIS.iter().map(|api| {
-        // librdkafka before 2.6 takes a broker without Produce 0 for one without compression;
-        // Apache Kafka 4 advertises it for that reason, and nobody sends it.
+        // librdkafka before 2.6 treats a broker without Produce 0 as one without compression;
+        // Apache Kafka 4 advertises version 0 for that reason, and no client sends it.
         let min = if api.key == ApiKey::Produce {
             0
         } else {
@@ -39,7 +39,7 @@ pub fn api_versions() -> ApiVersionsResponse {
     ApiVersionsResponse::default().with_api_keys(keys.collect())
 }
 
-/// For a client that is ahead of the broker: it asks again with a version that is listed.
+/// Returns the response to a client with a newer version: it asks again with a listed one.
 pub fn api_versions_refused() -> ApiVersionsResponse {
     api_versions().with_error_code(ResponseError::UnsupportedVersion.code())
 }
@@ -82,7 +82,7 @@ pub fn find_coordinator(
 pub fn metadata(shared: &Shared, request: &MetadataRequest, version: i16) -> MetadataResponse {
     let mut topics = shared.topics();
     let asked = match &request.topics {
-        // Version 0 says "all" with an empty list.
+        // In version 0 an empty list means all topics.
         Some(asked) if !(version == 0 && asked.is_empty()) => asked
             .iter()
             .map(|topic| describe_asked(shared, &mut topics, request, topic))

@@ -20,13 +20,13 @@ use crate::broker::groups::{Group, Groups, MemberRef};
 use crate::broker::offsets::{Committed, MAX_METADATA_BYTES, Offsets};
 use crate::broker::topics::Topics;
 
-/// From this version on one request asks for any number of groups.
+/// The first version in which one request may name any number of groups.
 const GROUPS_SINCE: i16 = 8;
-/// From this version on positions carry their leader's epoch.
+/// The first version in which positions carry their leader's epoch.
 const EPOCHS_SINCE: i16 = 5;
 
 pub fn commit(shared: &Shared, request: OffsetCommitRequest) -> OffsetCommitResponse {
-    // This order of the locks everywhere.
+    // Every caller that needs both locks takes `topics` first; see [`Shared`].
     let topics = shared.topics();
     let mut groups = shared.groups();
     let mut group = may_commit(&mut groups, &request);
@@ -124,7 +124,7 @@ pub fn fetch(shared: &Shared, request: OffsetFetchRequest, version: i16) -> Offs
     OffsetFetchResponse::default().with_topics(topics)
 }
 
-/// A topic with the positions asked for; `None` = nothing committed.
+/// A topic with the requested positions; `None` where nothing is committed.
 type Positions = (TopicName, Vec<(i32, Option<Committed>)>);
 
 fn positions(held: Option<&Offsets>, asked: Option<Vec<(TopicName, Vec<i32>)>>) -> Vec<Positions> {

@@ -1,5 +1,5 @@
-//! DescribeConfigs, AlterConfigs and IncrementalAlterConfigs, for topics; the broker's own
-//! settings are described and cannot be changed.
+//! DescribeConfigs, AlterConfigs and IncrementalAlterConfigs, for topics; the broker's own settings
+//! are described and cannot be changed.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -19,7 +19,7 @@ use crate::broker::topics::{Topic, TopicError};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-/// Where a value comes from, as `DescribeConfigs` numbers it.
+/// The source of a value, as `DescribeConfigs` numbers it.
 const SET_ON_TOPIC: i8 = 1;
 const SET_STATICALLY: i8 = 4;
 const DEFAULT: i8 = 5;

@@ -15,12 +15,12 @@ use crate::broker::Shared;
 use crate::broker::groups::millis;
 use crate::broker::topics::{Partition, Topics};
 
-/// However long the client would wait: its connection is not read meanwhile.
+/// The longest wait, even if the client asks for more: its connection is not read meanwhile.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// From this version on topics go by their ids.
+/// The first version in which topics are named by their ids.
 const TOPIC_IDS_SINCE: i16 = 13;
 
-/// Reads; waits up to the client's `max_wait` for its `min_bytes`. Every fetch is a full one:
+/// Reads; waits up to the client's `max_wait` for its `min_bytes`. Every fetch is a full one: fetch
 /// sessions are declined with the id 0.
 pub async fn fetch(shared: &Shared, request: &FetchRequest, version: i16) -> FetchResponse {
     if request.session_id != 0 {
@@ -54,7 +54,7 @@ struct Reading<'a> {
     woken: &'a Arc<Notify>,
 }
 
-/// What one pass over the partitions found.
+/// The result of one pass over the partitions.
 struct Read {
     topics: Vec<(FetchableTopicResponse, Vec<Vec<Bytes>>)>,
     bytes: usize,
@@ -62,7 +62,8 @@ struct Read {
 }
 
 impl Reading<'_> {
-    /// One pass; where it finds less than `min_bytes`, the appends that follow will wake it.
+    /// Reads all partitions once. If there are fewer than `min_bytes`, registers for a wake-up
+    /// under the same lock, so that no append is missed.
     fn read(&mut self, topics: &mut Topics, min_bytes: usize) -> Read {
         let mut room = usize::try_from(self.request.max_bytes).unwrap_or(usize::MAX);
         let mut read = Read {
@@ -162,7 +163,7 @@ fn read_partition(
 }
 
 impl Read {
-    /// Copies the batches together, outside of the lock.
+    /// Joins the batches; called without the lock, because it copies them.
     fn into_response(self) -> FetchResponse {
         let topics = self.topics.into_iter().map(|(mut topic, batches)| {
             for (data, batches) in topic.partitions.iter_mut().zip(batches) {

@@ -12,7 +12,7 @@ use super::{code, text};
 use crate::broker::Shared;
 use crate::broker::groups::{Group, Member};
 
-/// From this version on a listed group says its state.
+/// The first version in which a listed group has its state.
 const STATES_SINCE: i16 = 4;
 
 pub fn list(shared: &Shared, request: &ListGroupsRequest, version: i16) -> ListGroupsResponse {
@@ -46,7 +46,7 @@ pub fn describe(shared: &Shared, request: DescribeGroupsRequest) -> DescribeGrou
     let described = request.groups.into_iter().map(|id| {
         let answer = match groups.get(&id) {
             Some(group) => describe_group(group),
-            // As Apache Kafka says it up to version 5.
+            // Apache Kafka's response up to version 5.
             None => DescribedGroup::default().with_group_state(text("Dead")),
         };
         answer.with_group_id(id)

@@ -1,16 +1,17 @@
-//! A first reading of a request that finds counts its bytes cannot hold.
+//! A first pass over a request that finds counts for which it has too few bytes.
 //!
-//! The protocol crate reserves memory for an array by the count that the request states. Rubbish
-//! states two thousand million, and a failed reservation ends the process. So every request is
-//! first read through this buffer, which shows no count larger than what is left.
+//! The protocol crate reserves memory for an array by the count that the request states. Random
+//! bytes may state a count of two billion, and a failed reservation ends the process. So every
+//! request is first decoded through this buffer, which returns no count larger than the remaining
+//! bytes.
 
 use bytes::{Buf, Bytes, TryGetError};
 use kafka_protocol::protocol::buf::ByteBuf;
 
-/// The protocol crate reads no further either.
+/// The most bytes of a varint; the protocol crate reads no further either.
 const MAX_VARINT_BYTES: usize = 5;
 
-/// Whether the protocol crate may read the body itself: everything it will find fits.
+/// Checks that the protocol crate may decode the body: all stated lengths and counts fit.
 pub fn check<R: kafka_protocol::protocol::Decodable>(
     body: Bytes,
     version: i16,
@@ -27,12 +28,13 @@ pub fn check<R: kafka_protocol::protocol::Decodable>(
 
 struct Guarded {
     body: Bytes,
-    /// So many bytes may still belong to a varint that was looked at before.
+    /// The bytes that may still belong to a varint that was checked at its first byte.
     varint_left: usize,
 }
 
 impl Guarded {
-    /// The varint that begins here, if this is one (a boolean looks like a short one).
+    /// Returns the value of the varint that begins here, if there is one (a boolean looks like a
+    /// short one).
     fn varint(&self) -> u64 {
         let mut value = 0;
         for (index, byte) in self.body.iter().take(MAX_VARINT_BYTES).enumerate() {
@@ -59,8 +61,9 @@ impl Buf for Guarded {
         self.body.advance(count);
     }
 
-    /// A count or a plain number: what is larger than the rest is cut down. A count fails then for
-    /// want of bytes; a plain number does not matter in this reading.
+    /// Reads a count or a plain number, limited to the remaining bytes plus one. With a limited
+    /// count the decoding fails for lack of bytes; a limited plain number does not matter in this
+    /// pass.
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
         self.varint_left = 0;
         let value = self.body.try_get_i32()?;
@@ -68,7 +71,7 @@ impl Buf for Guarded {
         Ok(value.min(i32::try_from(most).unwrap_or(i32::MAX)))
     }
 
-    /// Varints come byte by byte, and all of them are lengths or counts, plus one at most.
+    /// Varints are read byte by byte, and every varint is a length or a count, plus one at most.
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
         let available = self.body.len();
         if self.varint_left == 0 {

@@ -21,7 +21,7 @@ use crate::broker::groups::{
 
 /// Apache Kafka's `group.max.session.timeout.ms`.
 const MAX_SESSION_TIMEOUT: Duration = Duration::from_mins(30);
-/// A rebalance may take as long as a client's `max.poll.interval.ms`, at most this.
+/// The longest rebalance timeout; a client's `max.poll.interval.ms` below it is used.
 const MAX_REBALANCE_TIMEOUT: Duration = Duration::from_hours(24);
 
 pub async fn join(
@@ -60,13 +60,13 @@ fn begin_join(
         return Err(ResponseError::InvalidSessionTimeout);
     }
     let rebalance_timeout = match request.rebalance_timeout_ms {
-        // Version 0 does not have it.
+        // Version 0 does not have the field.
         ms if ms < 0 => session_timeout,
         ms => millis(ms).min(MAX_REBALANCE_TIMEOUT),
     };
     let protocols = request.protocols.iter().map(|protocol| Protocol {
         name: protocol.name.to_string(),
-        // Its own copy: the slice would keep the whole request alive.
+        // A copy, because a slice would keep the whole request alive.
         metadata: bytes::Bytes::copy_from_slice(&protocol.metadata),
     });
     let join = JoinRequest {

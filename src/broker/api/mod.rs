@@ -1,4 +1,4 @@
-//! The requests the broker understands: their versions, decoding, dispatch and encoding.
+//! The requests that the broker supports: their versions, decoding, dispatch and encoding.
 
 mod cluster;
 mod commits;
@@ -20,12 +20,12 @@ use super::Shared;
 
 /// The broker's id in its cluster of one.
 const NODE_ID: i32 = 1;
-/// Leaders never change here.
+/// The epoch of every leader; leaders never change here.
 const LEADER_EPOCH: i32 = 0;
-/// Key and version: what a header has at least.
+/// The least length of a header: key, version and correlation id.
 const MIN_REQUEST_BYTES: usize = 8;
 
-/// A request and the lowest and highest version of it that is understood.
+/// A request with its lowest and highest supported version.
 struct Api {
     key: ApiKey,
     min: i16,
@@ -64,7 +64,7 @@ const APIS: &[Api] = &[
     api(ApiKey::DescribeCluster, 0, 1),
 ];
 
-/// A request with its header read.
+/// A request whose header has been read.
 struct Call<'a> {
     key: ApiKey,
     version: i16,
@@ -74,7 +74,7 @@ struct Call<'a> {
     body: Bytes,
 }
 
-/// Answers one request; `None` where the client wants no answer. An error closes the connection.
+/// Handles one request; `None` if the client wants no response. An error closes the connection.
 pub async fn handle(
     shared: &Shared,
     frame: Bytes,
@@ -102,7 +102,7 @@ pub async fn handle(
     }
 }
 
-/// The requests that never wait.
+/// Handles the requests that never wait.
 fn handle_at_once(shared: &Shared, call: &Call<'_>) -> Result<Option<Bytes>, RequestError> {
     let version = call.version;
     match call.key {
@@ -139,7 +139,7 @@ fn handle_at_once(shared: &Shared, call: &Call<'_>) -> Result<Option<Bytes>, Req
 
 impl<'a> Call<'a> {
     fn read(mut frame: Bytes, client_host: &'a str) -> Result<Self, RequestError> {
-        // The crate's own header reader takes these bytes for granted.
+        // The protocol crate's header reader does not check that these bytes are there.
         if frame.len() < MIN_REQUEST_BYTES {
             return Err(RequestError::Truncated { bytes: frame.len() });
         }
@@ -212,7 +212,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Why a connection is closed.
+/// The reason why a connection is closed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error("a request of {bytes} bytes is shorter than its header")]
@@ -235,7 +235,7 @@ pub enum RequestError {
     },
 }
 
-/// A result as the code on the wire.
+/// Returns a result's error code on the wire; 0 for success.
 fn code<T>(result: Result<T, ResponseError>) -> i16 {
     result.err().map_or(0, |error| error.code())
 }
@@ -256,7 +256,7 @@ mod tests {
     use crate::broker::{Broker, BrokerOptions};
 
     proptest! {
-        /// Every request in every version, with a good header and rubbish behind it.
+        /// Sends every request in every version, with a good header and random bytes after it.
         #[test]
         fn no_body_ends_the_process(
             body in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(0x7f)], 0..80),
@@ -275,7 +275,7 @@ mod tests {
                             frame.put_u8(0);
                         }
                         frame.put_slice(&body);
-                        // A fetch of nothing may wait: what counts is that it was read.
+                        // A fetch of nothing may wait; only that the body was read matters.
                         let handled = handle(&broker.shared, frame.freeze(), "127.0.0.1");
                         if let Ok(Err(RequestError::Unanswerable { source, .. })) =
                             tokio::time::timeout(std::time::Duration::from_millis(1), handled).await

@@ -1,4 +1,4 @@
-//! ListOffsets, DeleteRecords and OffsetForLeaderEpoch: where a log begins and ends.
+//! ListOffsets, DeleteRecords and OffsetForLeaderEpoch: the ends of a log, and offsets by time.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_records_response::{
@@ -21,13 +21,13 @@ use crate::broker::Shared;
 use crate::broker::log::{Found, PartitionLog};
 use crate::broker::topics::Topics;
 
-/// The times that are not times.
+/// Special values in place of a timestamp.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
-/// `DeleteRecords` up to the end.
+/// Special value of `DeleteRecords` for the end of the log.
 const HIGH_WATERMARK: i64 = -1;
-/// From this version on a position comes with its leader's epoch.
+/// The first version in which a position has its leader's epoch.
 const EPOCHS_SINCE: i16 = 4;
 
 pub fn list(shared: &Shared, request: &ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
@@ -113,7 +113,7 @@ pub fn delete_records(shared: &Shared, request: DeleteRecordsRequest) -> DeleteR
     DeleteRecordsResponse::default().with_topics(results.collect())
 }
 
-/// There is one epoch, and it ends at the log's end.
+/// Returns the end of the only epoch, which is the log's end.
 pub fn for_leader_epoch(
     shared: &Shared,
     request: OffsetForLeaderEpochRequest,

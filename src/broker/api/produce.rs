@@ -13,7 +13,7 @@ use super::text;
 use crate::broker::Shared;
 use crate::broker::topics::{AppendLimits, Topics};
 
-/// Appends; `None` where the client asked for no answer (`acks=0`).
+/// Appends; returns `None` if the client wants no response (`acks=0`).
 pub fn produce(shared: &Shared, request: &ProduceRequest) -> Option<ProduceResponse> {
     let limits = AppendLimits {
         max_log_bytes: shared.options.max_partition_bytes,
@@ -31,7 +31,8 @@ pub fn produce(shared: &Shared, request: &ProduceRequest) -> Option<ProduceRespo
             Some(code) => PartitionProduceResponse::default()
                 .with_index(data.index)
                 .with_error_code(code.code()),
-            // The lock is taken anew for every partition: nobody waits for a whole request.
+            // The lock is taken for each partition separately, so that nobody waits for a whole
+            // request.
             None => append(&mut shared.topics(), &topic.name, data, limits),
         });
         TopicProduceResponse::default()
@@ -75,7 +76,7 @@ fn append(
     }
 }
 
-/// A new id for every idempotent producer; there are no transactions.
+/// Returns a new id for every idempotent producer; there are no transactions.
 pub fn init_producer_id(
     shared: &Shared,
     request: &InitProducerIdRequest,

@@ -16,7 +16,7 @@ use crate::broker::configs::TopicConfig;
 use crate::broker::topics::TopicError;
 use crate::broker::{Shared, TopicId};
 
-/// Partitions or replicas as the broker's defaults say.
+/// The number of partitions or replicas that stands for the broker's default.
 const DEFAULT: i16 = -1;
 
 pub fn create(shared: &Shared, request: CreateTopicsRequest) -> CreateTopicsResponse {
@@ -69,7 +69,7 @@ fn create_one(
 }
 
 pub fn delete(shared: &Shared, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
-    // Up to version 5 they are named in one list, from 6 on in another.
+    // Up to version 5 the topics are named in one list, from 6 on in another.
     let by_name = request
         .topic_names
         .into_iter()

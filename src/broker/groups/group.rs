@@ -1,7 +1,7 @@
-//! One consumer group in the classic protocol: who is in it and how a rebalance goes.
+//! One consumer group in the classic protocol: its members and its rebalances.
 //!
-//! Empty → PreparingRebalance (all come back with JoinGroup) → CompletingRebalance (the leader
-//! brings the assignments with SyncGroup) → Stable. The broker never reads subscriptions or
+//! Empty → PreparingRebalance (all members join again with JoinGroup) → CompletingRebalance (the
+//! leader sends the assignments with SyncGroup) → Stable. The broker never reads subscriptions or
 //! assignments, so that any assignor works, eager or cooperative.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use super::member::{
 };
 use crate::broker::offsets::Offsets;
 
-/// Members of one group, those included that have only been given an id.
+/// The most members of one group, including those that have only been given an id.
 const MAX_MEMBERS: usize = 200;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum GroupState {
 }
 
 impl GroupState {
-    /// As `DescribeGroups` spells it.
+    /// Returns the name that `DescribeGroups` uses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Empty => "Empty",
@@ -43,7 +43,7 @@ impl GroupState {
     }
 }
 
-/// A group with its members in the order in which they came, and its offsets.
+/// A group with its members in the order of their joining, and its offsets.
 #[derive(Debug, Default)]
 pub struct Group {
     pub offsets: Offsets,
@@ -53,9 +53,10 @@ pub struct Group {
     protocol: String,
     leader: String,
     members: Vec<Member>,
-    /// Ids given out whose owners have not come back with them, and until when they may.
+    /// Ids given to new members that have not joined with them yet, and the time until which they
+    /// may.
     pending: BTreeMap<String, Instant>,
-    /// When those who have not joined a rebalance are left behind.
+    /// The time at which members that have not joined the rebalance are removed.
     join_ends: Option<Instant>,
 }
 
@@ -68,7 +69,7 @@ impl Group {
         &self.protocol_type
     }
 
-    /// The assignor in force.
+    /// Returns the chosen assignor.
     pub fn protocol(&self) -> &str {
         &self.protocol
     }
@@ -131,7 +132,7 @@ impl Group {
         }
     }
 
-    /// A join with an id that the coordinator gave out.
+    /// Handles a join with an id that the coordinator gave out.
     fn rejoin(&mut self, request: JoinRequest, now: Instant) -> Reply<JoinResult> {
         if self.pending.remove(&request.member_id).is_some() {
             return self.add(request.member_id.clone(), request, now);
@@ -146,9 +147,9 @@ impl Group {
         };
         let changed = self.members[seat].protocols != request.protocols;
         let repeats = match self.state {
-            // Its answer was lost on the way.
+            // A retry: the response was lost on the way.
             GroupState::CompletingRebalance => !changed,
-            // A follower that has nothing new; a leader that joins wants a new assignment.
+            // A follower without a change; a leader that joins wants a new assignment.
             GroupState::Stable => !changed && !self.leads(seat),
             GroupState::PreparingRebalance | GroupState::Empty => false,
         };
@@ -171,8 +172,8 @@ impl Group {
         self.wait_for_join(self.members.len() - 1, now)
     }
 
-    /// A static member came back with its instance id alone: it gets its seat under a new id, and
-    /// whoever still speaks with the old one is fenced.
+    /// Handles a static member that came back with its instance id alone: it keeps its seat under a
+    /// new id, and a client that still uses the old id is fenced.
     fn take_over(&mut self, seat: usize, request: JoinRequest, now: Instant) -> Reply<JoinResult> {
         let skip_assignment = request.features.skip_assignment;
         let old_leader = self.leader.clone();
@@ -197,7 +198,7 @@ impl Group {
         if skip_assignment {
             joined.skip_assignment = led;
         } else {
-            // An old client would assign anew if it heard that it leads.
+            // A client of an older version would compute a new assignment if told that it leads.
             joined.leader = old_leader;
             joined.members.clear();
         }
@@ -241,8 +242,8 @@ impl Group {
         }
     }
 
-    /// Opens the next generation. Who has not come back is out, except static members: their seat
-    /// is theirs until their session ends.
+    /// Starts the next generation. Members that have not joined again are removed, except static
+    /// ones: they keep their seats until their sessions end.
     fn complete_join(&mut self, now: Instant) {
         self.members
             .retain(|member| member.joining.is_some() || member.instance.is_some());
@@ -279,7 +280,7 @@ impl Group {
         }
     }
 
-    /// The assignor that most members like best among those that all have.
+    /// Returns the assignor that most members prefer among those that all members support.
     fn choose_protocol(&self) -> String {
         let shared = |name: &str| {
             self.members
@@ -298,7 +299,7 @@ impl Group {
                 None => votes.extend(vote.map(|name| (name, 1))),
             }
         }
-        // The first of equals: `max_by_key` takes the last.
+        // The first of equal ones: `max_by_key` returns the last.
         let best = votes.iter().rev().max_by_key(|(_, count)| *count);
         best.map(|(name, _)| (*name).to_owned()).unwrap_or_default()
     }
@@ -378,7 +379,7 @@ impl Group {
         }
         for (id, assignment) in assignments {
             if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
-                // Its own copy: the slice would keep the leader's whole request alive.
+                // A copy, because a slice would keep the leader's whole request alive.
                 member.assignment = Bytes::copy_from_slice(&assignment);
             }
         }
@@ -415,7 +416,7 @@ impl Group {
         }
     }
 
-    /// A member goes. A static one may be named by its instance id alone.
+    /// Removes a member. A static one may be named by its instance id alone.
     pub fn leave(&mut self, who: MemberRef<'_>, now: Instant) -> Result<(), ResponseError> {
         if self.pending.remove(who.id).is_some() {
             self.complete_join_if_all_are_here(now);
@@ -442,7 +443,7 @@ impl Group {
         self.rebalance(now);
     }
 
-    /// Whether offsets may be committed: by a member of this generation, or by anyone who is in
+    /// Checks whether offsets may be committed: by a member of this generation, or by a client in
     /// no group while the group has no members.
     pub fn check_commit(
         &mut self,
@@ -526,7 +527,7 @@ fn refuse(code: ResponseError, member_id: String) -> Reply<JoinResult> {
     Reply::Now(Err(JoinRefused { code, member_id }))
 }
 
-/// As Apache Kafka builds them: what a person recognises, and a random part.
+/// Returns an id in the form of Apache Kafka's: a recognisable name and a random part.
 fn new_member_id(request: &JoinRequest) -> String {
     let name = request.instance.as_deref().unwrap_or(&request.client_id);
     format!("{name}-{:032x}", fastrand::u128(..))

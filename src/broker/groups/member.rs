@@ -1,4 +1,4 @@
-//! A member of a group, and what it asks and hears in the classic protocol.
+//! A member of a group, and its requests and responses in the classic protocol.
 
 use std::time::Duration;
 
@@ -14,17 +14,18 @@ pub struct Protocol {
     pub metadata: Bytes,
 }
 
-/// Who speaks: the id the coordinator gave out and, for static members, the configured one.
+/// A member's identity: the id that the coordinator gave out and, for static members, the
+/// configured one.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberRef<'a> {
     pub id: &'a str,
     pub instance: Option<&'a str>,
 }
 
-/// `JoinGroup`, as far as the coordinator reads it.
+/// The fields of `JoinGroup` that the coordinator reads.
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
-    /// Empty at the first contact.
+    /// The member's id; empty at the first join.
     pub member_id: String,
     pub instance: Option<String>,
     pub client_id: String,
@@ -36,16 +37,16 @@ pub struct JoinRequest {
     pub features: JoinFeatures,
 }
 
-/// What a client's version of `JoinGroup` understands.
+/// The features of a client's version of `JoinGroup`.
 #[derive(Clone, Copy, Debug)]
 pub struct JoinFeatures {
-    /// From version 4: a new dynamic member is sent away with its id first.
+    /// From version 4: a new dynamic member is first refused and given its id.
     pub member_id_required: bool,
-    /// From version 9: a returning static leader may be told to leave the assignment as it is.
+    /// From version 9: a returning static leader may be told to keep the assignment as it is.
     pub skip_assignment: bool,
 }
 
-/// A seat in the new generation.
+/// A member's place in the new generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
     pub generation: i32,
@@ -54,7 +55,7 @@ pub struct Joined {
     pub leader: String,
     pub member_id: String,
     pub skip_assignment: bool,
-    /// For the leader only.
+    /// All members; for the leader only.
     pub members: Vec<JoinedMember>,
 }
 
@@ -65,7 +66,7 @@ pub struct JoinedMember {
     pub metadata: Bytes,
 }
 
-/// No seat; `MemberIdRequired` carries the id to come back with.
+/// A refused join; with `MemberIdRequired`, `member_id` is the id to join with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRefused {
     pub code: ResponseError,
@@ -74,13 +75,13 @@ pub struct JoinRefused {
 
 pub type JoinResult = Result<Joined, JoinRefused>;
 
-/// `SyncGroup`, as far as the coordinator reads it.
+/// The fields of `SyncGroup` that the coordinator reads.
 #[derive(Clone, Debug)]
 pub struct SyncRequest {
     pub generation: i32,
     pub protocol_type: Option<String>,
     pub protocol_name: Option<String>,
-    /// By member id; the leader's only.
+    /// The assignments by member id; sent by the leader only.
     pub assignments: Vec<(String, Bytes)>,
 }
 
@@ -125,7 +126,7 @@ impl Member {
         }
     }
 
-    /// What it brought for this assignor.
+    /// Returns the subscription that the member sent for this assignor.
     pub fn metadata(&self, protocol: &str) -> Option<&Bytes> {
         self.protocols
             .iter()
@@ -133,13 +134,15 @@ impl Member {
             .map(|held| &held.metadata)
     }
 
-    /// When its session ends; one that waits for an answer is known to be alive.
+    /// Returns when the member's session ends; `None` while it waits for a response and is
+    /// therefore known to be alive.
     pub(super) fn session_ends(&self) -> Option<Instant> {
         let waits = self.joining.is_some() || self.syncing.is_some();
         (!waits).then(|| self.last_seen + self.session_timeout)
     }
 
-    /// Answers a waiting join, if any; a client that has gone is found by its session's end.
+    /// Answers a waiting join, if any; a client that has gone is detected by the end of its
+    /// session.
     pub(super) fn answer_join(&mut self, answer: JoinResult) {
         let Some(joining) = self.joining.take() else {
             return;

@@ -1,4 +1,4 @@
-//! The group coordinator: all groups, their deadlines and their bounds.
+//! The group coordinator: all groups, their deadlines and their limits.
 
 mod group;
 mod member;
@@ -18,11 +18,11 @@ pub use member::{
     Protocol, SyncRequest,
 };
 
-/// Bound of a broker that lives in memory.
+/// A limit, because all groups are in memory.
 const MAX_GROUPS: usize = 1_000;
 
-/// An answer that is there, or one that comes when the rebalance gets on. A sender that is
-/// dropped means that the member joined again elsewhere.
+/// A response that is available now, or one that comes when the rebalance continues. A dropped
+/// sender means that the member has joined again on another connection.
 #[derive(Debug)]
 pub enum Reply<T> {
     Now(T),
@@ -48,7 +48,7 @@ impl Groups {
         self.by_id.iter().map(|(id, group)| (id.as_str(), group))
     }
 
-    /// The group, created where it does not exist.
+    /// Returns the group; creates it if it does not exist.
     pub fn get_or_create(&mut self, id: &str) -> Result<&mut Group, ResponseError> {
         if id.is_empty() {
             return Err(ResponseError::InvalidGroupId);
@@ -84,13 +84,13 @@ impl Groups {
         }
     }
 
-    /// When `expire` has something to do at the latest.
+    /// Returns the next time at which `expire` has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.by_id.values().filter_map(Group::next_deadline).min()
     }
 }
 
-/// A duration on the wire; negative ones are none.
+/// Converts a duration on the wire; a negative one becomes zero.
 pub fn millis(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }

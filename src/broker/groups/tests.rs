@@ -1,4 +1,4 @@
-//! The group's rules that a good client does not show.
+//! The rules of a group that a well-behaved client never exercises.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ fn sync_request(generation: i32, assignments: &[(&str, &'static str)]) -> SyncRe
     }
 }
 
-/// A stable group of two: the leader's id, the follower's id, the generation.
+/// Makes a stable group of two; returns the leader's id, the follower's id, the generation.
 fn stable_pair(group: &mut Group, at: Instant) -> (String, String, i32) {
     let first = now(group.join(request("", None), at)).unwrap().member_id;
     let waits = later(group.join(request("", None), at));
@@ -121,7 +121,7 @@ fn rebalance_leaves_behind_who_does_not_come() {
     let (mut group, at) = (Group::default(), Instant::now());
     let (first, second, generation) = stable_pair(&mut group, at);
     let rejoins = later(group.join(request(&first, None), at));
-    // The other one beats on, but does not join.
+    // The other one sends heartbeats, but does not join.
     let mut passed = Duration::ZERO;
     while passed < REBALANCE {
         let told = group.heartbeat(who(&second), generation, at + passed);
@@ -149,7 +149,7 @@ fn commits_are_for_this_generations_members() {
     assert_eq!(old, Err(ResponseError::IllegalGeneration));
     let outsider = group.check_commit(who(""), -1, at);
     assert_eq!(outsider, Err(ResponseError::UnknownMemberId));
-    // A member may commit what it gives up.
+    // A member may commit the partitions that it gives up.
     let _rejoins = later(group.join(request(&first, None), at));
     assert_eq!(group.check_commit(who(&first), generation, at), Ok(()));
 }
@@ -196,7 +196,7 @@ fn static_member_takes_its_seat_again_and_fences_the_old_one() {
     let again = now(group.join(request("", Some("one")), at)).unwrap();
     assert_ne!(again.member_id, first.member_id);
     assert_eq!(again.generation, first.generation);
-    // It must not take itself for the leader and assign anew.
+    // It must not believe that it leads and compute a new assignment.
     assert_ne!(again.leader, again.member_id);
     let new = MemberRef {
         id: &again.member_id,
@@ -212,7 +212,7 @@ fn static_member_takes_its_seat_again_and_fences_the_old_one() {
         group.heartbeat(old, first.generation, at),
         Err(ResponseError::FencedInstanceId)
     );
-    // With its instance id alone it can be removed by an administrator.
+    // An administrator can remove it by its instance id alone.
     group
         .leave(
             MemberRef {

@@ -1,4 +1,4 @@
-//! Consumer groups as librdkafka drives them.
+//! Consumer groups with librdkafka as the client.
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
@@ -19,8 +19,8 @@ fn member(broker: &Broker, settings: &[(&str, &str)]) -> BaseConsumer {
     consumer
 }
 
-/// As plain numbers: a list that outlives its consumer holds references into librdkafka, and the
-/// consumer's drop waits for them for ever.
+/// Returns plain numbers: a partition list that outlives its consumer holds references into
+/// librdkafka, and dropping the consumer would wait for them forever.
 fn partitions(consumer: &BaseConsumer) -> Vec<i32> {
     let assignment = consumer.assignment().unwrap();
     let mut partitions: Vec<i32> = assignment
@@ -50,7 +50,7 @@ async fn two_members_share_and_the_rest_is_taken_over() {
             assigned(&first) == 2 && assigned(&second) == 2
         });
         assert_eq!(broker.group_members("g").unwrap().0, 2);
-        // It leaves when it is dropped.
+        // Dropping the member makes it leave the group.
         drop(second);
         poll_until(&[&first], |_, _| assigned(&first) == 4);
         assert_eq!(broker.group_members("g"), Some((1, true)), "{strategy}");
@@ -86,7 +86,7 @@ async fn static_member_comes_back_to_its_partitions_without_a_rebalance() {
         assigned(&first) == 2 && assigned(&second) == 2
     });
     let had = partitions(&second);
-    // A static member does not leave when it goes.
+    // A static member does not leave when it is dropped.
     drop(second);
     let again = member(
         &broker,
@@ -153,7 +153,7 @@ async fn commit_carries_metadata_up_to_the_limit() {
 async fn killed_members_partitions_pass_on_after_its_session() {
     let broker = broker_with_topic().await;
     let first = member(&broker, &[]);
-    // It never polls again after it joined: with this interval it is put out of the group.
+    // This member joins and never polls again; after this interval it is removed from the group.
     let silent = member(&broker, &[("max.poll.interval.ms", "2000")]);
     poll_until(&[&first, &silent], |_, _| {
         assigned(&first) == 2 && assigned(&silent) == 2

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 
 use super::{Broker, BrokerOptions};
 
-/// Long enough for a machine under load; nothing waits this long when all is well.
+/// Long enough for a machine under load; no test waits this long when it passes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn broker() -> Broker {
@@ -52,7 +52,7 @@ fn consumer(broker: &Broker, settings: &[(&str, &str)]) -> BaseConsumer {
     config.create().unwrap()
 }
 
-/// Produces `count` records with the keys and values `k<n>` and `v<n>`, and waits for them.
+/// Produces `count` records with keys `k<n>` and values `v<n>`, and waits for their delivery.
 fn produce(producer: &TestProducer, topic: &str, count: usize) {
     for number in 0..count {
         let (key, value) = (format!("k{number}"), format!("v{number}"));
@@ -63,7 +63,7 @@ fn produce(producer: &TestProducer, topic: &str, count: usize) {
     producer.flush(DEADLINE).unwrap();
 }
 
-/// Polls until `count` records have come.
+/// Polls until `count` records have been read.
 fn consume(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     let mut records = Vec::new();
     poll_until(&[consumer], |_, message| {
@@ -73,7 +73,8 @@ fn consume(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     records
 }
 
-/// Polls all consumers in turn until `done` says so; it hears of every record and every idle poll.
+/// Polls all consumers in turn until `done` returns true; it is called for every record and every
+/// idle poll.
 fn poll_until(
     consumers: &[&BaseConsumer],
     mut done: impl FnMut(usize, Option<BorrowedMessage<'_>>) -> bool,

@@ -149,7 +149,7 @@ async fn too_large_batch_is_refused() {
     assert_eq!(broker.watermarks("t", 0), Some((0, 0)));
 }
 
-/// Remembers what became of each record.
+/// Collects the delivery result of each record.
 #[derive(Default)]
 struct Outcomes(std::sync::Mutex<Vec<Option<RDKafkaErrorCode>>>);
 
@@ -289,7 +289,7 @@ async fn idle_consumer_is_woken_by_the_append() {
     took.sort_unstable();
     let (median, slowest) = (took[took.len() / 2], took[took.len() - 1]);
     println!("produce to consume: median {median:?}, slowest {slowest:?}");
-    // A poll that is not woken would take the whole fetch.wait.max.ms.
+    // A poll that is not woken would take the whole `fetch.wait.max.ms`.
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
 
@@ -317,7 +317,7 @@ async fn full_partition_drops_its_oldest_batches_and_readers_are_told() {
     let mut old = TopicPartitionList::new();
     old.add_partition_offset("t", 0, Offset::Offset(3)).unwrap();
     consumer.assign(&old).unwrap();
-    // Out of range: librdkafka goes where auto.offset.reset says.
+    // Out of range: librdkafka continues where `auto.offset.reset` points.
     assert_eq!(consume(&consumer, 1)[0].offset(), start);
 }
 

@@ -1,4 +1,4 @@
-//! What no good client sends.
+//! Requests that no correct client sends.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -6,12 +6,12 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Sends bytes and returns what comes back until the broker closes.
+/// Sends bytes and returns the response until the broker closes the connection.
 async fn send(broker: &Broker, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(broker.bootstrap()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
-    // A reset is a close too.
+    // A reset counts as a close.
     let closed = timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
     assert!(closed.is_ok(), "the connection stays open");
     answer
@@ -33,11 +33,11 @@ async fn rubbish_closes_its_connection_and_no_other() {
         (-5_i32).to_be_bytes().to_vec(),
         framed(b""),
         framed(b"\0\x03"),
-        // An unknown key; Metadata in a version to come; Metadata cut off after its header.
+        // An unknown key; Metadata in an unsupported version; Metadata cut off after its header.
         framed(b"\x7f\x00\0\0\0\0\0\x01\xff\xff"),
         framed(b"\0\x03\x7f\x00\0\0\0\x01\xff\xff\0"),
         framed(b"\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\x05\0\x09no"),
-        // Two thousand million topics, in both spellings of an array.
+        // Two billion topics, in both encodings of an array.
         framed(b"\0\x03\0\x01\0\0\0\x01\xff\xff\x7f\xff\xff\xff"),
         framed(b"\0\x03\0\x09\0\0\0\x01\xff\xff\0\xff\xff\xff\xff\x07"),
     ] {
@@ -87,7 +87,7 @@ async fn address_is_free_again_after_the_shutdown() {
     })
     .await
     .unwrap();
-    // The same producer finds the new broker, which creates the topic anew.
+    // The same producer finds the new broker, which creates the topic again.
     produce(&producer, "t", 3);
     assert_eq!(broker.watermarks("t", 0), Some((0, 3)));
 }

@@ -1,9 +1,8 @@
 //! The disk layer: sled, as state that can be lost.
 //!
 //! One dedicated thread opens the folder, writes and sweeps (`writer`); reads run on the calling
-//! thread. Whatever goes wrong with the folder costs this layer's hits and nothing else: a corrupt
-//! folder is put aside and rebuilt (`open`); an operation that the machine refuses is tried
-//! again.
+//! thread. A failure of the folder costs only this layer's hits: a corrupt folder is put aside and
+//! rebuilt (`open`); an operation that the machine refuses is retried.
 
 mod open;
 mod reason;

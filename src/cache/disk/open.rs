@@ -14,7 +14,7 @@ use crate::model::Timestamp;
 /// The name of the file, and of the tree and key in sled, that mark a folder as having been in use.
 const WITNESS: &str = "wedcache";
 
-/// Why the disk layer cannot be used. The program goes on without it.
+/// The reason why the disk layer cannot be used. The program goes on without the layer.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     #[error("{} is in use by another process", path.display())]

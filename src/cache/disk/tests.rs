@@ -342,7 +342,7 @@ async fn corruption_met_at_run_time_is_put_aside_while_the_layer_lives() {
     assert!(hit(disk.get_blocking(&naive::key(1))).is_some());
 }
 
-/// Not a test of its own: the child process of `everything_acknowledged_survives_kill_9`.
+/// The child process of `everything_acknowledged_survives_kill_9`, not a test of its own.
 #[tokio::test]
 async fn child_that_writes_until_it_is_killed() {
     #[expect(clippy::disallowed_methods, reason = "how a test talks to its child")]

@@ -235,6 +235,7 @@ impl Writer {
             return self.reopen();
         };
         let swept = self.sweep.some(&self.shared, &store);
+        // Released now, because `give_up` may have to close the store.
         drop(store);
         if let Err(error) = swept {
             self.give_up(&error);

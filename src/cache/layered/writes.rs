@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::{Layer, LayerError, Put};
 use crate::model::{Entry, LayerName};
 
-/// Pause before a write that found no room in a layer is tried again.
+/// Pause before a write that found no room in a layer is retried.
 const AGAIN: Duration = Duration::from_millis(5);
 
 /// A durable layer and the writes in flight to it.
@@ -73,7 +73,7 @@ impl Durable {
         }
     }
 
-    /// Writes the entry; while the layer works but has no room, tries again.
+    /// Writes the entry; while the layer works but has no room, retries.
     pub(super) async fn put(&self, entry: &Arc<Entry>, room: Room) -> Result<Put, LayerError> {
         loop {
             let result = self.layer.put(entry).await;
@@ -82,6 +82,7 @@ impl Durable {
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
+            // Released first, so that `on_their_way` does not count this write.
             drop(room);
             if !is_full {
                 let others = self.on_their_way() > 0;

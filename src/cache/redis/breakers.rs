@@ -1,7 +1,7 @@
 //! Three breakers for one server: for the path to it, for reads and for writes.
 //!
-//! A refusal of writes says nothing about reads: a replica, or a server that is full, still serves
-//! its entries. A server that does not answer at all fails both.
+//! A refusal of writes does not affect reads: a replica, or a server that is full, still serves its
+//! entries. A server that does not answer at all fails both.
 
 use super::reason::Reach;
 use crate::cache::breaker::{Breaker, BreakerOptions, BreakerState, Pass};

@@ -30,7 +30,7 @@ pub(super) enum Reason {
     /// The reply does not fit the command.
     Protocol,
     Timeout,
-    /// There is no connection, or it is broken.
+    /// No connection, or a broken one.
     Connection,
     /// One of our calls waited too long for its turn.
     Overloaded,
@@ -49,11 +49,12 @@ pub(super) enum Reach {
     Call,
 }
 
-/// When a refusal causes the connection to be replaced. A new one may lead to another server.
+/// The time at which a refusal causes the connection to be replaced. A new one may lead to another
+/// server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Renew {
     AtOnce,
-    /// When the failure opens the breaker.
+    /// As soon as the failure opens the breaker.
     Repeated,
     /// Never, because any connection would meet the same failure.
     Never,

@@ -2,6 +2,11 @@
 //!
 //! The bytes are not trusted: every length is checked against the remaining bytes, nothing is
 //! allocated from a length alone, and work and depth are bounded.
+//!
+//! The alternative would be the readers of `apache-avro`, which parses the schemas here. Its direct
+//! reader cannot borrow text from the record and works only if writer and reader have the same
+//! schema; its schema resolution builds a tree of values and takes three times as long (measured:
+//! 3.2 µs instead of 1.0 µs for a record of 565 bytes).
 
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;

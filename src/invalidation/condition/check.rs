@@ -1,4 +1,5 @@
-//! Checks a parsed condition: known names, comparisons that can be true, bounded work.
+//! Checks a parsed condition: known names, comparisons that can be true, bounded work. The `cel`
+//! crate itself checks none of these.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -351,7 +351,7 @@ impl Rendered {
 /// The way in which a letter's script separates words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writing {
-    /// Not a letter: blanks, punctuation.
+    /// Characters that are no letters: blanks, punctuation.
     None,
     Inherited,
     /// Digits and underscores, which belong to the letters beside them.

@@ -180,7 +180,7 @@ fn id_and_dress(forms: fn(char) -> Vec<String>) -> impl Strategy<Value = (String
 }
 
 proptest! {
-    /// For any id, any dress of it and any neighbours, the text names the id.
+    /// Checks that a text names an id, for any id, any dress of it and any neighbours.
     #[test]
     fn whatever_the_dress_the_id_is_found(
         (id, dressed) in id_and_dress(text_forms),

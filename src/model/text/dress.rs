@@ -115,10 +115,10 @@ pub fn is_joiner(c: char) -> bool {
 
 /// Returns whether a joiner beside the character can change its reading.
 ///
-/// It cannot in scripts whose letters are written separately (Latin, Greek, Cyrillic, Armenian,
-/// Georgian, Hebrew, Hangul, kana, Han) nor beside blanks and punctuation. It can in Arabic, in the
-/// scripts of India and in others, where it selects among forms that distinguish words, and between
-/// emoji, where it makes one family of three people.
+/// No joiner does so in scripts whose letters are written separately (Latin, Greek, Cyrillic,
+/// Armenian, Georgian, Hebrew, Hangul, kana, Han) nor beside blanks and punctuation. Joiners matter
+/// in Arabic, in the scripts of India and in others, where they select among forms that distinguish
+/// words, and between emoji, where they make one family of three people.
 #[must_use]
 pub fn heeds_joiners(c: char) -> bool {
     !(is_blank(c)

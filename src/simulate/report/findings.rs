@@ -1,4 +1,4 @@
-//! What a season shows, in sentences: before any table says whose goal it meets.
+//! The findings of a season, in sentences; they come before the tables.
 
 use super::{number, share, usd};
 use crate::simulate::figures::Figures;
@@ -52,7 +52,7 @@ fn truth(figures: &Figures) -> String {
     }
 }
 
-/// Why the model was asked, and what would help most.
+/// Describes why the model was called, and what would help most.
 fn reasons(figures: &Figures) -> String {
     let total = &figures.total;
     let [cold, expired, invalidated, too_old, gone] = total.misses;

@@ -1,4 +1,9 @@
-//! A page that needs nothing else: style and plots stand in it, and nothing is loaded.
+//! The report as a self-contained HTML page: style and plots are inline, and nothing is loaded.
+//!
+//! Written with `format!` instead of a template engine and a chart library (askama, plotters): the
+//! plots are bars, lines and dots whose colours come from the page's style sheet, for light and
+//! dark, and each has a text for pointers and screen readers; a chart library would write its own
+//! colours into the SVG.
 
 use super::plot::{Anchor, Class, Drawing, axis_step, escape};
 use super::{MONTHS, Report, Table, as_f64, number, readable, usd};
@@ -7,7 +12,7 @@ use crate::simulate::figures::{Counts, MISS_REASONS, per_cent};
 /// The page's colours for light and dark, its type and its layout.
 const STYLE: &str = include_str!("page.css");
 
-/// The whole report.
+/// Returns the whole report.
 pub fn html(report: &Report<'_>) -> String {
     let setup = report
         .setup()
@@ -67,7 +72,7 @@ fn section(title: &str, note: &str, body: &str) -> String {
     )
 }
 
-/// What was found, as a list.
+/// Returns the findings as a list.
 fn findings(report: &Report<'_>) -> String {
     let item = |line: &String| format!("<li>{}</li>\n", escape(line));
     let items = report.findings().iter().map(item).collect::<Vec<_>>();
@@ -75,7 +80,7 @@ fn findings(report: &Report<'_>) -> String {
     format!("<section>\n<h2>What was found</h2>\n<ul class=\"found\">\n{items}</ul>\n</section>")
 }
 
-/// The brief's goals as cards.
+/// Returns the brief's goals as cards.
 fn goals(report: &Report<'_>) -> String {
     let card = |goal: crate::simulate::figures::Goal| {
         let (class, verdict) = if goal.is_met {
@@ -94,7 +99,7 @@ fn goals(report: &Report<'_>) -> String {
     format!("<section>\n<h2>Goals of the brief</h2>\n<ul class=\"cards\">{cards}</ul>\n</section>")
 }
 
-/// One small plot for each type, and first one for all.
+/// Returns one small plot for each type, after one for all types.
 fn hit_rates(report: &Report<'_>) -> String {
     let months = &report.figures.by_month;
     let all = months
@@ -193,7 +198,7 @@ fn source_counts(counts: &Counts) -> [u64; 7] {
     ]
 }
 
-/// Where answers come from, a bar for each type.
+/// Returns the sources of answers, a bar for each type.
 fn sources(report: &Report<'_>) -> String {
     const LEFT: f64 = 166.0;
     const ROW: f64 = 26.0;
@@ -242,7 +247,7 @@ fn sources(report: &Report<'_>) -> String {
     section("Where answers come from", &note, &body)
 }
 
-/// Spent and saved, a bar for each month.
+/// Returns what was spent and saved, a bar for each month.
 fn costs(report: &Report<'_>) -> String {
     const LEFT: f64 = 46.0;
     const TOP: f64 = 8.0;
@@ -300,7 +305,7 @@ fn costs(report: &Report<'_>) -> String {
     section("AI cost by month", &note, &body)
 }
 
-/// As exact as the axis is.
+/// Formats an amount as exactly as the axis needs.
 fn short(amount: f64, step: f64) -> String {
     if step >= 1.0 {
         format!("{amount:.0}")
@@ -344,7 +349,7 @@ fn sensitivity(report: &Report<'_>) -> String {
     )
 }
 
-/// A bar from 0 to 100 % for each row: its name, its share and more words.
+/// Returns a bar from 0 to 100 % for each row of name, share and further text.
 fn shares(id: &str, title: &str, rows: &[(String, f64, String)]) -> String {
     const LEFT: f64 = 166.0;
     const RIGHT: f64 = 52.0;

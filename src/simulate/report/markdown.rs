@@ -1,10 +1,10 @@
-//! Markdown, for documents.
+//! The report as Markdown, for documents.
 
 use std::fmt::Write as _;
 
 use super::{Report, Table};
 
-/// The whole report.
+/// Returns the whole report.
 pub fn markdown(report: &Report<'_>) -> String {
     let mut out = String::from("# A simulated wedding season\n\n");
     for line in report.setup() {

@@ -1,4 +1,4 @@
-//! A season's figures for people: plain text, Markdown, a page with plots.
+//! A season's figures for people: as plain text, as Markdown, and as an HTML page with plots.
 
 mod findings;
 mod html;
@@ -13,22 +13,22 @@ pub use html::html;
 pub use markdown::markdown;
 pub use text::text;
 
-/// What is shown.
+/// The content of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct Report<'a> {
     pub figures: &'a Figures,
-    /// Empty where it was not asked for.
+    /// The runs with other assumptions; empty if they were not asked for.
     pub sensitivity: &'a [Variation],
-    /// The command that makes it again.
+    /// The command that reproduces the report.
     pub command: &'a str,
 }
 
-/// A table, the same in every form.
+/// A table, the same in all three formats.
 struct Table {
     title: &'static str,
     note: Option<String>,
     head: Vec<String>,
-    /// The first cell of a row names it, the others are numbers.
+    /// The rows; the first cell is the row's name, the others are numbers.
     rows: Vec<Vec<String>>,
 }
 
@@ -38,7 +38,7 @@ const MONTHS: [&str; 12] = [
 
 impl Report<'_> {
     fn tables(&self) -> Vec<Table> {
-        // What was found comes first; whose goal that meets says the last table of a season.
+        // The goals come last: the findings come before any judgement whose goal they meet.
         let mut tables = vec![
             self.by_type(),
             self.misses(),
@@ -218,12 +218,12 @@ impl Report<'_> {
         table
     }
 
-    /// What was found and why, in sentences.
+    /// Returns the findings and their reasons, in sentences.
     fn findings(&self) -> Vec<String> {
         findings::findings(self.figures)
     }
 
-    /// What was simulated, in sentences.
+    /// Returns the setup of the simulation, in sentences.
     fn setup(&self) -> Vec<String> {
         let setup = &self.figures.setup;
         let prices = setup.prices_as_of.map_or_else(
@@ -302,7 +302,7 @@ fn usd(amount: f64) -> String {
     format!("{amount:.2}")
 }
 
-/// With a thin gap between thousands.
+/// Formats a number with a thin space between thousands.
 fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -315,7 +315,7 @@ fn number(value: u64) -> String {
     out
 }
 
-/// For people: `venue recommendations`.
+/// Returns a readable form of a name: `venue recommendations`.
 fn readable(name: &str) -> String {
     name.replace('_', " ")
 }
@@ -325,7 +325,8 @@ fn as_f64(count: usize) -> f64 {
     count as f64
 }
 
-/// To three digits: no more is known of a whole that a part stands for.
+/// Rounds to three significant digits: the whole is an estimate from a sample and is not known
+/// better.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,19 +1,19 @@
-//! Plots as SVG that stands in the page: drawn in its colours, with a title and a description for
-//! those who do not see them.
+//! Plots as inline SVG: drawn in the page's colours, with a title and a description for screen
+//! readers.
 
 use std::fmt::{Display, Write as _};
 
-/// A drawing with its own coordinates, scaled to the width it gets.
+/// A drawing with its own coordinates, scaled to the available width.
 pub struct Drawing {
     width: f64,
     height: f64,
     body: String,
 }
 
-/// A class of the page's style sheet, which has the colours.
+/// A class of the page's style sheet, which defines the colours.
 pub type Class = &'static str;
 
-/// Which point of a text stands at its coordinates.
+/// The point of a text that is placed at its coordinates.
 #[derive(Debug, Clone, Copy)]
 pub enum Anchor {
     Start,
@@ -34,7 +34,7 @@ impl Drawing {
         write!(self.body, "{what}").expect("writing to a string cannot fail");
     }
 
-    /// With the words that a pointer is told.
+    /// Draws a bar; `words` is its tooltip.
     pub fn bar(&mut self, at: (f64, f64), size: (f64, f64), class: Class, words: &str) {
         let ((x, y), (width, height)) = (at, size);
         self.push(format_args!(
@@ -84,7 +84,7 @@ impl Drawing {
         ));
     }
 
-    /// `id` is unique on the page.
+    /// Returns the SVG; `id` must be unique on the page.
     pub fn finish(self, id: &str, title: &str, description: &str) -> String {
         let Self {
             width,
@@ -99,7 +99,8 @@ impl Drawing {
     }
 }
 
-/// A step of an axis that reaches `most` in at most five steps: 1, 2 or 5 times a power of ten.
+/// Returns a round step (1, 2 or 5 times a power of ten) with which an axis reaches `most` in at
+/// most five steps.
 pub fn axis_step(most: f64) -> f64 {
     let least = (most / 5.0).max(f64::MIN_POSITIVE);
     let power = 10_f64.powf(least.log10().floor());

@@ -1,13 +1,13 @@
-//! Plain text, for a terminal.
+//! The report as plain text, for a terminal.
 
 use std::fmt::Write as _;
 
 use super::{Report, Table};
 
-/// Sentences are set to this width, in characters.
+/// The width to which sentences are wrapped, in characters.
 const WIDTH: usize = 80;
 
-/// The whole report.
+/// Returns the whole report.
 pub fn text(report: &Report<'_>) -> String {
     let mut out = String::new();
     for line in report.setup() {
@@ -27,7 +27,7 @@ pub fn text(report: &Report<'_>) -> String {
     out
 }
 
-/// Sets a sentence in lines of [`WIDTH`], all but the first indented as far as `bullet` is wide.
+/// Wraps a sentence to [`WIDTH`]; all lines but the first are indented by the width of `bullet`.
 fn push_sentence(out: &mut String, bullet: &str, sentence: &str) {
     let mut line = bullet.to_owned();
     for word in sentence.split(' ') {

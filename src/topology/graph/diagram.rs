@@ -16,9 +16,9 @@ enum Kind {
 }
 
 struct Diagram {
-    /// Id, label, kind.
+    /// The nodes: id, label, kind.
     nodes: Vec<(String, String, Kind)>,
-    /// From, to, label.
+    /// The edges: from, to, label.
     edges: Vec<(String, String, String)>,
 }
 

@@ -1,4 +1,4 @@
-//! Starts what a test needs and talks to it as a stranger's client would.
+//! Starts what a test needs and uses it as an outside client would.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,10 +18,10 @@ use wedcache::broker::{Broker, BrokerOptions};
 use wedcache::topology::settings::Role;
 use wedcache::topology::{self, Topology, Variables};
 
-/// How long anything may take before a test fails.
+/// The longest time that anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A place of its own: a broker (or topics of its own on the given one) and a data folder.
+/// The surroundings of a test: a broker (or topics of its own on the given one) and a data folder.
 pub struct Place {
     broker: Option<Broker>,
     bootstrap: String,
@@ -30,7 +30,7 @@ pub struct Place {
     redis: Option<String>,
 }
 
-/// Key and value of a record to be produced.
+/// The key and value of a record to produce.
 pub type Input<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 /// One record of an output topic.
@@ -54,7 +54,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Ends it in good order.
+    /// Stops the instance after a drain.
     pub async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
@@ -71,14 +71,14 @@ impl Instance {
 }
 
 impl Place {
-    /// On the embedded broker.
+    /// Returns a place on the embedded broker.
     pub async fn embedded() -> Self {
         let broker = Broker::start(BrokerOptions::default()).await.unwrap();
         let bootstrap = broker.bootstrap();
         Self::on(bootstrap, Some(broker), None).await
     }
 
-    /// On Apache Kafka and Redis, where they are given; says so loudly where they are not.
+    /// Returns a place on Apache Kafka and Redis; `None`, with a message, if they are not given.
     pub async fn real() -> Option<Self> {
         let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let Some(bootstrap) = given("WEDCACHE_TEST_KAFKA") else {
@@ -108,7 +108,8 @@ impl Place {
         place
     }
 
-    /// The demo's topology with topics, groups and folders of this place; `change` edits its text.
+    /// Returns the demo's topology with this place's topics, groups and folders; `change` edits its
+    /// text.
     pub fn topology(&self, change: impl FnOnce(String) -> String) -> Topology {
         let text = change(self.text());
         let data = self.data.path().display().to_string();
@@ -142,12 +143,12 @@ impl Place {
         )
     }
 
-    /// Starts `wedcache run` as a process of its own and waits until it is ready.
+    /// Starts `wedcache run` as a process and waits until it is ready.
     pub async fn process(&self) -> Process {
         wedcache::outbound::install_crypto();
         let file = self.data.path().join("topology.yaml");
         std::fs::write(&file, self.text()).unwrap();
-        // Free a moment ago; the next test takes another one.
+        // This port was free a moment ago; the next test takes another one.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
@@ -290,7 +291,7 @@ impl Place {
         .unwrap()
     }
 
-    /// Asks and waits for the answer to this query id.
+    /// Produces a query and waits for the answer to its id.
     pub async fn ask(&self, query: &Value) -> Value {
         let id = query["queryId"].as_str().unwrap().to_owned();
         self.produce(
@@ -317,7 +318,7 @@ impl Place {
             .unwrap()
     }
 
-    /// Sends a change and waits until it stands in the invalidation log.
+    /// Produces a change and waits until the invalidation log has it.
     pub async fn change(&self, role: Role, key: &str, event: &Value) {
         let before = self.log_length();
         self.produce(
@@ -349,14 +350,14 @@ impl Place {
     }
 }
 
-/// A `wedcache` process of its own; killed when it is dropped.
+/// A `wedcache` process; killed when it is dropped.
 pub struct Process {
     child: std::process::Child,
     pub url: String,
 }
 
 impl Process {
-    /// Sends it a signal by `kill`, such as `TERM`.
+    /// Sends the process a signal by `kill`, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let kill = std::process::Command::new("kill")
@@ -366,7 +367,7 @@ impl Process {
         assert!(kill.success());
     }
 
-    /// Waits for its end; the exit code.
+    /// Waits for the end of the process; returns its exit code.
     pub async fn ended(mut self) -> Option<i32> {
         let waiting = async {
             loop {
@@ -379,7 +380,7 @@ impl Process {
         tokio::time::timeout(PATIENCE, waiting).await.unwrap()
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until the process reports that it is ready.
     async fn ready(self) -> Self {
         let asking = async {
             while !reqwest::get(format!("{}/readyz", self.url))
@@ -396,7 +397,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has mostly ended already.
+        // The process has usually ended already.
         let _gone = self.child.kill();
     }
 }

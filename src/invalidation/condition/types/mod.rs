@@ -5,7 +5,8 @@
 //! double, which fails at every event. The types of the event's fields are known
 //! ([`super::super::facts`]); an attribute is a string, a double or a bool, as its sender decides.
 //! The types that an operator or a function accepts are determined by the evaluator itself
-//! ([`attempt`]), with a sample of each type, so that the two cannot disagree.
+//! ([`attempt`]), with a sample of each type, so that the two cannot disagree. The `cel` crate,
+//! which parses and evaluates conditions, has no type checker of its own.
 //!
 //! A part that fails for every type is an error, even if `&&`, `||` or `? :` may skip it. A part
 //! that fails for some values is a warning, unless that depends only on the type that a sender gave
@@ -103,8 +104,8 @@ impl Types {
         self.alternatives.is_empty() && !self.is_unknown
     }
 
-    /// For the items of a list or a mapping: returns true if none was written out or their type is
-    /// unknown.
+    /// Returns true if no item of a list or mapping with these item types was written out, or if
+    /// the type is unknown.
     fn is_open(&self) -> bool {
         self.is_unknown || self.alternatives.is_empty()
     }
