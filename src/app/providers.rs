@@ -13,7 +13,7 @@ use crate::ai::{
 };
 use crate::backoff::Policy;
 use crate::clock::Clock;
-use crate::resolver::Model;
+use crate::resolver::ModelClient;
 use crate::topology::Topology;
 use crate::topology::settings::{self, HttpProvider};
 
@@ -111,14 +111,14 @@ pub fn keyless(topology: &Topology) -> Vec<String> {
 }
 
 /// Who answers each cache type.
-pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, Model> {
+pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, ModelClient> {
     topology
         .generation
         .iter()
         .filter_map(|(cache_type, generation)| {
             let ai = Arc::clone(providers.get(&generation.provider)?);
             let max_tokens = generation.max_tokens;
-            Some((Arc::clone(cache_type), Model { ai, max_tokens }))
+            Some((Arc::clone(cache_type), ModelClient { ai, max_tokens }))
         })
         .collect()
 }
