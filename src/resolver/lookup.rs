@@ -106,14 +106,14 @@ impl Resolver {
     }
 
     /// Returns a last resort as it may serve now: the provider took its time to fail, and changes
-    /// that were applied meanwhile may forbid the entry.
+    /// that were applied meanwhile forbid the entry, or the lag that held it back has ended.
     pub(super) fn as_last_resort(&self, ask: &Ask, hit: Hit) -> Option<Hit> {
         let Parts { table, clock, .. } = &self.parts;
         // The view is read before the entry is judged, as in any look-up.
         let view = table.position();
         let Hit { layer, entry, .. } = hit;
         let verdict = self.judge(&entry.header, ask, clock.now());
-        (matches!(verdict, Use::Stale(_)) || verdict.serves_if_away())
+        (verdict.serves() || verdict.serves_if_away())
             .then(|| Hit::of(LayerHit { layer, entry }, verdict, view))
     }
 
