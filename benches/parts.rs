@@ -12,7 +12,7 @@ use wedcache::kafka::offsets::Tracker;
 use wedcache::model::entry::Header;
 use wedcache::model::{Entry, LogId, Mode, Position, Tag, TagHash, Timestamp};
 use wedcache::resolver::Flights;
-use wedcache::resolver::flight::{Boarding, Doors};
+use wedcache::resolver::flight::{Joinable, Part};
 
 const LOG: LogId = LogId([7; 16]);
 const ANSWER_BYTES: usize = 1500;
@@ -88,29 +88,22 @@ fn flights(criterion: &mut Criterion) {
     let begin = || (table.open_flight(), Timestamp(0));
     let key = entries::key(1);
     let flights = Flights::<u8>::default();
-    group.bench_function("lead_and_land", |b| {
-        b.iter(|| match flights.board(&key, Doors::Open, |_| true, begin) {
-            Boarding::Leads(pilot) => pilot.land(1),
-            Boarding::Joined(_) => panic!("nobody else flies"),
-        });
-    });
+    let join_or_lead = |key: &_, good| flights.join_or_lead(key, Joinable::Yes, |_| good, begin);
+    let lead_and_finish = || match join_or_lead(&key, true) {
+        Part::Leader(leader) => leader.finish(1),
+        Part::Waiter(_) => panic!("nobody else leads"),
+    };
+    group.bench_function("lead_and_finish", |b| b.iter(lead_and_finish));
     let others: Vec<_> = (2..2000)
-        .map(|number| flights.lead(&entries::key(number), Doors::Open, begin()))
+        .map(|number| join_or_lead(&entries::key(number), false))
         .collect();
-    group.bench_function("lead_and_land_beside_2000", |b| {
-        b.iter(|| match flights.board(&key, Doors::Open, |_| true, begin) {
-            Boarding::Leads(pilot) => pilot.land(1),
-            Boarding::Joined(_) => panic!("nobody else flies"),
-        });
-    });
+    group.bench_function("lead_and_finish_beside_2000", |b| b.iter(lead_and_finish));
     let busy = entries::key(2);
     group.bench_function("join", |b| {
-        b.iter(
-            || match flights.board(&busy, Doors::Open, |_| true, begin) {
-                Boarding::Joined(flight) => flight,
-                Boarding::Leads(_) => panic!("somebody flies already"),
-            },
-        );
+        b.iter(|| match join_or_lead(&busy, true) {
+            Part::Waiter(flight) => flight,
+            Part::Leader(_) => panic!("somebody leads already"),
+        });
     });
     drop(others);
     group.finish();

@@ -17,7 +17,7 @@ use prometheus::{
     IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use crate::ai::{AiStatus, Outcome as AiOutcome};
+use crate::ai::{AiOutcome, AiStatus};
 use crate::cache::{BreakerState, FillOutcome, LayeredStats, LookupOutcome};
 use crate::kafka::IntakeStats;
 use crate::kafka::producer::OutputCounters;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::Health;
+use super::error::ProviderHealth;
 
 /// The conditions under which the circuit opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -150,23 +150,23 @@ impl Breaker {
     }
 
     /// Takes back an admission and records what its call showed about the provider's health.
-    pub fn finish(&mut self, admission: &Admission, health: Health, now: Instant) {
+    pub fn finish(&mut self, admission: &Admission, health: ProviderHealth, now: Instant) {
         if admission.era != self.era {
             return;
         }
         let slice = self.slice(now);
         match (&mut self.state, health) {
-            (State::Closed { .. }, Health::Unknown) | (State::Open { .. }, _) => {}
+            (State::Closed { .. }, ProviderHealth::Unknown) | (State::Open { .. }, _) => {}
             (State::Closed { slices }, health) => {
                 count(slices, slice, health);
                 if self.too_many_failures(slice) {
                     self.open(now);
                 }
             }
-            (State::HalfOpen { .. }, Health::Bad) => self.open(now),
+            (State::HalfOpen { .. }, ProviderHealth::Bad) => self.open(now),
             (State::HalfOpen { running, good }, health) => {
                 *running -= 1;
-                *good += u32::from(health == Health::Good);
+                *good += u32::from(health == ProviderHealth::Good);
                 if *good >= self.options.probes {
                     self.enter(closed());
                 }
@@ -223,7 +223,7 @@ fn closed() -> State {
     }
 }
 
-fn count(slices: &mut [Slice; SLICES as usize], number: u64, health: Health) {
+fn count(slices: &mut [Slice; SLICES as usize], number: u64, health: ProviderHealth) {
     let index = usize::try_from(number % u64::from(SLICES)).expect("less than SLICES");
     let slice = &mut slices[index];
     if slice.number != number {
@@ -233,9 +233,9 @@ fn count(slices: &mut [Slice; SLICES as usize], number: u64, health: Health) {
         };
     }
     match health {
-        Health::Good => slice.good = slice.good.saturating_add(1),
-        Health::Bad => slice.bad = slice.bad.saturating_add(1),
-        Health::Unknown => {}
+        ProviderHealth::Good => slice.good = slice.good.saturating_add(1),
+        ProviderHealth::Bad => slice.bad = slice.bad.saturating_add(1),
+        ProviderHealth::Unknown => {}
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::breaker::{Admission, Breaker, BreakerOptions, BreakerState};
 use super::budget::{BudgetOptions, RetryBudget};
 use super::deadline::Until;
-use super::error::{Health, ProviderError};
+use super::error::{ProviderError, ProviderHealth};
 use super::provider::{Attempt, Completion, PricedCall, Prompt, Provider};
 use super::troubles::{Notice, Site, Troubles};
 use crate::backoff::{Backoff, Policy};
@@ -47,7 +47,7 @@ impl Default for AiOptions {
 /// The result of a prompt, with every priced call made for it: unusable replies cost money too.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
-pub struct Outcome {
+pub struct AiOutcome {
     pub result: Result<Completion, ProviderError>,
     /// The calls in the order in which they were made; the usable one, if any, is the last.
     pub calls: Vec<PricedCall>,
@@ -111,10 +111,10 @@ impl Ai {
     ///
     /// Not cancel safe where money counts: dropping the future loses a reply that may have been
     /// charged for. Run it in a separate task.
-    pub async fn complete(&self, prompt: &Prompt, until: &Until) -> Outcome {
+    pub async fn complete(&self, prompt: &Prompt, until: &Until) -> AiOutcome {
         lock(&self.budget).call();
         let mut backoff = Backoff::new(self.options.backoff);
-        let mut outcome = Outcome {
+        let mut outcome = AiOutcome {
             result: Err(ProviderError::DeadlinePassed),
             calls: Vec::new(),
             attempts: 0,
@@ -138,7 +138,7 @@ impl Ai {
                 result
                     .as_ref()
                     .err()
-                    .map_or(Health::Good, ProviderError::health),
+                    .map_or(ProviderHealth::Good, ProviderError::health),
             );
             lock(&self.troubles).attempt(result.as_ref().err(), Instant::now());
             outcome.attempts += 1;
@@ -215,7 +215,7 @@ impl Ai {
             Ok(admission) => Ok(Turn {
                 ai: self,
                 admission,
-                learnt: Health::Unknown,
+                learnt: ProviderHealth::Unknown,
                 permit,
             }),
             Err(retry_after) => Err(ProviderError::CircuitOpen { retry_after }),
@@ -233,7 +233,7 @@ impl Ai {
         }
     }
 
-    fn learn(&self, admission: &Admission, health: Health) {
+    fn learn(&self, admission: &Admission, health: ProviderHealth) {
         let now = Instant::now();
         let mut breaker = lock(&self.breaker);
         let before = breaker.state(now);
@@ -262,13 +262,13 @@ impl Ai {
 struct Turn<'a> {
     ai: &'a Ai,
     admission: Admission,
-    learnt: Health,
+    learnt: ProviderHealth,
     #[expect(dead_code, reason = "held until the request is over")]
     permit: SemaphorePermit<'a>,
 }
 
 impl Turn<'_> {
-    fn finish(mut self, health: Health) {
+    fn finish(mut self, health: ProviderHealth) {
         self.learnt = health;
     }
 }

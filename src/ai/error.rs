@@ -22,8 +22,8 @@ pub enum ProviderError {
         message: String,
         retry_after: Option<Duration>,
     },
-    /// Any other 5xx, 408 or 409: whoever sent it, the provider may have done the work all the same
-    /// and may charge for it.
+    /// Any other 5xx, 408 or 409, from the provider or from a gateway: the provider may have done
+    /// the work and may charge for it.
     #[error("the AI provider's answer was lost on its way: {status}: {message}")]
     Gateway { status: u16, message: String },
     /// The connection broke after the request was sent and before the reply began.
@@ -45,7 +45,7 @@ pub enum ProviderError {
     #[error("the AI provider refuses the request ({status}): {message}")]
     BadRequest { status: u16, message: String },
     #[error("no complete reply from the AI provider within {after:?} ({phase})")]
-    Timeout { phase: Phase, after: Duration },
+    Timeout { phase: CallPhase, after: Duration },
     #[error("the AI provider's reply cannot be used: {problem}")]
     Unusable { problem: ReplyProblem },
     /// The model declined to answer.
@@ -74,13 +74,13 @@ pub const MESSAGE_LIMIT: usize = 300;
 
 /// The limit of [`super::http::Timeouts`] that ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum CallPhase {
     Connect,
     FirstByte,
     Total,
 }
 
-impl std::fmt::Display for Phase {
+impl std::fmt::Display for CallPhase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Connect => "connecting",
@@ -130,7 +130,7 @@ pub enum ReplyProblem {
 
 /// The provider's health as shown by one attempt, for the circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
+pub enum ProviderHealth {
     /// The provider works, whatever it replied.
     Good,
     /// The provider does not work.
@@ -171,7 +171,7 @@ impl ProviderError {
         }
     }
 
-    /// All codes.
+    /// All codes that [`ProviderError::code`] returns.
     pub const CODES: &'static [&'static str] = &[
         "provider_unavailable",
         "rate_limited",
@@ -221,7 +221,7 @@ impl ProviderError {
                 | Self::Unavailable { .. }
                 | Self::RateLimited { .. }
                 | Self::Timeout {
-                    phase: Phase::Connect,
+                    phase: CallPhase::Connect,
                     ..
                 }
         )
@@ -236,7 +236,7 @@ impl ProviderError {
                 | Self::CutOff { .. }
                 | Self::Unusable { .. }
                 | Self::Timeout {
-                    phase: Phase::FirstByte | Phase::Total,
+                    phase: CallPhase::FirstByte | CallPhase::Total,
                     ..
                 }
         )
@@ -286,17 +286,17 @@ impl ProviderError {
         }
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(super) fn health(&self) -> ProviderHealth {
         match self {
             Self::Unreachable { .. }
             | Self::Unavailable { .. }
             | Self::Gateway { .. }
             | Self::CutOff { .. }
             | Self::Timeout { .. }
-            | Self::Unusable { .. } => Health::Bad,
-            // A 429 proves that something answers, but not that the model behind it works.
+            | Self::Unusable { .. } => ProviderHealth::Bad,
+            // A 429 proves that something answers, but shows nothing about the model behind it.
             Self::RateLimited { .. } | Self::CircuitOpen { .. } | Self::DeadlinePassed => {
-                Health::Unknown
+                ProviderHealth::Unknown
             }
             // Without funds or permission each call fails at once by itself; an open circuit would
             // only hide the reason from the people who can fix it.
@@ -306,7 +306,7 @@ impl ProviderError {
             | Self::Refused { .. }
             | Self::Filtered { .. }
             | Self::Truncated { .. }
-            | Self::Empty => Health::Good,
+            | Self::Empty => ProviderHealth::Good,
         }
     }
 }
@@ -340,7 +340,7 @@ mod tests {
                 message: message(),
             },
             ProviderError::Timeout {
-                phase: Phase::Total,
+                phase: CallPhase::Total,
                 after,
             },
             ProviderError::Unusable {
@@ -381,11 +381,11 @@ mod tests {
                 detail: String::new(),
             },
             ProviderError::Timeout {
-                phase: Phase::Connect,
+                phase: CallPhase::Connect,
                 after,
             },
             ProviderError::Timeout {
-                phase: Phase::FirstByte,
+                phase: CallPhase::FirstByte,
                 after,
             },
         ];

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::classify;
 use super::connect::{Names, unreached};
-use super::error::{Phase, ProviderError, ReplyProblem};
+use super::error::{CallPhase, ProviderError, ReplyProblem};
 use super::headers;
 use super::price::PriceTable;
 use super::reply::{self, Raw, Said};
@@ -151,7 +151,7 @@ impl Post {
         timeout(whole, self.exchange(body))
             .await
             .unwrap_or(Err(ProviderError::Timeout {
-                phase: Phase::Total,
+                phase: CallPhase::Total,
                 after: whole,
             }))
     }
@@ -168,7 +168,7 @@ impl Post {
             Ok(Err(error)) => return Err(self.send_error(&error)),
             Err(_) => {
                 return Err(ProviderError::Timeout {
-                    phase: Phase::FirstByte,
+                    phase: CallPhase::FirstByte,
                     after: first_byte,
                 });
             }
@@ -192,7 +192,7 @@ impl Post {
         timeout(whole, self.look_up())
             .await
             .unwrap_or(Err(ProviderError::Timeout {
-                phase: Phase::Total,
+                phase: CallPhase::Total,
                 after: whole,
             }))
     }
@@ -235,7 +235,7 @@ impl Post {
         let detail = self.clean(&root_cause(error));
         if error.is_connect() && error.is_timeout() {
             ProviderError::Timeout {
-                phase: Phase::Connect,
+                phase: CallPhase::Connect,
                 after: self.timeouts.connect,
             }
         } else if error.is_connect() || error.is_builder() {

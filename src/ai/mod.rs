@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A [`Provider`] sends one request and records its cost. [`Ai`] decides whether and when to send
-//! it, and returns an [`Outcome`]: the answer or the error, with every [`PricedCall`] made on the
+//! it, and returns an [`AiOutcome`]: the answer or the error, with every [`PricedCall`] made on the
 //! way. Only a [`Completion`] may be stored; each [`ProviderError`] defines whether it can be asked
 //! again and whether it may have been charged for. Messages to operators about a provider that does
 //! not answer are [`Notice`]s, from [`Ai::notices`].
@@ -39,7 +39,7 @@ pub use anthropic::Anthropic;
 pub use breaker::{BreakerOptions, BreakerState};
 pub use budget::BudgetOptions;
 pub(crate) use classify::bare_status;
-pub use client::{Ai, AiOptions, AiStatus, Outcome};
+pub use client::{Ai, AiOptions, AiOutcome, AiStatus};
 pub use deadline::Until;
 pub use error::ProviderError;
 pub use http::{BuildError, Endpoint, Timeouts, is_loopback_address, shown_address};

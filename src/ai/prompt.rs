@@ -21,30 +21,34 @@ pub struct Instruction<'a> {
 }
 
 /// A named value: a dimension of the key, or a fact about one couple.
-pub type Fact<'a> = (&'a str, &'a str);
+pub type Fact<'a, V> = (&'a str, V);
 
 /// The value of a dimension that the query did not give; it is left out of the text.
 const ANY: &str = "any";
 
 /// Builds the prompt of a type that couples share.
-pub fn shared(instruction: &Instruction<'_>, dimensions: &[Fact<'_>], question: &str) -> Prompt {
+pub fn shared<V: AsRef<str>>(
+    instruction: &Instruction<'_>,
+    dimensions: &[Fact<'_, V>],
+    question: &str,
+) -> Prompt {
     build(instruction, dimensions, &[], question)
 }
 
 /// Builds the prompt of a type whose answers belong to one couple.
-pub fn private(
+pub fn private<V: AsRef<str>>(
     instruction: &Instruction<'_>,
-    dimensions: &[Fact<'_>],
-    couple: &[Fact<'_>],
+    dimensions: &[Fact<'_, V>],
+    couple: &[Fact<'_, V>],
     question: &str,
 ) -> Prompt {
     build(instruction, dimensions, couple, question)
 }
 
-fn build(
+fn build<V: AsRef<str>>(
     instruction: &Instruction<'_>,
-    dimensions: &[Fact<'_>],
-    couple: &[Fact<'_>],
+    dimensions: &[Fact<'_, V>],
+    couple: &[Fact<'_, V>],
     question: &str,
 ) -> Prompt {
     let mut user = String::with_capacity(256 + question.len());
@@ -64,9 +68,10 @@ fn build(
     }
 }
 
-fn section(out: &mut String, title: &str, facts: &[Fact<'_>]) {
+fn section<V: AsRef<str>>(out: &mut String, title: &str, facts: &[Fact<'_, V>]) {
     let mut facts = facts
         .iter()
+        .map(|(name, value)| (name, value.as_ref()))
         .filter(|(_, value)| !matches!(*value, "" | ANY))
         .peekable();
     if facts.peek().is_none() {

@@ -124,8 +124,8 @@ impl Troubles {
             if of == class {
                 episode.failed(&reason, text(&self.site, error, &reason), now);
             } else if (of == Class::Away && said_no) || class == Class::Rejects {
-                // A provider that says no is not away, and it rejects requests only of callers that
-                // it lets in.
+                // A provider that refuses is not away, and a provider that rejects a request has
+                // accepted the key.
                 episode.good();
             }
         }

@@ -13,7 +13,7 @@ use crate::ai::{
 };
 use crate::backoff::Policy;
 use crate::clock::Clock;
-use crate::resolver::Model;
+use crate::resolver::ModelClient;
 use crate::topology::Topology;
 use crate::topology::settings::{self, HttpProvider};
 
@@ -120,8 +120,8 @@ pub fn keyless(topology: &Topology) -> Vec<String> {
     .collect()
 }
 
-/// Returns the model that answers each cache type.
-pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, Model> {
+/// Returns the client that answers each cache type.
+pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, ModelClient> {
     topology
         .policy
         .generation
@@ -129,7 +129,7 @@ pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, M
         .filter_map(|(cache_type, generation)| {
             let ai = Arc::clone(providers.get(&generation.provider)?);
             let max_tokens = generation.max_tokens;
-            Some((Arc::clone(cache_type), Model { ai, max_tokens }))
+            Some((Arc::clone(cache_type), ModelClient { ai, max_tokens }))
         })
         .collect()
 }

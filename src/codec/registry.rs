@@ -156,8 +156,8 @@ pub struct Registry {
     reporter: Reporter<Reason>,
     /// Ids that the registry did not have, with the time until which that is remembered.
     unknown: Mutex<HashMap<u32, Instant>>,
-    /// Requests in flight: at most one for each id that callers wait for.
-    flights: Mutex<HashMap<u32, Flight>>,
+    /// The schema requests in flight: one for each id that callers wait for.
+    requests: Mutex<HashMap<u32, SharedRequest>>,
 }
 
 #[derive(Debug)]
@@ -167,26 +167,28 @@ struct Server {
     shown: String,
 }
 
+/// One request that several callers wait for. Unlike the resolver's flights it has no leader of its
+/// own: one of the callers makes it, and another takes over if that one is dropped.
 #[derive(Debug, Default)]
-struct Flight {
+struct SharedRequest {
     answer: Arc<OnceCell<Resolved>>,
     callers: usize,
 }
 
-/// A caller's part in a flight; the last caller to leave removes the flight.
-struct Seat<'a> {
+/// One caller's share of a request; the last caller to leave removes the request.
+struct RequestShare<'a> {
     registry: &'a Registry,
     id: u32,
     answer: Arc<OnceCell<Resolved>>,
 }
 
-impl Drop for Seat<'_> {
+impl Drop for RequestShare<'_> {
     fn drop(&mut self) {
-        let mut flights = lock(&self.registry.flights);
-        if let Some(flight) = flights.get_mut(&self.id) {
-            flight.callers -= 1;
-            if flight.callers == 0 {
-                flights.remove(&self.id);
+        let mut requests = lock(&self.registry.requests);
+        if let Some(request) = requests.get_mut(&self.id) {
+            request.callers -= 1;
+            if request.callers == 0 {
+                requests.remove(&self.id);
             }
         }
     }
@@ -252,7 +254,7 @@ impl Registry {
             unknown_for: options.unknown_for,
             schemas,
             unknown: Mutex::default(),
-            flights: Mutex::default(),
+            requests: Mutex::default(),
         })
     }
 
@@ -265,8 +267,8 @@ impl Registry {
         if self.is_unknown(id) {
             return Resolved::Unknown;
         }
-        let seat = self.join(id);
-        seat.answer.get_or_init(|| self.ask(id)).await.clone()
+        let share = self.join(id);
+        share.answer.get_or_init(|| self.ask(id)).await.clone()
     }
 
     /// Returns the id of our schema of `kind` under `subject`; registers the schema if it is not
@@ -312,14 +314,14 @@ impl Registry {
         self.reporter.trouble(true)
     }
 
-    fn join(&self, id: u32) -> Seat<'_> {
-        let mut flights = lock(&self.flights);
-        let flight = flights.entry(id).or_default();
-        flight.callers += 1;
-        Seat {
+    fn join(&self, id: u32) -> RequestShare<'_> {
+        let mut requests = lock(&self.requests);
+        let request = requests.entry(id).or_default();
+        request.callers += 1;
+        RequestShare {
             registry: self,
             id,
-            answer: Arc::clone(&flight.answer),
+            answer: Arc::clone(&request.answer),
         }
     }
 

@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::time::Instant;
 
 use super::collect::Observer;
-use crate::ai::error::Phase;
+use crate::ai::error::CallPhase;
 use crate::ai::{Attempt, PriceTable, PricedCall, Prompt, Provider, ProviderError, bare_status};
 use crate::topology::cases::{Outcome, Reply};
 
@@ -139,7 +139,7 @@ impl Provider for Mocked {
                 Outcome::Text(text) => Ok(text),
                 Outcome::Status(status) => return Attempt::failed(bare_status(status)),
                 Outcome::Timeout => {
-                    let phase = Phase::Total;
+                    let phase = CallPhase::Total;
                     return Attempt::failed(ProviderError::Timeout {
                         phase,
                         after: takes,

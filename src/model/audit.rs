@@ -14,7 +14,7 @@ pub struct AuditRecord {
     pub action: String,
     /// The object of the action; the record's key.
     pub subject: String,
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     /// The state of the subject before the action, as JSON text.
     pub before: Option<String>,
     /// The state of the subject after the action, as JSON text.
@@ -25,11 +25,11 @@ pub struct AuditRecord {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum AuditOutcome {
     Succeeded,
     /// The actor lacks the permission.
     Denied,
     Failed,
 }
 
-wire_names! { Outcome { Succeeded = "succeeded", Denied = "denied", Failed = "failed" } }
+wire_names! { AuditOutcome { Succeeded = "succeeded", Denied = "denied", Failed = "failed" } }

@@ -1,4 +1,4 @@
-//! A query as the resolver takes it: decoded, keyed, and dated by what was known at its arrival.
+//! A query as the resolver takes it: decoded, with its key, and dated by its arrival.
 
 use arrayvec::ArrayVec;
 use tokio::time::Instant;
@@ -7,7 +7,7 @@ use crate::model::prepared::Prepared;
 use crate::model::record::RecordId;
 use crate::model::{AiQuery, Position, TagHash, Timestamp, TraceParent};
 
-/// On the hit path the query borrows its text from the record.
+/// A query to be answered. On the hit path its text is borrowed from the record.
 #[derive(Debug, Clone)]
 pub struct Ask<S = String> {
     pub answer_id: RecordId,
@@ -18,15 +18,16 @@ pub struct Ask<S = String> {
     pub trace: TraceParent,
     pub arrived_at: Timestamp,
     pub arrived: Instant,
-    /// How far this instance had applied the invalidation log when the query arrived.
+    /// The position up to which this instance had applied the invalidation log when the query
+    /// arrived.
     pub arrival: Position,
 }
 
-/// The hashes of a couple's at most two tags of its own, wedding and user.
+/// The hashes of a couple's own tags, at most two: its wedding and its user.
 pub type AskerTags = ArrayVec<TagHash, 2>;
 
 impl<S: AsRef<str>> Ask<S> {
-    /// The same question with text of its own, for whatever outlives the record.
+    /// Copies the query with text of its own, for a task that outlives the record.
     pub fn to_owned(&self) -> Ask
     where
         S: Clone,
@@ -45,34 +46,34 @@ impl<S: AsRef<str>> Ask<S> {
 }
 
 impl<S> Ask<S> {
-    /// Whether an answer from the cache may serve it.
+    /// Returns true if an entry of the cache or another query's call may answer the query.
     pub fn reads(&self) -> bool {
         self.prepared.storable && !self.query.options.bypass_cache
     }
 
-    /// Whether it may wait for another query's call.
-    pub fn joins(&self) -> bool {
-        self.reads()
-    }
-
-    /// Whether its own call's answer may be kept and shared.
+    /// Returns true if the answer of the query's own call may be stored and shared.
     pub fn stores(&self) -> bool {
         self.prepared.storable && !self.query.options.no_store
     }
 
-    /// An entry whose call began before it is too old; none where any age will do.
+    /// Returns true if an answer whose call began at `called_at` is young enough.
+    pub fn accepts_age_of(&self, called_at: Timestamp) -> bool {
+        self.oldest_call().is_none_or(|oldest| called_at >= oldest)
+    }
+
+    /// Returns the earliest beginning of a call that is young enough; `None` if any age will do.
     pub fn oldest_call(&self) -> Option<Timestamp> {
         let age = self.query.options.max_age?;
         Some(self.arrived_at.minus(age))
     }
 
-    /// When it is answered `expired`, on the clock of timers.
+    /// Returns the time at which the query is answered `expired`, on the clock of timers.
     pub fn deadline(&self) -> Option<Instant> {
         let deadline = self.query.options.deadline?;
         Some(self.arrived + deadline.since(self.arrived_at))
     }
 
-    /// Whether the deadline had passed at the arrival.
+    /// Returns true if the deadline had passed when the query arrived.
     pub fn came_late(&self) -> bool {
         self.query
             .options

@@ -1,8 +1,8 @@
 //! Single flight: of the queries that miss one key, one leads and pays, the others wait for it.
 //!
-//! A flight carries the log position at which it began; whoever asks to board says by that
-//! position (and by the call's begin) whether the flight is still good for it. Where it is not, a
-//! newer flight takes the key's place and the older one flies on for those already aboard.
+//! A flight carries the log position at which it began. A query that would join it decides by that
+//! position, and by the time of the call, whether the flight's answer will do. If it will not, a
+//! newer flight takes the key's place, and the older one goes on for those that wait for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,46 +14,48 @@ use crate::ai::Until;
 use crate::invalidation::OpenStamp;
 use crate::model::{CacheKey, KeyHash, Timestamp};
 
-/// The flights of one process; `R` is what a flight lands with.
+/// The flights of one process; `R` is the result of a flight.
 #[derive(Debug)]
 pub struct Flights<R> {
-    /// The newest joinable flight of each key.
-    joinable: Arc<Mutex<Joinable<R>>>,
+    joinable: Arc<Mutex<NewestFlights<R>>>,
 }
 
-type Joinable<R> = HashMap<KeyHash, Arc<Flight<R>>>;
+/// The newest joinable flight of each key.
+type NewestFlights<R> = HashMap<KeyHash, Arc<Flight<R>>>;
 
-/// One call to the provider on its way, as those aboard see it.
+/// One call to the provider, as its waiters see it.
 #[derive(Debug)]
 pub struct Flight<R> {
     pub key: CacheKey,
     pub stamp: OpenStamp,
-    /// When it began: what `maxAgeSecs` counts from.
+    /// The time at which the flight began; `maxAgeSecs` counts from it.
     pub called_at: Timestamp,
-    /// Until when anybody aboard wants the answer; whoever waits extends it.
+    /// The time until which a waiter wants the answer; each waiter extends it.
     pub until: Until,
-    landed: watch::Receiver<Option<R>>,
+    result: watch::Receiver<Option<R>>,
 }
 
-/// The one who flies it: lands it, or by being dropped tells those aboard that it is lost.
+/// The one who makes the flight's call and gives its result to the waiters. If the leader is
+/// dropped without a result, the waiters learn that there is none.
 #[derive(Debug)]
-pub struct Pilot<R> {
+pub struct Leader<R> {
     pub flight: Arc<Flight<R>>,
-    land: watch::Sender<Option<R>>,
-    joinable: Arc<Mutex<Joinable<R>>>,
+    result: watch::Sender<Option<R>>,
+    joinable: Arc<Mutex<NewestFlights<R>>>,
 }
 
+/// A query's part in a flight.
 #[derive(Debug)]
-pub enum Boarding<R> {
-    Joined(Arc<Flight<R>>),
-    Leads(Pilot<R>),
+pub enum Part<R> {
+    Leader(Leader<R>),
+    Waiter(Arc<Flight<R>>),
 }
 
-/// Whether others may board.
+/// The choice whether other queries may join a new flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doors {
-    Open,
-    Closed,
+pub enum Joinable {
+    Yes,
+    No,
 }
 
 impl<R> Default for Flights<R> {
@@ -64,95 +66,89 @@ impl<R> Default for Flights<R> {
     }
 }
 
-impl<R: Clone> Flights<R> {
-    /// Joins the key's flight where `good` says that it will do, else begins one. `begin` runs
-    /// under the lock, so that of many at one moment exactly one leads.
-    pub fn board(
+impl<R> Flights<R> {
+    /// Joins the key's flight if it is `good`, else leads a new one, which others may join if
+    /// `joinable` says so. `good` and `begin` run under the lock, so that of many queries at one
+    /// moment exactly one leads.
+    pub fn join_or_lead(
         &self,
         key: &CacheKey,
-        doors: Doors,
-        good: impl Fn(&Flight<R>) -> bool,
+        joinable: Joinable,
+        good: impl FnOnce(&Flight<R>) -> bool,
         begin: impl FnOnce() -> (OpenStamp, Timestamp),
-    ) -> Boarding<R> {
-        let mut joinable = lock(&self.joinable);
-        if let Some(flight) = joinable.get(&key.hash())
+    ) -> Part<R> {
+        let mut newest = lock(&self.joinable);
+        // Two keys can have one hash.
+        if let Some(flight) = newest.get(&key.hash())
             && flight.key == *key
             && good(flight)
         {
-            return Boarding::Joined(Arc::clone(flight));
+            return Part::Waiter(Arc::clone(flight));
         }
-        let pilot = self.pilot(key, begin());
-        if doors == Doors::Open {
-            joinable.insert(key.hash(), Arc::clone(&pilot.flight));
+        let leader = self.leader(key, begin());
+        if joinable == Joinable::Yes {
+            newest.insert(key.hash(), Arc::clone(&leader.flight));
         }
-        Boarding::Leads(pilot)
+        Part::Leader(leader)
     }
 
-    /// Begins a flight without looking for another one.
-    pub fn lead(&self, key: &CacheKey, doors: Doors, begun: (OpenStamp, Timestamp)) -> Pilot<R> {
-        let pilot = self.pilot(key, begun);
-        if doors == Doors::Open {
-            lock(&self.joinable).insert(key.hash(), Arc::clone(&pilot.flight));
-        }
-        pilot
-    }
-
-    /// Joinable flights on their way.
+    /// Returns the number of joinable flights.
     pub fn open(&self) -> usize {
         lock(&self.joinable).len()
     }
 
-    fn pilot(&self, key: &CacheKey, (stamp, called_at): (OpenStamp, Timestamp)) -> Pilot<R> {
-        let (land, landed) = watch::channel(None);
+    fn leader(&self, key: &CacheKey, (stamp, called_at): (OpenStamp, Timestamp)) -> Leader<R> {
+        let (sender, result) = watch::channel(None);
         let flight = Flight {
             key: key.clone(),
             stamp,
             called_at,
-            // Nobody aboard yet: whoever waits says how long.
+            // Nobody waits yet; each waiter extends it.
             until: Until::at(Instant::now()),
-            landed,
+            result,
         };
-        Pilot {
+        Leader {
             flight: Arc::new(flight),
-            land,
+            result: sender,
             joinable: Arc::clone(&self.joinable),
         }
     }
 }
 
 impl<R: Clone> Flight<R> {
-    /// Waits for the landing; `None` when the flight was lost. Cancel safe.
-    pub async fn landing(&self) -> Option<R> {
-        let mut landed = self.landed.clone();
-        landed
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|landed| landed.clone())
+    /// Waits for the result; `None` if the leader was dropped without one. Cancel safe.
+    pub async fn result(&self) -> Option<R> {
+        let mut result = self.result.clone();
+        let result = result.wait_for(Option::is_some).await.ok()?;
+        result.clone()
     }
 }
 
-impl<R> Pilot<R> {
-    /// Lands: those aboard have the result, later queries find the cache (or fly anew).
-    pub fn land(self, result: R) {
-        self.land.send_replace(Some(result));
+impl<R> Leader<R> {
+    /// Gives the waiters the result. Later queries find the cache, or lead a new flight.
+    pub fn finish(self, result: R) {
+        // The result is there before `drop` makes the flight no longer joinable: a query that joins
+        // in between has it at once.
+        self.result.send_replace(Some(result));
     }
 }
 
-impl<R> Drop for Pilot<R> {
+impl<R> Drop for Leader<R> {
     fn drop(&mut self) {
-        let mut joinable = lock(&self.joinable);
+        let mut newest = lock(&self.joinable);
         let hash = self.flight.key.hash();
-        if joinable
+        // A newer flight may have taken the key's place.
+        if newest
             .get(&hash)
             .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight))
         {
-            joinable.remove(&hash);
+            newest.remove(&hash);
         }
     }
 }
 
-fn lock<R>(joinable: &Mutex<Joinable<R>>) -> MutexGuard<'_, Joinable<R>> {
+/// Locks the map. Nothing that panics changes it half, so a poisoned one is consistent.
+fn lock<R>(joinable: &Mutex<NewestFlights<R>>) -> MutexGuard<'_, NewestFlights<R>> {
     joinable.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -166,61 +162,68 @@ mod tests {
         (table.open_flight(), Timestamp(0))
     }
 
-    fn key() -> CacheKey {
-        CacheKey::from_text("m:TX:any:any:00")
+    fn join_or_lead(flights: &Flights<u8>, joinable: Joinable, good: bool) -> Part<u8> {
+        let key = CacheKey::from_text("m:TX:any:any:00");
+        flights.join_or_lead(&key, joinable, |_| good, begin)
     }
 
-    fn board(flights: &Flights<u8>, good: bool) -> Boarding<u8> {
-        flights.board(&key(), Doors::Open, |_| good, begin)
+    #[track_caller]
+    fn lead(flights: &Flights<u8>, joinable: Joinable, good: bool) -> Leader<u8> {
+        match join_or_lead(flights, joinable, good) {
+            Part::Leader(leader) => leader,
+            Part::Waiter(_) => panic!("waits for another flight"),
+        }
+    }
+
+    #[track_caller]
+    fn join(flights: &Flights<u8>) -> Arc<Flight<u8>> {
+        match join_or_lead(flights, Joinable::Yes, true) {
+            Part::Waiter(flight) => flight,
+            Part::Leader(_) => panic!("leads"),
+        }
     }
 
     #[tokio::test]
-    async fn all_aboard_have_what_the_one_leader_brings() {
+    async fn all_waiters_have_the_result_of_the_one_leader() {
         let flights = Flights::default();
-        let Boarding::Leads(pilot) = board(&flights, true) else {
-            panic!("the first leads")
-        };
-        let aboard: Vec<_> = (0..200)
-            .map(|_| match board(&flights, true) {
-                Boarding::Joined(flight) => tokio::spawn(async move { flight.landing().await }),
-                Boarding::Leads(_) => panic!("a second leader"),
-            })
+        let leader = lead(&flights, Joinable::Yes, true);
+        let waiters: Vec<_> = (0..200)
+            .map(|_| join(&flights))
+            .map(|flight| tokio::spawn(async move { flight.result().await }))
             .collect();
-        pilot.land(7);
-        for waiter in aboard {
+        leader.finish(7);
+        for waiter in waiters {
             assert_eq!(waiter.await.unwrap(), Some(7));
         }
         assert_eq!(flights.open(), 0);
     }
 
     #[tokio::test]
-    async fn a_newer_flight_takes_the_place_and_the_older_flies_on() {
+    async fn a_newer_flight_takes_the_place_and_the_older_goes_on() {
         let flights = Flights::default();
-        let Boarding::Leads(old) = board(&flights, true) else {
-            panic!()
-        };
-        let aboard_old = Arc::clone(&old.flight);
-        let Boarding::Leads(new) = board(&flights, false) else {
-            panic!("not good: leads")
-        };
-        old.land(1);
-        assert_eq!(aboard_old.landing().await, Some(1));
-        let Boarding::Joined(flight) = board(&flights, true) else {
-            panic!("the newer is open")
-        };
-        assert!(Arc::ptr_eq(&flight, &new.flight));
+        let old = lead(&flights, Joinable::Yes, true);
+        let waits_for_old = Arc::clone(&old.flight);
+        let new = lead(&flights, Joinable::Yes, false);
+        old.finish(1);
+        assert_eq!(waits_for_old.result().await, Some(1));
+        assert!(Arc::ptr_eq(&join(&flights), &new.flight));
     }
 
     #[tokio::test]
-    async fn a_lost_flight_tells_those_aboard_and_closed_doors_let_nobody_in() {
-        let flights = Flights::default();
-        let Boarding::Leads(pilot) = board(&flights, true) else {
-            panic!()
-        };
-        let flight = Arc::clone(&pilot.flight);
-        drop(pilot);
-        assert_eq!(flight.landing().await, None);
-        let _closed = flights.lead(&key(), Doors::Closed, begin());
-        assert!(matches!(board(&flights, true), Boarding::Leads(_)));
+    async fn a_leader_that_gives_up_leaves_its_waiters_without_a_result() {
+        let flights = Flights::<u8>::default();
+        let leader = lead(&flights, Joinable::Yes, true);
+        let flight = join(&flights);
+        drop(leader);
+        assert_eq!(flight.result().await, None);
+        lead(&flights, Joinable::Yes, true);
+    }
+
+    #[test]
+    fn nobody_joins_a_flight_that_is_not_joinable() {
+        let flights = Flights::<u8>::default();
+        let _alone = lead(&flights, Joinable::No, true);
+        assert_eq!(flights.open(), 0);
+        lead(&flights, Joinable::Yes, true);
     }
 }

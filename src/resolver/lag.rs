@@ -1,21 +1,22 @@
-//! How far this instance's knowledge of changes lags, as the hit path asks it: one atomic load.
+//! The lag of this instance's view of changes, in a form that the hit path reads by one atomic
+//! load.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::model::StaleReason;
 
-/// What a lookup has to do about the lag.
+/// The consequence of the lag for a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LagState {
-    /// Within the bounds.
+    /// The lag is within its bounds.
     Current,
-    /// Serve, labelled stale.
+    /// Entries are served, labelled stale.
     Label(StaleReason),
-    /// Do not serve from the cache; ask the provider.
+    /// Nothing is served from the cache; the provider is asked.
     Bypass(StaleReason),
 }
 
-/// Written by the one who measures, read by every lookup.
+/// The current state, written by the task that measures the lag and read by every look-up.
 #[derive(Debug, Default)]
 pub struct Lag(AtomicU8);
 
@@ -35,7 +36,7 @@ impl Lag {
     }
 }
 
-/// The states that there are; another reason of staleness is none of the lag's.
+/// All possible states: the lag has no other reasons for staleness than these.
 const STATES: [LagState; 5] = [
     LagState::Current,
     LagState::Label(StaleReason::LogLag),

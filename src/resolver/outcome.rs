@@ -1,46 +1,73 @@
-//! What became of a query, and how that reads as an answer and as a metric.
+//! The outcome of a query, and its form as an answer and as a metric.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::ask::Ask;
+use super::usable::Use;
+use crate::cache::LayerHit;
 use crate::model::record::RecordId;
 use crate::model::{
     AiAnswer, AnswerError, Body, CacheMetric, Entry, Freshness, LayerName, Operation, Position,
     Source, StaleReason, Status, Tag, Timestamp,
 };
 
+/// The outcome of a query.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// From the cache.
+    /// An answer from the cache.
     Hit(Hit),
-    /// From the provider, by this query's call or by one that it waited for, here or on another
-    /// instance.
+    /// An answer from the provider, by this query's call or by one that it waited for, here or on
+    /// another instance.
     Called(Called),
     Failed(AnswerError),
-    /// The deadline passed first.
+    /// No answer, since the deadline passed first.
     Expired,
 }
 
+/// An entry of the cache that answers a query.
 #[derive(Debug, Clone)]
 pub struct Hit {
     pub entry: Arc<Entry>,
     pub layer: LayerName,
-    /// Why it is not fresh; none where it is.
+    /// The reason why the answer is not fresh; `None` if it is.
     pub stale: Option<StaleReason>,
-    /// The log position that it was judged at.
+    /// The log position at which the entry was judged.
     pub view: Position,
 }
 
+/// An entry that a call has just brought.
 #[derive(Debug, Clone)]
 pub struct Called {
     pub entry: Arc<Entry>,
+    /// True if the call was another query's.
     pub coalesced: bool,
+    /// The reason why the answer is not fresh; `None` if it is.
     pub stale: Option<StaleReason>,
 }
 
+impl Hit {
+    /// Returns the hit of an entry that the verdict at `view` lets serve at once.
+    #[inline]
+    pub(super) fn serving(found: LayerHit, verdict: Use, view: Position) -> Option<Self> {
+        verdict.serves().then(|| Self::of(found, verdict, view))
+    }
+
+    /// Creates the hit of an entry with the label of its verdict at `view`.
+    #[inline]
+    pub(super) fn of(found: LayerHit, verdict: Use, view: Position) -> Self {
+        let LayerHit { layer, entry } = found;
+        Self {
+            entry,
+            layer,
+            stale: verdict.stale(),
+            view,
+        }
+    }
+}
+
 impl Outcome {
-    /// The one operation of the query's metric.
+    /// Returns the operation of the query's one metric.
     pub fn operation<S>(&self, ask: &Ask<S>) -> Operation {
         match self {
             Self::Hit(hit) if hit.stale.is_some() => Operation::StaleHit,
@@ -59,7 +86,23 @@ impl Outcome {
         }
     }
 
-    /// The answer's text, where there is one.
+    /// Returns the cost of this query and the cost that it saved; `None` if unknown, and if there is
+    /// no answer.
+    fn money(&self) -> (Option<f64>, Option<f64>) {
+        match self {
+            Self::Called(Called {
+                entry,
+                coalesced: false,
+                ..
+            }) => (entry.header.cost_usd, Some(0.0)),
+            Self::Hit(Hit { entry, .. }) | Self::Called(Called { entry, .. }) => {
+                (Some(0.0), entry.header.cost_usd)
+            }
+            Self::Failed(_) | Self::Expired => (None, None),
+        }
+    }
+
+    /// Returns the answer's text, if there is one.
     pub fn body(&self) -> Option<&Body> {
         match self {
             Self::Hit(hit) => Some(&hit.entry.data),
@@ -68,36 +111,30 @@ impl Outcome {
         }
     }
 
-    /// The record for the answers' topic, without its data: that is [`Outcome::body`], whose form
-    /// only the encoder knows.
+    /// Returns the record for the answers' topic, without its data: the encoder adds that from
+    /// [`Outcome::body`].
     pub fn answer<'a, S: AsRef<str>>(&'a self, ask: &'a Ask<S>, now: Timestamp) -> AiAnswer<'a> {
+        let (cost_usd, saved_usd) = self.money();
         match self {
             Self::Hit(hit) => AiAnswer {
                 source: Source::Cache,
                 layer: Some(hit.layer),
                 view: Some(hit.view),
-                saved_usd: hit.entry.header.cost_usd,
+                cost_usd,
+                saved_usd,
                 ..answered(ask, &hit.entry, hit.stale, now)
             },
             Self::Called(called) => {
                 let header = &called.entry.header;
-                let ours = |value: u64| (!called.coalesced).then_some(value);
+                let own = |tokens| Some(if called.coalesced { 0 } else { tokens });
                 AiAnswer {
                     source: Source::Ai,
                     coalesced: called.coalesced,
                     view: Some(ask.arrival.max(header.stamp)),
-                    prompt_tokens: ours(header.prompt_tokens).or(Some(0)),
-                    completion_tokens: ours(header.completion_tokens).or(Some(0)),
-                    cost_usd: if called.coalesced {
-                        Some(0.0)
-                    } else {
-                        header.cost_usd
-                    },
-                    saved_usd: if called.coalesced {
-                        header.cost_usd
-                    } else {
-                        Some(0.0)
-                    },
+                    prompt_tokens: own(header.prompt_tokens),
+                    completion_tokens: own(header.completion_tokens),
+                    cost_usd,
+                    saved_usd,
                     ..answered(ask, &called.entry, called.stale, now)
                 }
             }
@@ -112,7 +149,7 @@ impl Outcome {
         }
     }
 
-    /// The record for the metrics' topic: of every query exactly one.
+    /// Returns the record for the metrics' topic; every query has exactly one.
     pub fn metric<'a, S>(
         &self,
         ask: &'a Ask<S>,
@@ -120,13 +157,7 @@ impl Outcome {
         now: Timestamp,
     ) -> CacheMetric<'a> {
         let answer_id = ask.answer_id.as_str();
-        let cost = |of: &Entry| of.header.cost_usd;
-        let (cost_usd, saved_usd) = match self {
-            Self::Hit(hit) => (Some(0.0), cost(&hit.entry)),
-            Self::Called(called) if called.coalesced => (Some(0.0), cost(&called.entry)),
-            Self::Called(called) => (cost(&called.entry), Some(0.0)),
-            Self::Failed(_) | Self::Expired => (None, None),
-        };
+        let (cost_usd, saved_usd) = self.money();
         CacheMetric {
             metric_id: Cow::Owned(RecordId::derive(answer_id, "outcome").to_string()),
             answer_id: Some(Cow::Borrowed(answer_id)),
@@ -146,7 +177,7 @@ impl Outcome {
     }
 }
 
-/// What a metric says of a query besides its type: nothing that names a couple.
+/// The labels of a query's metric besides its cache type; none of them names a couple.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricDimensions<'a> {
     pub location: &'a str,
@@ -176,14 +207,13 @@ fn answered<'a, S: AsRef<str>>(
         model: Some(Cow::Borrowed(&entry.model)),
         prompt_tokens: Some(0),
         completion_tokens: Some(0),
-        cost_usd: Some(0.0),
-        saved_usd: Some(0.0),
         simulated: header.simulated,
         ..empty(ask, now)
     }
 }
 
-/// What the answer was judged by: a private entry carries its wedding's tag, and so does the asker.
+/// Returns the tags that the answer was judged by, each once: a private entry carries its wedding's
+/// tag, and so does the asker.
 fn tags_of<'a>(entry: &'a Entry, asker: &'a [Tag]) -> Vec<Cow<'a, str>> {
     let mut tags = Vec::with_capacity(entry.tags.len() + asker.len());
     tags.extend(entry.tags.iter().map(|tag| Cow::Borrowed(tag.as_str())));

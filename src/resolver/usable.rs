@@ -1,4 +1,5 @@
-//! Whether an entry may serve a query: by the log first, then by its times and the query's wish.
+//! The verdict on an entry for one query: by the log first, then by the entry's times and the
+//! query's wish.
 
 use super::ask::Ask;
 use super::lag::LagState;
@@ -6,33 +7,47 @@ use crate::invalidation::{TagTable, Verdict};
 use crate::model::entry::Header;
 use crate::model::{StaleReason, Timestamp};
 
+/// The use that one query can make of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// As of the view.
+    /// Served as valid at the view.
     Fresh,
-    /// At once, labelled; where the reason is a refresh, one flight refills it.
+    /// Served at once and labelled; if the reason is a refresh, one flight refills the entry.
     Stale(StaleReason),
-    /// Only where the provider cannot be had.
+    /// Served, labelled, only if the provider is away.
     IfError(StaleReason),
-    /// Never for this query.
+    /// Never served for this query.
     Never,
-    /// Never again for anybody.
+    /// Never served again to this query's couple; to nobody if its own tags are purged.
     Dead,
 }
 
 impl Use {
-    /// Whether it is served without asking the provider first.
+    /// Returns true if the entry is served without asking the provider first.
     pub fn serves(self) -> bool {
         matches!(self, Self::Fresh | Self::Stale(_))
     }
 
-    /// Whether it is served and no call refills it.
+    /// Returns true if the entry is served only because the provider is away.
+    pub fn serves_if_away(self) -> bool {
+        matches!(self, Self::IfError(_))
+    }
+
+    /// Returns true if the entry is served and no call refills it.
     pub fn needs_no_call(self) -> bool {
         self.serves() && self != Self::Stale(StaleReason::Refreshed)
     }
+
+    /// Returns the label of an answer that is served from the entry; `None` if it is fresh.
+    pub fn stale(self) -> Option<StaleReason> {
+        match self {
+            Self::Stale(reason) | Self::IfError(reason) => Some(reason),
+            Self::Fresh | Self::Never | Self::Dead => None,
+        }
+    }
 }
 
-/// Judges `header` for `ask`. The view of the judgement is a position read before the call.
+/// Judges `header` for `ask`. The view that an answer states must be read before this call.
 #[inline]
 pub fn usable<S>(
     table: &TagTable,
@@ -41,10 +56,7 @@ pub fn usable<S>(
     ask: &Ask<S>,
     now: Timestamp,
 ) -> Use {
-    if ask
-        .oldest_call()
-        .is_some_and(|oldest| header.called_at < oldest)
-    {
+    if !ask.accepts_age_of(header.called_at) {
         return Use::Never;
     }
     let cache_type = &ask.prepared.cache_type;

@@ -1,23 +1,24 @@
-//! Who waits for an answer learns whether it is worked on.
+//! The waiter for a flight's result, which is notified while the flight waits for its turn.
 
 use super::flight::Flight;
 
-/// Who waits for an answer, and wants to know whether it is worked on.
+/// A query that waits for an answer, as its watchdog sees it.
 pub trait Waiter: Sync {
-    /// The question waits for its turn: whatever time that takes is no sign of anything.
+    /// Notes that the question waits for its turn, so that a long wait does not count as stuck.
     fn waits(&self) {}
 
-    /// It is worked on again.
+    /// Notes that work on the question goes on.
     fn goes_on(&self) {}
 }
 
-/// One that does not care.
+/// A waiter that no watchdog looks at.
 impl Waiter for () {}
 
-/// Waits for the landing, and tells the waiter while the flight waits for its turn.
-pub(super) async fn landing<R: Clone>(flight: &Flight<R>, waiter: &impl Waiter) -> Option<R> {
+/// Waits for the flight's result and notifies the waiter while the flight waits for its turn;
+/// `None` if the flight ended without a result. Cancel safe.
+pub(super) async fn result_for<R: Clone>(waiter: &impl Waiter, flight: &Flight<R>) -> Option<R> {
     let mut in_line = flight.until.in_line();
-    let mut landed = std::pin::pin!(flight.landing());
+    let mut result = std::pin::pin!(flight.result());
     let mut waits = false;
     loop {
         let now = *in_line.borrow_and_update();
@@ -30,13 +31,14 @@ pub(super) async fn landing<R: Clone>(flight: &Flight<R>, waiter: &impl Waiter) 
             }
         }
         tokio::select! {
-            landed = &mut landed => {
+            result = &mut result => {
+                // Each `waits` is followed by a `goes_on`.
                 if waits {
                     waiter.goes_on();
                 }
-                return landed;
+                return result;
             }
-            // The flight holds the other end.
+            // Never closed: the flight holds the sender.
             Ok(()) = in_line.changed() => {}
         }
     }
@@ -46,7 +48,7 @@ pub(super) async fn landing<R: Clone>(flight: &Flight<R>, waiter: &impl Waiter) 
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::flight::{Boarding, Doors, Flights};
+    use super::super::flight::{Flights, Joinable, Part};
     use super::*;
     use crate::invalidation::{TagTable, TagTableOptions};
     use crate::model::{CacheKey, Timestamp};
@@ -70,23 +72,24 @@ mod tests {
         let flights = Flights::<u8>::default();
         let begin = || (table.open_flight(), Timestamp(0));
         let key = CacheKey::from_text("t:k");
-        let Boarding::Leads(pilot) = flights.board(&key, Doors::Open, |_| true, begin) else {
-            panic!("nobody else flies");
+        let Part::Leader(leader) = flights.join_or_lead(&key, Joinable::Yes, |_| true, begin)
+        else {
+            panic!("nobody else leads");
         };
-        let (flight, told) = (Arc::clone(&pilot.flight), Told::default());
-        let fly = async {
+        let (flight, told) = (Arc::clone(&leader.flight), Told::default());
+        let lead = async {
             let pause = || tokio::time::sleep(std::time::Duration::from_secs(1));
             pause().await;
-            let first = pilot.flight.until.stand_in_line();
+            let first = leader.flight.until.stand_in_line();
             pause().await;
             drop(first);
             pause().await;
             let _still_in_line = flight.until.stand_in_line();
             pause().await;
-            pilot.land(7);
+            leader.finish(7);
         };
-        let (landed, ()) = tokio::join!(landing(&flight, &told), fly);
-        assert_eq!(landed, Some(7));
+        let (result, ()) = tokio::join!(result_for(&told, &flight), lead);
+        assert_eq!(result, Some(7));
         let told = told.0.into_inner().unwrap();
         assert_eq!(told, ["waits", "goes on", "waits", "goes on"]);
     }

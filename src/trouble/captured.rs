@@ -2,10 +2,16 @@
 //! level.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::fmt::MakeWriter;
+
+/// A second subscriber beside the one of a test. While a process has only one, tracing caches for
+/// each log statement whether the thread that reaches it first has a subscriber (`JustOne` in
+/// tracing-core's `callsite.rs`): a test that captures nothing would hide the line from all others.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
 #[derive(Clone, Default)]
 pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -13,6 +19,7 @@ pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 impl Captured {
     /// Captures log lines for as long as the guard lives.
     pub(crate) fn begin(level: tracing::Level) -> (Self, DefaultGuard) {
+        LazyLock::force(&SECOND);
         let captured = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)

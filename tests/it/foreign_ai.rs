@@ -19,8 +19,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use wedcache::ai::http::DEFAULT_BODY_LIMIT;
 use wedcache::ai::{
-    Ai, AiOptions, Anthropic, Endpoint, OpenAi, OpenAiOptions, Outcome, Price, PriceTable, Prompt,
-    Provider, ProviderError, Timeouts, TokenLimit, Until,
+    Ai, AiOptions, AiOutcome, Anthropic, Endpoint, OpenAi, OpenAiOptions, Price, PriceTable,
+    Prompt, Provider, ProviderError, Timeouts, TokenLimit, Until,
 };
 use wedcache::clock::Clock;
 use wedcache::model::Date;
@@ -155,7 +155,7 @@ fn ai(provider: impl Provider + 'static) -> Ai {
     Ai::new(Arc::new(provider), AiOptions::default())
 }
 
-async fn ask(ai: &Ai, question: &str) -> Outcome {
+async fn ask(ai: &Ai, question: &str) -> AiOutcome {
     let prompt = Prompt {
         system: "Advise on weddings.".to_owned(),
         user: question.to_owned(),
@@ -164,7 +164,7 @@ async fn ask(ai: &Ai, question: &str) -> Outcome {
     ai.complete(&prompt, &Until::forever()).await
 }
 
-fn code(outcome: &Outcome) -> &'static str {
+fn code(outcome: &AiOutcome) -> &'static str {
     outcome
         .result
         .as_ref()

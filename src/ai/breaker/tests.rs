@@ -14,7 +14,7 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn call(breaker: &mut Breaker, health: Health, now: Instant) {
+fn call(breaker: &mut Breaker, health: ProviderHealth, now: Instant) {
     let admission = breaker.admit(now).unwrap();
     breaker.finish(&admission, health, now);
 }
@@ -22,7 +22,7 @@ fn call(breaker: &mut Breaker, health: Health, now: Instant) {
 fn opened(now: Instant) -> Breaker {
     let mut breaker = Breaker::new(OPTIONS, now);
     for _ in 0..4 {
-        call(&mut breaker, Health::Bad, now);
+        call(&mut breaker, ProviderHealth::Bad, now);
     }
     assert_eq!(breaker.state(now), BreakerState::Open);
     breaker
@@ -31,8 +31,8 @@ fn opened(now: Instant) -> Breaker {
 #[test]
 fn the_circuit_opens_at_the_ratio_and_not_below_the_least_number_of_failures() {
     use BreakerState::{Closed, Open};
-    use Health::{Bad, Good, Unknown};
-    let cases: &[(&[Health], BreakerState)] = &[
+    use ProviderHealth::{Bad, Good, Unknown};
+    let cases: &[(&[ProviderHealth], BreakerState)] = &[
         (&[Bad, Bad, Bad], Closed),
         (&[Bad, Bad, Bad, Bad], Open),
         (&[Good, Good, Bad, Bad], Closed),
@@ -57,9 +57,9 @@ fn failures_older_than_the_window_are_forgotten() {
     let start = Instant::now();
     let mut breaker = Breaker::new(OPTIONS, start);
     for _ in 0..3 {
-        call(&mut breaker, Health::Bad, start);
+        call(&mut breaker, ProviderHealth::Bad, start);
     }
-    call(&mut breaker, Health::Bad, start + secs(10));
+    call(&mut breaker, ProviderHealth::Bad, start + secs(10));
     assert_eq!(breaker.state(start + secs(10)), BreakerState::Closed);
 }
 
@@ -74,9 +74,9 @@ fn an_open_circuit_says_how_long_and_then_admits_a_bounded_number_of_probes() {
     let first = breaker.admit(later).unwrap();
     let second = breaker.admit(later).unwrap();
     assert_eq!(breaker.admit(later), Err(Duration::ZERO));
-    breaker.finish(&first, Health::Good, later);
+    breaker.finish(&first, ProviderHealth::Good, later);
     assert_eq!(breaker.state(later), BreakerState::HalfOpen);
-    breaker.finish(&second, Health::Good, later);
+    breaker.finish(&second, ProviderHealth::Good, later);
     assert_eq!(breaker.state(later), BreakerState::Closed);
 }
 
@@ -87,9 +87,9 @@ fn one_failed_probe_opens_the_circuit_again_for_the_whole_time() {
     let later = start + secs(6);
     let first = breaker.admit(later).unwrap();
     let second = breaker.admit(later).unwrap();
-    breaker.finish(&first, Health::Bad, later);
+    breaker.finish(&first, ProviderHealth::Bad, later);
     assert_eq!(breaker.admit(later), Err(secs(5)));
-    breaker.finish(&second, Health::Good, later);
+    breaker.finish(&second, ProviderHealth::Good, later);
     assert_eq!(breaker.state(later), BreakerState::Open);
 }
 
@@ -99,7 +99,7 @@ fn a_probe_that_was_given_up_makes_room_for_the_next() {
     let mut breaker = opened(start);
     let later = start + secs(5);
     for _ in 0..10 {
-        call(&mut breaker, Health::Unknown, later);
+        call(&mut breaker, ProviderHealth::Unknown, later);
     }
     assert_eq!(breaker.state(later), BreakerState::HalfOpen);
 }
@@ -110,15 +110,15 @@ fn what_a_call_from_before_the_opening_says_does_not_close_the_circuit() {
     let mut breaker = Breaker::new(OPTIONS, start);
     let slow: Vec<Admission> = (0..4).map(|_| breaker.admit(start).unwrap()).collect();
     for _ in 0..4 {
-        call(&mut breaker, Health::Bad, start);
+        call(&mut breaker, ProviderHealth::Bad, start);
     }
     let later = start + secs(5);
     let probe = breaker.admit(later).unwrap();
     for admission in &slow {
-        breaker.finish(admission, Health::Good, later);
+        breaker.finish(admission, ProviderHealth::Good, later);
     }
     assert_eq!(breaker.state(later), BreakerState::HalfOpen);
-    breaker.finish(&probe, Health::Good, later);
+    breaker.finish(&probe, ProviderHealth::Good, later);
     assert_eq!(breaker.state(later), BreakerState::HalfOpen);
 }
 
@@ -136,7 +136,7 @@ impl Naive {
     }
 
     /// Makes a call that finishes at once; returns true if it is admitted.
-    fn call(&mut self, health: Health, now: Instant) -> bool {
+    fn call(&mut self, health: ProviderHealth, now: Instant) -> bool {
         if let Some(until) = self.open_until {
             if now < until {
                 return false;
@@ -146,16 +146,16 @@ impl Naive {
         }
         if let Some(good) = self.good_probes {
             match health {
-                Health::Bad => self.open(now),
-                Health::Good if good + 1 == OPTIONS.probes => self.good_probes = None,
-                Health::Good => self.good_probes = Some(good + 1),
-                Health::Unknown => {}
+                ProviderHealth::Bad => self.open(now),
+                ProviderHealth::Good if good + 1 == OPTIONS.probes => self.good_probes = None,
+                ProviderHealth::Good => self.good_probes = Some(good + 1),
+                ProviderHealth::Unknown => {}
             }
             return true;
         }
-        if health != Health::Unknown {
+        if health != ProviderHealth::Unknown {
             let slice = self.slice(now);
-            self.history.push((slice, health == Health::Bad));
+            self.history.push((slice, health == ProviderHealth::Bad));
             let recent: Vec<bool> = self
                 .history
                 .iter()
@@ -190,9 +190,9 @@ proptest! {
         for (pause_ms, kind) in steps {
             now += Duration::from_millis(pause_ms);
             let health = match kind {
-                0 => Health::Unknown,
-                1 | 2 => Health::Bad,
-                _ => Health::Good,
+                0 => ProviderHealth::Unknown,
+                1 | 2 => ProviderHealth::Bad,
+                _ => ProviderHealth::Good,
             };
             let admitted = breaker.admit(now).map(|a| breaker.finish(&a, health, now)).is_ok();
             prop_assert_eq!(admitted, naive.call(health, now));

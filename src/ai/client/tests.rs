@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use futures_util::future::BoxFuture;
 
 use super::*;
-use crate::ai::error::{Phase, ReplyProblem};
+use crate::ai::error::{CallPhase, ReplyProblem};
 
 /// A provider that returns errors from a list, each after its latency, and succeeds after the last.
 #[derive(Default)]
@@ -88,7 +88,7 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn code(outcome: &Outcome) -> &'static str {
+fn code(outcome: &AiOutcome) -> &'static str {
     outcome
         .result
         .as_ref()
@@ -148,11 +148,11 @@ async fn what_asking_again_does_not_heal_or_would_buy_twice_is_asked_once() {
             problem: ReplyProblem::NotJson,
         },
         ProviderError::Timeout {
-            phase: Phase::Total,
+            phase: CallPhase::Total,
             after: secs(1),
         },
         ProviderError::Timeout {
-            phase: Phase::FirstByte,
+            phase: CallPhase::FirstByte,
             after: secs(1),
         },
         ProviderError::Gateway {

@@ -12,8 +12,8 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::*;
 use crate::ai::http::Timeouts;
 use crate::ai::{
-    Ai, AiOptions, Anthropic, OpenAi, OpenAiOptions, Outcome, Price, Prompt, Provider, TokenLimit,
-    Until,
+    Ai, AiOptions, AiOutcome, Anthropic, OpenAi, OpenAiOptions, Price, Prompt, Provider,
+    TokenLimit, Until,
 };
 use crate::backoff::Policy;
 use crate::clock::Clock;
@@ -97,7 +97,7 @@ fn options() -> AiOptions {
     }
 }
 
-async fn ask(server: &MockServer) -> Outcome {
+async fn ask(server: &MockServer) -> AiOutcome {
     let ai = Ai::new(Arc::new(open_ai(&server.uri())), options());
     ai.complete(&prompt(), &Until::forever()).await
 }
@@ -106,7 +106,7 @@ async fn requests(server: &MockServer) -> usize {
     server.received_requests().await.unwrap().len()
 }
 
-fn code(outcome: &Outcome) -> &'static str {
+fn code(outcome: &AiOutcome) -> &'static str {
     outcome
         .result
         .as_ref()

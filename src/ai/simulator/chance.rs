@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ai::error::{Phase, ProviderError};
+use crate::ai::error::{CallPhase, ProviderError};
 
 /// The behaviour of the simulated provider; may be changed while it runs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,13 +34,13 @@ impl Default for Latency {
 /// ones get less than their share.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {
-    /// 503.
+    /// The share of replies 503.
     pub unavailable: f64,
-    /// No reply in time; the call may have been charged for.
+    /// The share without a reply in time; such a call may have been charged for.
     pub timed_out: f64,
-    /// 429 with a `Retry-After` of a second.
+    /// The share of replies 429 with a `Retry-After` of a second.
     pub rate_limited: f64,
-    /// 429 for an empty account.
+    /// The share of replies 429 for an empty account.
     pub out_of_funds: f64,
     pub refused: f64,
     pub truncated: f64,
@@ -75,7 +75,7 @@ impl Faults {
         }
         if falls(self.timed_out) {
             return Some(ProviderError::Timeout {
-                phase: Phase::Total,
+                phase: CallPhase::Total,
                 after: latency,
             });
         }

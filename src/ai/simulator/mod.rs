@@ -1,5 +1,5 @@
 //! A provider that makes its answers up: for the demo, for tests and for trying rules without
-//! paying. Each answer says that it is simulated.
+//! paying. Each answer is marked as simulated.
 //!
 //! The text of an answer depends only on the seed, the prompt and the [`World`] at the call's
 //! start; the duration of a call and whether it fails depend also on its number, so that a retry

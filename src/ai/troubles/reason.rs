@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{Class, Site};
-use crate::ai::error::{Phase, ProviderError, Unreached};
+use crate::ai::error::{CallPhase, ProviderError, Unreached};
 
 /// A reason to count failures by: a status or a few words.
 pub(super) type Reason = Cow<'static, str>;
@@ -28,8 +28,8 @@ pub(super) fn reason(error: &ProviderError) -> Option<(Class, Reason)> {
         ProviderError::Timeout { phase, .. } => (
             Class::Away,
             match phase {
-                Phase::Connect => "no connection".into(),
-                Phase::FirstByte | Phase::Total => "no complete reply".into(),
+                CallPhase::Connect => "no connection".into(),
+                CallPhase::FirstByte | CallPhase::Total => "no complete reply".into(),
             },
         ),
         ProviderError::Unusable { .. } => (Class::Away, "an unusable reply".into()),
@@ -94,7 +94,7 @@ pub(super) fn advice(site: &Site, error: &ProviderError) -> String {
             Unreached::Network => format!("check {url}, the network, proxies and firewalls"),
         },
         ProviderError::Timeout {
-            phase: Phase::Connect,
+            phase: CallPhase::Connect,
             ..
         } => format!("check {url}, the network, proxies and firewalls"),
         ProviderError::Timeout { .. } => format!(

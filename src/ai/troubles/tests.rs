@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ai::error::{Phase, ReplyProblem, Unreached};
+use crate::ai::error::{CallPhase, ReplyProblem, Unreached};
 
 fn site() -> Site {
     Site {
@@ -172,11 +172,11 @@ fn a_provider_that_is_away_says_why_and_what_to_do() {
     );
     away(unreachable(Unreached::Tls), ["TLS failed", "certificate"]);
     away(
-        timeout(Phase::Connect),
+        timeout(CallPhase::Connect),
         ["no connection from", "within 30s"],
     );
     away(
-        timeout(Phase::FirstByte),
+        timeout(CallPhase::FirstByte),
         ["no complete reply from", "first_byte_timeout"],
     );
     let page = ProviderError::Unusable {

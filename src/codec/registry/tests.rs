@@ -188,7 +188,7 @@ async fn callers_of_one_id_share_one_request() {
     let calls = (0..50).map(|_| registry.resolve(1));
     let all = futures_util::future::join_all(calls).await;
     assert!(all.iter().all(|one| matches!(one, Resolved::Known)));
-    assert!(lock(&registry.flights).is_empty());
+    assert!(lock(&registry.requests).is_empty());
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn a_caller_that_goes_away_leaves_the_request_to_the_others() {
     let (gave_up, other) = tokio::join!(impatient, registry.resolve(1));
     assert!(gave_up);
     assert!(matches!(other, Resolved::Known));
-    assert!(lock(&registry.flights).is_empty());
+    assert!(lock(&registry.requests).is_empty());
 }
 
 #[tokio::test]

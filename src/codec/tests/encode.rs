@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{answer, single_object};
 use crate::codec::{Encoder, Framing, Framings, LogRecord, RecordKind, log};
 use crate::model::answer::AnswerError;
-use crate::model::audit::Outcome;
+use crate::model::audit::AuditOutcome;
 use crate::model::invalidation::{AlertState, CacheAlert, Cause, Severity};
 use crate::model::{
     AiAnswer, AuditRecord, CacheMetric, LayerName, Mode, Operation, Progress, Source, StaleReason,
@@ -150,7 +150,7 @@ fn what_goes_out_is_the_same_in_all_formats() {
         actor: "ops".into(),
         action: "invalidate".into(),
         subject: "vendor_matching|global".into(),
-        outcome: Outcome::Denied,
+        outcome: AuditOutcome::Denied,
         before: None,
         after: Some("{}".into()),
         request_id: Some("r-1".into()),
@@ -173,7 +173,7 @@ fn the_names_on_the_wire_are_those_of_json_and_labels() {
     }
     check(AlertState::ALL, AlertState::as_str);
     check(Severity::ALL, Severity::as_str);
-    check(Outcome::ALL, Outcome::as_str);
+    check(AuditOutcome::ALL, AuditOutcome::as_str);
     check(Operation::ALL, Operation::as_str);
     check(StaleReason::ALL, StaleReason::as_str);
 }

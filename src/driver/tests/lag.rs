@@ -56,6 +56,27 @@ fn where_the_topology_says_bypass_the_provider_is_asked_instead() {
 }
 
 #[test]
+fn an_entry_that_the_lag_held_back_is_fresh_again_if_the_lag_ends_before_the_provider_fails() {
+    play_on(bypassing(), async |stage| {
+        stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
+        stage.driver.hold_log();
+        stage
+            .vendor_change(&change("v-2", "availability_changed"))
+            .await;
+        stage.advance(secs(11)).await;
+        stage.driver.respond(Box::new(|_| Scripted {
+            takes: secs(5),
+            outcome: Outcome::Timeout,
+        }));
+        stage.begin(&about("q-2", "v-1")).await;
+        assert!(stage.is_waiting("q-2"));
+        stage.driver.release_log();
+        stage.advance(secs(5)).await;
+        stage.seen("q-2").is_fresh_from(LayerName::Disk, "answer 1");
+    });
+}
+
+#[test]
 fn changes_that_nobody_judges_label_what_is_served_past_the_bound() {
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");

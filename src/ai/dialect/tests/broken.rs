@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::ai::error::{Phase, Unreached};
+use crate::ai::error::{CallPhase, Unreached};
 
 #[tokio::test]
 async fn slow_headers_time_out_and_are_not_asked_again() {
@@ -21,7 +21,7 @@ async fn slow_headers_time_out_and_are_not_asked_again() {
     assert_eq!(
         outcome.result,
         Err(ProviderError::Timeout {
-            phase: Phase::FirstByte,
+            phase: CallPhase::FirstByte,
             after
         })
     );
@@ -87,7 +87,7 @@ async fn rude(then: Then) -> (String, Arc<AtomicUsize>) {
 async fn what_breaks_off_after_the_request_was_sent_is_not_repeated_and_stands_in_the_account() {
     let after = Duration::from_millis(200);
     let timeout = ProviderError::Timeout {
-        phase: Phase::Total,
+        phase: CallPhase::Total,
         after,
     };
     let cut_short = ProviderError::Unusable {

@@ -1,44 +1,68 @@
-//! A flight: the clearance, the prompt, the call, the fill, the landing.
+//! The work of a flight's leader: the lease, the call, the fill, the result for the waiters.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::clearance::Clearance;
-use super::flight::Pilot;
-use super::{Ask, FlightError, Landed, Landing, Model, Resolver};
-use crate::ai::prompt::{self, Instruction};
-use crate::ai::{Completion, PricedCall, Prompt};
+use super::flight;
+use super::lease::Permission;
+use super::prompt::prompt_of;
+use super::{Ask, ModelClient, Resolver};
+use crate::ai::{Completion, PricedCall};
 use crate::failpoint::failpoint;
 use crate::invalidation::Verdict;
 use crate::model::catalog::TtlInput;
 use crate::model::entry::Header;
 use crate::model::key;
-use crate::model::place;
 use crate::model::record::RecordId;
 use crate::model::{
-    AnswerError, CacheMetric, Entry, LayerName, Operation, Sharing, Tag, Timestamp,
+    AnswerError, CacheMetric, Entry, LayerName, Operation, Tag, TagHash, Timestamp,
 };
 
+/// The result of a flight: an answer, stored or not, or the reason why there is none.
+pub(super) type FlightResult = Result<FlightAnswer, Arc<FlightError>>;
+
+pub(super) type Flight = flight::Flight<FlightResult>;
+pub(super) type Leader = flight::Leader<FlightResult>;
+
+/// The answer that a flight has brought.
+#[derive(Debug, Clone)]
+pub(super) enum FlightAnswer {
+    /// The answer of the flight's own call.
+    Called {
+        entry: Arc<Entry>,
+        /// True if the entry's tags name every vendor that the answer refers to; if not, nobody but
+        /// the leader may have the answer.
+        tags_complete: bool,
+    },
+    /// The answer of another instance's call, which may be older than the flight.
+    Elsewhere(Arc<Entry>),
+}
+
+/// The reason why a flight has brought no answer.
+#[derive(Debug)]
+pub(super) struct FlightError {
+    pub(super) error: AnswerError,
+    /// True if the provider is away or in trouble; false if it did reply, but with a refusal or
+    /// with no usable answer to this question.
+    pub(super) provider_away: bool,
+}
+
 impl Resolver {
-    /// Asks the provider, unless another instance does, and lands with what came of it. Runs to its
-    /// end whoever still waits.
-    pub(super) async fn fly(&self, pilot: Pilot<Landing>, ask: &Ask) {
-        let flight = Arc::clone(&pilot.flight);
-        match self.clear(&flight, ask).await {
-            // Without its pilot the flight is lost, and those aboard look up what was stored.
-            Clearance::NotNeeded => drop(pilot),
-            Clearance::Elsewhere(entry) => pilot.land(Ok(Landed {
-                entry,
-                tags_complete: true,
-                elsewhere: true,
-            })),
-            Clearance::Unseen => {
-                let _unseen = self.traffic.begin_unseen();
-                self.call_and_land(pilot, ask).await;
+    /// Calls the provider, unless another instance does, and gives the waiters the result. Runs to
+    /// its end even if nobody waits any more.
+    pub(super) async fn lead(&self, leader: Leader, ask: &Ask, known: &[TagHash]) {
+        match self.permission(&leader.flight, ask, known).await {
+            // Without a result the waiters look up again, and find what is stored.
+            Permission::NotNeeded => drop(leader),
+            Permission::Elsewhere(entry) => leader.finish(Ok(FlightAnswer::Elsewhere(entry))),
+            Permission::Unleased => {
+                let _counted = self.unleased.token();
+                self.call_and_finish(leader, ask).await;
             }
-            Clearance::Leased(lease) => {
-                let settled = lease.kept_while(self.call_and_land(pilot, ask)).await;
-                // Else whoever claims next might not find the answer that is on its way.
+            Permission::Leased(lease) => {
+                let settled = lease.kept_while(self.call_and_finish(leader, ask)).await;
+                // While a write of the answer is in progress the lease is left to its term: the
+                // next instance to claim might not find the answer yet.
                 if settled {
                     lease.end().await;
                 }
@@ -46,30 +70,36 @@ impl Resolver {
         }
     }
 
-    /// Whether no write of the answer is still on its way.
-    async fn call_and_land(&self, pilot: Pilot<Landing>, ask: &Ask) -> bool {
+    /// Calls the provider, stores the answer and gives it to the waiters. Returns true if no write
+    /// of the answer is still in progress.
+    async fn call_and_finish(&self, leader: Leader, ask: &Ask) -> bool {
         failpoint!("before-call");
+        let flight = &leader.flight;
         let mut settled = true;
-        let landing = match self.call(&pilot, ask).await {
+        let result = match self.call(flight, ask).await {
             Ok(completion) => {
                 failpoint!("replied");
-                let landed = self.landed(&pilot, ask, &completion);
-                if ask.stores() && landed.tags_complete {
-                    let _in_line = pilot.flight.until.stand_in_line();
-                    settled = self.fill(ask, &landed.entry).await;
+                let (entry, tags_complete) = self.entry(flight, ask, &completion);
+                if ask.stores() && tags_complete {
+                    let _in_line = flight.until.stand_in_line();
+                    settled = self.fill(ask, &entry).await;
                     failpoint!("fill-stored");
                 }
-                Ok(landed)
+                Ok(FlightAnswer::Called {
+                    entry,
+                    tags_complete,
+                })
             }
             Err(failure) => Err(Arc::new(failure)),
         };
-        pilot.land(landing);
+        // After the fill: nobody is answered from what a crash could still lose.
+        leader.finish(result);
         settled
     }
 
-    async fn call(&self, pilot: &Pilot<Landing>, ask: &Ask) -> Result<Completion, FlightError> {
+    async fn call(&self, flight: &Flight, ask: &Ask) -> Result<Completion, FlightError> {
         let cache_type = &ask.prepared.cache_type.name;
-        let Some(Model { ai, max_tokens }) = self.parts.models.get(cache_type) else {
+        let Some(ModelClient { ai, max_tokens }) = self.parts.models.get(cache_type) else {
             return Err(FlightError {
                 error: AnswerError {
                     code: "no_provider".to_owned(),
@@ -80,10 +110,10 @@ impl Resolver {
             });
         };
         let outcome = ai
-            .complete(&prompt_of(ask, *max_tokens), &pilot.flight.until)
+            .complete(&prompt_of(ask, *max_tokens), &flight.until)
             .await;
         for (number, call) in outcome.calls.iter().enumerate() {
-            self.tell_call(ask, pilot.flight.called_at, number, call);
+            self.tell_call(ask, flight.called_at, number, call);
         }
         self.parts
             .metrics
@@ -94,7 +124,9 @@ impl Resolver {
         })
     }
 
-    fn landed(&self, pilot: &Pilot<Landing>, ask: &Ask, completion: &Completion) -> Landed {
+    /// Makes the answer an entry; also returns true if the entry's tags name every vendor that the
+    /// answer refers to.
+    fn entry(&self, flight: &Flight, ask: &Ask, completion: &Completion) -> (Arc<Entry>, bool) {
         let prepared = &ask.prepared;
         let of = prepared.entry_tags(&self.parts.catalog, &ask.query, &completion.text);
         let tags = of.tags;
@@ -118,9 +150,9 @@ impl Resolver {
         let entry = Entry {
             key: prepared.key.clone(),
             header: Header {
-                log_id: pilot.flight.stamp.log_id(),
-                stamp: pilot.flight.stamp.position(),
-                called_at: pilot.flight.called_at,
+                log_id: flight.stamp.log_id(),
+                stamp: flight.stamp.position(),
+                called_at: flight.called_at,
                 cached_at: now,
                 expires_at,
                 keep_until: expires_at.plus(keep),
@@ -134,18 +166,14 @@ impl Resolver {
             model: completion.model.as_str().into(),
             data: completion.text.as_str().into(),
         };
-        Landed {
-            entry: Arc::new(entry),
-            tags_complete: of.complete,
-            elsewhere: false,
-        }
+        (Arc::new(entry), of.complete)
     }
 
-    /// Stores the answer; returns once it is durable, or once no layer will make it so. One that
-    /// a purge has overtaken would never be served: it is not stored. Whether all layers have said
-    /// what became of it.
+    /// Stores the answer; returns when it is durable, or when no layer will make it durable. Returns
+    /// true if no layer's write is still in progress.
     async fn fill(&self, ask: &Ask, entry: &Arc<Entry>) -> bool {
         let parts = &self.parts;
+        // An answer that a purge has overtaken would never be served.
         if matches!(
             parts.table.judge(&entry.header, &[]),
             Verdict::Purged | Verdict::Void
@@ -170,8 +198,8 @@ impl Resolver {
     }
 
     fn tell_call(&self, ask: &Ask, called_at: Timestamp, number: usize, call: &PricedCall) {
-        // Calls are told apart by when they were made: one made again after a crash was paid
-        // again.
+        // The id holds the time of the call: a call that is repeated after a crash is paid again,
+        // and counts again.
         let what = format!("call:{called_at}:{number}");
         self.parts.sink.emit(
             &CacheMetric {
@@ -213,63 +241,4 @@ impl Resolver {
             at: self.parts.clock.now(),
         }
     }
-}
-
-/// What the model is asked. For a type that couples share that is what the key says and the
-/// question, nothing else.
-pub(super) fn prompt_of(ask: &Ask, max_tokens: u32) -> Prompt {
-    let prepared = &ask.prepared;
-    let version = prepared.cache_type.prompt_version.to_string();
-    let instruction = Instruction {
-        text: &prepared.cache_type.instructions,
-        version: &version,
-        max_tokens,
-    };
-    let dimensions: Vec<_> = key::dimensions(&prepared.key)
-        .into_iter()
-        .filter(|(name, _)| !matches!(*name, "prompt" | "wedding"))
-        .collect();
-    // A model knows Tuscany better than `IT-52`; the words follow from the key alone.
-    let dimensions: Vec<_> = dimensions
-        .iter()
-        .map(|(name, value)| match *name {
-            "location" => (*name, place::in_words(value)),
-            name => (name, Cow::Borrowed(value.as_str())),
-        })
-        .collect();
-    let dimensions: Vec<_> = dimensions
-        .iter()
-        .map(|(name, value)| (*name, &**value))
-        .collect();
-    let question = &ask.query.query.content;
-    match prepared.cache_type.sharing {
-        Sharing::Shared => prompt::shared(&instruction, &dimensions, question),
-        Sharing::Private => {
-            let couple = couple_facts(ask);
-            let couple: Vec<_> = couple
-                .iter()
-                .map(|(name, value)| (*name, value.as_str()))
-                .collect();
-            prompt::private(&instruction, &dimensions, &couple, question)
-        }
-    }
-}
-
-/// What a private answer may be made from besides: the couple's own context.
-fn couple_facts(ask: &Ask) -> Vec<(&'static str, String)> {
-    let context = &ask.query.wedding_context;
-    let mut facts = Vec::new();
-    if let Some(date) = context.wedding_date {
-        facts.push(("wedding date", date.to_string()));
-    }
-    if let Some(guests) = context.guest_count {
-        facts.push(("guests", guests.to_string()));
-    }
-    if let Some(style) = &context.wedding_style {
-        facts.push(("style", style.clone()));
-    }
-    if !context.vendor_preferences.is_empty() {
-        facts.push(("preferred vendors", context.vendor_preferences.join(", ")));
-    }
-    facts
 }
