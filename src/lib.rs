@@ -45,17 +45,17 @@
 //! Transactions of Kafka (ids make duplicates recognisable instead), wall clocks in validity (the
 //! log's offsets are the clock), scans of keys to invalidate, similarity search over questions.
 
+pub use wedcache_broker as broker;
+pub use wedcache_model::{self as model, backoff, clock};
+
 pub mod ai;
 pub mod alerts;
 pub mod api;
 pub mod app;
-pub mod backoff;
 pub mod bench;
-pub mod broker;
 pub mod cache;
 pub mod checker;
 pub mod cli;
-pub mod clock;
 pub mod codec;
 pub mod demo;
 pub mod driver;
@@ -64,7 +64,6 @@ pub mod health;
 pub mod invalidation;
 pub mod kafka;
 pub mod metrics;
-pub mod model;
 pub mod outbound;
 pub mod pipeline;
 pub mod resolver;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::country::Country;
 use super::spelling::{in_capitals, in_full, words};
 use super::subdivisions::Subdivisions;
-use crate::model::text::dress::is_dash;
+use crate::text::dress::is_dash;
 
 /// The meaning of a text that was given for a state of a country.
 #[derive(Debug, PartialEq, Eq)]

@@ -253,7 +253,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::broker::{Broker, BrokerOptions};
+    use crate::{Broker, BrokerOptions};
 
     proptest! {
         /// Sends every request in every version, with a good header and random bytes after it.

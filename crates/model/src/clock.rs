@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::time::Instant;
 
-use crate::model::Timestamp;
+use crate::Timestamp;
 
 /// The wall clock. Its times label and expire entries; they never decide whether a change forbids
 /// an answer (the invalidation log's offsets do).

@@ -13,9 +13,9 @@ use kafka_protocol::messages::{
 };
 
 use super::{NODE_ID, text};
-use crate::broker::Shared;
-use crate::broker::configs::{ConfigType, TOPIC_CONFIGS, TopicConfig};
-use crate::broker::topics::{Topic, TopicError};
+use crate::Shared;
+use crate::configs::{ConfigType, TOPIC_CONFIGS, TopicConfig};
+use crate::topics::{Topic, TopicError};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;

@@ -1,12 +1,14 @@
 //! The stream's content as plain values: events, answers, keys, tags, entries, positions.
 //!
-//! Nothing here waits or does I/O; every other module imports this one, and it imports none of
-//! them.
+//! Every other crate imports this one, and it imports none of them. Nothing here does I/O, and
+//! nothing waits but the timers of [`clock`].
 
 pub mod answer;
 pub mod audit;
+pub mod backoff;
 pub mod body;
 pub mod catalog;
+pub mod clock;
 pub mod entry;
 pub mod event;
 pub mod id;

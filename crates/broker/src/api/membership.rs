@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Call, code, text};
-use crate::broker::Shared;
-use crate::broker::groups::{
+use crate::Shared;
+use crate::groups::{
     Assigned, JoinFeatures, JoinRefused, JoinRequest, JoinResult, Joined, MemberRef, Protocol,
     Reply, SyncRequest, millis,
 };

@@ -277,14 +277,14 @@ pub struct TtlInput<'a> {
 }
 
 /// The catalogue that tests share: three of the brief's types on the brief's tables.
-#[cfg(test)]
-pub(crate) mod sample {
+#[cfg(any(test, feature = "testing"))]
+pub mod sample {
     use std::sync::LazyLock;
 
     use super::super::id::IdCase;
     use super::*;
 
-    pub(crate) fn cache_type(name: &str, sharing: Sharing, dimensions: &[Dimension]) -> CacheType {
+    pub fn cache_type(name: &str, sharing: Sharing, dimensions: &[Dimension]) -> CacheType {
         CacheType {
             name: name.into(),
             sharing,
@@ -300,11 +300,11 @@ pub(crate) mod sample {
         }
     }
 
-    pub(crate) fn catalog() -> Catalog {
+    pub fn catalog() -> Catalog {
         Catalog::new(types(), tables())
     }
 
-    pub(crate) fn types() -> Vec<CacheType> {
+    pub fn types() -> Vec<CacheType> {
         use Dimension::{Guests, Prompt, Style, VendorTypes, Vendors, Wedding};
         let mut venues = cache_type(
             "venue_recommendations",
@@ -325,7 +325,7 @@ pub(crate) mod sample {
         vec![venues, matching, guests]
     }
 
-    pub(crate) fn tables() -> CatalogTables {
+    pub fn tables() -> CatalogTables {
         let season = |name: &str, ttl_factor| {
             Arc::new(Season {
                 name: name.into(),

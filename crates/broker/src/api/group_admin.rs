@@ -9,8 +9,8 @@ use kafka_protocol::messages::{
 };
 
 use super::{code, text};
-use crate::broker::Shared;
-use crate::broker::groups::{Group, Member};
+use crate::Shared;
+use crate::groups::{Group, Member};
 
 /// The first version in which a listed group has its state.
 const STATES_SINCE: i16 = 4;

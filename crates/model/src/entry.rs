@@ -336,12 +336,12 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
         .expect("a hash has 32 bytes")
 }
 
-#[cfg(test)]
-pub(crate) mod sample {
+#[cfg(any(test, feature = "testing"))]
+pub mod sample {
     use super::*;
 
     /// Returns an entry of a shared type with the given stamp and tags; everything else is fixed.
-    pub(crate) fn entry(key: &str, stamp: i64, tags: &[Tag]) -> Entry {
+    pub fn entry(key: &str, stamp: i64, tags: &[Tag]) -> Entry {
         let at = Timestamp(1_790_000_000_000);
         Entry {
             key: CacheKey::from_text(key),

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use arrayvec::ArrayString;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-use crate::model::text::dress::{
+use crate::text::dress::{
     fold_case, fold_quote, is_blank, is_dash, is_ignorable, is_joiner,
 };
 

@@ -2,7 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::model::text::dress;
+use crate::text::dress;
 
 /// A character of an id without its dress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

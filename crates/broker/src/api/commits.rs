@@ -15,10 +15,10 @@ use kafka_protocol::messages::{
 use tokio::time::Instant;
 
 use super::{code, text, topic_name};
-use crate::broker::Shared;
-use crate::broker::groups::{Group, Groups, MemberRef};
-use crate::broker::offsets::{Committed, MAX_METADATA_BYTES, Offsets};
-use crate::broker::topics::Topics;
+use crate::Shared;
+use crate::groups::{Group, Groups, MemberRef};
+use crate::offsets::{Committed, MAX_METADATA_BYTES, Offsets};
+use crate::topics::Topics;
 
 /// The first version in which one request may name any number of groups.
 const GROUPS_SINCE: i16 = 8;

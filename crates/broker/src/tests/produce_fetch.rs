@@ -9,8 +9,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
-use crate::clock::Clock;
-use crate::model;
+use wedcache_model::clock::Clock;
+use wedcache_model as model;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn record_comes_back_with_key_value_headers_and_time() {

@@ -15,9 +15,9 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::{APIS, LEADER_EPOCH, NODE_ID, text, topic_name};
-use crate::broker::Shared;
-use crate::broker::configs::TopicConfig;
-use crate::broker::topics::{Topic, TopicError, Topics};
+use crate::Shared;
+use crate::configs::TopicConfig;
+use crate::topics::{Topic, TopicError, Topics};
 
 /// The key type of consumer groups in `FindCoordinator`.
 const GROUP: i8 = 0;

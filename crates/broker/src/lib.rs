@@ -42,7 +42,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use wedcache_model::clock::Clock;
 use configs::TopicConfig;
 use groups::Groups;
 use topics::Topics;

@@ -12,9 +12,9 @@ use kafka_protocol::messages::{
 };
 
 use super::{text, topic_name};
-use crate::broker::configs::TopicConfig;
-use crate::broker::topics::TopicError;
-use crate::broker::{Shared, TopicId};
+use crate::configs::TopicConfig;
+use crate::topics::TopicError;
+use crate::{Shared, TopicId};
 
 /// The number of partitions or replicas that stands for the broker's default.
 const DEFAULT: i16 = -1;

@@ -11,9 +11,9 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::broker::Shared;
-use crate::broker::groups::millis;
-use crate::broker::topics::{Partition, Topics};
+use crate::Shared;
+use crate::groups::millis;
+use crate::topics::{Partition, Topics};
 
 /// The longest wait, even if the client asks for more: its connection is not read meanwhile.
 const MAX_WAIT: Duration = Duration::from_secs(30);

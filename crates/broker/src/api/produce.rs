@@ -10,8 +10,8 @@ use kafka_protocol::messages::{
 };
 
 use super::text;
-use crate::broker::Shared;
-use crate::broker::topics::{AppendLimits, Topics};
+use crate::Shared;
+use crate::topics::{AppendLimits, Topics};
 
 /// Appends; returns `None` if the client wants no response (`acks=0`).
 pub fn produce(shared: &Shared, request: &ProduceRequest) -> Option<ProduceResponse> {

@@ -17,7 +17,7 @@ use super::member::{
     Assigned, JoinRefused, JoinRequest, JoinResult, Joined, JoinedMember, Member, MemberRef,
     SyncRequest, SyncResult,
 };
-use crate::broker::offsets::Offsets;
+use crate::offsets::Offsets;
 
 /// The most members of one group, including those that have only been given an id.
 const MAX_MEMBERS: usize = 200;

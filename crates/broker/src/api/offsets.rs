@@ -17,9 +17,9 @@ use kafka_protocol::messages::{
 };
 
 use super::LEADER_EPOCH;
-use crate::broker::Shared;
-use crate::broker::log::{Found, PartitionLog};
-use crate::broker::topics::Topics;
+use crate::Shared;
+use crate::log::{Found, PartitionLog};
+use crate::topics::Topics;
 
 /// Special values in place of a timestamp.
 const LATEST: i64 = -1;
