@@ -42,10 +42,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use wedcache_model::clock::Clock;
 use configs::TopicConfig;
 use groups::Groups;
 use topics::Topics;
+use wedcache_model::clock::Clock;
 
 pub use batch::Damage;
 pub use configs::ConfigError;

@@ -9,8 +9,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
-use wedcache_model::clock::Clock;
 use wedcache_model as model;
+use wedcache_model::clock::Clock;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn record_comes_back_with_key_value_headers_and_time() {

@@ -9,9 +9,7 @@ use std::borrow::Cow;
 use arrayvec::ArrayString;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-use crate::text::dress::{
-    fold_case, fold_quote, is_blank, is_dash, is_ignorable, is_joiner,
-};
+use crate::text::dress::{fold_case, fold_quote, is_blank, is_dash, is_ignorable, is_joiner};
 
 /// Returns the words of a name in lower case, with one blank between them. Initials become one
 /// word, with or without full stops: `N. Y.` becomes `ny`.
