@@ -565,5 +565,4 @@ fn code_of(error: RDKafkaRespErr) -> RDKafkaErrorCode {
 }
 
 #[cfg(test)]
-#[path = "admin_tests.rs"]
 mod tests;

@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::KafkaError;
 use super::access::Ask;
-use super::intake::IntakeOptions;
+use super::member::IntakeOptions;
 use super::producer::{OutRecord, OutputOptions};
 use crate::model::TraceParent;
 

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::access::Wants;
 use super::client::{ClientLog, ClientOptions};
-use super::standing::{self, BadBatch};
+use super::standstill::{self, BadBatch};
 use super::{Ask, KafkaError};
 
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -118,7 +118,7 @@ impl ClientContext for Complaints {
     }
 
     fn error(&self, error: LibraryError, reason: &str) {
-        let Some(batch) = standing::complaint(reason) else {
+        let Some(batch) = standstill::bad_batch(reason) else {
             return self.log.error(error, reason);
         };
         // What comes after a wrong checksum is read from within that batch, and names no other one.

@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use super::KafkaError;
 use super::access::Wants;
 use super::client::{ClientLog, ClientOptions, LOG_INTERVAL};
-use super::receipts::{LastLane, Receipt, Receipts};
+use super::delivery_reports::{DeliveryReports, LastPartition, ReportToken};
+use super::member::Ticket;
 use super::returned::{OwnedRecord, Returned, Undelivered};
-use super::ticket::Ticket;
 use crate::model::Timestamp;
 use crate::model::record::TraceParent;
 use crate::trouble::Throttle;
@@ -267,8 +267,8 @@ pub struct Output {
     options: Arc<OutputOptions>,
     /// Another one after [`Output::renew`].
     producer: Arc<ArcSwap<Polled>>,
-    receipts: Arc<Receipts>,
-    last_lane: LastLane,
+    reports: Arc<DeliveryReports>,
+    last_partition: LastPartition,
     reports_failures_only: bool,
     counters: Arc<OutputCounters>,
     returned: Arc<Returned>,
@@ -282,17 +282,17 @@ impl Output {
             log: ClientLog::new(&options.client, Wants::write()),
             counters: Arc::default(),
             returned: Arc::default(),
-            receipts: Arc::default(),
+            reports: Arc::default(),
             throttle: Arc::new(Throttle::new(LOG_INTERVAL)),
         };
         let (counters, returned) = (Arc::clone(&context.counters), Arc::clone(&context.returned));
-        let receipts = Arc::clone(&context.receipts);
+        let reports = Arc::clone(&context.reports);
         let producer = Polled::start(options, context)?;
         Ok(Self {
             options: Arc::new(options.clone()),
             producer: Arc::new(ArcSwap::from_pointee(producer)),
-            receipts,
-            last_lane: LastLane::default(),
+            reports,
+            last_partition: LastPartition::default(),
             reports_failures_only: options.reports_failures_only,
             counters,
             returned,
@@ -306,7 +306,7 @@ impl Output {
             !self.reports_failures_only || matches!(delivery, Delivery::Forget),
             "nobody would tell {delivery:?} that the record has arrived"
         );
-        let receipts = &self.receipts;
+        let reports = &self.reports;
         let base = BaseRecord {
             topic: record.topic,
             partition: record.partition,
@@ -314,7 +314,7 @@ impl Output {
             key: record.key,
             timestamp: record.timestamp.map(|at| at.0),
             headers: record.owned_headers(),
-            delivery_opaque: receipts.write(delivery, &self.last_lane).to_opaque(),
+            delivery_opaque: reports.write(delivery, &self.last_partition).to_opaque(),
         };
         match self.producer.load().inner.send(base) {
             Ok(()) => {
@@ -323,7 +323,7 @@ impl Output {
             }
             Err((error, base)) => Err(Refused {
                 reason: self.refusal(&error),
-                delivery: receipts.take_back(Receipt::of_opaque(base.delivery_opaque)),
+                delivery: reports.take_back(ReportToken::of_opaque(base.delivery_opaque)),
             }),
         }
     }
@@ -392,7 +392,7 @@ impl Output {
         let producer = self.producer.load_full();
         let flush = tokio::task::spawn_blocking(move || {
             let delivered = producer.inner.flush(timeout).is_ok();
-            producer.context().receipts.pass_on();
+            producer.context().reports.pass_on();
             delivered
         });
         flush.await.unwrap_or(false)
@@ -455,7 +455,7 @@ struct OutputContext {
     log: ClientLog,
     counters: Arc<OutputCounters>,
     returned: Arc<Returned>,
-    receipts: Arc<Receipts>,
+    reports: Arc<DeliveryReports>,
     throttle: Arc<Throttle>,
 }
 
@@ -486,15 +486,15 @@ impl ClientContext for OutputContext {
 }
 
 impl ProducerContext for OutputContext {
-    /// A [`Receipt`].
+    /// A [`ReportToken`].
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let receipt = Receipt::of_opaque(opaque);
+        let token = ReportToken::of_opaque(opaque);
         match result {
             Ok(message) => {
                 self.counters.delivered.fetch_add(1, Ordering::Relaxed);
-                self.receipts.delivered(receipt, || Appended {
+                self.reports.delivered(token, || Appended {
                     partition: message.partition(),
                     offset: message.offset(),
                 });
@@ -502,7 +502,7 @@ impl ProducerContext for OutputContext {
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                 let failed = self.failed(message.topic(), code);
-                if let Some(ticket) = self.receipts.failed(receipt, failed) {
+                if let Some(ticket) = self.reports.failed(token, failed) {
                     let record = OwnedRecord::of(message);
                     self.returned.put(Undelivered {
                         record,
@@ -547,7 +547,7 @@ impl Polled {
 
     fn poll(&self, wait: Duration) {
         self.inner.poll(wait);
-        self.context().receipts.pass_on();
+        self.context().reports.pass_on();
     }
 }
 
@@ -558,7 +558,7 @@ fn serve(producer: &BaseProducer<OutputContext>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         // It goes on for the whole time, whatever comes.
         producer.poll(wait);
-        context.receipts.pass_on();
+        context.reports.pass_on();
         let now = delivered();
         wait = if now == before { IDLE_POLL } else { BUSY_POLL };
         before = now;
@@ -579,5 +579,4 @@ impl Drop for Polled {
 }
 
 #[cfg(test)]
-#[path = "producer_tests.rs"]
 mod tests;

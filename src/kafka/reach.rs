@@ -393,5 +393,4 @@ impl Failure {
 }
 
 #[cfg(test)]
-#[path = "reach_tests.rs"]
 mod tests;

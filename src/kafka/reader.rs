@@ -22,7 +22,7 @@ use super::KafkaError;
 use super::access::Wants;
 use super::client::{ClientLog, ClientOptions, LOG_INTERVAL};
 use super::record;
-use super::standing::{self, BadBatch, Fault, Standstill};
+use super::standstill::{self, BadBatch, Fault, Standstill};
 use super::topic_ids;
 use crate::model::{Timestamp, TopicId};
 use crate::trouble::Throttle;
@@ -587,7 +587,7 @@ impl ClientContext for ReaderContext {
     }
 
     fn error(&self, error: LibraryError, reason: &str) {
-        let Some(batch) = standing::complaint(reason) else {
+        let Some(batch) = standstill::bad_batch(reason) else {
             return self.log.error(error, reason);
         };
         let mut bad_batch = self
@@ -607,5 +607,4 @@ impl ClientContext for ReaderContext {
 impl ConsumerContext for ReaderContext {}
 
 #[cfg(test)]
-#[path = "reader_tests.rs"]
 mod tests;

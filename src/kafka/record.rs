@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 
-use super::lanes::Lane;
+use super::member::PartitionState;
 use crate::model::record::{Coordinates, RecordId, TraceParent};
 use crate::model::{Timestamp, TopicId};
 
@@ -17,11 +17,11 @@ pub struct InRecord<'a> {
 }
 
 impl<'a> InRecord<'a> {
-    pub(super) fn new(message: &'a BorrowedMessage<'a>, lane: &'a Lane) -> Self {
+    pub(super) fn new(message: &'a BorrowedMessage<'a>, partition: &'a PartitionState) -> Self {
         Self {
             message,
-            topic: &lane.topic,
-            topic_id: lane.topic_id(),
+            topic: &partition.topic,
+            topic_id: partition.topic_id(),
         }
     }
 

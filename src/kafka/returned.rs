@@ -6,9 +6,9 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
+use super::member::Ticket;
 use super::producer::OutRecord;
 use super::record;
-use super::ticket::Ticket;
 
 /// A record that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

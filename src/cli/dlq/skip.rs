@@ -20,7 +20,7 @@ use crate::invalidation::rule::Source;
 use crate::invalidation::{plan, widen};
 use crate::kafka::dead_letters::{self, DeadLetter, OFFSET_END, UNDECODABLE_BATCH};
 use crate::kafka::probe::{Probe, probe};
-use crate::kafka::standing::{BadBatch, Standstill};
+use crate::kafka::standstill::{BadBatch, Standstill};
 use crate::kafka::{Admin, ClientOptions, OutRecord, Output, OutputOptions};
 use crate::model::invalidation::SkippedRange;
 use crate::model::{Cause, Coordinates, TagInvalidation, TopicId, TraceParent};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::codec::Schemas;
-use crate::kafka::intake::IntakeOptions;
+use crate::kafka::IntakeOptions;
 use crate::kafka::testing::{Cluster, PATIENCE, eventually};
 use crate::kafka::{
     Delivery, Handler, InRecord, Intake, OutRecord, Output, PartitionReader, ReaderEvent,

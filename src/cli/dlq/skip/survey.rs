@@ -1,7 +1,7 @@
 //! What of a range can be read, and where the batches in it end that cannot. Pure but for the probe.
 
 use crate::kafka::probe::Probe;
-use crate::kafka::standing::BadBatch;
+use crate::kafka::standstill::BadBatch;
 
 /// More bad batches in a row than these are not looked for by ourselves.
 const MOST_BATCHES: usize = 64;
@@ -112,7 +112,7 @@ async fn end_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::standing::Fault;
+    use crate::kafka::standstill::Fault;
 
     /// Batches by their first offset and the one past their last; what lies between them is compacted.
     #[derive(Clone, Copy)]
