@@ -44,7 +44,7 @@ pub use member::{
 };
 pub use producer::{Delivery, OutRecord, Output, OutputOptions};
 pub use reach::Reach;
-pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};
+pub use reader::{PartitionReader, ReaderOptions};
 pub use record::InRecord;
 pub use returned::{OwnedRecord, Returned, Undelivered};
 

@@ -17,10 +17,11 @@ const BEFORE_HAND_OVER: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 impl GroupContext {
-    pub(super) fn revoke(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+    pub(super) fn revoke(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) {
         let lost = consumer.assignment_lost();
         let leaving = self.state.take(|partition| {
-            list.find_partition(&partition.topic, partition.index)
+            revoked
+                .find_partition(&partition.topic, partition.index)
                 .is_some()
         });
         if !lost {
@@ -40,7 +41,7 @@ impl GroupContext {
         // A pause would outlive the assignment inside librdkafka.
         resume(consumer, leaving.iter());
         let result = if is_cooperative(consumer) {
-            consumer.incremental_unassign(list)
+            consumer.incremental_unassign(revoked)
         } else {
             consumer.unassign()
         };
@@ -54,8 +55,8 @@ impl GroupContext {
         if !leaving.is_empty() {
             tracing::info!(partitions = %show(&leaving), lost, "partitions revoked");
         }
-        let revoked = leaving.iter().map(|of| of.revoked(lost)).collect();
-        self.push_pending(Rebalance::Revoked(revoked));
+        let events = leaving.iter().map(|of| of.revoked(lost)).collect();
+        self.push_pending(Rebalance::Revoked(events));
     }
 
     /// Waits until the leaving partitions have no work in flight, or may be handed over with it; one

@@ -3,9 +3,12 @@ mod codecs;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::super::producer::OutRecord;
+use super::super::standstill::{BadBatch, Fault};
 use super::super::testing::{Cluster, Filling, PATIENCE, eventually};
+use super::thread::RETRY_WAIT;
 use super::*;
 use crate::broker::Damage;
+use crate::invalidation::log::ReaderEvent;
 
 const LOG: &str = "log";
 

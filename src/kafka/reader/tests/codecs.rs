@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::super::super::producer::{OutRecord, Output, OutputOptions};
 use super::super::super::testing::{Cluster, PATIENCE};
-use super::super::{PartitionReader, ReaderEvent, ReaderOptions};
+use super::super::{PartitionReader, ReaderOptions};
+use crate::invalidation::log::ReaderEvent;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
