@@ -21,8 +21,8 @@ pub struct StoredRecord {
 pub enum ReaderEvent {
     /// Reading begins at `log_start`. `log_end` is the end at this moment: the first
     /// [`ReaderEvent::CaughtUp`] after it is at or past it. Another `Started` means that everything
-    /// is read again: after [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], or before anything
-    /// was read. `topic` is the id of the topic; `None` if the brokers have no topic ids.
+    /// is read again: after [`ReaderEvent::Truncated`] and [`ReaderEvent::Gone`], or before
+    /// anything was read. `topic` is the id of the topic; `None` if the brokers have no topic ids.
     Started {
         topic: Option<TopicId>,
         log_start: i64,
@@ -31,7 +31,7 @@ pub enum ReaderEvent {
     Record(StoredRecord),
     /// Everything below this offset was passed on; also moves over offsets that hold no record.
     Position(i64),
-    /// Like [`ReaderEvent::Position`], and the log has nothing more.
+    /// A [`ReaderEvent::Position`] at which the log has nothing more.
     CaughtUp {
         position: i64,
     },

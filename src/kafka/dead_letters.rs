@@ -7,8 +7,8 @@ use crate::model::record::{Coordinates, TraceParent};
 /// The beginning of the name of every [`Field`].
 const PREFIX: &str = "wedcache.";
 
-/// The reason of a dead letter that stands for a range of records that cannot be read. It has neither
-/// key nor value.
+/// The reason of a dead letter that stands for a range of records that cannot be read. It has
+/// neither key nor value.
 pub const UNDECODABLE_BATCH: &str = "undecodable_batch";
 
 /// A header that owns its text, as it goes into a record.
@@ -57,8 +57,8 @@ pub struct DeadLetterOrigin<'a> {
     pub offset_end: Option<i64>,
 }
 
-/// Returns the original's headers, then those of the dead letter. Those of an earlier dead letter are
-/// replaced; the original's `traceparent` stays, and `fresh` stands in if it has none.
+/// Returns the original's headers, then those of the dead letter. Those of an earlier dead letter
+/// are replaced; the original's `traceparent` stays, and `fresh` stands in if it has none.
 pub fn headers<'a>(
     original: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
     origin: &DeadLetterOrigin<'_>,

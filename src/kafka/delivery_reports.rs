@@ -1,11 +1,11 @@
-//! What a record carries to its delivery report: a number instead of a box, and finishes that
-//! reach their partition many at a time.
+//! The way from a record to its delivery report: a number instead of a box, and finishes that reach
+//! their partition many at a time.
 //!
-//! An answer's delivery finishes its query's ticket, on another thread than the one that made it.
-//! A box freed and a lock taken there for every record would cost both threads more than all
-//! other bookkeeping. So the poll thread turns the ticket into a number (its partition's, and how far
-//! its offset is from the partition's first), and the delivery thread gathers numbers and finishes
-//! them by partition under one lock.
+//! An answer's delivery finishes its query's ticket, on another thread than the one that made it. A
+//! box freed and a lock taken there for every record would cost both threads more than all other
+//! bookkeeping. So the poll thread turns the ticket into a number (the id of its partition's state,
+//! and the distance of its offset from the first one there), and the delivery thread gathers
+//! numbers and finishes them by partition under one lock.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use super::member::{PartitionState, Ticket};
 use super::producer::{Appended, Delivery, DeliveryFailed};
 use crate::failpoint::failpoint;
 
-/// Two bits of kind, 22 of a partition's number, 40 of an offset's distance.
+/// The layout of a token: two bits of kind, 22 of a partition's id, 40 of an offset's distance.
 const KIND_SHIFT: u32 = 62;
 const PARTITION_SHIFT: u32 = 40;
 const PARTITION_BITS: u32 = KIND_SHIFT - PARTITION_SHIFT;
@@ -28,17 +28,18 @@ const FORGET: u64 = 0;
 const FINISH: u64 = 1;
 const KEPT: u64 = 2;
 
-/// So many finishes are gathered at most.
+/// The most finishes that are gathered.
 const GATHERED_MAX: usize = 256;
-/// A finish that comes after a rest of so long is passed on at once.
+/// The rest after which a finish is passed on at once.
 const REST: Duration = Duration::from_millis(5);
 
-/// What librdkafka keeps for us with a record.
+/// The number that librdkafka keeps with a record until its delivery report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReportToken(u64);
 
 impl ReportToken {
-    /// librdkafka keeps a pointer, which is as wide as this on every platform it is built for.
+    /// Returns the token as librdkafka's opaque pointer, which is as wide on every supported
+    /// platform.
     pub(super) fn to_opaque(self) -> usize {
         usize::try_from(self.0).expect("a 64-bit platform: src/kafka says so at compile time")
     }
@@ -53,8 +54,8 @@ const _: () = assert!(
     "report tokens need 64-bit pointers"
 );
 
-/// The partition of a writer's last ticket, which is known to the producer: the next one is mostly of
-/// the same. Every poll thread has its own.
+/// The partition of a writer's last ticket, which the producer knows; the next ticket is mostly of
+/// it too. Every poll thread has a separate one.
 #[derive(Debug)]
 pub(super) struct LastPartition(AtomicU32);
 
@@ -64,21 +65,21 @@ impl Default for LastPartition {
     }
 }
 
-/// Another writer knows nothing yet.
+/// A clone is for another writer, which has no last ticket yet.
 impl Clone for LastPartition {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-type Reporter = oneshot::Sender<Result<Appended, DeliveryFailed>>;
+type ReportSender = oneshot::Sender<Result<Appended, DeliveryFailed>>;
 
-/// The deliveries of one producer that are on their way.
+/// The deliveries of one producer that have no report yet.
 #[derive(Debug)]
 pub(super) struct DeliveryReports {
-    /// Partitions that have, or had a moment ago, tickets on their way here.
+    /// The partitions that have, or recently had, tickets without a report, by their ids.
     partitions: RwLock<HashMap<u32, Arc<PartitionState>>>,
-    /// Deliveries that no number can stand for: those that somebody waits for.
+    /// The deliveries that no number can stand for: those that somebody waits for.
     kept: Mutex<KeptDeliveries>,
     gathered: Mutex<GatheredFinishes>,
 }
@@ -111,7 +112,7 @@ impl Default for DeliveryReports {
 }
 
 impl DeliveryReports {
-    /// Takes a delivery over; it must come back through [`DeliveryReports::take_back`],
+    /// Takes a delivery; its token must come back through [`DeliveryReports::take_back`],
     /// [`DeliveryReports::delivered`] or [`DeliveryReports::failed`].
     pub(super) fn write(&self, delivery: Delivery, last: &LastPartition) -> ReportToken {
         match delivery {
@@ -121,7 +122,7 @@ impl DeliveryReports {
         }
     }
 
-    /// The delivery of a record that was refused.
+    /// Returns the delivery of a record that was refused.
     pub(super) fn take_back(&self, token: ReportToken) -> Delivery {
         match self.read(token) {
             Pending::Forget => Delivery::Forget,
@@ -132,7 +133,7 @@ impl DeliveryReports {
         }
     }
 
-    /// A record has arrived.
+    /// Handles the report of a record that has arrived.
     pub(super) fn delivered(&self, token: ReportToken, appended: impl FnOnce() -> Appended) {
         if token.0 >> KIND_SHIFT == FINISH {
             failpoint!("answered");
@@ -145,7 +146,8 @@ impl DeliveryReports {
         }
     }
 
-    /// A record will never arrive. Gives back the ticket that waits for it, if one does.
+    /// Handles the report of a record that will never arrive; returns the ticket that waits for it,
+    /// if there is one.
     pub(super) fn failed(&self, token: ReportToken, failed: DeliveryFailed) -> Option<Ticket> {
         match self.take_back(token) {
             Delivery::Report(waiter) => report(waiter, Err(failed)),
@@ -155,7 +157,7 @@ impl DeliveryReports {
         None
     }
 
-    /// Finishes what is gathered.
+    /// Finishes the gathered records.
     pub(super) fn pass_on(&self) {
         lock(&self.gathered).pass_on(Instant::now());
     }
@@ -178,7 +180,7 @@ impl DeliveryReports {
         ReportToken(token)
     }
 
-    /// Adds a partition, and forgets those that will have no report any more.
+    /// Adds a partition, and forgets those that will have no further report.
     fn know(&self, partition: Arc<PartitionState>) {
         if self.read_partitions().contains_key(&partition.id()) {
             return;
@@ -204,8 +206,8 @@ impl DeliveryReports {
                 let (number, distance) = (body >> PARTITION_SHIFT, body & DISTANCE_MASK);
                 let number = u32::try_from(number).unwrap_or(u32::MAX);
                 let Some(partition) = self.read_partitions().get(&number).cloned() else {
-                    // Its partition stays here for as long as it has tickets out.
-                    tracing::error!(number, "a delivery report of a partition that is gone");
+                    // A partition stays known for as long as it has tickets out.
+                    tracing::error!(number, "a delivery report of an unknown partition");
                     return Pending::Forget;
                 };
                 let offset = partition.first_offset() + i64::try_from(distance).unwrap_or(0);
@@ -257,7 +259,7 @@ impl DeliveryReports {
     }
 }
 
-/// A producer that is dropped takes its reports with it; what they would have finished is done.
+/// Finishes what was gathered: a dropped producer has no further reports.
 impl Drop for DeliveryReports {
     fn drop(&mut self) {
         self.pass_on();
@@ -289,8 +291,8 @@ impl GatheredFinishes {
     }
 }
 
-fn report(waiter: Reporter, outcome: Result<Appended, DeliveryFailed>) {
-    // The waiter may have been cancelled; the record is where it is all the same.
+fn report(waiter: ReportSender, outcome: Result<Appended, DeliveryFailed>) {
+    // The waiter may have been cancelled; the record has arrived all the same.
     if waiter.send(outcome).is_err() {
         tracing::debug!("nobody waits for a delivery report any more");
     }

@@ -48,7 +48,7 @@ pub use reader::{PartitionReader, ReaderOptions};
 pub use record::InRecord;
 pub use returned::{OwnedRecord, Returned, Undelivered};
 
-/// What can go wrong between us and a broker.
+/// An error of a Kafka client, or of a request to a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// librdkafka refused the settings; nothing was sent yet.
@@ -58,10 +58,10 @@ pub enum KafkaError {
         #[source]
         source: rdkafka::error::KafkaError,
     },
-    /// A property that this program must set itself.
+    /// The user has set a property that this program must set itself.
     #[error("Kafka property `{property}` is set by wedcache and cannot be overridden")]
     Reserved { property: String },
-    /// A property that no client can be made with.
+    /// No client can be made with a property of the user's.
     #[error("Kafka property `{property}`: {fault}")]
     Property {
         property: String,
@@ -98,8 +98,8 @@ pub enum KafkaError {
 }
 
 impl KafkaError {
-    /// Whether the same call may succeed later without anybody changing a setting. Credentials that
-    /// are refused count as that: they may be set at the brokers in a moment.
+    /// Returns true if the call may succeed later without a change of the settings. Refused
+    /// credentials count as that: the brokers may learn them in a moment.
     pub fn retry(&self) -> bool {
         use rdkafka::types::RDKafkaErrorCode as Code;
         if self.denies_access() {
@@ -120,7 +120,7 @@ impl KafkaError {
         }
     }
 
-    /// Whether an ACL is missing.
+    /// Returns true if an ACL is missing.
     pub fn denies_access(&self) -> bool {
         match self {
             Self::Topic { code, .. } => access::denies(*code),
@@ -134,7 +134,7 @@ impl KafkaError {
         }
     }
 
-    /// Whether the cluster could not be asked at all, of which [`Reach`] tells.
+    /// Returns true if the cluster could not be asked at all; [`Reach`] logs that.
     pub fn is_away(&self) -> bool {
         let (Self::Request { source, .. } | Self::Group { source, .. }) = self else {
             return false;

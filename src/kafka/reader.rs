@@ -1,7 +1,7 @@
 //! Reads one partition from its start to its end and then follows it, without a group.
 //!
-//! The end is known from librdkafka's end-of-partition event, never from the offset of a record: the
-//! last offsets may hold transaction markers, or nothing at all after a compaction.
+//! The end is known from librdkafka's end-of-partition event, never from the offset of a record:
+//! the last offsets may hold transaction markers, or nothing at all after a compaction.
 
 mod bounds;
 mod context;

@@ -1,8 +1,9 @@
 //! Partitions that stand still, and librdkafka's reports of batches that it cannot read.
 //!
-//! Such a report names the batch by its offset alone. librdkafka then goes on in one of two ways: it
-//! fetches again and again a batch that it cannot decompress, and it leaves out one whose checksum is
-//! wrong. So a report only makes an offset suspect; the partition that stands still there is the one.
+//! Such a report names the batch by its offset alone. librdkafka then goes on in one of two ways:
+//! it fetches again and again a batch that it cannot decompress, and it leaves out one whose
+//! checksum is wrong. So a report only makes an offset suspect; the partition that stands still
+//! there is the one.
 
 use std::fmt;
 
@@ -11,12 +12,12 @@ use std::fmt;
 pub struct BadBatch {
     /// The offset of its first record.
     pub offset: i64,
-    pub fault: Fault,
+    pub fault: BatchFault,
 }
 
 /// The fault of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum BatchFault {
     /// The batch cannot be decompressed; with the codec's number in the record batch format.
     Codec(u8),
     Checksum,
@@ -36,7 +37,7 @@ pub enum Standstill {
     },
 }
 
-impl Fault {
+impl BatchFault {
     /// Returns the codec's name in the producers' setting `compression.type`.
     pub fn codec(self) -> Option<&'static str> {
         match self {
@@ -49,7 +50,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for BatchFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.codec()) {
             (Self::Checksum, _) => f.write_str("its checksum is wrong"),
@@ -87,14 +88,14 @@ pub(super) fn bad_batch(text: &str) -> Option<BadBatch> {
         let codec = rest.split_once(')')?.0;
         return Some(BadBatch {
             offset: number("of message at ")?,
-            fault: Fault::Codec(u8::from_str_radix(codec, 16).ok()?),
+            fault: BatchFault::Codec(u8::from_str_radix(codec, 16).ok()?),
         });
     }
     let of_checksum = text.contains("failed CRC32C check") || text.contains("failed CRC32 check");
     of_checksum.then_some(())?;
     Some(BadBatch {
         offset: number("at offset ")?,
-        fault: Fault::Checksum,
+        fault: BatchFault::Checksum,
     })
 }
 
@@ -108,15 +109,15 @@ mod tests {
         for (text, want) in [
             (
                 "Decompression (codec 0x4) of message at 1207 of 512 bytes failed: Local: Not implemented",
-                bad(1207, Fault::Codec(4)),
+                bad(1207, BatchFault::Codec(4)),
             ),
             (
                 "MessageSet at offset 33 (118 bytes) failed CRC32C check (original 0x1 != calculated 0x2)",
-                bad(33, Fault::Checksum),
+                bad(33, BatchFault::Checksum),
             ),
             (
                 "Message at offset 9 (118 bytes) failed CRC32 check (original 0x1 != calculated 0x2)",
-                bad(9, Fault::Checksum),
+                bad(9, BatchFault::Checksum),
             ),
             ("Decompression (codec 0x) of message at x", None),
             (
@@ -133,15 +134,15 @@ mod tests {
     fn a_standstill_is_shown_with_its_fault() {
         let at = |fault| Standstill::Undecodable(BadBatch { offset: 7, fault }).to_string();
         assert_eq!(
-            at(Fault::Codec(4)),
+            at(BatchFault::Codec(4)),
             "the batch at offset 7 cannot be read: it cannot be decompressed (zstd)"
         );
         assert_eq!(
-            at(Fault::Codec(7)),
+            at(BatchFault::Codec(7)),
             "the batch at offset 7 cannot be read: it is compressed by the unknown codec 7"
         );
         assert_eq!(
-            at(Fault::Checksum),
+            at(BatchFault::Checksum),
             "the batch at offset 7 cannot be read: its checksum is wrong"
         );
     }

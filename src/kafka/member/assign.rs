@@ -191,8 +191,8 @@ fn ask_ids(consumer: &BaseConsumer<GroupContext>, list: &TopicPartitionList) -> 
     }
 }
 
-/// Returns the metadata of a committed offset. rdkafka panics on metadata that is not UTF-8; another
-/// tool's commit must not end the thread.
+/// Returns the metadata of a committed offset. rdkafka panics on metadata that is not UTF-8;
+/// another tool's commit must not end the thread.
 fn metadata_of(element: &TopicPartitionListElem<'_>) -> String {
     catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()))
         .unwrap_or_else(|_| "not UTF-8".to_owned())

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-/// The condition on which a partition may go with work in flight on it, because its next owner takes
-/// that over at no cost. Evaluated at intervals while a revocation waits; must not block.
+/// The condition on which a partition may go with work in flight on it, because its next owner
+/// takes that over at no cost. Evaluated at intervals while a revocation waits; must not block.
 #[derive(Clone)]
 pub struct HandOver(Arc<dyn Fn() -> bool + Send + Sync>);
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::lifecycle::{Failure, Stage};
+use super::lifecycle::{LifeStage, MemberFailure};
 use super::partition::PartitionState;
 use super::state::MemberState;
 use super::stats::{IntakeCounters, IntakeStats, PartitionStats};
@@ -32,7 +32,7 @@ impl IntakeHandle {
         let totals = &self.state.totals;
         let is_empty = || totals.records.load(Ordering::Acquire) == 0;
         let wait = async {
-            self.state.lifecycle.until(Stage::Stopped).await;
+            self.state.lifecycle.until(LifeStage::Stopped).await;
             loop {
                 let mut empty = std::pin::pin!(totals.empty.notified());
                 empty.as_mut().enable();
@@ -48,10 +48,10 @@ impl IntakeHandle {
         waited.is_ok() || is_empty()
     }
 
-    /// Waits, after [`IntakeHandle::stop_intake`], until the poll thread hands nothing over any more,
-    /// or until the deadline. Cancel safe.
+    /// Waits, after [`IntakeHandle::stop_intake`], until the poll thread hands nothing over any
+    /// more, or until the deadline. Cancel safe.
     pub async fn stopped(&self, deadline: Instant) {
-        let stopped = self.state.lifecycle.until(Stage::Stopped);
+        let stopped = self.state.lifecycle.until(LifeStage::Stopped);
         if tokio::time::timeout_at(deadline.into(), stopped)
             .await
             .is_err()
@@ -67,20 +67,20 @@ impl IntakeHandle {
         partitions.iter().map(|partition| partition.owed()).sum()
     }
 
-    /// Commits what is finished, leaves the group and ends the thread. Returns false if the deadline
-    /// came first (the thread then goes on in the background), or if something that is finished could
-    /// not be committed. Cancel safe.
+    /// Commits what is finished, leaves the group and ends the thread. Returns false if the
+    /// deadline came first (the thread then goes on in the background), or if something that is
+    /// finished could not be committed. Cancel safe.
     pub async fn shutdown(self, deadline: Instant) -> bool {
         let lifecycle = &self.state.lifecycle;
         lifecycle.close();
-        let closed = lifecycle.until(Stage::Closed);
+        let closed = lifecycle.until(LifeStage::Closed);
         let closed = tokio::time::timeout_at(deadline.into(), closed).await;
         closed.is_ok() && lifecycle.is_all_committed()
     }
 
     /// Waits until the poll thread has ended, for whatever reason. Cancel safe.
     pub async fn ended(&self) {
-        self.state.lifecycle.until(Stage::Closed).await;
+        self.state.lifecycle.until(LifeStage::Closed).await;
     }
 
     /// Returns true while the poll thread runs; false after a shutdown, a fatal error or a panic.
@@ -89,10 +89,13 @@ impl IntakeHandle {
     }
 
     /// Returns true if the member ends because Kafka has taken another one for its successor. If no
-    /// other process has its instance id, that was its own return, after its coordinator had died; a
-    /// new member then continues from what is committed.
+    /// other process has its instance id, that was its own return, after its coordinator had died;
+    /// a new member then continues from what is committed.
     pub fn is_fenced(&self) -> bool {
-        matches!(self.state.lifecycle.failure(), Some(Failure::Fenced(_)))
+        matches!(
+            self.state.lifecycle.failure(),
+            Some(MemberFailure::Fenced(_))
+        )
     }
 
     pub fn stats(&self) -> IntakeStats {
@@ -117,7 +120,7 @@ impl IntakeHandle {
             generation: state.generation(),
             counters: self.counters(),
             last_error: state.log.counters.last_error(),
-            fatal: failure.and_then(Failure::text).map(str::to_owned),
+            fatal: failure.and_then(MemberFailure::text).map(str::to_owned),
         }
     }
 

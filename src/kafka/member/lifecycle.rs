@@ -20,7 +20,7 @@ use super::state::MemberState;
 /// A stage of a member's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Stage {
+pub(super) enum LifeStage {
     /// Records are handed over.
     Running,
     /// No further record is to be handed over; the poll thread may be at the last one.
@@ -33,17 +33,17 @@ pub(super) enum Stage {
     Closed,
 }
 
-const STAGES: [Stage; 5] = [
-    Stage::Running,
-    Stage::Stopping,
-    Stage::Stopped,
-    Stage::Closing,
-    Stage::Closed,
+const STAGES: [LifeStage; 5] = [
+    LifeStage::Running,
+    LifeStage::Stopping,
+    LifeStage::Stopped,
+    LifeStage::Closing,
+    LifeStage::Closed,
 ];
 
 /// The reason why a member ends without being asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum MemberFailure {
     /// Kafka has given the member's static membership to another one.
     Fenced(String),
     /// The client cannot go on, for another reason.
@@ -55,9 +55,9 @@ pub(super) enum Failure {
 /// The stage of a member, the reason of its end, and whether its end left anything uncommitted.
 #[derive(Debug, Default)]
 pub(super) struct Lifecycle {
-    /// A [`Stage`], which only grows; an atomic because it is read for every record.
+    /// A [`LifeStage`], which only grows; an atomic because it is read for every record.
     stage: AtomicU8,
-    failure: OnceLock<Failure>,
+    failure: OnceLock<MemberFailure>,
     /// True if something that is finished could not be committed at the end.
     uncommitted: AtomicBool,
     changed: Notify,
@@ -66,20 +66,20 @@ pub(super) struct Lifecycle {
 impl Lifecycle {
     /// Returns true while records may be handed over; called for every record.
     pub(super) fn is_running(&self) -> bool {
-        self.stage.load(Ordering::Relaxed) == Stage::Running as u8
+        self.stage.load(Ordering::Relaxed) == LifeStage::Running as u8
     }
 
     /// Returns true once the member was asked to close.
     pub(super) fn is_closing(&self) -> bool {
-        self.stage() >= Stage::Closing
+        self.stage() >= LifeStage::Closing
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.stage() == Stage::Closed
+        self.stage() == LifeStage::Closed
     }
 
     /// Returns the reason why the member cannot go on.
-    pub(super) fn failure(&self) -> Option<&Failure> {
+    pub(super) fn failure(&self) -> Option<&MemberFailure> {
         self.failure.get()
     }
 
@@ -89,7 +89,7 @@ impl Lifecycle {
     }
 
     /// Waits until the member has reached `stage`. Cancel safe.
-    pub(super) async fn until(&self, stage: Stage) {
+    pub(super) async fn until(&self, stage: LifeStage) {
         loop {
             // Enabled before the look at the stage, so that no change is missed in between.
             let mut changed = pin!(self.changed.notified());
@@ -103,17 +103,17 @@ impl Lifecycle {
 
     /// Asks the poll thread to hand over no further record.
     pub(super) fn stop(&self) {
-        self.advance(Stage::Stopping);
+        self.advance(LifeStage::Stopping);
     }
 
     /// Asks the poll thread to commit, to leave the group and to end.
     pub(super) fn close(&self) {
-        self.advance(Stage::Closing);
+        self.advance(LifeStage::Closing);
     }
 
-    /// Enters [`Stage::Stopped`] from [`Stage::Stopping`]; called by the poll thread.
+    /// Enters [`LifeStage::Stopped`] from [`LifeStage::Stopping`]; called by the poll thread.
     pub(super) fn stopped(&self) {
-        let (from, to) = (Stage::Stopping as u8, Stage::Stopped as u8);
+        let (from, to) = (LifeStage::Stopping as u8, LifeStage::Stopped as u8);
         let entered = self
             .stage
             .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
@@ -122,17 +122,17 @@ impl Lifecycle {
         }
     }
 
-    /// Enters [`Stage::Closed`]; called at the end of the poll thread.
+    /// Enters [`LifeStage::Closed`]; called at the end of the poll thread.
     pub(super) fn closed(&self) {
-        self.advance(Stage::Closed);
+        self.advance(LifeStage::Closed);
     }
 
     /// Notes a fatal error of the client. The first one stays.
     pub(super) fn fail(&self, code: RDKafkaErrorCode) {
         let text = code.to_string();
         self.failure.get_or_init(|| match code {
-            RDKafkaErrorCode::FencedInstanceId => Failure::Fenced(text),
-            _ => Failure::Fatal(text),
+            RDKafkaErrorCode::FencedInstanceId => MemberFailure::Fenced(text),
+            _ => MemberFailure::Fatal(text),
         });
     }
 
@@ -141,18 +141,18 @@ impl Lifecycle {
         self.uncommitted.store(true, Ordering::Release);
     }
 
-    fn advance(&self, to: Stage) {
+    fn advance(&self, to: LifeStage) {
         if self.stage.fetch_max(to as u8, Ordering::AcqRel) < to as u8 {
             self.changed.notify_waiters();
         }
     }
 
-    fn stage(&self) -> Stage {
+    fn stage(&self) -> LifeStage {
         STAGES[usize::from(self.stage.load(Ordering::Acquire))]
     }
 }
 
-impl Failure {
+impl MemberFailure {
     /// Returns the error text of the client; `None` after a panic, which has its own log line.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
@@ -175,7 +175,7 @@ impl Drop for ThreadLife {
     fn drop(&mut self) {
         let lifecycle = &self.0.lifecycle;
         if !lifecycle.is_closed() {
-            lifecycle.failure.get_or_init(|| Failure::Panicked);
+            lifecycle.failure.get_or_init(|| MemberFailure::Panicked);
             lifecycle.leave_uncommitted();
             lifecycle.closed();
         }
@@ -184,6 +184,9 @@ impl Drop for ThreadLife {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::access::Wants;
+    use super::super::super::client::{ClientLog, ClientOptions};
+    use super::super::IntakeOptions;
     use super::*;
 
     #[test]
@@ -192,13 +195,13 @@ mod tests {
         life.stopped();
         assert!(life.is_running(), "only who was asked to stop has stopped");
         life.stop();
-        assert_eq!(life.stage(), Stage::Stopping);
+        assert_eq!(life.stage(), LifeStage::Stopping);
         life.stopped();
-        assert_eq!(life.stage(), Stage::Stopped);
+        assert_eq!(life.stage(), LifeStage::Stopped);
         life.close();
         life.stop();
         life.stopped();
-        assert_eq!(life.stage(), Stage::Closing);
+        assert_eq!(life.stage(), LifeStage::Closing);
         life.closed();
         life.close();
         assert!(life.is_closed() && life.is_closing() && !life.is_running());
@@ -207,13 +210,13 @@ mod tests {
     #[tokio::test]
     async fn a_wait_ends_at_its_stage_or_at_a_later_one() {
         let life = Lifecycle::default();
-        let mut stopped = pin!(life.until(Stage::Stopped));
+        let mut stopped = pin!(life.until(LifeStage::Stopped));
         assert!(futures_util::poll!(stopped.as_mut()).is_pending());
         life.stop();
         assert!(futures_util::poll!(stopped.as_mut()).is_pending());
         life.stopped();
         stopped.await;
-        let mut closing = pin!(life.until(Stage::Closing));
+        let mut closing = pin!(life.until(LifeStage::Closing));
         assert!(futures_util::poll!(closing.as_mut()).is_pending());
         life.closed();
         closing.await;
@@ -226,7 +229,24 @@ mod tests {
         life.fail(RDKafkaErrorCode::FencedInstanceId);
         life.fail(RDKafkaErrorCode::Fatal);
         let failure = life.failure().unwrap();
-        assert!(matches!(failure, Failure::Fenced(text) if failure.text() == Some(text)));
+        assert!(matches!(failure, MemberFailure::Fenced(text) if failure.text() == Some(text)));
         assert!(life.is_running(), "the poll thread closes by itself");
+    }
+
+    #[test]
+    fn a_poll_thread_that_panics_closes_its_member_and_leaves_it_uncommitted() {
+        let client = ClientOptions::new("localhost:1", "a");
+        let log = ClientLog::new(&client, Wants::read(&[]));
+        let options = IntakeOptions::new(client, "g", Vec::new());
+        let state = Arc::new(MemberState::new(log, &options));
+        let life = ThreadLife::new(Arc::clone(&state));
+        let thread = std::thread::spawn(move || {
+            let _life = life;
+            panic!("a handler panics");
+        });
+        assert!(thread.join().is_err());
+        let lifecycle = &state.lifecycle;
+        assert!(lifecycle.is_closed() && !lifecycle.is_all_committed());
+        assert_eq!(lifecycle.failure(), Some(&MemberFailure::Panicked));
     }
 }

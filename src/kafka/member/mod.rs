@@ -1,4 +1,5 @@
-//! A member of a consumer group on a thread of its own: hands records over, tracks and commits them.
+//! A member of a consumer group on a thread of its own: hands records over, tracks and commits
+//! them.
 //!
 //! ```text
 //! poll thread:  poll ─▶ Handler::record(&record, ticket) ─▶ … ─▶ any thread: ticket.finish()
@@ -7,10 +8,10 @@
 //! ```
 //!
 //! Reading order: [`offsets`] (pure: the finished offsets of a partition) · `partition` (one
-//! assignment of a partition) · [`ticket`] (one unfinished record) · `lifecycle` (the member's life)
-//! · `state` (what its threads share) · `poll` (the poll thread) and its parts `take_in`,
-//! `regulate`, `standstills`, `recreated` · `context` (librdkafka's callbacks), `assign`, `revoke` ·
-//! `commit` (the committing thread) · `handle` (its control from outside).
+//! assignment of a partition) · [`ticket`] (one unfinished record) · `lifecycle` (the member's
+//! life) · `state` (what its threads share) · `poll` (the poll thread) and its parts `take_in`,
+//! `regulate`, `standstills`, `recreated` · `context` (librdkafka's callbacks), `assign`, `revoke`
+//! · `commit` (the committing thread) · `handle` (its control from outside).
 
 mod assign;
 mod commit;
@@ -64,8 +65,8 @@ pub(super) use self::totals::Totals;
 
 /// The receiver of a member's records. All methods run on the poll thread.
 pub trait Handler: Send {
-    /// Takes a record, which is to be finished through its ticket. Must not block: nothing is polled
-    /// meanwhile.
+    /// Takes a record, which is to be finished through its ticket. Must not block: nothing is
+    /// polled meanwhile.
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket);
 
     /// Sees partitions that were assigned, before the first of their records.

@@ -1,7 +1,7 @@
-//! Which offsets of one partition are finished, and what may therefore be committed. Pure.
+//! The finished offsets of one partition, and the commits that follow from them. Pure.
 //!
 //! The order of intake defines the sequence: offsets that never came (compacted away, transaction
-//! markers) lie between ones that did, and count as finished with them.
+//! markers) lie between offsets that did, and count as finished with them.
 
 pub(super) mod metadata;
 #[cfg(test)]
@@ -15,61 +15,62 @@ use self::metadata::{CommitMetadata, MAX_LEN, OffsetRun};
 use crate::model::TopicId;
 use crate::model::topic_id::TOPIC_ID_LEN;
 
-/// Intake stops where the finished offsets above the gap need more metadata than this.
+/// The length of the metadata for the finished offsets above the gap at which intake stops.
 const FULL_LEN: usize = MAX_LEN / 4 * 3;
-/// And goes on once they need no more than this.
+/// The length of the metadata at which a stopped intake resumes.
 const EASY_LEN: usize = MAX_LEN / 2;
-/// With no more unfinished than these, intake goes on however long the metadata is: after a restart
-/// it is what an earlier assignment left, and shrinks by nothing but taking in what it passes.
+/// The number of unfinished records below which intake continues however long the metadata is:
+/// after a restart it is that of an earlier assignment, and only further intake shortens it.
 const FEW_UNFINISHED: usize = 64;
-/// More than one run can need: a gap and a length of up to 2^35 offsets each.
+/// The most that one run can need: a gap and a length of up to 2^35 offsets each.
 const RUN_LEN_BOUND: usize = 14;
-/// Finished slots behind an unfinished one are cleared once they outnumber the rest by this.
+/// The number by which finished slots behind an unfinished one may outnumber the rest before they
+/// are cleared.
 const SLACK_SLOTS: usize = 64;
 
-/// What to commit: `next_offset` is the first offset to read again, `metadata` tells which ones
-/// above it are finished already.
+/// A commit: `next_offset` is the first offset to read again, `metadata` names the finished offsets
+/// above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     pub next_offset: i64,
     pub metadata: String,
-    /// Finished offsets did not fit into the metadata and would be repeated after a restart.
+    /// True if finished offsets did not fit into the metadata; a restart would repeat them.
     pub truncated: bool,
 }
 
-/// What taking in a record means.
+/// The result of taking in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
-    /// To be worked on, and finished later.
+    /// The record is to be worked on, and finished later.
     New,
-    /// Finished before a restart or rebalance: to be skipped.
+    /// The record was finished before a restart or rebalance and is to be skipped.
     AlreadyFinished,
-    /// Below what was taken in before: the log was cut or made anew. Nothing changed; the caller
-    /// must start a new tracker.
+    /// The offset is below those taken in before: the log was truncated or recreated. Nothing
+    /// changed; the caller must start a new tracker.
     Rewound,
 }
 
 /// The tracker of one partition during one assignment.
 #[derive(Debug)]
 pub struct Tracker {
-    /// The topic that the offsets are of; none while it is not known.
+    /// The topic of the offsets; `None` while it is not known.
     topic: Option<TopicId>,
-    /// Begun from a committed offset.
+    /// True if the tracker began at a committed offset.
     committed: bool,
-    /// One past the highest offset taken in.
+    /// The offset after the highest one taken in.
     next_intake: i64,
-    /// In the order of intake, so ascending; the first is always unfinished.
-    slots: VecDeque<Slot>,
+    /// The records in the order of intake, so ascending; the first is always unfinished.
+    slots: VecDeque<TrackedRecord>,
     unfinished: usize,
     unfinished_bytes: u64,
-    /// Finished in an earlier assignment, at or above `next_intake`.
+    /// The runs that an earlier assignment finished, at or above `next_intake`.
     restored: VecDeque<OffsetRun>,
-    /// Something changed since the last [`Tracker::next_commit`].
+    /// True if something changed since the last [`Tracker::next_commit`].
     changed: bool,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct TrackedRecord {
     offset: i64,
     at: Instant,
     bytes: u32,
@@ -77,7 +78,8 @@ struct Slot {
 }
 
 impl Tracker {
-    /// A partition that is read from `next_offset` on and of which nothing else is known.
+    /// Returns the tracker of a partition that is read from `next_offset` on, without further
+    /// knowledge.
     pub fn new(next_offset: i64) -> Self {
         Self {
             topic: None,
@@ -91,8 +93,8 @@ impl Tracker {
         }
     }
 
-    /// A partition with a committed offset and its metadata. Metadata that cannot be read claims
-    /// nothing: the tracker is good all the same.
+    /// Returns the tracker of a partition with a committed offset and its metadata. If the metadata
+    /// cannot be read, no offset above counts as finished; the tracker is good all the same.
     pub fn restore(next_offset: i64, metadata: &str) -> (Self, Option<Unreadable>) {
         let mut tracker = Self {
             committed: true,
@@ -108,13 +110,13 @@ impl Tracker {
         }
     }
 
-    /// The topic that the offsets are of, as far as is known.
+    /// Returns the topic of the offsets, if it is known.
     pub fn topic(&self) -> Option<TopicId> {
         self.topic
     }
 
-    /// The offsets are of this topic: commits say so from now on. What is committed without it is
-    /// committed again.
+    /// Sets the topic of the offsets, which commits name from now on. An offset that was committed
+    /// without it is committed again.
     pub fn set_topic(&mut self, topic: TopicId) {
         self.changed |= self.committed && self.topic != Some(topic);
         self.topic = Some(topic);
@@ -138,7 +140,7 @@ impl Tracker {
             self.changed |= self.slots.is_empty();
             return Begin::AlreadyFinished;
         }
-        self.slots.push_back(Slot {
+        self.slots.push_back(TrackedRecord {
             offset,
             at,
             bytes,
@@ -149,7 +151,7 @@ impl Tracker {
         Begin::New
     }
 
-    /// Goes on from the offset `to`: what is below it and was not taken in counts as finished.
+    /// Resumes at the offset `to`: offsets below it that were not taken in count as finished.
     pub fn skip_to(&mut self, to: i64) {
         if to <= self.next_intake {
             return;
@@ -161,7 +163,7 @@ impl Tracker {
         self.changed = true;
     }
 
-    /// Whether the offset, not yet taken in, was finished in an earlier assignment.
+    /// Returns true if the offset, not yet taken in, was finished in an earlier assignment.
     pub fn already_finished(&self, offset: i64) -> bool {
         self.restored
             .iter()
@@ -169,7 +171,7 @@ impl Tracker {
             .any(|run| offset < run.end)
     }
 
-    /// Marks a record as finished; `false` when it is not an unfinished one.
+    /// Marks a record as finished; returns false if it is not an unfinished one.
     pub fn finish(&mut self, offset: i64) -> bool {
         let Some(index) = self.slot_of(offset) else {
             return false;
@@ -192,7 +194,7 @@ impl Tracker {
         true
     }
 
-    /// The bytes of an unfinished record; 0 where it is none.
+    /// Returns the bytes of an unfinished record; 0 if it is none.
     pub fn bytes_of(&self, offset: i64) -> u64 {
         self.slot_of(offset)
             .map(|index| &self.slots[index])
@@ -211,7 +213,8 @@ impl Tracker {
         }
     }
 
-    /// What to commit, once for every change; `None` when nothing changed since the last call.
+    /// Returns the commit that is due, once for every change; `None` if nothing changed since the
+    /// last call.
     pub fn next_commit(&mut self) -> Option<Commit> {
         if !self.changed {
             return None;
@@ -230,29 +233,29 @@ impl Tracker {
         })
     }
 
-    /// The last commit did not arrive: [`Tracker::next_commit`] offers the state again.
+    /// Notes that the last commit did not arrive: [`Tracker::next_commit`] offers the state again.
     pub fn commit_failed(&mut self) {
         self.changed = true;
     }
 
-    /// The lowest offset that is not finished.
+    /// Returns the lowest offset that is not finished.
     pub fn next_offset(&self) -> i64 {
         self.slots
             .front()
             .map_or(self.next_intake, |slot| slot.offset)
     }
 
-    /// One past the highest offset taken in.
+    /// Returns the offset after the highest one taken in.
     pub fn next_intake(&self) -> i64 {
         self.next_intake
     }
 
-    /// Whether the commit metadata has room for more finished offsets above the gap.
+    /// Returns true if the commit metadata has room for more finished offsets above the gap.
     pub fn intake_ok(&self) -> bool {
         self.unfinished < FEW_UNFINISHED || self.metadata_fits(FULL_LEN)
     }
 
-    /// Whether an intake that was stopped may go on (hysteresis to [`Tracker::intake_ok`]).
+    /// Returns true if a stopped intake may resume (hysteresis to [`Tracker::intake_ok`]).
     pub fn intake_easy(&self) -> bool {
         self.unfinished < FEW_UNFINISHED / 2 || self.metadata_fits(EASY_LEN)
     }
@@ -265,15 +268,16 @@ impl Tracker {
         self.unfinished_bytes
     }
 
-    /// The oldest unfinished offset and for how long it has been so.
+    /// Returns the oldest unfinished offset and its age.
     pub fn oldest(&self, now: Instant) -> Option<(i64, Duration)> {
         self.slots
             .front()
             .map(|slot| (slot.offset, now.saturating_duration_since(slot.at)))
     }
 
-    /// The same where `since` tells from when an offset counts, given when it was taken in; `None`
-    /// for one that does not. Looks at every unfinished one.
+    /// Returns the oldest unfinished offset and its age from `since`, which maps an offset and the
+    /// time of its intake to the time from which it counts; `None` if it does not. Looks at every
+    /// unfinished offset.
     pub fn oldest_by(
         &self,
         now: Instant,
@@ -292,14 +296,15 @@ impl Tracker {
             .back()
             .map_or(self.next_intake, |run| run.end.max(self.next_intake));
         let max = max - TOPIC_ID_LEN;
-        // Two bounds that need no look at every slot: nearly always one of them settles it.
+        // The first two are bounds that need no look at every slot; one of them nearly always
+        // decides.
         (self.unfinished + self.restored.len() + 1) * RUN_LEN_BOUND <= max
             || metadata::bits_encoded_len(self.next_offset(), end) <= max
             || metadata::encoded_len(self.next_offset(), self.finished_runs()) <= max
     }
 
-    /// The finished runs above [`Tracker::next_offset`]: what lies between unfinished offsets,
-    /// then what is known from earlier. Not touching one another.
+    /// Returns the finished runs above [`Tracker::next_offset`]: those between unfinished offsets,
+    /// then those of an earlier assignment. No two of them touch.
     fn finished_runs(&self) -> impl Iterator<Item = OffsetRun> {
         let mut at = self.next_offset();
         let mut waiting: Option<OffsetRun> = None;

@@ -48,7 +48,7 @@ pub struct IntakeOptions {
     pub max_poll_interval: Duration,
     /// The longest time for which a revocation waits for work in flight.
     pub drain_timeout: Duration,
-    /// When a revocation may skip that wait; by default never.
+    /// The condition on which a revocation may skip that wait; by default it never holds.
     pub hand_over: HandOver,
     /// The longest time for which an assignment waits for the committed offsets.
     pub restore_timeout: Duration,

@@ -40,14 +40,14 @@ pub(in crate::kafka) struct PartitionState {
     pub(super) fetched: AtomicI64,
     /// The time since when the partition has been standing still, and the reason.
     standstill: Mutex<Option<(Instant, Standstill)>>,
-    work: Mutex<Work>,
+    work: Mutex<PartitionWork>,
     drained: Condvar,
     totals: Arc<Totals>,
 }
 
 /// The work on a partition's records.
 #[derive(Debug)]
-struct Work {
+struct PartitionWork {
     tracker: Tracker,
     /// True once the assignment has ended: nothing that finishes now counts.
     fenced: bool,
@@ -63,7 +63,7 @@ struct Work {
     left: usize,
 }
 
-impl Work {
+impl PartitionWork {
     /// Returns the oldest unfinished offset and its age. Records that are held back on purpose do
     /// not count.
     fn oldest(&self, now: Instant) -> Option<(i64, Duration)> {
@@ -111,7 +111,7 @@ impl PartitionState {
             stable_end: AtomicI64::new(-1),
             fetched: AtomicI64::new(-1),
             standstill: Mutex::new(None),
-            work: Mutex::new(Work {
+            work: Mutex::new(PartitionWork {
                 tracker,
                 fenced: false,
                 rewound: false,
@@ -233,7 +233,7 @@ impl PartitionState {
         self.gone(work, &[offset], bytes);
     }
 
-    fn gone(&self, mut work: MutexGuard<'_, Work>, offsets: &[i64], bytes: u64) {
+    fn gone(&self, mut work: MutexGuard<'_, PartitionWork>, offsets: &[i64], bytes: u64) {
         let tickets = offsets.len();
         if !work.held.is_empty() {
             for offset in offsets {
@@ -343,7 +343,7 @@ impl PartitionState {
     }
 
     /// Locks the work, also after a panic of a holder: that leaves counts, not a broken structure.
-    fn lock(&self) -> MutexGuard<'_, Work> {
+    fn lock(&self) -> MutexGuard<'_, PartitionWork> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,8 +14,8 @@ use super::rebalance::Assigned;
 use crate::model::TopicId;
 
 impl<H: Handler> PollThread<H> {
-    /// Starts the partitions of recreated topics over. Reading on would skip the new topic's records
-    /// below the old position, and commit past them.
+    /// Starts the partitions of recreated topics over. Reading on would skip the new topic's
+    /// records below the old position, and commit past them.
     pub(super) fn see_topics(&mut self) {
         let Some(ids) = self.state.take_topic_ids() else {
             return;
@@ -51,8 +51,8 @@ impl<H: Handler> PollThread<H> {
         }
     }
 
-    /// Puts a new state in the place of one whose topic is gone. If that does not succeed the old one
-    /// stays, and the next answer about the topics leads here again.
+    /// Puts a new state in the place of one whose topic is gone. If that does not succeed the old
+    /// one stays, and the next answer about the topics leads here again.
     fn start_over(&mut self, old: &Arc<PartitionState>, id: TopicId) -> Option<Assigned> {
         // No commit of the old topic's offsets may follow the new one's.
         self.state.commits.clear(Instant::now() + CLEAR_TIMEOUT);

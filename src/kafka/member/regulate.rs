@@ -12,13 +12,13 @@ use super::poll::PollThread;
 use super::rebalance::{list_of, resume};
 
 /// The time for which a full intake waits before it pauses its partitions. Hits in flight are
-/// answered within it. A pause makes librdkafka drop what it has fetched and fetch it again, so it is
-/// for work that takes longer. Rebalances wait that long as well.
+/// answered within it. A pause makes librdkafka drop what it has fetched and fetch it again, so it
+/// is for work that takes longer. Rebalances wait that long as well.
 const BEFORE_PAUSE: Duration = Duration::from_millis(50);
 
 impl<H: Handler> PollThread<H> {
-    /// Pauses and resumes what must be. Resuming a partition that is not paused would make librdkafka
-    /// fetch from a stale position, so the flag of each partition is exact.
+    /// Pauses and resumes what must be. Resuming a partition that is not paused would make
+    /// librdkafka fetch from a stale position, so the flag of each partition is exact.
     pub(super) fn regulate(&mut self) {
         let stopped = !self.state.lifecycle.is_running();
         let hold = self.regulate_intake();

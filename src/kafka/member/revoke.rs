@@ -59,8 +59,8 @@ impl GroupContext {
         self.push_pending(Rebalance::Revoked(events));
     }
 
-    /// Waits until the leaving partitions have no work in flight, or may be handed over with it; one
-    /// deadline for all of them.
+    /// Waits until the leaving partitions have no work in flight, or may be handed over with it;
+    /// one deadline for all of them.
     fn drain(&self, leaving: &[Arc<PartitionState>]) {
         // At the end of a shutdown the drain is already over.
         let closing = || self.state.lifecycle.is_closing();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::super::standstill::{BadBatch, Fault, Standstill};
+use super::super::standstill::{BadBatch, BatchFault, Standstill};
 use super::options::Limits;
 use super::partition::PartitionState;
 use super::state::MemberState;
@@ -67,7 +67,7 @@ impl StandstillWatch {
             }
             let why = self.standstill(partition, state, limits, now);
             if let Some(Standstill::Undecodable(batch)) = why
-                && batch.fault == Fault::Checksum
+                && batch.fault == BatchFault::Checksum
             {
                 left_out.push((Arc::clone(partition), batch));
             }
@@ -146,8 +146,8 @@ impl StandstillWatch {
     }
 }
 
-/// Returns the standstill of a partition that was held back: it lasts until something of the batch is
-/// taken in, also while the batch is fetched again.
+/// Returns the standstill of a partition that was held back: it lasts until something of the batch
+/// is taken in, also while the batch is fetched again.
 fn stands_still(partition: &PartitionState, now: Instant) -> Option<Standstill> {
     let (_, why) = (*partition.standstill())?;
     match why {

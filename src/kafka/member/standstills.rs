@@ -20,8 +20,8 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const BOUNDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl<H: Handler> PollThread<H> {
-    /// Finds, once a second, the partitions that stand still, and the reasons. Those that librdkafka
-    /// would continue behind a batch which it has left out are held back.
+    /// Finds, once a second, the partitions that stand still, and the reasons. Those that
+    /// librdkafka would continue behind a batch which it has left out are held back.
     pub(super) fn see_standstills(&mut self) {
         if !self.watch.is_time_to_look() {
             return;
@@ -48,14 +48,14 @@ impl<H: Handler> PollThread<H> {
             return;
         };
         if let Err(error) = self.seek(partition, Offset::Offset(to)) {
-            tracing::warn!(topic = %partition.topic, partition = partition.index, to, %error, "cannot go on behind a skipped range yet");
+            tracing::warn!(topic = %partition.topic, partition = partition.index, to, %error, "cannot skip a range yet");
             return;
         }
         partition.skip_to(to);
         self.forget_suspect(partition);
         partition.set_standstill(None);
         self.watch.let_go(partition);
-        tracing::warn!(topic = %partition.topic, partition = partition.index, next, to, "went on behind a range that is skipped, as an operator asked");
+        tracing::warn!(topic = %partition.topic, partition = partition.index, next, to, "skipped a range, as an operator asked");
         self.handler.skipped(&partition.assigned(Some(to)));
     }
 
@@ -63,8 +63,8 @@ impl<H: Handler> PollThread<H> {
     fn end_of_skip(&self, partition: &PartitionState) -> Option<(i64, i64)> {
         let place = (&*partition.topic, partition.index);
         let mut ranges = self.state.skips.of(place, partition.topic_id());
-        // Records that can be read are only given up by force: other records may have the offsets of
-        // a range by now, after the log was truncated or its topic recreated.
+        // Records that can be read are only given up by force: other records may have the offsets
+        // of a range by now, after the log was truncated or its topic recreated.
         let stands = partition.standstill().is_some();
         ranges.retain(|range| stands || range.forced && range.topic_id.is_some());
         if ranges.is_empty() {
@@ -105,7 +105,7 @@ impl<H: Handler> PollThread<H> {
         let next = partition.view(Instant::now()).next_intake;
         let sought = self.seek(partition, Offset::Offset(next));
         if let Err(error) = &sought {
-            tracing::debug!(topic = %partition.topic, partition = partition.index, %error, "cannot go back yet");
+            tracing::debug!(topic = %partition.topic, partition = partition.index, %error, "cannot fetch a bad batch again yet");
         }
         sought.is_ok()
     }

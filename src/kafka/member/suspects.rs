@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::standstill::{BadBatch, Fault};
+use super::super::standstill::{BadBatch, BatchFault};
 
 /// The most suspects that are kept; the oldest are forgotten first.
 const MAX_SUSPECTS: usize = 64;
@@ -48,7 +48,7 @@ impl Suspects {
     /// checksum is wrong, and takes what is there for the head of the next batch.
     pub(super) fn just_left_out(&self) -> bool {
         let mut suspects = self.lock().clone().into_iter();
-        suspects.any(|of| of.batch.fault == Fault::Checksum && of.last.elapsed() < REPEATS)
+        suspects.any(|of| of.batch.fault == BatchFault::Checksum && of.last.elapsed() < REPEATS)
     }
 
     pub(super) fn any(&self) -> bool {
@@ -60,17 +60,17 @@ impl Suspects {
     pub(super) fn left_out(&self, next: i64, offset: i64) -> Option<BadBatch> {
         let reached = if offset < next { i64::MAX } else { offset };
         let mut batches = self.lock().clone().into_iter().map(|of| of.batch);
-        batches.find(|of| of.fault == Fault::Checksum && (next..reached).contains(&of.offset))
+        batches.find(|of| of.fault == BatchFault::Checksum && (next..reached).contains(&of.offset))
     }
 
-    /// Returns the batch at which a partition stands still that is to read `next` and ends at `end`:
-    /// the first suspect from there on; otherwise the last one before that cannot be decompressed,
-    /// because `next` may lie in the middle of it.
+    /// Returns the batch at which a partition stands still that is to read `next` and ends at
+    /// `end`: the first suspect from there on; otherwise the last one before that cannot be
+    /// decompressed, because `next` may lie in the middle of it.
     pub(super) fn at(&self, next: i64, end: i64) -> Option<BadBatch> {
         let suspects = self.lock();
         let all = || suspects.iter().map(|of| of.batch);
         let ahead = all().filter(|of| (next..end).contains(&of.offset));
-        let behind = || all().filter(|of| of.offset < next && of.fault != Fault::Checksum);
+        let behind = || all().filter(|of| of.offset < next && of.fault != BatchFault::Checksum);
         let of_offset = |of: &BadBatch| of.offset;
         ahead
             .min_by_key(of_offset)
@@ -89,8 +89,8 @@ impl Suspects {
         let mut list = self.lock();
         list.retain(|of| {
             let remembered = match of.batch.fault {
-                Fault::Codec(_) => REPEATS,
-                Fault::Checksum => REMEMBERED,
+                BatchFault::Codec(_) => REPEATS,
+                BatchFault::Checksum => REMEMBERED,
             };
             of.last.elapsed() < remembered
         });
@@ -113,7 +113,7 @@ mod tests {
         for offset in [5, 40] {
             suspects.add(BadBatch {
                 offset,
-                fault: Fault::Checksum,
+                fault: BatchFault::Checksum,
             });
         }
         let at = |next| suspects.at(next, 50).map(|of| of.offset);

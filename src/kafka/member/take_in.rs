@@ -45,7 +45,7 @@ impl<'a, H: Handler> RecordIntake<'a, H> {
         } else {
             tracing::debug!(
                 topic = message.topic(),
-                "a record of a partition that is not ours"
+                "a record of a partition that is not assigned"
             );
             return TakeIn::PartitionsChanged;
         };

@@ -52,7 +52,8 @@ impl Totals {
 
     fn relieve(&self) {
         if self.relief.waits.load(Ordering::SeqCst) {
-            // Under the lock, so that the notice cannot fall between the waiter's look and its sleep.
+            // Under the lock, so that the notice cannot fall between the waiter's look and its
+            // sleep.
             let lock = self.relief.lock.lock();
             self.relief.finished.notify_all();
             drop(lock);

@@ -2,33 +2,33 @@ use super::*;
 
 const REFUSED: &str = "b:9092/1: Connect to ipv4#127.0.0.1:9092 failed: Connection refused";
 
-fn failure(code: RDKafkaErrorCode, words: &str) -> Failure {
+fn failure(code: RDKafkaErrorCode, words: &str) -> ReachFailure {
     let words = words.to_owned();
     let why = Why::of(code, &words).unwrap();
-    Failure { why, words }
+    ReachFailure { why, words }
 }
 
-fn refused() -> Failure {
+fn refused() -> ReachFailure {
     failure(RDKafkaErrorCode::BrokerTransportFailure, REFUSED)
 }
 
-fn all_down() -> Failure {
+fn all_down() -> ReachFailure {
     failure(RDKafkaErrorCode::AllBrokersDown, "2/2 brokers are down")
 }
 
 /// A state, and the seconds since its start.
-struct Course(State, Instant);
+struct Course(ReachState, Instant);
 
 impl Course {
     fn new() -> Self {
-        Self(State::new(), Instant::now())
+        Self(ReachState::new(), Instant::now())
     }
 
     fn at(&self, tenths: u64) -> Instant {
         self.1 + Duration::from_millis(tenths * 100)
     }
 
-    fn fails(&mut self, tenths: u64, failure: Failure) -> Vec<Line> {
+    fn fails(&mut self, tenths: u64, failure: ReachFailure) -> Vec<ReachLine> {
         let (broker, now) = (broker_of(&failure.words), self.at(tenths));
         self.0.failed(failure, broker, now)
     }
@@ -38,7 +38,7 @@ impl Course {
         self.0.answered(now);
     }
 
-    fn settles(&mut self, tenths: u64) -> Vec<Line> {
+    fn settles(&mut self, tenths: u64) -> Vec<ReachLine> {
         let now = self.at(tenths);
         self.0.settle(now)
     }
@@ -61,8 +61,8 @@ fn an_outage_is_one_line_one_a_minute_and_one_at_its_end_whoever_reports_it() {
     for tenth in 940..1100 {
         lines.extend(course.settles(tenth));
     }
-    let notices = |line: Line| match line {
-        Line::Away(failure, notice) => (failure.why.label(), notice),
+    let notices = |line: ReachLine| match line {
+        ReachLine::Away(failure, notice) => (failure.why.label(), notice),
         other => panic!("{other:?}"),
     };
     let told: Vec<_> = lines.into_iter().map(notices).collect();
@@ -96,7 +96,7 @@ fn the_reason_that_says_most_is_told() {
     course.fails(1, refused());
     course.fails(2, all_down());
     let lines = course.settles(31);
-    assert_eq!(lines, [Line::Away(refused(), Notice::Begins)]);
+    assert_eq!(lines, [ReachLine::Away(refused(), Notice::Begins)]);
     // Until something answers; then it is another outage.
     course.answers(40);
     course.fails(41, all_down());
@@ -115,7 +115,7 @@ fn a_connection_that_was_closed_explains_why_nothing_is_answered_and_is_no_failu
     assert!(course.settles(50).is_empty() && course.0.failing_since.is_none());
     course.fails(50, all_down());
     let lines = course.settles(80);
-    assert_eq!(lines, [Line::Away(closed, Notice::Begins)]);
+    assert_eq!(lines, [ReachLine::Away(closed, Notice::Begins)]);
     // One of long ago says nothing of now.
     course.answers(90);
     course.fails(190, all_down());
@@ -134,14 +134,14 @@ fn one_broker_of_several_is_named_once_and_once_when_it_is_back() {
         }
         lines.extend(course.settles(tenth));
     }
-    let away = Line::BrokerAway {
+    let away = ReachLine::BrokerAway {
         broker: "b:9092".to_owned(),
         words: REFUSED.to_owned(),
     };
     assert_eq!(lines, [away]);
     let now = course.at(600);
     assert!(course.0.connected(&["c:9092"], now).is_empty());
-    let back = Line::BrokerBack {
+    let back = ReachLine::BrokerBack {
         broker: "b:9092".to_owned(),
         lasted: Duration::from_mins(1),
     };

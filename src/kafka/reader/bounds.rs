@@ -23,8 +23,8 @@ pub(super) struct LogBounds {
 }
 
 /// The client that asks for the bounds. It has a connection of its own: a broker answers one
-/// connection in order, so the question would wait behind a fetch that waits for records, and reading
-/// with it.
+/// connection in order, so the question would wait behind a fetch that waits for records, and
+/// reading with it.
 pub(super) struct BoundsAsker {
     client: BaseConsumer<ReaderContext>,
     topic: String,
@@ -59,12 +59,13 @@ impl BoundsAsker {
     fn try_ask(&self) -> KafkaResult<LogBounds> {
         // Serves the client's log and errors, which go to the context.
         if let Some(Err(error)) = self.client.poll(Duration::ZERO) {
-            tracing::debug!(%error, "the client that asks for ends");
+            tracing::debug!(%error, "an error of the client that asks for the log's bounds");
         }
         let (log_start, log_end) =
             self.client
                 .fetch_watermarks(&self.topic, self.partition, REQUEST_TIMEOUT)?;
-        // After the bounds: a topic that is recreated between the two is noticed by the next answer.
+        // After the bounds: a topic that is recreated between the two is noticed by the next
+        // answer.
         let ids = topic_ids::ask(self.client.client(), &[&self.topic], REQUEST_TIMEOUT)
             .map_err(|error| LibraryError::AdminOp(error.code()))?;
         Ok(LogBounds {

@@ -9,7 +9,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError as LibraryError;
 
 use super::super::client::ClientLog;
-use super::super::standstill::{self, BadBatch, Fault};
+use super::super::standstill::{self, BadBatch, BatchFault};
 
 /// A batch that cannot be read, at which reading stands still.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,8 @@ pub(super) struct BlockingBatch {
     pub(super) left_out: bool,
 }
 
-/// The blocking batch, if there is one; shared by the reader's thread, its callbacks and its handle.
+/// The blocking batch, if there is one; shared by the reader's thread, its callbacks and its
+/// handle.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SharedBadBatch(Arc<Mutex<Option<BlockingBatch>>>);
 
@@ -52,7 +53,7 @@ impl ClientContext for ReaderContext {
             batch,
             left_out: false,
         });
-        blocking.left_out |= batch.fault == Fault::Checksum;
+        blocking.left_out |= batch.fault == BatchFault::Checksum;
     }
 }
 

@@ -3,7 +3,7 @@ mod codecs;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::super::producer::OutRecord;
-use super::super::standstill::{BadBatch, Fault};
+use super::super::standstill::{BadBatch, BatchFault};
 use super::super::testing::{Cluster, Filling, PATIENCE, eventually};
 use super::thread::RETRY_WAIT;
 use super::*;
@@ -12,7 +12,7 @@ use crate::invalidation::log::ReaderEvent;
 
 const LOG: &str = "log";
 
-/// Reads events one by one, without those that come by the clock.
+/// A receiver of events one by one, without those that come at intervals.
 struct Events {
     batches: Receiver<Vec<ReaderEvent>>,
     rest: std::collections::VecDeque<ReaderEvent>,
@@ -33,7 +33,7 @@ impl Events {
         }
     }
 
-    /// The values up to the next end of the log, and the position there.
+    /// Returns the offsets of the records up to the next end of the log, and the position there.
     #[track_caller]
     fn until_caught_up(&mut self) -> (Vec<i64>, i64) {
         let mut offsets = Vec::new();
@@ -240,7 +240,7 @@ async fn a_topic_that_is_missing_is_told_once_and_waited_for() {
     assert_eq!(events.until_caught_up(), (vec![], 0));
 }
 
-async fn stands_still_at(damage: Damage, fault: Fault) {
+async fn stands_still_at(damage: Damage, fault: BatchFault) {
     let cluster = Cluster::new(&[(LOG, 1)]).await;
     for key in ["a", "b", "c"] {
         append(&cluster, key, 2).await;
@@ -261,15 +261,15 @@ async fn stands_still_at(damage: Damage, fault: Fault) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_decompressed_is_not_passed() {
-    stands_still_at(Damage::Codec, Fault::Codec(7)).await;
+    stands_still_at(Damage::Codec, BatchFault::Codec(7)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_a_wrong_checksum_is_not_left_out() {
-    stands_still_at(Damage::Bytes, Fault::Checksum).await;
+    stands_still_at(Damage::Bytes, BatchFault::Checksum).await;
 }
 
-/// The log that is read stays the one that it is, whatever stands in a batch with a wrong checksum.
+/// Tests that the content of a batch with a wrong checksum is not taken for records or positions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_damaged_batch_holds_moves_no_position() {
     for filling in [
@@ -296,7 +296,7 @@ async fn what_a_damaged_batch_holds_moves_no_position() {
     }
 }
 
-/// A batch that cannot be read holds nobody up once retention has removed it.
+/// Tests that reading resumes once retention has removed a batch that cannot be read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_batch_that_retention_removes_is_no_standstill() {
     for damage in [Damage::Codec, Damage::Bytes] {

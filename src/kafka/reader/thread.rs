@@ -36,14 +36,14 @@ pub(super) struct ReaderThread<F> {
 }
 
 /// The end of one pass over the log.
-enum PassEnd {
+enum LogPassEnd {
     Stopped,
     /// The log is not the one that was read, and is read again from its start.
     Again,
 }
 
 /// One pass over the log, from its start.
-struct Pass {
+struct LogPass {
     events: Vec<ReaderEvent>,
     topic: Option<TopicId>,
     position: i64,
@@ -55,7 +55,7 @@ struct Pass {
     again: bool,
 }
 
-impl Pass {
+impl LogPass {
     fn new(bounds: &LogBounds) -> Self {
         let &LogBounds {
             topic,
@@ -90,8 +90,8 @@ impl Pass {
 
     /// Notes an end of the partition; `read` is librdkafka's position.
     fn reached_end(&mut self, read: Option<i64>) {
-        // The end was asked for before the partition was assigned, so an end of partition cannot lie
-        // below it, whatever the last record was.
+        // The end was asked for before the partition was assigned, so an end of partition cannot
+        // lie below it, whatever the last record was.
         let read = read.unwrap_or(self.position).max(self.position);
         self.position = if self.caught_up {
             read
@@ -110,7 +110,7 @@ impl<F: Follow> ReaderThread<F> {
         while let Some(bounds) = self.wait_for_bounds() {
             match self.assign_at(bounds.log_start) {
                 Ok(()) => {
-                    if let PassEnd::Stopped = self.read_from(&bounds) {
+                    if let LogPassEnd::Stopped = self.read_from(&bounds) {
                         break;
                     }
                 }
@@ -142,8 +142,8 @@ impl<F: Follow> ReaderThread<F> {
         None
     }
 
-    fn read_from(&mut self, bounds: &LogBounds) -> PassEnd {
-        let mut pass = Pass::new(bounds);
+    fn read_from(&mut self, bounds: &LogBounds) -> LogPassEnd {
+        let mut pass = LogPass::new(bounds);
         let mut asked = Instant::now();
         while !self.stopped() {
             self.poll_batch(&mut pass);
@@ -155,13 +155,13 @@ impl<F: Follow> ReaderThread<F> {
                 self.follow.on_batch(std::mem::take(&mut pass.events));
             }
             if pass.again {
-                return PassEnd::Again;
+                return LogPassEnd::Again;
             }
         }
-        PassEnd::Stopped
+        LogPassEnd::Stopped
     }
 
-    fn poll_batch(&self, pass: &mut Pass) {
+    fn poll_batch(&self, pass: &mut LogPass) {
         let mut wait = POLL_WAIT;
         for _ in 0..BATCH_RECORDS {
             match self.consumer.poll(wait) {
@@ -193,7 +193,7 @@ impl<F: Follow> ReaderThread<F> {
         pass.events.push(ReaderEvent::Position(pass.position));
     }
 
-    fn see_error(&self, pass: &mut Pass, error: &LibraryError) {
+    fn see_error(&self, pass: &mut LogPass, error: &LibraryError) {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::BadMessage)
             || code == Some(RDKafkaErrorCode::AutoOffsetReset) && self.stands_in_log(pass)
@@ -233,9 +233,9 @@ impl<F: Follow> ReaderThread<F> {
         }
     }
 
-    /// Returns true if reading stands at a batch that is still in the log; retention may have removed
-    /// it.
-    fn stands_in_log(&self, pass: &Pass) -> bool {
+    /// Returns true if reading stands at a batch that is still in the log; retention may have
+    /// removed it.
+    fn stands_in_log(&self, pass: &LogPass) -> bool {
         let stands = self.bad_batch().is_some();
         stands
             && self
@@ -256,7 +256,7 @@ impl<F: Follow> ReaderThread<F> {
     }
 
     /// Fetches the batch that cannot be read again, a little later.
-    fn stand_at(&self, pass: &mut Pass) {
+    fn stand_at(&self, pass: &mut LogPass) {
         self.wait();
         if let Err(error) = self.assign_at(pass.position) {
             self.complain(&error, "cannot assign the partition");
@@ -272,9 +272,9 @@ impl<F: Follow> ReaderThread<F> {
         self.bad_batch.lock()
     }
 
-    /// Asks for the bounds. Another topic's id, or an end below the position, means that the log was
-    /// recreated.
-    fn see_bounds(&self, pass: &mut Pass) {
+    /// Asks for the bounds. Another topic's id, or an end below the position, means that the log
+    /// was recreated.
+    fn see_bounds(&self, pass: &mut LogPass) {
         match self.asker.ask() {
             Ok(of) if of.topic != pass.topic || of.log_end < pass.position => {
                 tracing::warn!(
@@ -332,7 +332,7 @@ impl<F: Follow> ReaderThread<F> {
         let until = Instant::now() + RETRY_WAIT;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             if let Some(Err(error)) = self.consumer.poll(left) {
-                tracing::debug!(%error, "while waiting");
+                tracing::debug!(%error, "an error during the pause between two attempts");
             }
         }
     }

@@ -112,7 +112,7 @@ async fn end_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::standstill::Fault;
+    use crate::kafka::standstill::BatchFault;
 
     /// Batches by their first offset and the one past their last; what lies between them is compacted.
     #[derive(Clone, Copy)]
@@ -126,7 +126,7 @@ mod tests {
     fn bad(offset: i64) -> BadBatch {
         BadBatch {
             offset,
-            fault: Fault::Codec(4),
+            fault: BatchFault::Codec(4),
         }
     }
 

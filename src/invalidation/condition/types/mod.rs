@@ -103,7 +103,7 @@ impl Types {
         self.alternatives.is_empty() && !self.is_unknown
     }
 
-    /// For the items of a list or a mapping: returns true if none was written out or their type is
+    /// Returns, for the items of a list or a mapping, true if none was written out or their type is
     /// unknown.
     fn is_open(&self) -> bool {
         self.is_unknown || self.alternatives.is_empty()

@@ -1,20 +1,20 @@
-//! The text form of a commit's metadata: which topic the offset is of, and which offsets above it
-//! are finished.
+//! The text form of a commit's metadata: the topic of the offset, and the finished offsets above
+//! it.
 //!
-//! `wc2r` or `wc2b`, five check characters, the topic's id (22 characters), a body; `wc1r` or `wc1b`
-//! without the id. Six bits a character, in base64url's alphabet.
+//! `wc2r` or `wc2b`, five check characters, the topic's id (22 characters), a body; `wc1r` or
+//! `wc1b` without the id. Six bits a character, in base64url's alphabet.
 //! - `r`: lengths of alternating unfinished and finished runs from the committed offset on, each a
 //!   variable-length number (five bits a character, lowest first, the sixth says "more follow").
 //! - `b`: one bit an offset from the committed offset on, lowest first, set where finished.
 //!
-//! The shorter one is written. The check covers the committed offset too, so that metadata which a
-//! tool kept while it moved the offset claims nothing: a wrong "finished" would lose a record.
-//! The topic's id tells a topic that was deleted and made again, whose offsets mean other records.
+//! The shorter form is written. The check covers the committed offset too, so that metadata which a
+//! tool kept while it moved the offset is ignored: a wrong "finished" would lose a record. By its
+//! id a recreated topic is noticed, whose offsets mean other records.
 
 use crate::model::TopicId;
 use crate::model::topic_id::TOPIC_ID_LEN;
 
-/// The most that Kafka keeps by default (`offset.metadata.max.bytes`).
+/// The longest metadata that Kafka keeps by default (`offset.metadata.max.bytes`).
 pub const MAX_LEN: usize = 4096;
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const WITHOUT_TOPIC: &str = "wc1";
@@ -23,34 +23,34 @@ const CHECK_LEN: usize = 5;
 /// Prefix, kind and check.
 const HEAD_LEN: usize = WITH_TOPIC.len() + 1 + CHECK_LEN;
 
-/// Finished offsets from `first` up to, not including, `end`.
+/// A run of finished offsets from `first` to `end`, exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffsetRun {
     pub first: i64,
     pub end: i64,
 }
 
-/// What a commit's metadata tells.
+/// The content of a commit's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommitMetadata {
-    /// The topic that the offset is of; none where the brokers know no ids, and from versions before
-    /// the id was written.
+    /// The topic of the offset; `None` if the brokers have no topic ids, and from versions that did
+    /// not write the id.
     pub topic: Option<TopicId>,
-    /// Ascending, above the committed offset, not touching one another.
+    /// The finished runs above the committed offset, ascending; no two of them touch.
     pub finished: Vec<OffsetRun>,
 }
 
-/// Why metadata tells nothing.
+/// The reason why metadata is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Not ours, or of a later version.
+    /// It was written by another client, or by a later version.
     Foreign,
-    /// Ours, but damaged or of another offset.
+    /// It is damaged, or of another offset.
     Corrupt,
 }
 
-/// How many characters [`encode`] needs for runs, without a limit and a topic. Runs must be
-/// ascending, above `next`, and not touch one another.
+/// Returns the number of characters that [`encode`] needs for runs, without a limit and a topic.
+/// Runs must be ascending, above `next`, and no two of them may touch.
 pub fn encoded_len(next: i64, runs: impl IntoIterator<Item = OffsetRun>) -> usize {
     let (mut at, mut lengths) = (next, 0);
     for run in runs {
@@ -63,16 +63,17 @@ pub fn encoded_len(next: i64, runs: impl IntoIterator<Item = OffsetRun>) -> usiz
     HEAD_LEN + lengths.min(bits_len(next, at))
 }
 
-/// What [`encode`] needs at most without a topic, whatever is finished between `next` and `end`.
+/// Returns the most characters that [`encode`] needs without a topic, whatever is finished between
+/// `next` and `end`.
 pub fn bits_encoded_len(next: i64, end: i64) -> usize {
     HEAD_LEN + bits_len(next, end)
 }
 
-/// The metadata for a commit of `next`, at most `max` characters (of which a topic's id takes
-/// [`TOPIC_ID_LEN`]): where more would be needed, the highest runs are left out (they will be
-/// repeated, never lost). The flag says so.
-pub fn encode(next: i64, told: &CommitMetadata, max: usize) -> (String, bool) {
-    let (topic, runs) = (told.topic, &told.finished);
+/// Returns the metadata for a commit of `next`, at most `max` characters (of which a topic's id
+/// takes [`TOPIC_ID_LEN`]). If more would be needed, the highest runs are left out (they will be
+/// repeated, never lost), and the flag is true.
+pub fn encode(next: i64, content: &CommitMetadata, max: usize) -> (String, bool) {
+    let (topic, runs) = (content.topic, &content.finished);
     let Some(last) = runs.last() else {
         let text = topic.map(|topic| seal('r', next, Some(topic), ""));
         return (text.unwrap_or_default(), false);
@@ -102,7 +103,7 @@ pub fn encode(next: i64, told: &CommitMetadata, max: usize) -> (String, bool) {
     (seal('r', next, topic, &lengths), !whole)
 }
 
-/// Reads what [`encode`] wrote for a commit of `next`; empty metadata tells nothing.
+/// Reads the metadata that [`encode`] wrote for a commit of `next`; empty metadata has no content.
 pub fn decode(next: i64, metadata: &str) -> Result<CommitMetadata, Unreadable> {
     if metadata.is_empty() {
         return Ok(CommitMetadata::default());
@@ -202,7 +203,8 @@ fn bits_len(next: i64, end: i64) -> usize {
     usize::try_from(end - next).map_or(usize::MAX, |offsets| offsets.div_ceil(6))
 }
 
-/// Only called where the result fits into [`MAX_LEN`].
+/// Returns one bit for each offset, six to a digit. Only called if the result fits into
+/// [`MAX_LEN`].
 fn bit_digits(next: i64, runs: &[OffsetRun], len: usize) -> String {
     let mut groups = vec![0_u8; len];
     for run in runs {
@@ -373,7 +375,7 @@ mod tests {
             "of another offset"
         );
         assert_eq!(decode(10, ""), Ok(CommitMetadata::default()));
-        // What a version before the id was written has left.
+        // Metadata of a version that did not write the id.
         let old = CommitMetadata {
             topic: None,
             finished: runs_from(10, &[(2, 3)]),

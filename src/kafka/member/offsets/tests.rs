@@ -5,15 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// One partition's log as a broker and many restarts see it.
+/// A step in the life of one partition, over many restarts.
 #[derive(Debug, Clone)]
 enum Step {
-    /// The next record, this many offsets after the last one.
+    /// The next record is taken in, this many offsets after the last one.
     Take(i64),
-    /// Finishes one of the unfinished records.
+    /// An unfinished record is finished.
     Finish(prop::sample::Index),
     Commit,
-    /// The last commit that was acknowledged decides where reading starts again.
+    /// Reading starts again from the last acknowledged commit.
     Restart,
 }
 
@@ -26,7 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same thing without any cleverness: every offset that exists, and the finished ones.
+/// A naive model of the tracker: every offset that exists, and the finished ones.
 struct Naive {
     log: Vec<i64>,
     read: usize,

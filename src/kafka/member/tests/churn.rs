@@ -54,7 +54,8 @@ fn work(tickets: &std::sync::mpsc::Receiver<Ticket>) -> BTreeMap<(i32, i64), u32
     }
 }
 
-/// Produces until it is told to stop, so that every guest meets records; says how many there are.
+/// Produces until `stop` is set, so that every guest meets records; returns the number of records
+/// of each partition.
 async fn produce(client: &ClientOptions, stop: &AtomicBool) -> i64 {
     let output = Output::new(&OutputOptions::new(client.named("out"))).unwrap();
     let mut rounds = 0;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::super::super::InRecord;
-use super::super::super::standstill::{BadBatch, Fault, Standstill};
+use super::super::super::standstill::{BadBatch, BatchFault, Standstill};
 use super::super::super::testing::{Cluster, Filling, PATIENCE, eventually};
 use super::super::{Assigned, Handler, Intake, IntakeHandle, IntakeOptions, Skips, Ticket};
 use crate::broker::Damage;
@@ -14,14 +14,14 @@ use crate::model::{Timestamp, TopicId};
 
 const TOPIC: &str = "in";
 
-/// Finishes all records, and says which it saw.
+/// A handler that finishes all records and keeps their places.
 #[derive(Clone, Default)]
 struct Sees {
     seen: Arc<Mutex<BTreeSet<(i32, i64)>>>,
     /// Offsets that came more than once.
     again: Arc<Mutex<Vec<i64>>>,
     skipped_to: Arc<Mutex<Vec<Option<i64>>>>,
-    /// The records below are held until they are let go.
+    /// The offset below which records are held until the test finishes them.
     holds_below: i64,
     held: Arc<Mutex<Vec<Ticket>>>,
 }
@@ -68,7 +68,7 @@ fn standstill(handle: &IntakeHandle, partition: i32) -> Option<Standstill> {
     of.standstill.map(|(_, why)| why)
 }
 
-async fn stands_still_at(damage: Damage, fault: Fault, batches_behind: i64) {
+async fn stands_still_at(damage: Damage, fault: BatchFault, batches_behind: i64) {
     let cluster = Cluster::new(&[(TOPIC, 2)]).await;
     for _ in 0..2 + batches_behind {
         cluster.fill(TOPIC, 0, 2).await;
@@ -86,7 +86,7 @@ async fn stands_still_at(damage: Damage, fault: Fault, batches_behind: i64) {
     assert_eq!(standstill(&handle, 1), None);
     assert_eq!(cluster.committed("g", TOPIC), Some(2));
 
-    // Damaged twice is mended.
+    // A second damage undoes the first.
     assert!(cluster.0.damage(TOPIC, 0, 2, damage));
     eventually("nothing was lost", || sees.of(0) == all);
     eventually("it moves again", || standstill(&handle, 0).is_none());
@@ -99,20 +99,20 @@ async fn stands_still_at(damage: Damage, fault: Fault, batches_behind: i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_cannot_be_decompressed_is_not_passed() {
-    stands_still_at(Damage::Codec, Fault::Codec(7), 2).await;
+    stands_still_at(Damage::Codec, BatchFault::Codec(7), 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_with_a_wrong_checksum_is_not_left_out() {
-    stands_still_at(Damage::Bytes, Fault::Checksum, 2).await;
+    stands_still_at(Damage::Bytes, BatchFault::Checksum, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_checksum_at_the_very_end_is_told_too() {
-    stands_still_at(Damage::Bytes, Fault::Checksum, 0).await;
+    stands_still_at(Damage::Bytes, BatchFault::Checksum, 0).await;
 }
 
-/// Where no reason is known, a partition is stuck after a while.
+/// Tests that a partition which does not move for an unknown reason counts as stuck after a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_whose_broker_gives_nothing_out_is_stuck() {
     let cluster = Cluster::new(&[(TOPIC, 1)]).await;
@@ -187,8 +187,8 @@ async fn a_skipped_batch_with_a_wrong_checksum_is_passed() {
     is_skipped(Damage::Bytes).await;
 }
 
-/// A member that starts later, with nothing committed, finds the same.
-/// Also where nothing is committed and the partition does not begin at 0.
+/// Tests a partition without a committed offset that does not begin at 0, for a range that is known
+/// before the member starts, and for one that becomes known later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_range_at_the_start_is_skipped() {
     for before_the_start in [true, false] {
@@ -231,7 +231,7 @@ async fn a_range_at_the_end_is_skipped_at_the_start() {
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
 }
 
-/// Whoever watches the alert must not see it end and begin.
+/// Tests that the alert of a standstill does not end and begin again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standstill_lasts_while_its_batch_is_asked_for_again() {
     let cluster = Cluster::new(&[(TOPIC, 1)]).await;
@@ -242,7 +242,7 @@ async fn a_standstill_lasts_while_its_batch_is_asked_for_again() {
     let sees = Sees::default();
     let handle = join(&cluster, &sees);
     eventually("it stands still", || standstill(&handle, 0).is_some());
-    // It is asked for again every 10 s.
+    // The batch is fetched again every 10 s.
     let until = Instant::now() + Duration::from_secs(25);
     while Instant::now() < until {
         assert!(standstill(&handle, 0).is_some(), "it is said to move");
@@ -252,7 +252,7 @@ async fn a_standstill_lasts_while_its_batch_is_asked_for_again() {
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
 }
 
-/// What stands in a batch with a wrong checksum is not taken for anything.
+/// Checks that the content of a batch with a wrong checksum is not taken for records or positions.
 async fn moves_no_position(filling: Filling) {
     let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, 3).await;
@@ -263,10 +263,10 @@ async fn moves_no_position(filling: Filling) {
     let handle = join(&cluster, &sees);
     let bad = Standstill::Undecodable(BadBatch {
         offset: 3,
-        fault: Fault::Checksum,
+        fault: BatchFault::Checksum,
     });
     eventually("the batch is named", || standstill(&handle, 0) == Some(bad));
-    // It is asked for again after 10 s.
+    // The batch is fetched again after 10 s.
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(
         (standstill(&handle, 0), sees.of(0)),
@@ -301,7 +301,7 @@ async fn the_noise_in_a_damaged_batch_moves_no_position() {
     moves_no_position(Filling::Noise).await;
 }
 
-/// The offsets of a range that was given up may be those of other records by now.
+/// Tests a range whose offsets belong to other records by now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_be_read_is_skipped_by_force_alone() {
     for forced in [false, true] {

@@ -16,7 +16,7 @@ use super::super::{Handler, Intake, IntakeHandle, IntakeOptions};
 
 const TOPIC: &str = "in";
 
-/// Finishes records at once, but those that it is to hold.
+/// A handler that finishes records at once, but for those that it is to hold.
 struct Holds {
     which: fn(i64) -> bool,
     held: Sender<Ticket>,
@@ -35,13 +35,13 @@ impl Handler for Holds {
     }
 }
 
-struct Member {
+struct HoldingMember {
     handle: IntakeHandle,
     held: Receiver<Ticket>,
     finished: Receiver<i64>,
 }
 
-impl Member {
+impl HoldingMember {
     fn join(cluster: &Cluster, group: &str, holds: fn(i64) -> bool) -> Self {
         let mut options = IntakeOptions::new(cluster.client("m"), group, vec![TOPIC.to_owned()]);
         options.limits.commit_interval = Duration::from_millis(20);
@@ -69,7 +69,7 @@ impl Member {
     }
 }
 
-/// What a client of somebody else's, or a process that was killed, has left in the group.
+/// Commits an offset as another client, or a process that was killed, left it in the group.
 fn commit(cluster: &Cluster, group: &str, offset: i64, metadata: &str) {
     let mut config = rdkafka::ClientConfig::new();
     config.set("bootstrap.servers", cluster.0.bootstrap());
@@ -108,7 +108,7 @@ async fn of_fifty_thousand_records_a_crash_repeats_the_one_that_was_stuck() {
     const END: i64 = 50_001;
     let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, RECORDS).await;
-    let first = Member::join(&cluster, "g", |offset| offset == 7);
+    let first = HoldingMember::join(&cluster, "g", |offset| offset == 7);
     eventually("all are taken in", || first.next_intake() == END);
     let finished: BTreeSet<_> = first.finished.try_iter().collect();
     assert_eq!(finished.len(), 50_000);
@@ -116,7 +116,7 @@ async fn of_fifty_thousand_records_a_crash_repeats_the_one_that_was_stuck() {
     assert_eq!((stats.in_flight_records, stats.counters.pauses), (1, 0));
     assert_eq!(crash(&cluster, "g", "after", &finished), 7);
 
-    let second = Member::join(&cluster, "after", |_| false);
+    let second = HoldingMember::join(&cluster, "after", |_| false);
     eventually("the end is committed", || {
         cluster.committed("after", TOPIC) == Some(END)
     });
@@ -134,7 +134,7 @@ async fn intake_stops_before_the_metadata_overflows_and_a_crash_repeats_what_was
     const END: i64 = 24_000;
     let cluster = Cluster::new(&[(TOPIC, 1)]).await;
     cluster.fill(TOPIC, 0, RECORDS).await;
-    let first = Member::join(&cluster, "g", |offset| offset % 2 == 0);
+    let first = HoldingMember::join(&cluster, "g", |offset| offset % 2 == 0);
     eventually("the partition pauses", || {
         let partitions = first.handle.stats().partitions;
         partitions.first().is_some_and(|one| one.paused)
@@ -147,7 +147,7 @@ async fn intake_stops_before_the_metadata_overflows_and_a_crash_repeats_what_was
     assert_eq!(first.next_intake(), stopped_at, "it stays so");
     assert_eq!(first.handle.stats().counters.commits_truncated, 0);
 
-    let second = Member::join(&cluster, "after", |_| false);
+    let second = HoldingMember::join(&cluster, "after", |_| false);
     eventually("the end is committed", || {
         cluster.committed("after", TOPIC) == Some(END)
     });
@@ -192,7 +192,7 @@ async fn metadata_of_others_is_ignored_and_nothing_is_skipped_for_it() {
     ];
     for (group, metadata) in strange {
         commit(&cluster, group, 5, &metadata);
-        let member = Member::join(&cluster, group, |_| false);
+        let member = HoldingMember::join(&cluster, group, |_| false);
         eventually(group, || cluster.committed(group, TOPIC) == Some(20));
         let came: Vec<_> = member.finished.try_iter().collect();
         assert_eq!(came, (5..20).collect::<Vec<_>>(), "{group}");
@@ -205,7 +205,7 @@ async fn metadata_of_others_is_ignored_and_nothing_is_skipped_for_it() {
     }
     // A tool that moves the offset and keeps the metadata.
     commit(&cluster, "moved", 4, &moved);
-    let member = Member::join(&cluster, "moved", |_| false);
+    let member = HoldingMember::join(&cluster, "moved", |_| false);
     eventually("moved", || cluster.committed("moved", TOPIC) == Some(20));
     assert_eq!(member.finished.try_iter().count(), 16);
     member.end().await;
