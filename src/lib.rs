@@ -14,10 +14,11 @@
 //! # Reading order
 //! 1. [`model`]: what everything is made of, as plain values: events, keys, tags, entries.
 //! 2. [`codec`]: bytes ⇄ events in three formats. [`topology`]: the YAML file, validated.
-//! 3. [`invalidation`]: rules → planned invalidations (pure); the tag table that judges.
+//! 3. [`invalidation`]: rules → planned invalidations (pure); the log's events; the tag table that
+//!    judges.
 //! 4. [`cache`]: memory, disk and Redis behind one trait. [`ai`]: the providers.
 //! 5. [`resolver`]: a query through the layers to a flight; where the promises meet.
-//! 6. [`kafka`]: offsets (pure), intake, producers, log reader. [`broker`]: a broker in memory
+//! 6. [`kafka`]: members of consumer groups, producers, log reader. [`broker`]: a broker in memory
 //!    for `demo` and tests.
 //! 7. [`pipeline`]: the stages between Kafka and Kafka. [`app`]: all of it put together.
 //! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside;
@@ -29,7 +30,8 @@
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
 //!
 //! `model` is imported by everything and imports nothing; `cache`, `ai` and `kafka` never import
-//! each other; only `app` and `cli` see everything. `tests/it/architecture.rs` holds that.
+//! each other, and `kafka` imports only the events of the log's reader from `invalidation`; only
+//! `app` and `cli` see everything. `tests/it/architecture.rs` holds that.
 //!
 //! # Invariants
 //! 1. An answer shared between couples is made only from what its key says ([`resolver`] builds

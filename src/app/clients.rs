@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kafka::HandOver;
-use crate::kafka::intake::{Assignor, IntakeOptions, Limits};
 use crate::kafka::producer::OutputOptions;
+use crate::kafka::{Assignor, IntakeOptions, Limits};
 use crate::kafka::{ClientOptions, KafkaError, Output};
 use crate::resolver::Resolver;
 use crate::topics;

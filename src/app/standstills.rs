@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::alerts::Alert;
 use crate::clock::Clock;
-use crate::kafka::standing::{BadBatch, Standstill};
+use crate::kafka::standstill::{BadBatch, Standstill};
 use crate::kafka::stats::IntakeStats;
 use crate::model::Timestamp;
 use crate::model::invalidation::Severity;

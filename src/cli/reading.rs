@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::kafka::reader::LogRecord;
-use crate::kafka::{ClientOptions, KafkaError, PartitionReader, ReaderEvent, ReaderOptions};
+use crate::invalidation::log::{ReaderEvent, StoredRecord};
+use crate::kafka::{ClientOptions, KafkaError, PartitionReader, ReaderOptions};
 
 /// The longest that a partition may go without progress.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -82,7 +82,7 @@ impl Reading {
     }
 
     /// Returns the next record and its partition; `None` at the end of all spans. Not cancel safe.
-    pub async fn next(&mut self) -> Result<Option<(i32, LogRecord)>, ReadError> {
+    pub async fn next(&mut self) -> Result<Option<(i32, StoredRecord)>, ReadError> {
         loop {
             if self.current.is_none() {
                 let Some(span) = self.left.next() else {
@@ -122,7 +122,7 @@ impl Reading {
 }
 
 impl Partition {
-    async fn next(&mut self, topic: &str) -> Result<Option<LogRecord>, ReadError> {
+    async fn next(&mut self, topic: &str) -> Result<Option<StoredRecord>, ReadError> {
         let Span { partition, end, .. } = self.span;
         let gone = || ReadError::Gone {
             topic: topic.to_owned(),

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::app::client;
-use crate::kafka::{Delivery, OutRecord, Output, OutputOptions, ReaderEvent, ReaderOptions};
+use crate::invalidation::log::ReaderEvent;
+use crate::kafka::{Delivery, OutRecord, Output, OutputOptions, ReaderOptions};
 use crate::topology::{self, Variables};
 
 /// The longest that anything may take before a test fails.

@@ -9,9 +9,9 @@ use super::tally::Tally;
 use super::world::LiveWorld;
 use crate::app::client;
 use crate::clock::Clock;
-use crate::codec::{Decoded, Decoder, LogRecord as CodecRecord, Schemas};
-use crate::kafka::reader::LogRecord;
-use crate::kafka::{KafkaError, PartitionReader, ReaderEvent, ReaderOptions};
+use crate::codec::{Decoded, Decoder, LogRecord, Schemas};
+use crate::invalidation::log::{ReaderEvent, StoredRecord};
+use crate::kafka::{KafkaError, PartitionReader, ReaderOptions};
 use crate::model::Position;
 use crate::topology::Topology;
 use crate::topology::settings::Topic;
@@ -113,7 +113,7 @@ impl Watch {
             match event {
                 ReaderEvent::Record(record) => {
                     let (key, value) = (record.key.as_deref(), record.value.as_deref());
-                    let decoded = CodecRecord::decode(key, value);
+                    let decoded = LogRecord::decode(key, value);
                     let now = Clock::System.now();
                     seen.changes.log_record(record.offset, &decoded, now);
                 }
@@ -174,7 +174,7 @@ impl Source {
         }
     }
 
-    fn tell(&self, record: &LogRecord, told: Told) {
+    fn tell(&self, record: &StoredRecord, told: Told) {
         let place: Place = (self.topic.clone(), self.partition, record.offset);
         let mut seen = self.watch.look();
         seen.changes.change(place, record.timestamp, told);
@@ -185,7 +185,7 @@ fn partitions(topic: &Topic) -> std::ops::Range<i32> {
     0..i32::from(topic.partitions)
 }
 
-fn records(events: Vec<ReaderEvent>) -> impl Iterator<Item = LogRecord> {
+fn records(events: Vec<ReaderEvent>) -> impl Iterator<Item = StoredRecord> {
     events.into_iter().filter_map(|event| match event {
         ReaderEvent::Record(record) => Some(record),
         _ => None,

@@ -1,14 +1,13 @@
 //! An invalidation log in memory: offsets, compaction, a new identity when it is made anew.
 
 use crate::codec::log::{encode_identity, encode_invalidation, encode_progress};
-use crate::kafka::ReaderEvent;
-use crate::kafka::reader::LogRecord;
+use crate::invalidation::log::{ReaderEvent, StoredRecord};
 use crate::model::invalidation::LogIdentity;
 use crate::model::{Progress, TagInvalidation, Timestamp};
 
 #[derive(Debug)]
 pub(super) struct Log {
-    records: Vec<LogRecord>,
+    records: Vec<StoredRecord>,
     next: i64,
 }
 
@@ -81,7 +80,7 @@ impl Log {
     fn push(&mut self, key: String, value: Vec<u8>, timestamp: Timestamp) -> i64 {
         let offset = self.next;
         self.next += 1;
-        self.records.push(LogRecord {
+        self.records.push(StoredRecord {
             key: Some(key.into_bytes()),
             value: Some(value),
             headers: Vec::new(),

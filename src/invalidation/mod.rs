@@ -4,6 +4,7 @@
 pub mod condition;
 pub mod explain;
 pub mod facts;
+pub mod log;
 pub mod plan;
 pub mod progress;
 pub mod rule;

@@ -59,7 +59,7 @@ pub struct ConditionFailure {
 
 /// The verdict of a rule on an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RuleVerdict {
     Inactive,
     OtherTrigger,
     ConditionFalse,
@@ -81,8 +81,8 @@ pub fn plan(rules: &Rules, catalog: &Catalog, change: &Change, record_key: Optio
     let mut refresh_types = PlannedSet::default();
     for rule in rules {
         let condition_failure = match judge.judge(rule) {
-            Verdict::Inactive | Verdict::OtherTrigger | Verdict::ConditionFalse => None,
-            Verdict::Fires {
+            RuleVerdict::Inactive | RuleVerdict::OtherTrigger | RuleVerdict::ConditionFalse => None,
+            RuleVerdict::Fires {
                 tags,
                 condition_failure,
             } => {
@@ -91,7 +91,7 @@ pub fn plan(rules: &Rules, catalog: &Catalog, change: &Change, record_key: Optio
                 }
                 condition_failure
             }
-            Verdict::Lacks { condition_failure } => {
+            RuleVerdict::Lacks { condition_failure } => {
                 plan.lacking.push(Lacking {
                     rule: Arc::clone(&rule.name),
                     scope: rule.scope,
@@ -192,24 +192,24 @@ impl<'a> Judge<'a> {
             .get_or_init(|| Facts::of(self.change, self.catalog))
     }
 
-    pub(super) fn judge(&self, rule: &Rule) -> Verdict {
+    pub(super) fn judge(&self, rule: &Rule) -> RuleVerdict {
         if !rule.is_triggered_by(self.change) {
-            return Verdict::OtherTrigger;
+            return RuleVerdict::OtherTrigger;
         }
         if !rule.active {
-            return Verdict::Inactive;
+            return RuleVerdict::Inactive;
         }
         let condition_failure = match self.truth(rule) {
             Truth::Holds => None,
-            Truth::DoesNotHold => return Verdict::ConditionFalse,
+            Truth::DoesNotHold => return RuleVerdict::ConditionFalse,
             Truth::Failed(message) => Some(message),
         };
         match self.tags(rule) {
-            Some(tags) => Verdict::Fires {
+            Some(tags) => RuleVerdict::Fires {
                 tags,
                 condition_failure,
             },
-            None => Verdict::Lacks { condition_failure },
+            None => RuleVerdict::Lacks { condition_failure },
         }
     }
 

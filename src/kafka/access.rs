@@ -1,23 +1,23 @@
-//! Which permission a refusal is about. Pure.
+//! The permission that a refusal of access is about. Pure.
 //!
-//! Kafka's refusals name neither the resource nor the operation; whoever grants needs both.
+//! Kafka's refusals name neither the resource nor the operation; to grant a permission takes both.
 
 use std::fmt;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-/// What a client does with topics and with which group.
+/// The use that a client makes of topics and of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wants {
-    /// Kafka's name of the operation on topics: Read, Write, Describe.
+    /// Kafka's name for the operation on topics: Read, Write, Describe.
     pub(super) operation: &'static str,
-    /// The topics that are known beforehand.
+    /// The topics, if they are known beforehand.
     pub(super) topics: Vec<String>,
     pub(super) group: Option<String>,
 }
 
 impl Wants {
-    /// To read topics, without a group.
+    /// Returns the use of a client that reads topics without a group.
     pub(super) fn read(topics: &[String]) -> Self {
         Self {
             operation: "Read",
@@ -46,8 +46,8 @@ impl Wants {
         Self { group, ..self }
     }
 
-    /// The missing permission, such as `Read on group wedcache-rules`; `None` where the code is no
-    /// refusal. `words` are librdkafka's, which name the topic now and then.
+    /// Returns the missing permission, such as `Read on group wedcache-rules`; `None` if the code
+    /// is no refusal of access. `words` is librdkafka's text, which sometimes names the topic.
     pub(super) fn lacking(&self, code: Code, words: &str) -> Option<String> {
         match code {
             Code::TopicAuthorizationFailed => Some(self.on_topics(words)),
@@ -66,8 +66,8 @@ impl Wants {
         }
     }
 
-    /// Whether a refusal concerns what the client does not do: librdkafka looks for the coordinator of
-    /// a group that is never joined.
+    /// Returns true if a refusal concerns something that the client does not do: librdkafka looks
+    /// for the coordinator of a group that is never joined.
     pub(super) fn needs_not(&self, code: Code) -> bool {
         code == Code::GroupAuthorizationFailed && self.group.is_none()
     }
@@ -99,7 +99,7 @@ pub(super) fn on_group(operation: &str, group: &str) -> String {
     format!("{operation} on group {group}")
 }
 
-/// Whether an ACL is missing.
+/// Returns true if the code says that an ACL is missing.
 pub(super) fn denies(code: Code) -> bool {
     matches!(
         code,
@@ -113,9 +113,9 @@ pub(super) fn denies(code: Code) -> bool {
 /// A request to the cluster, and the operation that must be allowed for it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// What is asked, such as `list topics`.
+    /// The request, such as `list topics`.
     pub what: &'static str,
-    /// Kafka's name of the operation.
+    /// Kafka's name for the operation.
     pub needs: &'static str,
 }
 
@@ -124,7 +124,7 @@ impl Ask {
         Self { what, needs }
     }
 
-    /// What to add to an error's text: nothing, where it is no refusal of access.
+    /// Returns the addition to an error's text; empty if the error is no refusal of access.
     pub(super) fn hint(&self, code: Option<Code>, resource: &str) -> String {
         if code.is_some_and(denies) {
             format!("; an ACL must allow {} on {resource}", self.needs)

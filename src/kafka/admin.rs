@@ -1,4 +1,5 @@
-//! Topics: what there is, what ought to be, and making it so; also ids, ends, committed offsets.
+//! Topics: their present and their desired state, and the changes between the two; also topic ids,
+//! ends, committed offsets and members of groups.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,18 +20,18 @@ use super::client::{ClientLog, ClientOptions};
 use super::topic_ids;
 use crate::model::TopicId;
 
-/// A topic as it ought to be.
+/// The desired state of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
     pub name: String,
     pub partitions: i32,
-    /// -1: as the broker decides.
+    /// The number of replicas; -1 for the broker's default.
     pub replication: i32,
-    /// Only what matters; other settings are left as they are.
+    /// The settings that matter; others are left as they are.
     pub configs: BTreeMap<String, String>,
 }
 
-/// A topic as it is.
+/// The present state of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicState {
     pub partitions: i32,
@@ -40,11 +41,12 @@ pub struct TopicState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigState {
     pub value: Option<String>,
-    /// Set on the topic itself, so that an alteration must repeat it.
+    /// True if the setting is the topic's own, so that an alteration must repeat it.
     pub is_own: bool,
 }
 
-/// What lies between a topic as it is and as it ought to be. Several may concern one topic.
+/// A difference between the present and the desired state of a topic, or none. One topic may have
+/// several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicAction {
     Create(TopicSpec),
@@ -64,19 +66,19 @@ pub enum TopicAction {
     },
 }
 
-/// How far [`Admin::apply`] goes. Missing topics are always created.
+/// The changes that [`Admin::apply`] makes. Missing topics are always created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Apply {
     /// Sets configs that differ.
     pub alter_configs: bool,
-    /// Adds partitions: keys then fall into other ones than before.
+    /// Adds partitions: keys then fall into other partitions than before.
     pub add_partitions: bool,
 }
 
 /// A topic's limit of a record batch, in bytes.
 pub const MAX_BYTES: &str = "max.message.bytes";
 
-/// Compares; in the order of `desired`.
+/// Compares the states and returns the differences in the order of `desired`.
 pub fn plan(desired: &[TopicSpec], found: &BTreeMap<String, TopicState>) -> Vec<TopicAction> {
     let mut actions = Vec::new();
     for spec in desired {
@@ -115,13 +117,13 @@ pub fn plan(desired: &[TopicSpec], found: &BTreeMap<String, TopicState>) -> Vec<
     actions
 }
 
-/// The names of the topics that are not there, in the order of `wanted`.
+/// Returns the names of missing topics, in the order of `wanted`.
 pub fn missing<'a>(wanted: &[&'a str], found: &BTreeMap<String, i32>) -> Vec<&'a str> {
     let missing = wanted.iter().filter(|topic| !found.contains_key(**topic));
     missing.copied().collect()
 }
 
-/// A topic that takes larger records than wanted is as good.
+/// Compares a setting. A topic that takes larger records than wanted is as good.
 fn is_as_wanted(config: &str, is: Option<&str>, wanted: &str) -> bool {
     if config != MAX_BYTES {
         return same_value(is, wanted);
@@ -133,7 +135,7 @@ fn is_as_wanted(config: &str, is: Option<&str>, wanted: &str) -> bool {
     }
 }
 
-/// Lists such as `cleanup.policy` have no order.
+/// Compares values as lists: those such as `cleanup.policy` have no order.
 fn same_value(is: Option<&str>, wanted: &str) -> bool {
     let parts = |text: &str| {
         let mut parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
@@ -143,8 +145,8 @@ fn same_value(is: Option<&str>, wanted: &str) -> bool {
     is.is_some_and(|is| parts(is) == parts(wanted))
 }
 
-/// Asks and changes the cluster. Its futures need no particular runtime except for what is said to
-/// block; all are cancel safe, though a change that was sent goes on.
+/// A client that asks and changes the cluster. All its futures are cancel safe, though a change
+/// that was sent goes on.
 #[derive(Clone)]
 pub struct Admin {
     client: Arc<AdminClient<ClientLog>>,
@@ -165,7 +167,7 @@ impl Admin {
         })
     }
 
-    /// All topics with their number of partitions.
+    /// Returns all topics with their number of partitions.
     pub async fn topics(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
         const WHAT: &Ask = &Ask::new("list topics", "Describe");
         let this = self.clone();
@@ -189,7 +191,7 @@ impl Admin {
         .await
     }
 
-    /// How many members a group has; 0 where there is no such group.
+    /// Returns the number of a group's members; 0 if there is no such group.
     pub async fn members(&self, group: &str) -> Result<usize, KafkaError> {
         const WHAT: &Ask = &Ask::new("list a group's members", "Describe");
         let (this, group) = (self.clone(), group.to_owned());
@@ -205,7 +207,7 @@ impl Admin {
         .await
     }
 
-    /// Those of the named topics that exist, with their configs.
+    /// Returns the named topics that exist, with their settings.
     pub async fn describe(
         &self,
         names: &[&str],
@@ -263,8 +265,8 @@ impl Admin {
         Ok(plan(desired, &self.describe(&names).await?))
     }
 
-    /// Does what the plan says, as far as told. A topic that somebody else created meanwhile is
-    /// no error.
+    /// Makes the planned changes, as far as `how` allows. A topic that another client created
+    /// meanwhile is no error.
     pub async fn apply(&self, actions: &[TopicAction], how: Apply) -> Result<(), KafkaError> {
         self.create(actions).await?;
         if how.alter_configs {
@@ -309,7 +311,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Kafka's AlterConfigs replaces all settings of a topic, so its other own ones are repeated.
+    /// Alters settings. Kafka's AlterConfigs replaces all settings of a topic, so its other own
+    /// ones are repeated.
     async fn alter(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
         const WHAT: &Ask = &Ask::new("alter topic configs", "AlterConfigs");
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
@@ -392,7 +395,7 @@ impl Admin {
         Ok(())
     }
 
-    /// The ids of the topics; none at all where the brokers know no ids.
+    /// Returns the ids of the topics; none if the brokers have no topic ids.
     pub async fn topic_ids(
         &self,
         topics: &[Arc<str>],
@@ -417,7 +420,7 @@ impl Admin {
         .await
     }
 
-    /// First readable and next offset of each partition of a topic.
+    /// Returns the first readable and the next offset of each partition of a topic.
     pub async fn ends(&self, topic: &str) -> Result<Vec<(i64, i64)>, KafkaError> {
         const WHAT: &Ask = &Ask::new("ask for the ends of a topic", "Describe");
         let (this, topic) = (self.clone(), topic.to_owned());
@@ -441,7 +444,8 @@ impl Admin {
         .await
     }
 
-    /// What a group has committed, by partition of the topic; `None` where nothing is.
+    /// Returns the offsets that a group has committed, by partition of the topic; `None` for a
+    /// partition without one.
     pub async fn committed(
         &self,
         group: &str,
@@ -455,7 +459,7 @@ impl Admin {
         self.blocking(WHAT, move || {
             let wants = Wants::describe().in_group(&of);
             let log = ReadOnly(ClientLog::new(&this.options, wants));
-            // Only asks: it never subscribes, so it never becomes a member.
+            // It never subscribes, so it never becomes a member.
             let consumer = BaseConsumer::from_config_and_context(&config, log)
                 .map_err(|source| this.options.refused(source))?;
             let mut list = TopicPartitionList::new();
@@ -477,7 +481,7 @@ impl Admin {
         .await
     }
 
-    /// Runs what blocks in librdkafka on one of tokio's blocking threads.
+    /// Runs a blocking call of librdkafka on one of tokio's blocking threads.
     async fn blocking<T: Send + 'static>(
         &self,
         ask: &'static Ask,
@@ -493,8 +497,8 @@ impl Admin {
         }
     }
 
-    /// Takes note of how a request ended. Why a connection failed stands in the client's queue, which
-    /// nobody else serves.
+    /// Notes the result of a request. The reason of a failed connection is in the client's queue,
+    /// which only this serves.
     fn saw<T>(&self, ask: &'static Ask, result: Result<T, KafkaError>) -> Result<T, KafkaError> {
         let client = self.client.inner();
         rdkafka_ext::serve(client);
@@ -565,5 +569,4 @@ fn code_of(error: RDKafkaRespErr) -> RDKafkaErrorCode {
 }
 
 #[cfg(test)]
-#[path = "admin_tests.rs"]
 mod tests;

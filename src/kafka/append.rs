@@ -1,4 +1,4 @@
-//! Appending small numbers of records and waiting for where they stand.
+//! Appending small numbers of records and waiting for their offsets.
 
 use std::time::Instant;
 
@@ -7,15 +7,15 @@ use tokio::sync::oneshot;
 
 use super::producer::{Appended, Delivery, DeliveryFailed, OutRecord, Output, Refusal};
 
-/// Why records were not appended, or not known to be.
+/// The reason why records were not appended, or are not known to be.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     #[error("cannot append to {topic}: {reason}")]
     Refused { topic: String, reason: Refusal },
     #[error(transparent)]
     Failed(#[from] DeliveryFailed),
-    /// No report by the deadline: the record may still arrive.
-    #[error("no word from {topic} about an append in time")]
+    /// No delivery report came by the deadline; the record may still arrive.
+    #[error("no delivery report of an append to {topic} came in time")]
     TimedOut { topic: String },
     /// The producer was dropped meanwhile.
     #[error("the producer for {topic} is gone")]
@@ -23,7 +23,7 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    /// Whether the record is larger than its topic, or the producer, takes.
+    /// Returns true if the record is larger than its topic, or the producer, takes.
     pub fn too_large(&self) -> bool {
         match self {
             Self::Refused { reason, .. } => *reason == Refusal::TooLarge,
@@ -32,7 +32,7 @@ impl AppendError {
         }
     }
 
-    /// Whether appending again may help. The record may then stand in the topic twice.
+    /// Returns true if appending again may help. The topic may then have the record twice.
     pub fn retry(&self) -> bool {
         match self {
             Self::Refused { reason, .. } => *reason == Refusal::QueueFull,
@@ -77,7 +77,7 @@ impl Output {
         &self,
         record: &OutRecord<'_>,
         deadline: Instant,
-    ) -> Result<Report, AppendError> {
+    ) -> Result<ReportReceiver, AppendError> {
         let (sender, report) = oneshot::channel();
         self.send_by(record, Delivery::Report(sender), deadline)
             .await
@@ -89,9 +89,13 @@ impl Output {
     }
 }
 
-type Report = oneshot::Receiver<Result<Appended, DeliveryFailed>>;
+type ReportReceiver = oneshot::Receiver<Result<Appended, DeliveryFailed>>;
 
-async fn wait_for(report: Report, topic: &str, deadline: Instant) -> Result<Appended, AppendError> {
+async fn wait_for(
+    report: ReportReceiver,
+    topic: &str,
+    deadline: Instant,
+) -> Result<Appended, AppendError> {
     let topic = || topic.to_owned();
     match tokio::time::timeout_at(deadline.into(), report).await {
         Ok(Ok(outcome)) => Ok(outcome?),

@@ -1,8 +1,8 @@
-//! What the benchmark compares with: a loop that does nothing but consume and produce.
+//! The loop with which the benchmark compares: it does nothing but consume and produce.
 //!
-//! It uses librdkafka by the same settings as the stages do, reads every query and produces two
-//! records for it whose values it was given. It decodes, judges, tracks and commits nothing, so
-//! its speed is the most that any program of this shape could reach.
+//! It uses librdkafka with the settings of the stages, reads every query and produces two records
+//! with given values for it. It decodes, judges, tracks and commits nothing, so its speed is the
+//! most that any program of this shape could reach.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +19,12 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::KafkaError;
 use super::access::Ask;
-use super::intake::IntakeOptions;
+use super::member::IntakeOptions;
 use super::producer::{OutRecord, OutputOptions};
 use crate::model::TraceParent;
 
 const POLL_WAIT: Duration = Duration::from_millis(50);
-/// How long a full queue is polled before it is tried again.
+/// The time for which a full queue is polled before the next attempt.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
 const FLUSH_WAIT: Duration = Duration::from_secs(30);
 
@@ -33,16 +33,16 @@ const FLUSH_WAIT: Duration = Duration::from_secs(30);
 pub struct BareOutput {
     pub options: OutputOptions,
     pub topic: String,
-    /// Sent one after another, over and over; at least one.
+    /// The values, at least one, which are sent in turn.
     pub values: Vec<Vec<u8>>,
-    /// `None`: the query record's key.
+    /// The key of the records; `None` for the key of the query's record.
     pub key: Option<Vec<u8>>,
 }
 
-/// What the loop does.
+/// Settings of the loop.
 #[derive(Debug, Clone)]
 pub struct BareOptions {
-    /// Its first topic is read, from its start and without joining the group.
+    /// The input, whose first topic is read from its start, without joining the group.
     pub input: IntakeOptions,
     /// The partitions that are read.
     pub partitions: Vec<i32>,
@@ -73,7 +73,7 @@ impl BareLoop {
         Ok(Self { stop, thread })
     }
 
-    /// Ends the loop and flushes; how many queries it took. Blocks.
+    /// Ends the loop, flushes, and returns the number of queries that it took. Blocks.
     pub fn stop(self) -> Result<u64, KafkaError> {
         const WHAT: &Ask = &Ask::new("run the bare loop", "Read");
         self.stop.store(true, Ordering::Relaxed);
@@ -90,12 +90,12 @@ impl BareLoop {
     }
 }
 
-/// Reads a topic without joining a group, and without an intake's bookkeeping.
+/// A reader of a topic that joins no group and keeps no books of offsets.
 pub struct Reader {
     consumer: BaseConsumer,
 }
 
-/// What a [`Reader`] read.
+/// A record that a [`Reader`] read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyValue {
     pub key: Vec<u8>,
@@ -111,7 +111,8 @@ impl Reader {
         })
     }
 
-    /// The next record, unless none comes within `wait`. Missing keys and values are empty. Blocks.
+    /// Returns the next record, unless none comes within `wait`. Missing keys and values are empty.
+    /// Blocks.
     pub fn next(&self, wait: Duration) -> Option<KeyValue> {
         let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec).unwrap_or_default();
         match self.consumer.poll(wait)? {
@@ -127,8 +128,8 @@ impl Reader {
     }
 }
 
-/// The values of up to `count` records from the given offsets on, one offset a partition; fewer
-/// when the time is up. Blocks.
+/// Returns the values of up to `count` records from the given offsets on, one offset for each
+/// partition; fewer when the time is up. Blocks.
 pub fn sample(
     input: &IntakeOptions,
     from: &[i64],
@@ -176,7 +177,7 @@ fn run(
                 }
                 taken += 1;
             }
-            Some(Err(error)) => tracing::warn!(%error, "bare loop"),
+            Some(Err(error)) => tracing::warn!(%error, "an error of the bare loop's consumer"),
         }
     }
     for output in outputs {
@@ -197,7 +198,7 @@ impl Sender {
         Ok(Self { producer, output })
     }
 
-    /// Waits for room as long as it takes.
+    /// Sends a record, and waits for room as long as it takes.
     fn send(&self, number: u64, key: Option<&[u8]>) -> Result<(), LibraryError> {
         let values = &self.output.values;
         let at = usize::try_from(number).unwrap_or(0) % values.len().max(1);

@@ -1,4 +1,4 @@
-//! Settings, logging and error counting that every Kafka client of ours shares.
+//! Settings, logging and error counts that all Kafka clients of this program share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,23 +17,22 @@ use super::access::{self, Wants};
 use super::reach::Reach;
 use crate::trouble::Throttle;
 
-/// Other troubles of one client are logged once in this time, with how often they came since.
+/// The interval at which a client's other errors are logged, with their number since.
 pub(super) const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How to reach a cluster.
+/// The address of a cluster, and the settings of a client for it.
 #[derive(Debug, Clone, Default)]
 pub struct ClientOptions {
-    /// `host:port`, several separated by commas.
+    /// The addresses as `host:port`, separated by commas.
     pub bootstrap: String,
     pub client_id: String,
-    /// Further librdkafka properties; they override our defaults.
+    /// Further librdkafka properties, which override this program's defaults.
     pub properties: BTreeMap<String, String>,
-    /// The same for values that must not be shown, such as `sasl.password`.
+    /// Further librdkafka properties whose values must not be shown, such as `sasl.password`.
     pub secrets: BTreeMap<String, SecretString>,
 }
 
-/// What librdkafka must not be told otherwise: the promises about offsets and duplicates rest on
-/// these.
+/// The properties that users cannot set: the promises about offsets and duplicates rest on them.
 const RESERVED: &[&str] = &[
     "bootstrap.servers",
     "metadata.broker.list",
@@ -51,7 +50,7 @@ const RESERVED: &[&str] = &[
 ];
 
 impl ClientOptions {
-    /// For tests and tools: an address, and a name.
+    /// Returns the settings for an address and a client id, for tests and tools.
     pub fn new(bootstrap: impl Into<String>, client_id: impl Into<String>) -> Self {
         Self {
             bootstrap: bootstrap.into(),
@@ -60,7 +59,7 @@ impl ClientOptions {
         }
     }
 
-    /// The same cluster under another client id.
+    /// Returns the settings with a suffix to the client id.
     pub fn named(&self, suffix: &str) -> Self {
         Self {
             client_id: format!("{}-{suffix}", self.client_id),
@@ -68,8 +67,8 @@ impl ClientOptions {
         }
     }
 
-    /// Our settings of a client, then the user's; the first of the user's that cannot be used is an
-    /// error.
+    /// Returns `ours`, overridden by the user's properties; the first of the user's that cannot be
+    /// used is an error.
     pub(super) fn config(&self, ours: &[(&str, &str)]) -> Result<ClientConfig, KafkaError> {
         if let Some(fault) = self.check().into_iter().next() {
             return Err(fault);
@@ -81,10 +80,11 @@ impl ClientOptions {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.timeout.ms", "10000")
-            // A topic that is made after us is found within this time, and so is a new leader: when a
-            // broker dies librdkafka asks once, at a moment when Kafka still takes it for the leader.
+            // A topic that is created later is found within this time, and so is a new leader: when
+            // a broker dies librdkafka asks once, at a moment when Kafka still takes it for the
+            // leader.
             .set("topic.metadata.refresh.interval.ms", "3000")
-            // Of a broker that closes at once, as one that wants TLS or SASL does, there is no other word.
+            // A broker that wants TLS or SASL closes at once, and this line is the only sign of it.
             .set("log.connection.close", "true")
             .set_log_level(RDKafkaLogLevel::Info);
         for (name, value) in ours {
@@ -99,7 +99,7 @@ impl ClientOptions {
         Ok(config)
     }
 
-    /// The properties that are this program's alone to set.
+    /// Returns the given properties that users cannot set.
     pub(super) fn reserved(&self) -> impl Iterator<Item = &str> {
         let given = self.properties.keys().chain(self.secrets.keys());
         given
@@ -108,13 +108,13 @@ impl ClientOptions {
     }
 }
 
-/// How often a client had which trouble.
+/// Counts of a client's errors.
 #[derive(Debug, Default)]
 pub struct ClientCounters {
     pub errors: AtomicU64,
-    /// No broker could be reached.
+    /// Times that no broker could be reached.
     pub all_brokers_down: AtomicU64,
-    /// A position was outside the log, and reading went on at the log's start.
+    /// Positions that were outside the log, after which reading resumed at the log's start.
     pub offset_resets: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
@@ -141,7 +141,8 @@ impl ClientCounters {
     }
 }
 
-/// The part of a client context that all clients share: librdkafka's log and errors to tracing.
+/// The part of a client's context that all clients share: passes librdkafka's log and errors to
+/// tracing.
 #[derive(Debug, Clone)]
 pub(super) struct ClientLog {
     client_id: Arc<str>,
@@ -152,7 +153,8 @@ pub(super) struct ClientLog {
 }
 
 impl ClientLog {
-    /// `wants` is what the client does, so that a missing permission can be named.
+    /// Returns the log of a client; `wants` is its use of the cluster, so that a missing permission
+    /// can be named.
     pub(super) fn new(options: &ClientOptions, wants: Wants) -> Self {
         Self {
             client_id: options.client_id.as_str().into(),
@@ -163,7 +165,7 @@ impl ClientLog {
         }
     }
 
-    /// Takes note that the cluster has answered a request of this client.
+    /// Notes that the cluster has answered a request of this client.
     pub(super) fn answered(&self) {
         self.reach.answered();
     }
@@ -172,8 +174,8 @@ impl ClientLog {
         self.reach.connected(brokers);
     }
 
-    /// Tells of a call that failed, unless the cluster's absence explains that, of which the log has
-    /// its line; a missing permission is named. `false` where the caller has to tell of it.
+    /// Returns true if the failure of a call is explained: by the cluster's absence, which has its
+    /// own log line, or by a missing permission, which is logged. Otherwise the caller logs it.
     pub(super) fn explains(&self, error: &LibraryError, request: &str) -> bool {
         let Some(code) = error.rdkafka_error_code() else {
             return false;
@@ -183,14 +185,14 @@ impl ClientLog {
             || self.is_denied(code, &error.to_string())
     }
 
-    /// Names a permission that a request has lacked, where the code is a refusal of access.
+    /// Logs the permission that a request lacked, if the code is a refusal of access.
     pub(super) fn refused(&self, code: RDKafkaErrorCode, needs: &str) {
         if access::denies(code) {
             self.reach.denied(&self.client_id, needs, &code.to_string());
         }
     }
 
-    /// As [`ClientLog::explains`], of a record that could not be delivered.
+    /// Like [`ClientLog::explains`], for a record that could not be delivered.
     pub(super) fn explains_delivery(&self, code: RDKafkaErrorCode, topic: &str) -> bool {
         if code == RDKafkaErrorCode::TopicAuthorizationFailed {
             self.refused(code, &access::on_topic(self.wants.operation, topic));
@@ -220,14 +222,14 @@ impl ClientContext for ClientLog {
                 | RDKafkaLogLevel::Warning
         );
         if matters && facility == "OFFSET" {
-            // librdkafka has left an offset that is outside the log; it has no event for that.
+            // librdkafka has reset an offset that is outside the log; it has no event for that.
             self.counters.offset_resets.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(client, facility, "{text}");
         } else if facility == "FAIL" && !matters {
             self.reach.closed(without_thread(text));
             tracing::debug!(client, facility, "{text}");
         } else if matches!(facility, "FAIL" | "ERROR") || self.reach.is_failing() || !matters {
-            // What fails comes as an error event too, or follows from one.
+            // A failure comes as an error event too, or follows from one.
             tracing::debug!(client, facility, "{text}");
         } else if let Some(more) = self.throttle.pass() {
             tracing::warn!(client, facility, more, "{text}");
@@ -254,7 +256,7 @@ impl ClientContext for ClientLog {
     }
 }
 
-/// librdkafka's words without the name of its thread, which is not in its errors either.
+/// Returns librdkafka's text without the name of its thread, which its errors do not have either.
 fn without_thread(text: &str) -> &str {
     let named = text.strip_prefix("[thrd:");
     let rest = named.and_then(|named| named.split_once("]: "));

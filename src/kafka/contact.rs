@@ -1,5 +1,5 @@
-//! First contact with a cluster: what it has, or why it cannot be reached, in words that say more
-//! than "no broker answers".
+//! First contact with a cluster: its content, or the reason why it cannot be reached, in a text
+//! that says more than "no broker answers".
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +14,14 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::KafkaError;
 use super::client::ClientOptions;
 
-/// One attempt to get the cluster's metadata; reasons of failures are looked at in between.
+/// The longest time for one attempt to get the cluster's metadata; the reasons of failures are
+/// looked at in between.
 const ATTEMPT: Duration = Duration::from_millis(500);
 
-/// More than librdkafka has to say of one attempt.
+/// The most events of librdkafka that are read after one attempt; more than it has.
 const EVENTS: usize = 64;
 
-/// What a cluster has.
+/// The content of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
     pub brokers: usize,
@@ -28,25 +29,25 @@ pub struct Reached {
     pub topics: BTreeMap<String, i32>,
 }
 
-/// Why there was no contact.
+/// The reason why there was no contact.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreached {
     #[error(transparent)]
     Settings(KafkaError),
-    /// User, password or mechanism.
-    #[error("the broker refuses to let us in: {reason}")]
+    /// The user, the password or the mechanism is refused.
+    #[error("the broker refuses the credentials: {reason}")]
     Refused { reason: String },
     #[error("TLS failed: {reason}")]
     Tls { reason: String },
     #[error("no such host: {reason}")]
     Name { reason: String },
-    /// The address, the network, or TLS on one side alone.
+    /// The address or the network is wrong, or only one side speaks TLS.
     #[error("no broker answers: {reason}")]
     Away { reason: String },
 }
 
 impl Unreached {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Settings(_) => "correct `kafka.properties`",
@@ -65,8 +66,8 @@ impl Unreached {
         }
     }
 
-    /// What librdkafka told of its attempts, the most telling first.
-    fn of(told: &[Told], last: &LibraryError) -> Self {
+    /// Picks the most telling of librdkafka's errors.
+    fn of(told: &[ClientError], last: &LibraryError) -> Self {
         let reason = |of: RDKafkaErrorCode| {
             let found = told.iter().find(|told| told.code == Some(of));
             found.map(|told| told.text.clone())
@@ -119,7 +120,7 @@ pub fn reach(options: &ClientOptions, timeout: Duration) -> Result<Reached, Unre
                 tracing::debug!(%error, "first contact");
             }
         }
-        let told = listener.told();
+        let told = listener.errors();
         let decided = told.iter().any(|told| {
             matches!(
                 told.code,
@@ -132,21 +133,21 @@ pub fn reach(options: &ClientOptions, timeout: Duration) -> Result<Reached, Unre
     }
 }
 
-/// What librdkafka said of a failed attempt.
+/// An error that librdkafka reported of a failed attempt.
 #[derive(Debug, Clone)]
-struct Told {
+struct ClientError {
     code: Option<RDKafkaErrorCode>,
     text: String,
 }
 
-/// Keeps what librdkafka says of its attempts; the last ones of a few.
+/// The errors that librdkafka reported of its attempts, up to a limit.
 #[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<Told>>>);
+struct Listener(Arc<Mutex<Vec<ClientError>>>);
 
 impl Listener {
     const MOST: usize = 32;
 
-    fn told(&self) -> Vec<Told> {
+    fn errors(&self) -> Vec<ClientError> {
         let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.clone()
     }
@@ -159,13 +160,13 @@ impl ClientContext for Listener {
 
     fn error(&self, error: LibraryError, reason: &str) {
         let code = error.rdkafka_error_code();
-        // It says only that all others have been told.
+        // It says only that every broker has failed; their own errors say why.
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < Self::MOST {
-            told.push(Told {
+            told.push(ClientError {
                 code,
                 text: reason.to_owned(),
             });
@@ -207,17 +208,17 @@ mod tests {
 
     #[test]
     fn the_most_telling_reason_comes_first() {
-        let told = |code, text: &str| Told {
+        let told = |code, text: &str| ClientError {
             code: Some(code),
             text: text.to_owned(),
         };
         let last = LibraryError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
         let transport = told(RDKafkaErrorCode::BrokerTransportFailure, "down");
         let refused = told(RDKafkaErrorCode::Authentication, "no");
-        let of = |told: &[Told]| Unreached::of(told, &last).to_string();
+        let of = |told: &[ClientError]| Unreached::of(told, &last).to_string();
         assert_eq!(
             of(&[transport.clone(), refused]),
-            "the broker refuses to let us in: no"
+            "the broker refuses the credentials: no"
         );
         assert_eq!(of(&[transport]), "no broker answers: down");
         let silent = of(&[]);

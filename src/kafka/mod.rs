@@ -1,67 +1,54 @@
 //! Kafka: everything that touches librdkafka, and the pure bookkeeping of offsets under it.
 //!
-//! Reading order: [`offsets`] (pure: which offsets of a partition are finished) · [`ticket`] (one
-//! unfinished record) · [`record`] (a record as the poll thread sees it) · [`intake`] (the consumer
-//! group's poll thread), [`rebalance`] (what a rebalance does to it) · [`producer`] (answers,
-//! metrics, appends; `receipts` is how their deliveries finish records) · [`reader`] (one partition
-//! from its start, without a group) · [`admin`] (topics) · `topic_ids` (a topic that was made again is
-//! another one) · [`standing`] (partitions that do not move) · [`skips`] (ranges that are given up) · [`probe`] (what stands at an offset) · [`dead_letters`] (pure: their headers) ·
-//! [`client`] (settings and logging of all) · `reach` and `access` (pure: whether the cluster can be
-//! reached, and which permission is missing) · [`properties`] (what librdkafka thinks of the user's) ·
-//! [`contact`] (first contact) · [`bare`] (a loop without wedcache, which the benchmark compares with).
+//! Reading order: [`member`] (a consumer group's member: its poll thread, offsets, tickets and
+//! commits) · [`record`] (a record as the poll thread sees it) · [`producer`] (answers, metrics,
+//! appends; `delivery_reports` is how their deliveries finish records, [`returned`] what was not
+//! delivered) · [`append`] (an append with its offset) · [`reader`] (one partition from its start,
+//! without a group) · [`admin`] (topics), [`replicas`] · `topic_ids` (the ids by which a recreated
+//! topic is noticed) · [`standstill`] (partitions that do not move) · [`probe`] (a look at one
+//! offset) · [`dead_letters`] (pure: their headers) · [`client`] (settings and logging of all
+//! clients), [`properties`] (the user's settings, as librdkafka judges them) · `reach` and `access`
+//! (pure: whether the cluster can be reached, and which permission is missing) · [`contact`] (first
+//! contact) · [`bare`] (a loop without wedcache, with which the benchmark compares).
 
 mod access;
 pub mod admin;
 pub mod append;
 pub mod bare;
 pub mod client;
-#[cfg(test)]
-mod codec_tests;
-mod committer;
 pub mod contact;
 pub mod dead_letters;
-pub mod hand_over;
-pub mod intake;
-mod lanes;
-mod metadata;
-pub mod offsets;
-mod poll;
+mod delivery_reports;
+pub mod member;
 pub mod probe;
 pub mod producer;
 pub mod properties;
 mod reach;
 mod reach_reason;
 pub mod reader;
-pub mod rebalance;
-mod receipts;
 pub mod record;
 pub mod replicas;
 pub mod returned;
-mod shared;
-pub mod skips;
-pub mod standing;
-mod standing_guard;
-pub mod stats;
+pub mod standstill;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod ticket;
 mod topic_ids;
 
 pub use access::Ask;
 pub use admin::{Admin, TopicAction, TopicSpec};
 pub use client::ClientOptions;
-pub use hand_over::HandOver;
-pub use intake::{Handler, Intake, IntakeHandle, IntakeOptions};
+pub use member::stats::IntakeStats;
+pub use member::{
+    Assigned, Assignor, HandOver, Handler, Intake, IntakeHandle, IntakeOptions, Limits, Skips,
+    Ticket, offsets, stats,
+};
 pub use producer::{Delivery, OutRecord, Output, OutputOptions};
 pub use reach::Reach;
-pub use reader::{PartitionReader, ReaderEvent, ReaderOptions};
+pub use reader::{PartitionReader, ReaderOptions};
 pub use record::InRecord;
 pub use returned::{OwnedRecord, Returned, Undelivered};
-pub use skips::Skips;
-pub use stats::IntakeStats;
-pub use ticket::Ticket;
 
-/// What can go wrong between us and a broker.
+/// An error of a Kafka client, or of a request to a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// librdkafka refused the settings; nothing was sent yet.
@@ -71,10 +58,10 @@ pub enum KafkaError {
         #[source]
         source: rdkafka::error::KafkaError,
     },
-    /// A property that this program must set itself.
+    /// The user has set a property that this program must set itself.
     #[error("Kafka property `{property}` is set by wedcache and cannot be overridden")]
     Reserved { property: String },
-    /// A property that no client can be made with.
+    /// No client can be made with a property of the user's.
     #[error("Kafka property `{property}`: {fault}")]
     Property {
         property: String,
@@ -111,8 +98,8 @@ pub enum KafkaError {
 }
 
 impl KafkaError {
-    /// Whether the same call may succeed later without anybody changing a setting. Credentials that
-    /// are refused count as that: they may be set at the brokers in a moment.
+    /// Returns true if the call may succeed later without a change of the settings. Refused
+    /// credentials count as that: the brokers may learn them in a moment.
     pub fn retry(&self) -> bool {
         use rdkafka::types::RDKafkaErrorCode as Code;
         if self.denies_access() {
@@ -133,7 +120,7 @@ impl KafkaError {
         }
     }
 
-    /// Whether an ACL is missing.
+    /// Returns true if an ACL is missing.
     pub fn denies_access(&self) -> bool {
         match self {
             Self::Topic { code, .. } => access::denies(*code),
@@ -147,7 +134,7 @@ impl KafkaError {
         }
     }
 
-    /// Whether the cluster could not be asked at all, of which [`Reach`] tells.
+    /// Returns true if the cluster could not be asked at all; [`Reach`] logs that.
     pub fn is_away(&self) -> bool {
         let (Self::Request { source, .. } | Self::Group { source, .. }) = self else {
             return false;

@@ -1,4 +1,4 @@
-//! What a reader finds at an offset: a record, or a batch that it cannot read.
+//! A look at one offset: a record that can be read, or a batch that cannot.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,25 +12,25 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::access::Wants;
 use super::client::{ClientLog, ClientOptions};
-use super::standing::{self, BadBatch};
+use super::standstill::{self, BadBatch};
 use super::{Ask, KafkaError};
 
 const POLL_WAIT: Duration = Duration::from_millis(50);
-/// How long records that stand before a bad batch are waited for once it is complained of.
+/// The time for which records before a bad batch are waited for once it is reported.
 const BEFORE_BATCH: Duration = Duration::from_secs(1);
 
-/// What stands at an offset.
+/// The result of a look at an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// The first record from there on can be read; its offset.
+    /// The offset of the first record from there on, which can be read.
     Record(i64),
-    /// No record from there on can be read before this batch, and it cannot be read either.
+    /// The first batch from there on, which cannot be read.
     Bad(BadBatch),
-    /// Nothing came, and nothing said why.
+    /// Nothing came, and no reason is known.
     Silence,
 }
 
-/// Looks at what stands at an offset of a partition. Blocks, at most for `patience`.
+/// Looks at an offset of a partition. Blocks, at most for `patience`.
 pub fn probe(
     client: &ClientOptions,
     (topic, partition): (&str, i32),
@@ -42,7 +42,7 @@ pub fn probe(
         request: WHAT,
         source,
     };
-    // Not a member: it is assigned by hand and commits nothing.
+    // Not a member of the group: it is assigned by hand and commits nothing.
     let config = client.config(&[
         ("group.id", "wedcache-probe"),
         ("enable.auto.commit", "false"),
@@ -52,11 +52,11 @@ pub fn probe(
         ("fetch.wait.max.ms", "100"),
         ("queued.min.messages", "1"),
     ])?;
-    let context = Complaints {
+    let context = ProbeContext {
         log: ClientLog::new(client, Wants::read(&[topic.to_owned()])),
         first: Mutex::default(),
     };
-    let consumer: BaseConsumer<Complaints> =
+    let consumer: BaseConsumer<ProbeContext> =
         BaseConsumer::from_config_and_context(&config, context)
             .map_err(|source| client.refused(source))?;
     let mut list = TopicPartitionList::with_capacity(1);
@@ -70,7 +70,7 @@ pub fn probe(
         match polled {
             Some(Ok(message)) => {
                 let at = message.offset();
-                // One with a wrong checksum is left out silently.
+                // A batch with a wrong checksum is left out silently.
                 return Ok(match bad.filter(|bad| bad.offset < at) {
                     Some(bad) => Probe::Bad(bad),
                     None => Probe::Record(at),
@@ -78,7 +78,7 @@ pub fn probe(
             }
             Some(Err(source)) => {
                 consumer.context().log.explains(&source, WHAT.what);
-                // What is wrong with a batch comes beside it, maybe later.
+                // The report of a bad batch comes beside this error, maybe later.
                 failure = Some(source);
             }
             None => {}
@@ -100,28 +100,28 @@ pub fn probe(
     }
 }
 
-/// Keeps what librdkafka says first of a batch that it cannot read.
-struct Complaints {
+/// The context of the probe's client; keeps the first report of a bad batch.
+struct ProbeContext {
     log: ClientLog,
     first: Mutex<Option<BadBatch>>,
 }
 
-impl Complaints {
+impl ProbeContext {
     fn first(&self) -> Option<BadBatch> {
         *self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ClientContext for Complaints {
+impl ClientContext for ProbeContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.log.log(level, facility, text);
     }
 
     fn error(&self, error: LibraryError, reason: &str) {
-        let Some(batch) = standing::complaint(reason) else {
+        let Some(batch) = standstill::bad_batch(reason) else {
             return self.log.error(error, reason);
         };
-        // What comes after a wrong checksum is read from within that batch, and names no other one.
+        // Reports after a wrong checksum come from within that batch, and name no other one.
         self.first
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -129,4 +129,4 @@ impl ClientContext for Complaints {
     }
 }
 
-impl ConsumerContext for Complaints {}
+impl ConsumerContext for ProbeContext {}

@@ -1,4 +1,4 @@
-//! Producing: idempotent, bounded, with a delivery that finishes the input's ticket.
+//! Producers: idempotent, bounded, with deliveries that finish the inputs' tickets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,21 +19,21 @@ use tokio::sync::oneshot;
 use super::KafkaError;
 use super::access::Wants;
 use super::client::{ClientLog, ClientOptions, LOG_INTERVAL};
-use super::receipts::{LastLane, Receipt, Receipts};
+use super::delivery_reports::{DeliveryReports, LastPartition, ReportToken};
+use super::member::Ticket;
 use super::returned::{OwnedRecord, Returned, Undelivered};
-use super::ticket::Ticket;
 use crate::model::Timestamp;
 use crate::model::record::TraceParent;
 use crate::trouble::Throttle;
 
-/// How long the delivery thread polls before it passes on what it has gathered: while reports come,
-/// and while none do (the first one after a rest is passed on at once).
+/// The times for which the delivery thread polls before it passes on gathered finishes: while
+/// reports come, and while none do (the first one after a rest is passed on at once).
 const BUSY_POLL: Duration = Duration::from_millis(5);
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// How long a wait for room in the queue polls before it looks again.
+/// The time for which a wait for room in the queue polls before the next attempt.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
 
-/// How long the reports of a producer that is replaced are waited for.
+/// The longest wait for the reports of a producer that is replaced.
 const RENEW_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Settings of one producer.
@@ -42,15 +42,15 @@ pub struct OutputOptions {
     pub client: ClientOptions,
     pub compression: Compression,
     pub linger: Duration,
-    /// Records that wait for delivery; the next one is refused.
+    /// The most records that wait for delivery; a further one is refused.
     pub queue_records: u32,
     pub queue_kbytes: u32,
-    /// After this time a record that could not be delivered fails; `None`: never.
+    /// The time after which a record that could not be delivered fails; `None` for never.
     pub delivery_timeout: Option<Duration>,
     /// The largest record; its topic must allow it too.
     pub max_record_bytes: u32,
-    /// Whether only failures are reported: for records that nobody waits for, whose deliveries
-    /// then cost nothing and are not counted.
+    /// True if only failures are reported: for records that nobody waits for, whose deliveries then
+    /// cost nothing and are not counted.
     pub reports_failures_only: bool,
     /// The most records of one batch. A broker refuses a batch that is larger than its topic takes,
     /// whatever the size of the records in it.
@@ -78,7 +78,8 @@ impl Compression {
 }
 
 impl OutputOptions {
-    /// For records that must arrive: they wait for the cluster as long as it takes.
+    /// Returns settings for records that must arrive: they wait for the cluster as long as it
+    /// takes.
     pub fn new(client: ClientOptions) -> Self {
         Self {
             client,
@@ -93,7 +94,7 @@ impl OutputOptions {
         }
     }
 
-    /// For single records that are sent at once, each in a batch of its own.
+    /// Returns settings for single records that are sent at once, each in a separate batch.
     pub fn single(client: ClientOptions) -> Self {
         Self {
             linger: Duration::ZERO,
@@ -102,7 +103,7 @@ impl OutputOptions {
         }
     }
 
-    /// For records that may be lost when the cluster is away, such as metrics.
+    /// Returns settings for records that may be lost when the cluster is away, such as metrics.
     pub fn lossy(client: ClientOptions) -> Self {
         Self {
             linger: Duration::from_millis(50),
@@ -145,12 +146,12 @@ impl OutputOptions {
 #[derive(Debug, Clone, Copy)]
 pub struct OutRecord<'a> {
     pub topic: &'a str,
-    /// `None`: by the key's hash, as Java clients do.
+    /// The partition; `None` to choose it by the key's hash, as Java clients do.
     pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub timestamp: Option<Timestamp>,
-    /// Written as the `traceparent` header.
+    /// The trace, which is written as the `traceparent` header.
     pub trace: Option<TraceParent>,
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
@@ -187,26 +188,26 @@ impl<'a> OutRecord<'a> {
     }
 }
 
-/// What a delivery report does.
+/// The effect of a delivery report.
 #[derive(Debug)]
 pub enum Delivery {
     /// Nobody waits for it.
     Forget,
-    /// Finishes the input once the output has arrived. An output that could not be delivered goes to
-    /// [`Output::returned`], with the ticket.
+    /// The input is finished once the output has arrived. An output that could not be delivered
+    /// goes to [`Output::returned`], with the ticket.
     Finish(Ticket),
-    /// Tells a waiter.
+    /// A waiter gets the result.
     Report(oneshot::Sender<Result<Appended, DeliveryFailed>>),
 }
 
-/// Where a produced record stands.
+/// The place of a produced record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     pub partition: i32,
     pub offset: i64,
 }
 
-/// A record that was taken but did not arrive, and never will by itself.
+/// The error for a record that was taken but did not arrive, and never will by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record for {topic} was not delivered: {code}")]
 pub struct DeliveryFailed {
@@ -214,7 +215,7 @@ pub struct DeliveryFailed {
     pub code: RDKafkaErrorCode,
 }
 
-/// Why a record was not even taken.
+/// The reason why a record was not even taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the producer's queue is full")]
@@ -228,7 +229,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// librdkafka's code for it.
+    /// Returns librdkafka's code for the refusal.
     pub fn code(self) -> RDKafkaErrorCode {
         match self {
             Self::QueueFull => RDKafkaErrorCode::QueueFull,
@@ -251,13 +252,13 @@ pub struct Refused {
 #[derive(Debug, Default)]
 pub struct OutputCounters {
     pub taken: AtomicU64,
-    /// Not counted where only failures are reported.
+    /// Records that arrived; not counted if only failures are reported.
     pub delivered: AtomicU64,
-    /// Taken, but lost for good.
+    /// Records that were taken and could not be delivered.
     pub failed: AtomicU64,
-    /// Refused because the queue was full, once a try.
+    /// Attempts that were refused because the queue was full.
     pub queue_full: AtomicU64,
-    /// Given up by [`Output::offer`].
+    /// Records that [`Output::offer`] has dropped.
     pub dropped: AtomicU64,
 }
 
@@ -265,10 +266,10 @@ pub struct OutputCounters {
 #[derive(Clone)]
 pub struct Output {
     options: Arc<OutputOptions>,
-    /// Another one after [`Output::renew`].
+    /// The producer, which [`Output::renew`] replaces.
     producer: Arc<ArcSwap<Polled>>,
-    receipts: Arc<Receipts>,
-    last_lane: LastLane,
+    reports: Arc<DeliveryReports>,
+    last_partition: LastPartition,
     reports_failures_only: bool,
     counters: Arc<OutputCounters>,
     returned: Arc<Returned>,
@@ -276,23 +277,23 @@ pub struct Output {
 }
 
 impl Output {
-    /// Nothing is sent yet; a cluster that is away shows only later.
+    /// Makes a producer. Nothing is sent yet, so a cluster that is away is only noticed later.
     pub fn new(options: &OutputOptions) -> Result<Self, KafkaError> {
         let context = OutputContext {
             log: ClientLog::new(&options.client, Wants::write()),
             counters: Arc::default(),
             returned: Arc::default(),
-            receipts: Arc::default(),
+            reports: Arc::default(),
             throttle: Arc::new(Throttle::new(LOG_INTERVAL)),
         };
         let (counters, returned) = (Arc::clone(&context.counters), Arc::clone(&context.returned));
-        let receipts = Arc::clone(&context.receipts);
+        let reports = Arc::clone(&context.reports);
         let producer = Polled::start(options, context)?;
         Ok(Self {
             options: Arc::new(options.clone()),
             producer: Arc::new(ArcSwap::from_pointee(producer)),
-            receipts,
-            last_lane: LastLane::default(),
+            reports,
+            last_partition: LastPartition::default(),
             reports_failures_only: options.reports_failures_only,
             counters,
             returned,
@@ -306,7 +307,7 @@ impl Output {
             !self.reports_failures_only || matches!(delivery, Delivery::Forget),
             "nobody would tell {delivery:?} that the record has arrived"
         );
-        let receipts = &self.receipts;
+        let reports = &self.reports;
         let base = BaseRecord {
             topic: record.topic,
             partition: record.partition,
@@ -314,7 +315,7 @@ impl Output {
             key: record.key,
             timestamp: record.timestamp.map(|at| at.0),
             headers: record.owned_headers(),
-            delivery_opaque: receipts.write(delivery, &self.last_lane).to_opaque(),
+            delivery_opaque: reports.write(delivery, &self.last_partition).to_opaque(),
         };
         match self.producer.load().inner.send(base) {
             Ok(()) => {
@@ -323,12 +324,12 @@ impl Output {
             }
             Err((error, base)) => Err(Refused {
                 reason: self.refusal(&error),
-                delivery: receipts.take_back(Receipt::of_opaque(base.delivery_opaque)),
+                delivery: reports.take_back(ReportToken::of_opaque(base.delivery_opaque)),
             }),
         }
     }
 
-    /// Like [`Output::send`], for poll threads: waits up to `wait` for room in the queue and
+    /// Sends like [`Output::send`], for poll threads: waits up to `wait` for room in the queue and
     /// serves delivery reports meanwhile.
     pub fn send_or_wait(
         &self,
@@ -352,8 +353,8 @@ impl Output {
         }
     }
 
-    /// Like [`Output::send`], for tasks: waits for room until the deadline. When it is cancelled
-    /// the record was not taken, and its ticket is dropped.
+    /// Sends like [`Output::send`], for tasks: waits for room until the deadline. If it is
+    /// cancelled, the record was not taken, and its ticket is dropped.
     pub async fn send_by(
         &self,
         record: &OutRecord<'_>,
@@ -374,7 +375,8 @@ impl Output {
         }
     }
 
-    /// For records that may be lost: a full queue drops and counts them.
+    /// Sends a record that may be lost: if the queue is full, the record is dropped and counted.
+    /// Returns true if it was taken.
     pub fn offer(&self, record: &OutRecord<'_>) -> bool {
         let Err(refused) = self.send(record, Delivery::Forget) else {
             return true;
@@ -386,34 +388,34 @@ impl Output {
         false
     }
 
-    /// Waits until all records that were taken are delivered or failed; `false` when the timeout
-    /// came first. Cancelled, it goes on in the background without effect.
+    /// Waits until all records that were taken are delivered or failed; returns false if the
+    /// timeout came first. If it is cancelled, it goes on in the background without effect.
     pub async fn flush(&self, timeout: Duration) -> bool {
         let producer = self.producer.load_full();
         let flush = tokio::task::spawn_blocking(move || {
             let delivered = producer.inner.flush(timeout).is_ok();
-            producer.context().receipts.pass_on();
+            producer.context().reports.pass_on();
             delivered
         });
         flush.await.unwrap_or(false)
     }
 
-    /// The producer broke its promise of order and once-only, or was shut out; it takes nothing
-    /// any more. The text says why.
+    /// Returns the fatal error after which the producer takes nothing any more: it cannot keep its
+    /// promise of order and once-only, or was fenced.
     pub fn fatal(&self) -> Option<String> {
         let (code, text) = self.producer.load().inner.client().fatal_error()?;
         Some(format!("{code}: {text}"))
     }
 
-    /// Puts a new producer in the place of one that cannot go on. What the old one had not delivered
-    /// is returned, or reported as failed; of that some may have arrived. Blocks for a moment.
+    /// Replaces a producer that cannot go on. Records that the old one had not delivered are
+    /// returned, or reported as failed; some of them may have arrived. Blocks for a moment.
     pub fn renew(&self) -> Result<(), KafkaError> {
         let context = self.producer.load().context().clone();
         let old = self
             .producer
             .swap(Arc::new(Polled::start(&self.options, context)?));
         old.inner.purge(PurgeConfig::default().queue().inflight());
-        // Its reports are served here: with the last of its users its thread ends.
+        // The old producer's reports are served here, because its thread ends with its last user.
         let deadline = Instant::now() + RENEW_PATIENCE;
         while old.inner.in_flight_count() > 0 && Instant::now() < deadline {
             old.poll(ROOM_WAIT);
@@ -421,12 +423,12 @@ impl Output {
         Ok(())
     }
 
-    /// Records that were taken and are not yet delivered.
+    /// Returns the number of records that were taken and are not yet delivered.
     pub fn in_flight(&self) -> usize {
         usize::try_from(self.producer.load().inner.in_flight_count()).unwrap_or(0)
     }
 
-    /// Where records that could not be delivered wait, with the tickets that wait for them.
+    /// Returns the place where undelivered records wait, with the tickets that wait for them.
     pub fn returned(&self) -> &Arc<Returned> {
         &self.returned
     }
@@ -449,13 +451,13 @@ impl Output {
     }
 }
 
-/// Shared by a producer and those that take its place.
+/// The context that a producer shares with those that replace it.
 #[derive(Clone)]
 struct OutputContext {
     log: ClientLog,
     counters: Arc<OutputCounters>,
     returned: Arc<Returned>,
-    receipts: Arc<Receipts>,
+    reports: Arc<DeliveryReports>,
     throttle: Arc<Throttle>,
 }
 
@@ -486,15 +488,15 @@ impl ClientContext for OutputContext {
 }
 
 impl ProducerContext for OutputContext {
-    /// A [`Receipt`].
+    /// A [`ReportToken`].
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let receipt = Receipt::of_opaque(opaque);
+        let token = ReportToken::of_opaque(opaque);
         match result {
             Ok(message) => {
                 self.counters.delivered.fetch_add(1, Ordering::Relaxed);
-                self.receipts.delivered(receipt, || Appended {
+                self.reports.delivered(token, || Appended {
                     partition: message.partition(),
                     offset: message.offset(),
                 });
@@ -502,7 +504,7 @@ impl ProducerContext for OutputContext {
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                 let failed = self.failed(message.topic(), code);
-                if let Some(ticket) = self.receipts.failed(receipt, failed) {
+                if let Some(ticket) = self.reports.failed(token, failed) {
                     let record = OwnedRecord::of(message);
                     self.returned.put(Undelivered {
                         record,
@@ -515,8 +517,8 @@ impl ProducerContext for OutputContext {
     }
 }
 
-/// A producer and the thread that serves its delivery reports: rdkafka's `ThreadedProducer`, but
-/// with a moment after each poll at which gathered finishes are passed on.
+/// A producer and the thread that serves its delivery reports: like rdkafka's `ThreadedProducer`,
+/// but gathered finishes are passed on after each poll.
 struct Polled {
     inner: Arc<BaseProducer<OutputContext>>,
     stop: Arc<AtomicBool>,
@@ -547,7 +549,7 @@ impl Polled {
 
     fn poll(&self, wait: Duration) {
         self.inner.poll(wait);
-        self.context().receipts.pass_on();
+        self.context().reports.pass_on();
     }
 }
 
@@ -556,9 +558,9 @@ fn serve(producer: &BaseProducer<OutputContext>, stop: &AtomicBool) {
     let delivered = || context.counters.delivered.load(Ordering::Relaxed);
     let (mut before, mut wait) = (0, IDLE_POLL);
     while !stop.load(Ordering::Relaxed) {
-        // It goes on for the whole time, whatever comes.
+        // A poll lasts for the whole `wait`, whatever comes.
         producer.poll(wait);
-        context.receipts.pass_on();
+        context.reports.pass_on();
         let now = delivered();
         wait = if now == before { IDLE_POLL } else { BUSY_POLL };
         before = now;
@@ -579,5 +581,4 @@ impl Drop for Polled {
 }
 
 #[cfg(test)]
-#[path = "producer_tests.rs"]
 mod tests;

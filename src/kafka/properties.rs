@@ -1,5 +1,5 @@
-//! What librdkafka thinks of the user's properties, asked of librdkafka itself before anything is
-//! sent: unknown names, bad values, and what this build of it cannot do.
+//! The check of the user's properties by librdkafka itself, before anything is sent: unknown names,
+//! bad values, and features that this build of it does not have.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use super::client::ClientOptions;
 use super::{IntakeOptions, KafkaError, OutputOptions};
 
-/// Why a property cannot be used.
+/// The reason why a property cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PropertyFault {
     #[error("this build has no TLS: build with --features kafka-ssl")]
@@ -31,12 +31,12 @@ pub enum PropertyFault {
     NoTokens,
     #[error("librdkafka knows no property of this name")]
     Unknown,
-    /// In librdkafka's words, without the value.
+    /// librdkafka refuses the property; its text, without the value.
     #[error("{0}")]
     Refused(String),
 }
 
-/// What librdkafka can do as it was built, such as `ssl` and `zstd`.
+/// The features with which librdkafka was built, such as `ssl` and `zstd`.
 static FEATURES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let config = ClientConfig::new().create_native_config();
     let features = config.and_then(|config| config.get("builtin.features"));
@@ -44,12 +44,12 @@ static FEATURES: LazyLock<Vec<String>> = LazyLock::new(|| {
     features.split(',').map(|of| of.trim().to_owned()).collect()
 });
 
-/// What librdkafka can do as it was built, such as `ssl` and `zstd`.
+/// Returns the features with which librdkafka was built, such as `ssl` and `zstd`.
 pub fn features() -> &'static [String] {
     &FEATURES
 }
 
-/// librdkafka's mechanisms, and the feature that brings each.
+/// librdkafka's mechanisms, and the feature that each needs.
 const MECHANISMS: [(&str, &str); 5] = [
     ("SCRAM-SHA-512", "sasl_scram"),
     ("SCRAM-SHA-256", "sasl_scram"),
@@ -57,20 +57,20 @@ const MECHANISMS: [(&str, &str); 5] = [
     ("OAUTHBEARER", "sasl_oauthbearer"),
     ("GSSAPI", "sasl_gssapi"),
 ];
-/// librdkafka's own choice.
+/// The mechanism that librdkafka uses by default.
 const DEFAULT_MECHANISM: &str = "GSSAPI";
 
 /// The user's properties by name.
-pub(super) struct Given<'a>(pub Vec<(&'a str, &'a str)>);
+pub(super) struct GivenProperties<'a>(pub Vec<(&'a str, &'a str)>);
 
-impl Given<'_> {
+impl GivenProperties<'_> {
     fn get(&self, names: &[&str]) -> Option<(&str, &str)> {
         let mut all = self.0.iter();
         let found = all.find(|(name, _)| names.contains(name));
         found.map(|(name, value)| (*name, value.trim()))
     }
 
-    /// Returns each property that cannot be used, with why; one at most of each.
+    /// Returns the properties that cannot be used, each once, with the reasons.
     pub(super) fn faults(&self, features: &[String]) -> Vec<(String, PropertyFault)> {
         let mut faults = self.without_support(features);
         for (name, value) in &self.0 {
@@ -86,8 +86,8 @@ impl Given<'_> {
         faults
     }
 
-    /// What needs TLS, or a mechanism that is not there. librdkafka says so too, partly in a log
-    /// line, in words for who builds it.
+    /// Returns the properties that need TLS, or a mechanism that this build does not have.
+    /// librdkafka reports them too, but partly in a log line, and in words for those who build it.
     fn without_support(&self, features: &[String]) -> Vec<(String, PropertyFault)> {
         let has = |feature: &str| features.iter().any(|of| of == feature);
         let mut faults = Vec::new();
@@ -116,7 +116,7 @@ impl Given<'_> {
                     .then_some(PropertyFault::NoTokens)
             }
             Some((_, feature)) if has(feature) => None,
-            // Only Kerberos has a library of its own; TLS brings what else may be missing.
+            // Only Kerberos needs another library; every other missing mechanism comes with TLS.
             Some((of, _)) if *of != DEFAULT_MECHANISM => Some(PropertyFault::NoTls),
             _ => Some(PropertyFault::NoMechanism {
                 mechanism: mechanism.to_owned(),
@@ -131,14 +131,14 @@ impl Given<'_> {
     }
 }
 
-/// The mechanisms that this build has and that need nothing of ours.
+/// Returns the mechanisms that this build has and that need no code of this program.
 fn can(has: &impl Fn(&str) -> bool) -> Vec<&'static str> {
     let all = MECHANISMS.iter();
     let here = all.filter(|(of, feature)| *of != "OAUTHBEARER" && has(feature));
     here.map(|(of, _)| *of).collect()
 }
 
-/// The reason in librdkafka's refusal of one property.
+/// Returns the reason in librdkafka's refusal of one property.
 pub(super) fn fault(error: &LibraryError) -> PropertyFault {
     match error {
         LibraryError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..) => {
@@ -151,7 +151,7 @@ pub(super) fn fault(error: &LibraryError) -> PropertyFault {
     }
 }
 
-/// A text without the value, which may be a secret.
+/// Returns a text without the value, which may be a secret.
 fn without(text: &str, value: &str) -> String {
     let shown = |text: &str| text.trim_end_matches('\0').trim().to_owned();
     if value.is_empty() {
@@ -175,11 +175,11 @@ impl ClientOptions {
         let plain = plain.map(|(name, value)| (name.as_str(), value.as_str()));
         let secret = self.secrets.iter();
         let secret = secret.map(|(name, value)| (name.as_str(), value.expose_secret()));
-        Given(plain.chain(secret).collect()).faults(features())
+        GivenProperties(plain.chain(secret).collect()).faults(features())
     }
 
-    /// What librdkafka says of all settings of a client together, at the user's property that it
-    /// names, if it names one.
+    /// Converts librdkafka's refusal of a client's settings: to an error about the user's property
+    /// that it names, if it names one.
     pub(super) fn refused(&self, source: LibraryError) -> KafkaError {
         if let LibraryError::ClientConfig(_, _, property, _) = &source {
             return (property.clone(), fault(&source)).into();
@@ -201,7 +201,7 @@ impl ClientOptions {
         }
     }
 
-    /// Makes a client as it would be, but for the brokers' addresses, and drops it.
+    /// Makes a client without the brokers' addresses, and drops it.
     fn try_out<T: FromClientConfig>(&self, mut config: ClientConfig) -> Result<(), KafkaError> {
         config.remove("bootstrap.servers");
         let made = T::from_config(&config);
@@ -246,7 +246,7 @@ mod tests {
 
     fn faults(properties: &[(&str, &str)], features: &[&str]) -> Vec<(String, String)> {
         let features: Vec<_> = features.iter().map(|of| (*of).to_owned()).collect();
-        let faults = Given(properties.to_vec()).without_support(&features);
+        let faults = GivenProperties(properties.to_vec()).without_support(&features);
         let shown = faults
             .into_iter()
             .map(|(name, fault)| (name, fault.to_string()));

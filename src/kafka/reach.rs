@@ -1,10 +1,10 @@
-//! Whether a cluster can be reached: one state for all clients that this process has of it.
+//! The reachability of a cluster: one state for all clients that this process has of it.
 //!
 //! Every client of librdkafka reports each of its connections, again and again while an outage
-//! lasts. What all of them report and which requests are answered comes together here, so that the
-//! log has one line when the cluster is away, one a minute while it lasts, and one when it is back.
-//! A cluster is away when something failed and no request has been answered for a while since; as
-//! long as requests are answered, only the broker that cannot be reached is named.
+//! lasts. Their reports and the answered requests come together here, so that the log has one line
+//! when the cluster is away, one a minute while that lasts, and one when it is back. A cluster is
+//! away if something failed and no request has been answered for a while since; as long as requests
+//! are answered, only the broker that cannot be reached is named.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,63 +18,63 @@ use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::trouble::{Notice, Pace, Trouble, Troubles};
 
-/// How long nothing may be answered after a failure until the cluster counts as away. Leaders that
-/// move and connections that are made again take less.
+/// The time without an answer after a failure from which on the cluster counts as away. Leaders
+/// that move and connections that are made again take less.
 const GRACE: Duration = Duration::from_secs(3);
-/// A broker of which nothing has been heard for so long is not remembered, unless it was named.
+/// The time without a failure after which a broker is forgotten, unless it was named.
 const FORGET_BROKER: Duration = Duration::from_mins(2);
-/// How long ago a connection may have been closed to explain why nothing is answered.
+/// The time for which a closed connection can explain why nothing is answered.
 const HINT_LASTS: Duration = Duration::from_secs(10);
-/// Missing permissions that are remembered; there are a few kinds of them a topic and a group.
+/// The most missing permissions that are remembered; a topic or group can have a few.
 const MAX_DENIALS: usize = 256;
 
-/// What all clients of one cluster share.
+/// The state that all clients of one cluster share.
 #[derive(Debug)]
 pub struct Reach {
-    /// `bootstrap.servers` as it was given.
+    /// The given `bootstrap.servers`.
     bootstrap: String,
     /// The setting that the address comes from, for messages.
     setting: OnceLock<String>,
     clock: Clock,
-    /// Whether an answered request matters to anything.
+    /// True if an answered request changes anything.
     awaited: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<ReachState>,
 }
 
-/// What is said to the log.
+/// A line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Line {
-    Away(Failure, Notice),
+enum ReachLine {
+    Away(ReachFailure, Notice),
     BrokerAway { broker: String, words: String },
     BrokerBack { broker: String, lasted: Duration },
 }
 
-/// Why the cluster, or a broker, could not be reached last.
+/// The last reason why the cluster, or a broker, could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Failure {
+struct ReachFailure {
     why: Why,
-    /// librdkafka's own words.
+    /// librdkafka's text.
     words: String,
 }
 
 /// The pure part: reports and times in, lines out.
 #[derive(Debug)]
-struct State {
-    /// The first failure since a request was answered last.
+struct ReachState {
+    /// The time of the first failure since the last answered request.
     failing_since: Option<Instant>,
-    /// The last failure that says most.
-    failure: Option<Failure>,
-    /// The connection that was closed last.
-    hint: Option<(Instant, Failure)>,
+    /// The most telling of the last failures.
+    failure: Option<ReachFailure>,
+    /// The last closed connection.
+    hint: Option<(Instant, ReachFailure)>,
     answered: Option<Instant>,
     away: Troubles<()>,
-    /// Bounded by the cluster's brokers.
-    brokers: BTreeMap<String, Broker>,
+    /// The brokers that fail; bounded by the cluster's.
+    brokers: BTreeMap<String, FailingBroker>,
     denials: Troubles<Arc<str>>,
 }
 
 #[derive(Debug)]
-struct Broker {
+struct FailingBroker {
     since: Instant,
     failed: Instant,
     words: String,
@@ -82,7 +82,7 @@ struct Broker {
 }
 
 impl Reach {
-    /// The state of the cluster with this bootstrap address.
+    /// Returns the state of the cluster with this bootstrap address.
     pub fn of(bootstrap: &str) -> Arc<Self> {
         static CLUSTERS: Mutex<BTreeMap<String, Weak<Reach>>> = Mutex::new(BTreeMap::new());
         let mut clusters = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,9 +100,9 @@ impl Reach {
             bootstrap: bootstrap.to_owned(),
             setting: OnceLock::new(),
             clock: Clock::System,
-            // The first answer matters: it is the first sign that the cluster is there.
+            // The first answer matters, as the first sign that the cluster is there.
             awaited: AtomicBool::new(true),
-            state: Mutex::new(State::new()),
+            state: Mutex::new(ReachState::new()),
         }
     }
 
@@ -111,7 +111,7 @@ impl Reach {
         self.setting.get_or_init(|| setting.to_owned());
     }
 
-    /// What is wrong now: `down` when the cluster is away, otherwise a broker that is.
+    /// Returns the present trouble: `down` if the cluster is away, otherwise a broker that is.
     pub fn trouble(&self) -> Option<Trouble> {
         let now = Instant::now();
         let state = self.state();
@@ -129,53 +129,53 @@ impl Reach {
         })
     }
 
-    /// Logs the lines that have come due. To be called every second or so.
+    /// Logs the lines that are due. To be called about once a second.
     pub fn settle(&self) {
-        self.change(State::settle);
+        self.change(ReachState::settle);
     }
 
-    /// Takes note of an error of a client; `false` where it does not concern reaching the cluster.
+    /// Notes an error of a client; returns false if it does not concern reaching the cluster.
     pub(super) fn failed(&self, code: RDKafkaErrorCode, words: &str) -> bool {
         let Some(why) = Why::of(code, words) else {
             return false;
         };
         let (words, broker) = (words.to_owned(), broker_of(words));
-        self.change(|state, now| state.failed(Failure { why, words }, broker, now));
+        self.change(|state, now| state.failed(ReachFailure { why, words }, broker, now));
         true
     }
 
-    /// Takes note of a connection that was closed. That alone is no failure: brokers close idle ones.
-    /// It explains one where nothing else does.
+    /// Notes a connection that was closed. That alone is no failure, because brokers close idle
+    /// ones; it explains a failure that has no other explanation.
     pub(super) fn closed(&self, words: &str) {
         let why = Why::of(RDKafkaErrorCode::BrokerTransportFailure, words);
         if let Some(why) = why {
             let words = words.to_owned();
-            self.state().hint = Some((Instant::now(), Failure { why, words }));
+            self.state().hint = Some((Instant::now(), ReachFailure { why, words }));
         }
     }
 
-    /// Takes note of a request that failed; `false` where that does not concern reaching the cluster.
+    /// Notes a request that failed; returns false if that does not concern reaching the cluster.
     pub(super) fn unanswered(&self, code: RDKafkaErrorCode, request: &str) -> bool {
         let Some(why) = Why::of_request(code) else {
             return false;
         };
         let words = format!("no answer to the request to {request}: {code}");
-        self.change(|state, now| state.failed(Failure { why, words }, None, now));
+        self.change(|state, now| state.failed(ReachFailure { why, words }, None, now));
         true
     }
 
-    /// Whether any request has been answered yet.
+    /// Returns true if any request has been answered yet.
     pub fn has_answered(&self) -> bool {
         self.state().answered.is_some()
     }
 
-    /// Whether something fails that no answer has followed yet.
+    /// Returns true after a failure until the next answer.
     pub(super) fn is_failing(&self) -> bool {
         self.awaited.load(Ordering::Relaxed) && self.state().failing_since.is_some()
     }
 
-    /// Takes note that the cluster has answered a request. While nothing is wrong that costs one
-    /// atomic read.
+    /// Notes that the cluster has answered a request. While nothing is wrong that costs one atomic
+    /// read.
     pub(super) fn answered(&self) {
         if self.awaited.load(Ordering::Relaxed) {
             self.change(|state, now| {
@@ -185,7 +185,7 @@ impl Reach {
         }
     }
 
-    /// Takes note of the brokers that a client is connected to.
+    /// Notes the brokers that a client is connected to.
     pub(super) fn connected<'a>(&self, brokers: impl Iterator<Item = &'a str>) {
         if self.awaited.load(Ordering::Relaxed) {
             let brokers: Vec<&str> = brokers.collect();
@@ -193,7 +193,7 @@ impl Reach {
         }
     }
 
-    /// Says, once and then once a minute, which permission is missing.
+    /// Logs, once and then once a minute, the permission that is missing.
     pub(super) fn denied(&self, client: &str, needs: &str, words: &str) {
         let notice = {
             let mut state = self.state();
@@ -216,7 +216,7 @@ impl Reach {
         );
     }
 
-    fn trouble_of(&self, failure: &Failure, since: Timestamp) -> Trouble {
+    fn trouble_of(&self, failure: &ReachFailure, since: Timestamp) -> Trouble {
         let (bootstrap, words) = (&self.bootstrap, &failure.words);
         let advice = self.advice(failure.why);
         Trouble {
@@ -232,7 +232,7 @@ impl Reach {
         why.advice(setting.unwrap_or("the bootstrap address"))
     }
 
-    fn change(&self, change: impl FnOnce(&mut State, Instant) -> Vec<Line>) {
+    fn change(&self, change: impl FnOnce(&mut ReachState, Instant) -> Vec<ReachLine>) {
         let now = Instant::now();
         let mut state = self.state();
         let lines = change(&mut state, now);
@@ -243,14 +243,14 @@ impl Reach {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReachState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log(&self, line: &Line) {
+    fn log(&self, line: &ReachLine) {
         let brokers = self.bootstrap.as_str();
         match line {
-            Line::Away(failure, notice) => {
+            ReachLine::Away(failure, notice) => {
                 if let Notice::Over { lasted, .. } = notice {
                     let after_secs = lasted.as_secs();
                     tracing::info!(brokers, after_secs, "Kafka is back");
@@ -263,10 +263,10 @@ impl Reach {
                 let (is, advice) = (failure.why.is(), self.advice(failure.why));
                 tracing::error!(brokers, reason, %since, error, "Kafka {is_away}: {is}. {advice}");
             }
-            Line::BrokerAway { broker, words } => {
+            ReachLine::BrokerAway { broker, words } => {
                 tracing::warn!(broker, error = words, "a broker is away; others answer");
             }
-            Line::BrokerBack { broker, lasted } => {
+            ReachLine::BrokerBack { broker, lasted } => {
                 let after_secs = lasted.as_secs();
                 tracing::info!(broker, after_secs, "the broker is back");
             }
@@ -274,7 +274,7 @@ impl Reach {
     }
 }
 
-impl State {
+impl ReachState {
     fn new() -> Self {
         Self {
             failing_since: None,
@@ -287,7 +287,12 @@ impl State {
         }
     }
 
-    fn failed(&mut self, failure: Failure, broker: Option<String>, now: Instant) -> Vec<Line> {
+    fn failed(
+        &mut self,
+        failure: ReachFailure,
+        broker: Option<String>,
+        now: Instant,
+    ) -> Vec<ReachLine> {
         let mut lines = Vec::new();
         if let Some(name) = broker {
             lines.extend(self.broker_failed(name, &failure.words, now));
@@ -298,7 +303,7 @@ impl State {
             Some((at, hint)) if failure.why.is_vague() && is_fresh(*at) => hint.clone(),
             _ => failure,
         };
-        // That nothing answers is known; why is worth more.
+        // A reason that says more replaces one that only says that nothing answers.
         if !failure.why.is_vague() || self.failure.as_ref().is_none_or(|of| of.why.is_vague()) {
             self.failure = Some(failure);
         }
@@ -307,13 +312,16 @@ impl State {
     }
 
     /// Names a broker that goes on failing while others answer.
-    fn broker_failed(&mut self, name: String, words: &str, now: Instant) -> Option<Line> {
-        let broker = self.brokers.entry(name.clone()).or_insert_with(|| Broker {
-            since: now,
-            failed: now,
-            words: String::new(),
-            named: false,
-        });
+    fn broker_failed(&mut self, name: String, words: &str, now: Instant) -> Option<ReachLine> {
+        let broker = self
+            .brokers
+            .entry(name.clone())
+            .or_insert_with(|| FailingBroker {
+                since: now,
+                failed: now,
+                words: String::new(),
+                named: false,
+            });
         broker.failed = now;
         words.clone_into(&mut broker.words);
         let others_answer = self.answered.is_some_and(|at| at > broker.since);
@@ -322,7 +330,7 @@ impl State {
         }
         broker.named = true;
         let words = words.to_owned();
-        Some(Line::BrokerAway {
+        Some(ReachLine::BrokerAway {
             broker: name,
             words,
         })
@@ -330,7 +338,7 @@ impl State {
 
     fn answered(&mut self, now: Instant) {
         if self.is_away(now).is_some() {
-            // All of them were away; who still is will say so again.
+            // All brokers were away; those that still are will be reported again.
             self.brokers.retain(|_, broker| broker.named);
         }
         self.failing_since = None;
@@ -339,10 +347,10 @@ impl State {
         self.away.worked(now, |()| true);
     }
 
-    fn connected(&mut self, brokers: &[&str], now: Instant) -> Vec<Line> {
-        let back = |(name, broker): (String, Broker)| {
+    fn connected(&mut self, brokers: &[&str], now: Instant) -> Vec<ReachLine> {
+        let back = |(name, broker): (String, FailingBroker)| {
             let lasted = now.saturating_duration_since(broker.since);
-            broker.named.then_some(Line::BrokerBack {
+            broker.named.then_some(ReachLine::BrokerBack {
                 broker: name,
                 lasted,
             })
@@ -353,37 +361,42 @@ impl State {
         gone.filter_map(back).collect()
     }
 
-    fn is_away(&self, now: Instant) -> Option<(Instant, &Failure)> {
+    fn is_away(&self, now: Instant) -> Option<(Instant, &ReachFailure)> {
         let since = self.failing_since?;
         let long = now.saturating_duration_since(since) >= GRACE;
         Some((since, self.failure.as_ref().filter(|_| long)?))
     }
 
-    fn settle(&mut self, now: Instant) -> Vec<Line> {
+    fn settle(&mut self, now: Instant) -> Vec<ReachLine> {
         self.brokers.retain(|_, broker| {
             broker.named || now.saturating_duration_since(broker.failed) < FORGET_BROKER
         });
         let notice = match self.is_away(now).map(|(since, _)| since) {
-            // It began with the first failure, not when it had lasted long enough.
+            // The outage began with the first failure, not when it had lasted long enough.
             Some(since) if self.away.open().next().is_none() => self.away.failed((), since),
             Some(_) => self.away.failed((), now),
             None => None,
         };
         let settled = self.away.settle(now).into_iter().map(|((), notice)| notice);
         let notices: Vec<_> = notice.into_iter().chain(settled).collect();
-        let line = |notice| Line::Away(self.failure.clone().unwrap_or_else(Failure::none), notice);
+        let line = |notice| {
+            ReachLine::Away(
+                self.failure.clone().unwrap_or_else(ReachFailure::none),
+                notice,
+            )
+        };
         notices.into_iter().map(line).collect()
     }
 
     fn awaits(&self) -> bool {
         let open = self.away.unanswered().next().is_some();
-        // The first answer matters too: it is the first sign that the cluster is there.
+        // The first answer matters too, as the first sign that the cluster is there.
         self.answered.is_none() || open || self.failing_since.is_some() || !self.brokers.is_empty()
     }
 }
 
-impl Failure {
-    /// Of a trouble that is over.
+impl ReachFailure {
+    /// Returns the failure of an outage that is over.
     fn none() -> Self {
         Self {
             why: Why::Unanswered,
@@ -393,5 +406,4 @@ impl Failure {
 }
 
 #[cfg(test)]
-#[path = "reach_tests.rs"]
 mod tests;

@@ -1,24 +1,24 @@
-//! Why a cluster cannot be reached, by librdkafka's codes and words. Pure.
+//! The reasons why a cluster cannot be reached, from librdkafka's codes and texts. Pure.
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-/// Why a connection or a request failed.
+/// The reason why a connection or a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     NameNotFound,
     ConnectionRefused,
-    /// Closed again, reset, or no way to it.
+    /// The connection was closed at once or reset, or there is no route.
     Unreachable,
-    /// There is a connection, or none comes about, and no answer.
+    /// No connection came about in time, or no answer came on it.
     TimedOut,
     TlsRefused,
     SaslRefused,
-    /// A client has no connection left; it does not say why.
+    /// A client has no connection left; the reason is not known.
     Unanswered,
 }
 
 impl Why {
-    /// `None` for errors that say nothing about reaching the cluster.
+    /// Returns the reason; `None` for errors that do not concern reaching the cluster.
     pub(super) fn of(code: Code, words: &str) -> Option<Self> {
         match code {
             Code::Resolve => Some(Self::NameNotFound),
@@ -36,8 +36,8 @@ impl Why {
         }
     }
 
-    /// The same of a request, which knows no more than that it failed; the connections' own errors say
-    /// why.
+    /// Returns the reason of a failed request. Only the errors of the connections say more than
+    /// that it has no answer.
     pub(super) fn of_request(code: Code) -> Option<Self> {
         match Self::of(code, "")? {
             Self::Unreachable | Self::ConnectionRefused | Self::TimedOut => Some(Self::Unanswered),
@@ -45,8 +45,8 @@ impl Why {
         }
     }
 
-    /// librdkafka has one code for every failure of a socket, and tells them apart by the operating
-    /// system's words alone.
+    /// Returns the reason of a failed socket. librdkafka has one code for all of them; only the
+    /// operating system's text in its own differs.
     fn of_transport(words: &str) -> Self {
         if words.contains("Connection refused") {
             Self::ConnectionRefused
@@ -57,7 +57,7 @@ impl Why {
         }
     }
 
-    /// Whether another reason says more.
+    /// Returns true if any other reason says more.
     pub(super) fn is_vague(self) -> bool {
         self == Self::Unanswered
     }
@@ -86,7 +86,7 @@ impl Why {
         }
     }
 
-    /// What to look at; `address` is where the address is set.
+    /// Returns what to look at; `address` is the setting of the address.
     pub(super) fn advice(self, address: &str) -> String {
         match self {
             Self::NameNotFound => {
@@ -111,8 +111,8 @@ impl Why {
     }
 }
 
-/// `host:port` of the broker that librdkafka's words are of, if they name one: they begin with its
-/// name, such as `sasl_ssl://b-1:9092/3: ` or `b-1:9092/bootstrap: `.
+/// Returns `host:port` of the broker that librdkafka's text is about, if it names one: the text
+/// begins with the name, such as `sasl_ssl://b-1:9092/3: ` or `b-1:9092/bootstrap: `.
 pub(super) fn broker_of(words: &str) -> Option<String> {
     let (name, _) = words.split_once(": ")?;
     let (address, _) = name.rsplit_once('/')?;

@@ -1,11 +1,11 @@
-//! A consumed record as the poll thread sees it: borrowed from librdkafka's buffer.
+//! A consumed record, borrowed from librdkafka's buffer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 
-use super::lanes::Lane;
+use super::member::PartitionState;
 use crate::model::record::{Coordinates, RecordId, TraceParent};
 use crate::model::{Timestamp, TopicId};
 
@@ -17,15 +17,15 @@ pub struct InRecord<'a> {
 }
 
 impl<'a> InRecord<'a> {
-    pub(super) fn new(message: &'a BorrowedMessage<'a>, lane: &'a Lane) -> Self {
+    pub(super) fn new(message: &'a BorrowedMessage<'a>, partition: &'a PartitionState) -> Self {
         Self {
             message,
-            topic: &lane.topic,
-            topic_id: lane.topic_id(),
+            topic: &partition.topic,
+            topic_id: partition.topic_id(),
         }
     }
 
-    /// The topic that the record was read from, as far as is known.
+    /// Returns the id of the topic that the record was read from, if it is known.
     pub fn topic_id(&self) -> Option<TopicId> {
         self.topic_id
     }
@@ -42,7 +42,7 @@ impl<'a> InRecord<'a> {
         self.message.offset()
     }
 
-    /// The record's timestamp, whichever kind its topic keeps; 0 where it has none.
+    /// Returns the record's timestamp, of the kind that its topic keeps; 0 if it has none.
     pub fn timestamp(&self) -> Timestamp {
         Timestamp(self.message.timestamp().to_millis().unwrap_or(0))
     }
@@ -51,12 +51,12 @@ impl<'a> InRecord<'a> {
         self.message.key()
     }
 
-    /// The value; `None` is Kafka's null, a legal record.
+    /// Returns the value; `None` is Kafka's null, a legal record.
     pub fn value(&self) -> Option<&'a [u8]> {
         self.message.payload()
     }
 
-    /// What [`Coordinates::answer_id`] says of its place.
+    /// Returns the record's [`Coordinates::answer_id`].
     pub fn answer_id(&self) -> RecordId {
         RecordId::of_place(
             self.topic,
@@ -75,7 +75,7 @@ impl<'a> InRecord<'a> {
         }
     }
 
-    /// The last header of this name.
+    /// Returns the value of the last header of this name.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         let headers = self.message.headers()?;
         (0..headers.count())
@@ -85,17 +85,17 @@ impl<'a> InRecord<'a> {
             .and_then(|(_, value)| value)
     }
 
-    /// All headers in order. Those whose name is not UTF-8 are left out.
+    /// Returns all headers in order, without those whose names are not UTF-8.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         headers(self.message)
     }
 
-    /// The trace that the record belongs to, if it says so in a way that can be read.
+    /// Returns the trace that the record belongs to, if it has a readable `traceparent`.
     pub fn trace_parent(&self) -> Option<TraceParent> {
         TraceParent::parse(self.header(TraceParent::HEADER)?)
     }
 
-    /// Bytes of key and value, what back-pressure counts.
+    /// Returns the bytes of key and value, which back-pressure counts.
     pub fn len(&self) -> usize {
         self.key().map_or(0, <[u8]>::len) + self.value().map_or(0, <[u8]>::len)
     }
@@ -105,7 +105,7 @@ impl<'a> InRecord<'a> {
     }
 }
 
-/// All headers of a message whose names are UTF-8, in order.
+/// Returns all headers of a message whose names are UTF-8, in order.
 pub(super) fn headers<'a>(
     message: &'a BorrowedMessage<'a>,
 ) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
@@ -114,7 +114,8 @@ pub(super) fn headers<'a>(
     (0..count).filter_map(move |index| header_at(headers?, index))
 }
 
-/// rdkafka panics on a header name that is not UTF-8; a stranger's record must not end the thread.
+/// Returns a header, unless its name is not UTF-8: rdkafka panics on that, and another client's
+/// record must not end the thread.
 fn header_at(
     headers: &rdkafka::message::BorrowedHeaders,
     index: usize,

@@ -1,4 +1,4 @@
-//! How many copies a cluster keeps of its topics, and whether it refused to keep so many.
+//! The numbers of replicas of a cluster's topics, and the refusal of too many.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::KafkaError;
 use super::access::{Ask, Wants};
 use super::client::{ClientLog, ClientOptions};
 
-/// All topics with the number of their copies: of the partition that has the fewest. Blocks until
-/// the timeout at most.
+/// Returns all topics with the number of their replicas, that of the partition with the fewest.
+/// Blocks until the timeout at most.
 pub fn replication(
     options: &ClientOptions,
     timeout: Duration,
@@ -40,7 +40,7 @@ pub fn replication(
 }
 
 impl KafkaError {
-    /// The cluster has fewer brokers than a topic was to have copies.
+    /// Returns true if the cluster has fewer brokers than a topic was to have replicas.
     pub fn wants_fewer_copies(&self) -> bool {
         let too_many = RDKafkaErrorCode::InvalidReplicationFactor;
         matches!(self, Self::Topic { code, .. } if *code == too_many)

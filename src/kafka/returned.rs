@@ -1,4 +1,5 @@
-//! Records that a producer took and could not deliver, with the tickets that wait for them.
+//! Undelivered records, which a producer took and could not deliver, with the tickets that wait for
+//! them.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -6,9 +7,9 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
+use super::member::Ticket;
 use super::producer::OutRecord;
 use super::record;
-use super::ticket::Ticket;
 
 /// A record that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct OwnedRecord {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// A record that did not arrive, and the input that waits for it.
+/// A record that did not arrive, and the ticket of the input that waits for it.
 #[derive(Debug)]
 pub struct Undelivered {
     pub record: OwnedRecord,
@@ -27,7 +28,7 @@ pub struct Undelivered {
     pub code: RDKafkaErrorCode,
 }
 
-/// Where undelivered records wait for somebody who sends them again. Bounded by the records in
+/// The place where undelivered records wait until they are sent again. Bounded by the records in
 /// flight: each holds a ticket.
 #[derive(Debug, Default)]
 pub struct Returned {
@@ -47,7 +48,7 @@ impl OwnedRecord {
         }
     }
 
-    /// Calls `send` with the record as a producer takes it.
+    /// Calls `send` with the record in the form that a producer takes.
     pub async fn with<R>(&self, send: impl AsyncFnOnce(&OutRecord<'_>) -> R) -> R {
         let headers: Vec<(&str, Option<&[u8]>)> = self
             .headers
@@ -63,15 +64,14 @@ impl OwnedRecord {
 }
 
 impl Returned {
-    /// Puts a record here. From now on it is held back: its age alarms nobody.
+    /// Adds a record. From now on its ticket is held back and does not count as stuck.
     pub fn put(&self, undelivered: Undelivered) {
         undelivered.ticket.hold();
         self.lock().push(undelivered);
         self.came.notify_one();
     }
 
-    /// At most `most` of the records that wait here, the oldest first; waits until there is one.
-    /// Cancel safe.
+    /// Takes at most `most` records, the oldest first; waits until there is one. Cancel safe.
     pub async fn take(&self, most: usize) -> Vec<Undelivered> {
         loop {
             let came = self.came.notified();

@@ -1,4 +1,4 @@
-//! What the tests of this module share: a cluster, records in it, and waiting with a deadline.
+//! Helpers of the tests: a cluster, records in it, and waits with a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Cluster {
         ClientOptions::new(self.0.bootstrap(), id)
     }
 
-    /// The topic that the name stands for now.
+    /// Returns the present id of the topic.
     pub fn topic_id(&self, topic: &str) -> Option<TopicId> {
         self.0.topic_id(topic).map(|id| TopicId(id.as_u128()))
     }
@@ -57,7 +57,7 @@ impl Cluster {
         self.output().append_all(&records, deadline).await.unwrap();
     }
 
-    /// The group's committed offset of partition 0.
+    /// Returns the group's committed offset of partition 0.
     pub fn committed(&self, group: &str, topic: &str) -> Option<i64> {
         self.0
             .committed(group, topic, 0)
@@ -65,19 +65,20 @@ impl Cluster {
     }
 }
 
-/// What a damaged batch may hold. librdkafka goes on within a batch whose checksum is wrong, and takes
-/// what it finds there for the head of another one, offset and all.
+/// The content of a damaged batch. librdkafka goes on within a batch whose checksum is wrong, and
+/// takes what is there for the head of the next batch, with an offset.
 #[derive(Debug, Clone, Copy)]
 pub enum Filling {
     Text,
     Zeros,
-    /// Would it be read as a head: offset 4, a length, and the number of the format.
+    /// Bytes that can be taken for the head of a batch: offset 4, a length, and the number of the
+    /// format.
     Heads,
     Noise,
 }
 
 impl Filling {
-    /// The values of 200 records.
+    /// Returns the values of 200 records.
     pub fn values(self) -> Vec<Vec<u8>> {
         let noise = |at: u64| {
             let mut random = fastrand::Rng::with_seed(at);
@@ -93,12 +94,12 @@ impl Filling {
     }
 }
 
-/// Polls until the condition holds; fails with `what` when it does not in time.
+/// Polls until the condition holds; panics with `what` if it does not in time.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

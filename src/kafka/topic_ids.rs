@@ -1,4 +1,4 @@
-//! Which topics the names stand for now, asked of the cluster.
+//! The ids of topics, by which a recreated topic differs from the old one of its name.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,28 +9,30 @@ use rdkafka_ext::{DescribeError, describe_topics};
 
 use crate::model::TopicId;
 
-/// What the cluster said of some topics.
+/// The cluster's answer about the ids of some topics.
 #[derive(Debug, Clone)]
 pub(super) struct TopicIds {
-    /// When it was asked.
+    /// The time of the request.
     pub(super) asked_at: Instant,
-    /// Empty where the brokers know no ids.
+    /// The answers by topic; empty if the brokers have no topic ids.
     topics: HashMap<String, Result<Option<TopicId>, RDKafkaErrorCode>>,
 }
 
 impl TopicIds {
-    /// The topic's id; `None` where it is not known, for whatever reason.
+    /// Returns the topic's id; `None` if it is not known, for whatever reason.
     pub(super) fn of(&self, topic: &str) -> Option<TopicId> {
         self.answer(topic).ok().flatten()
     }
 
-    /// The topic's id, `None` where the brokers know no ids, or why the cluster did not tell it.
+    /// Returns the topic's id, `None` if the brokers have no topic ids, or the code of the
+    /// cluster's refusal.
     pub(super) fn answer(&self, topic: &str) -> Result<Option<TopicId>, RDKafkaErrorCode> {
         self.topics.get(topic).copied().unwrap_or(Ok(None))
     }
 }
 
-/// Asks for the ids of topics; blocks, at most for `timeout`. Brokers that know no ids are no error.
+/// Asks for the ids of topics; blocks, at most for `timeout`. Brokers that have no topic ids are no
+/// error.
 pub(super) fn ask<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::codec::LogRecord;
 use crate::codec::log::invalidation_of_key;
+use crate::invalidation::log::{Follow, ReaderEvent, StoredRecord};
 use crate::invalidation::tag_table::Applied;
 use crate::invalidation::{RulesProgress, TagTable};
 use crate::kafka::Skips;
-use crate::kafka::reader::{Follow, LogRecord as KafkaRecord, ReaderEvent};
 use crate::model::invalidation::LogIdentity;
 use crate::model::{Catalog, LogId, Position, Tag, TagHash, TopicId};
 
@@ -103,7 +103,7 @@ impl LogFollower {
         });
     }
 
-    fn record(&mut self, record: &KafkaRecord, applied: &mut Vec<Applied>) {
+    fn record(&mut self, record: &StoredRecord, applied: &mut Vec<Applied>) {
         let key = record.key.as_deref();
         let mut take = |tag: &str, mode| {
             applied.push(Applied {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn record(offset: i64, key: String, value: &[u8]) -> ReaderEvent {
-        ReaderEvent::Record(KafkaRecord {
+        ReaderEvent::Record(StoredRecord {
             key: Some(key.into_bytes()),
             value: Some(value.to_vec()),
             headers: Vec::new(),

@@ -10,7 +10,7 @@ use super::letters::Letters;
 use crate::alerts;
 use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
-use crate::kafka::dead_letters::{self, DeadLetter, OwnedHeader};
+use crate::kafka::dead_letters::{self, DeadLetterOrigin, OwnedHeader};
 use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, OutRecord, Output, Ticket};
 use crate::model::invalidation::CacheAlert;
@@ -65,15 +65,16 @@ impl Letter {
         headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
         reject: &Reject,
     ) -> Self {
-        let letter = DeadLetter {
+        let origin = DeadLetterOrigin {
             reason: reject.reason.as_str(),
             detail: &reject.detail,
             place: original.place,
+            offset_end: None,
         };
         Self {
             key: original.key.map(<[u8]>::to_vec),
             value: original.value.map(<[u8]>::to_vec),
-            headers: dead_letters::headers(headers, &letter, TraceParent::fresh()),
+            headers: dead_letters::headers(headers, &origin, TraceParent::fresh()),
             place: original.place.clone(),
             reject: reject.clone(),
         }

@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::codec::log::{encode_invalidation, encode_progress};
 use crate::codec::{Registry, Reject};
 use crate::invalidation::{ChangePartition, RulesProgress};
-use crate::kafka::rebalance::Assigned;
+use crate::kafka::Assigned;
 use crate::kafka::{OutRecord, Ticket};
 use crate::model::{
     Cause, Coordinates, Progress, Tag, TagInvalidation, Timestamp, TopicId, TraceParent,

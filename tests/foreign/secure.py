@@ -149,7 +149,7 @@ def check(options, folder, stack):
     succeeds(report, program, "sample questions are answered", "sample", "--for", "2s", "--rate", "20", "--changes")
     code, _ = wedcache.stop()
     report.check("SIGTERM ends it cleanly", [] if code == 0 else [f"exit code {code}:\n{wedcache.tail()}"])
-    says(report, program, "a wrong password is told", ["refuses to let us in", "sasl.password"],
+    says(report, program, "a wrong password is told", ["refuses the credentials", "sasl.password"],
          WEDCACHE_KAFKA_PASSWORD="wrong")
     # Some certificate, and not of the broker's authority.
     other = folder / "other.pem"

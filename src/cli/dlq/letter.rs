@@ -5,19 +5,16 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::kafka::dead_letters::UNDECODABLE_BATCH;
-use crate::kafka::reader::LogRecord;
+use crate::invalidation::log::StoredRecord;
+use crate::kafka::dead_letters::{self, Field, UNDECODABLE_BATCH};
 use crate::model::Timestamp;
-
-/// The prefix of the headers that wedcache adds to the original record's.
-const OURS: &str = "wedcache.";
 
 /// A record of the dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
     /// The partition of the dead-letter topic.
     pub partition: i32,
-    pub record: LogRecord,
+    pub record: StoredRecord,
 }
 
 /// The key that sorts letters by the time of their dead-lettering; unique within the topic.
@@ -28,23 +25,19 @@ impl Letter {
         (self.record.timestamp.0, self.partition, self.record.offset)
     }
 
-    /// Returns the value of one of wedcache's headers by its name without the prefix, as in
-    /// `reason`.
-    pub fn says(&self, name: &str) -> Option<Cow<'_, str>> {
-        let headers = self.record.headers.iter().rev();
-        let (_, value) = headers
-            .filter_map(|(header, value)| Some((header.strip_prefix(OURS)?, value)))
-            .find(|(header, _)| *header == name)?;
-        Some(String::from_utf8_lossy(value.as_deref()?))
+    /// Returns a field of the dead letter's headers.
+    pub fn field(&self, field: Field) -> Option<Cow<'_, str>> {
+        dead_letters::text(&self.record.headers, field)
     }
 
-    fn says_number(&self, name: &str) -> Option<i64> {
-        self.says(name)?.parse().ok()
+    fn number(&self, field: Field) -> Option<i64> {
+        dead_letters::number(&self.record.headers, field)
     }
 
     /// Returns the reason; `unknown` where another program wrote the letter.
     pub fn reason(&self) -> Cow<'_, str> {
-        self.says("reason").unwrap_or(Cow::Borrowed("unknown"))
+        self.field(Field::Reason)
+            .unwrap_or(Cow::Borrowed("unknown"))
     }
 
     /// Returns true if the letter stands for a range that was skipped, and so holds no record.
@@ -54,20 +47,16 @@ impl Letter {
 
     /// Returns the topic that the record came from.
     pub fn source(&self) -> Option<Cow<'_, str>> {
-        self.says("topic")
+        self.field(Field::Topic)
     }
 
     pub fn source_partition(&self) -> Option<i32> {
-        self.says("partition")?.parse().ok()
+        dead_letters::number(&self.record.headers, Field::Partition)
     }
 
     /// Returns the headers of the original record.
     pub fn original_headers(&self) -> Vec<(&str, Option<&[u8]>)> {
-        let headers = self.record.headers.iter();
-        headers
-            .filter(|(name, _)| !name.starts_with(OURS))
-            .map(|(name, value)| (name.as_str(), value.as_deref()))
-            .collect()
+        dead_letters::original(&self.record.headers).collect()
     }
 
     /// Returns up to three lines: the place and origin, the detail, and the value's beginning.
@@ -78,10 +67,14 @@ impl Letter {
         let source = self.source().map_or_else(
             || "of unknown origin".to_owned(),
             |topic| {
-                let number = |name| self.says(name).unwrap_or(Cow::Borrowed("?"));
-                let end = self.says("offset_end");
+                let number = |field| self.field(field).unwrap_or(Cow::Borrowed("?"));
+                let end = self.field(Field::OffsetEnd);
                 let end = end.map_or_else(String::new, |end| format!(" to {end}, exclusive"));
-                format!("{topic}[{}]@{}{end}", number("partition"), number("offset"))
+                format!(
+                    "{topic}[{}]@{}{end}",
+                    number(Field::Partition),
+                    number(Field::Offset)
+                )
             },
         );
         let key = self
@@ -100,7 +93,7 @@ impl Letter {
             safe(source.as_bytes(), 200),
             self.record.timestamp,
         );
-        let detail = self.says("detail").unwrap_or_default();
+        let detail = self.field(Field::Detail).unwrap_or_default();
         let detail = safe(detail.as_bytes(), usize::MAX);
         let value = safe(self.record.value.as_deref().unwrap_or_default(), room);
         let mut text = format!("{head}\n");
@@ -126,11 +119,11 @@ impl Letter {
             .collect();
         let mut source = json!({
             "topic": self.source(),
-            "partition": self.says_number("partition"),
-            "offset": self.says_number("offset"),
-            "at": self.says_number("timestamp").map(|ms| Timestamp(ms).to_string()),
+            "partition": self.number(Field::Partition),
+            "offset": self.number(Field::Offset),
+            "at": self.number(Field::Timestamp).map(|ms| Timestamp(ms).to_string()),
         });
-        if let (Some(end), Value::Object(source)) = (self.says_number("offset_end"), &mut source) {
+        if let (Some(end), Value::Object(source)) = (self.number(Field::OffsetEnd), &mut source) {
             source.insert("offsetEnd".to_owned(), json!(end));
         }
         let mut letter = Map::new();
@@ -139,7 +132,7 @@ impl Letter {
             ("offset", json!(record.offset)),
             ("at", json!(record.timestamp.to_string())),
             ("reason", json!(self.reason())),
-            ("detail", json!(self.says("detail"))),
+            ("detail", json!(self.field(Field::Detail))),
             ("source", source),
             ("bytes", json!(record.value.as_ref().map(Vec::len))),
         ] {
@@ -203,7 +196,7 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)));
         Letter {
             partition: 1,
-            record: LogRecord {
+            record: StoredRecord {
                 key: Some(b"v-17\x1b[2J".to_vec()),
                 value: value.map(<[u8]>::to_vec),
                 headers: headers.collect(),

@@ -143,17 +143,18 @@ impl<T> Newest<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::reader::LogRecord;
+    use crate::invalidation::log::StoredRecord;
+    use crate::kafka::dead_letters::Field;
 
     fn letter(reason: &str, topic: &str, offset: i64) -> Letter {
         let header =
-            |name: &str, value: &str| (format!("wedcache.{name}"), Some(value.as_bytes().to_vec()));
+            |field: Field, value: &str| (field.name().to_owned(), Some(value.as_bytes().to_vec()));
         Letter {
             partition: 2,
-            record: LogRecord {
+            record: StoredRecord {
                 key: None,
                 value: None,
-                headers: vec![header("reason", reason), header("topic", topic)],
+                headers: vec![header(Field::Reason, reason), header(Field::Topic, topic)],
                 offset,
                 timestamp: Timestamp(offset * 1000),
             },

@@ -18,9 +18,9 @@ use crate::clock::Clock;
 use crate::codec::log::{encode_invalidation, encode_skip};
 use crate::invalidation::rule::Source;
 use crate::invalidation::{plan, widen};
-use crate::kafka::dead_letters::{self, DeadLetter, OFFSET_END, UNDECODABLE_BATCH};
+use crate::kafka::dead_letters::{self, DeadLetterOrigin, UNDECODABLE_BATCH};
 use crate::kafka::probe::{Probe, probe};
-use crate::kafka::standing::{BadBatch, Standstill};
+use crate::kafka::standstill::{BadBatch, Standstill};
 use crate::kafka::{Admin, ClientOptions, OutRecord, Output, OutputOptions};
 use crate::model::invalidation::SkippedRange;
 use crate::model::{Cause, Coordinates, TagInvalidation, TopicId, TraceParent};
@@ -240,17 +240,14 @@ impl<'a> Input<'a> {
             timestamp: skip.at,
         };
         let detail = detail(skip, bad);
-        let letter = DeadLetter {
+        let origin = DeadLetterOrigin {
             reason: UNDECODABLE_BATCH,
             detail: &detail,
             place: &place,
+            offset_end: Some(skip.to),
         };
         let trace = TraceParent::fresh();
-        let mut headers = dead_letters::headers([], &letter, trace);
-        headers.push((
-            OFFSET_END.to_owned(),
-            Some(skip.to.to_string().into_bytes()),
-        ));
+        let headers = dead_letters::headers([], &origin, trace);
         let headers: Vec<_> = headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_deref()))

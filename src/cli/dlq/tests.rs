@@ -1,7 +1,7 @@
 use super::*;
 use crate::broker::{Broker, BrokerOptions, Damage};
 use crate::codec::LogRecord;
-use crate::kafka::dead_letters::{DeadLetter, headers};
+use crate::kafka::dead_letters::{DeadLetterOrigin, Field, headers};
 use crate::kafka::producer::{OutRecord, Output, OutputOptions};
 use crate::model::{Coordinates, Mode, TraceParent};
 use crate::topology::{self, Look, Variables};
@@ -79,12 +79,13 @@ impl Cluster {
             offset: 41,
             timestamp: Timestamp(1),
         };
-        let letter = DeadLetter {
+        let origin = DeadLetterOrigin {
             reason: bad.reason,
             detail: "as the test says",
             place: &place,
+            offset_end: None,
         };
-        let owned = headers(bad.headers.iter().copied(), &letter, TraceParent::fresh());
+        let owned = headers(bad.headers.iter().copied(), &origin, TraceParent::fresh());
         let headers: Vec<_> = owned
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_deref()))
@@ -451,8 +452,14 @@ async fn a_range_of_changes_that_cannot_be_read_is_skipped() {
     let [letter] = letters.as_slice() else {
         panic!("{letters:?}")
     };
-    let said = ["reason", "topic", "partition", "offset", "offset_end"];
-    let said = said.map(|name| letter.says(name).unwrap().into_owned());
+    let fields = [
+        Field::Reason,
+        Field::Topic,
+        Field::Partition,
+        Field::Offset,
+        Field::OffsetEnd,
+    ];
+    let said = fields.map(|field| letter.field(field).unwrap().into_owned());
     assert_eq!(said, ["undecodable_batch", VENDORS, "1", "1", "3"]);
     assert_eq!((&letter.record.key, &letter.record.value), (&None, &None));
     // The refreshes come before the skip record.

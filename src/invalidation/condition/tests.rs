@@ -329,7 +329,7 @@ fn cel_like() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Neither compiling nor evaluating panics, and positions are within the text.
+    /// Tests that neither compiling nor evaluating panics, and that positions are within the text.
     #[test]
     fn any_text_is_a_condition_or_refused(text in prop_oneof![cel_like(), ".{0,80}"]) {
         match Condition::compile(&text, Some(Source::Vendor), &sample::catalog().ids) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::super::plan::{Judge, Planned, Verdict, plan};
+use super::super::plan::{Judge, Planned, RuleVerdict, plan};
 use super::super::rule::{Change, Rule, Rules, Scope};
 use crate::model::{Catalog, Mode, Tag};
 
@@ -126,18 +126,18 @@ pub fn event(
 
 fn report(judge: &Judge<'_>, rule: &Rule) -> RuleReport {
     let (finding, tags, failure) = match judge.judge(rule) {
-        Verdict::Inactive => (Finding::Inactive, Vec::new(), None),
-        Verdict::OtherTrigger => (Finding::OtherTrigger, Vec::new(), None),
-        Verdict::ConditionFalse => (Finding::ConditionFalse, Vec::new(), None),
-        Verdict::Fires {
+        RuleVerdict::Inactive => (Finding::Inactive, Vec::new(), None),
+        RuleVerdict::OtherTrigger => (Finding::OtherTrigger, Vec::new(), None),
+        RuleVerdict::ConditionFalse => (Finding::ConditionFalse, Vec::new(), None),
+        RuleVerdict::Fires {
             tags,
             condition_failure: None,
         } => (Finding::Fires, tags, None),
-        Verdict::Fires {
+        RuleVerdict::Fires {
             tags,
             condition_failure,
         } => (Finding::ConditionFailed, tags, condition_failure),
-        Verdict::Lacks { condition_failure } => {
+        RuleVerdict::Lacks { condition_failure } => {
             (Finding::ScopeValueMissing, Vec::new(), condition_failure)
         }
     };

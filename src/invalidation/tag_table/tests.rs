@@ -189,8 +189,8 @@ fn what_is_purged_is_not_valid_while_the_log_is_read_again() {
 }
 
 proptest! {
-    /// Compared with a list of all records: never "valid" if the list forbids it, and exact if
-    /// nothing was dropped.
+    /// Compares the table with a list of all records: never "valid" if the list forbids it, and
+    /// exact if nothing was dropped.
     #[test]
     fn judging_agrees_with_the_whole_log(
         records in prop::collection::vec((0_u64..12, any::<bool>()), 0..60),

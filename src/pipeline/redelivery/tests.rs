@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::codec::Schemas;
-use crate::kafka::intake::IntakeOptions;
+use crate::invalidation::log::ReaderEvent;
 use crate::kafka::testing::{Cluster, PATIENCE, eventually};
 use crate::kafka::{
-    Delivery, Handler, InRecord, Intake, OutRecord, Output, PartitionReader, ReaderEvent,
+    Delivery, Handler, InRecord, Intake, IntakeOptions, OutRecord, Output, PartitionReader,
     ReaderOptions, Ticket,
 };
 use crate::model::Timestamp;

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::invalidation::ChangePartition;
 use crate::invalidation::rule::Source;
-use crate::kafka::rebalance::Assigned;
+use crate::kafka::Assigned;
 use crate::kafka::{Handler, InRecord, Ticket};
 use crate::model::{Coordinates, Tag, TopicId, TraceParent};
 

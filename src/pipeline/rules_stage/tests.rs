@@ -5,10 +5,11 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 use crate::codec::{Decoder, LogRecord, RegistryOptions, Schemas};
+use crate::invalidation::log::ReaderEvent;
 use crate::invalidation::rule::{RuleSpec, Rules, Scope, Selection};
-use crate::kafka::intake::IntakeOptions;
+use crate::kafka::IntakeOptions;
 use crate::kafka::testing::{Cluster, PATIENCE, eventually};
-use crate::kafka::{Intake, IntakeHandle, PartitionReader, ReaderEvent, ReaderOptions};
+use crate::kafka::{Intake, IntakeHandle, PartitionReader, ReaderOptions};
 use crate::metrics::Metrics;
 use crate::model::Mode;
 use crate::model::catalog::sample;

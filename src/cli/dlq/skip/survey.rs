@@ -2,7 +2,7 @@
 //! the probe.
 
 use crate::kafka::probe::Probe;
-use crate::kafka::standing::BadBatch;
+use crate::kafka::standstill::BadBatch;
 
 /// The most bad batches in a row that are searched for; beyond that, the operator names the end.
 const MOST_BATCHES: usize = 64;
@@ -113,7 +113,7 @@ async fn end_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::standing::Fault;
+    use crate::kafka::standstill::BatchFault;
 
     /// A batch by its first offset and the one past its last; offsets between batches were
     /// compacted away.
@@ -128,7 +128,7 @@ mod tests {
     fn bad(offset: i64) -> BadBatch {
         BadBatch {
             offset,
-            fault: Fault::Codec(4),
+            fault: BatchFault::Codec(4),
         }
     }
 

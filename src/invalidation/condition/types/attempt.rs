@@ -16,12 +16,12 @@ use super::{Type, Types};
 /// The result of evaluating an expression without variables.
 pub(super) enum Attempt {
     Gives(Type),
-    /// The call fails for any values of these operand types.
+    /// The operation fails for any values of these operand types.
     WrongTypes,
-    /// The call fails because of a literal operand, for this reason. Our samples never cause this;
-    /// for example, none divides by zero.
+    /// The operation fails because of a literal operand, for this reason; our samples never cause
+    /// this, for example none divides by zero.
     WrongConstant(String),
-    /// The call fails with these values, for this reason; with others it may not.
+    /// The operation fails with these values, for this reason; with others it may not.
     WrongValues(String),
 }
 

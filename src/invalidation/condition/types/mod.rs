@@ -104,8 +104,8 @@ impl Types {
         self.alternatives.is_empty() && !self.is_unknown
     }
 
-    /// Returns true if no item of a list or mapping with these item types was written out, or if
-    /// the type is unknown.
+    /// Returns, for the items of a list or a mapping, true if none was written out or their type is
+    /// unknown.
     fn is_open(&self) -> bool {
         self.is_unknown || self.alternatives.is_empty()
     }

@@ -374,9 +374,9 @@ fn contradicts(finding: &Finding<'_>, value: &Value) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A part that the checker rejects is never evaluated at any event; an accepted one is
-    /// evaluated at an event with all fields and attributes of the right types, unless its values
-    /// cause the failure.
+    /// Tests that a part which the checker rejects is never evaluated at any event; an accepted one
+    /// is evaluated at an event with all fields and attributes of the right types, unless its
+    /// values cause the failure.
     #[test]
     fn the_checker_and_the_evaluator_agree(text in conditions()) {
         let root = Parser::new().parse(&text).unwrap();
