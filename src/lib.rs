@@ -20,7 +20,8 @@
 //! 5. [`resolver`]: a query through the layers to a flight; where the promises meet.
 //! 6. [`kafka`]: members of consumer groups, producers, log reader. [`broker`]: a broker in memory
 //!    for `demo` and tests.
-//! 7. [`pipeline`]: the stages between Kafka and Kafka. [`app`]: all of it put together.
+//! 7. [`stages`]: the cores of the stages, without Kafka. [`pipeline`]: the stages on Kafka.
+//!    [`app`]: all of it put together.
 //! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside;
 //!    [`outbound`]: the HTTP clients of [`ai`] and [`codec`] and their TLS.
 //! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
@@ -71,6 +72,7 @@ pub mod pipeline;
 pub mod resolver;
 pub mod shutdown;
 pub mod simulate;
+pub mod stages;
 pub mod telemetry;
 pub mod topics;
 pub mod topology;

@@ -13,8 +13,8 @@ use wedcache::metrics::Metrics;
 use wedcache::model::{
     CacheMetric, Coordinates, Form, KeyMemo, LogId, Position, Text, Timestamp, TraceParent,
 };
-use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::resolver::{Ask, Lag, MetricSink, Outcome, Parts, Resolver};
+use wedcache::stages::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::topology::{self, Topology, Variables};
 
 pub const KEYS: usize = 1000;
@@ -40,7 +40,7 @@ pub struct HitPath {
 impl HitPath {
     pub fn new(format: Wire, runtime: &tokio::runtime::Runtime) -> Self {
         let (topology, clock) = (demo(), Clock::System);
-        let types = topology.catalog.types().iter();
+        let types = topology.policy.catalog.types().iter();
         let metrics = Arc::new(Metrics::new(types.map(|of| Arc::clone(&of.name))));
         let table = Arc::new(TagTable::new(TagTableOptions::default()));
         table.set_log_id(LogId([7; 16]));
@@ -64,7 +64,7 @@ impl HitPath {
                 entries::text(number as u64, ANSWER_BYTES)
             );
             let query = queries.query(number);
-            let entry = entries::answering(&topology.catalog, &query, &data, made);
+            let entry = entries::answering(&topology.policy.catalog, &query, &data, made);
             memory.put(&Arc::new(entry.expect("a type of the topology")));
         }
         let framing = match format {
@@ -77,7 +77,7 @@ impl HitPath {
             ..Framings::default()
         }));
         let decoder = Arc::new(Decoder::new(Arc::new(Schemas::embedded()), usize::MAX));
-        let catalog = &topology.catalog;
+        let catalog = &topology.policy.catalog;
         Self {
             values: (0..KEYS).map(|number| queries.record(number).1).collect(),
             reader: QueryReader {

@@ -9,8 +9,8 @@ use super::App;
 use super::standstills::Standing;
 use crate::health::{Component, Health};
 use crate::kafka::Reach;
-use crate::pipeline::follower::LogStatus;
 use crate::resolver::LagState;
+use crate::stages::follower::LogStatus;
 use crate::topology::Topology;
 use crate::topology::settings::{Kafka, Role};
 

@@ -11,9 +11,9 @@ use super::Shared;
 use crate::invalidation::{ChangeEnd, ChangeEnds, RulesProgress};
 use crate::kafka::{Admin, KafkaError};
 use crate::metrics::Metrics;
-use crate::pipeline::follower::LogStatus;
-use crate::pipeline::lag::{LagBound, LagBounds, LagClock, Measured, Then};
 use crate::resolver::Lag;
+use crate::stages::follower::LogStatus;
+use crate::stages::lag::{LagBound, LagBounds, LagClock, Measured, Then};
 use crate::topology::settings::{self, LagAction, Role};
 
 const EVERY: Duration = Duration::from_secs(1);

@@ -6,8 +6,8 @@ use crate::clock::Clock;
 use crate::codec::log::encode_identity;
 use crate::kafka::OutRecord;
 use crate::model::invalidation::LogIdentity;
-use crate::pipeline::follower::LogStatus;
 use crate::pipeline::outputs::Outputs;
+use crate::stages::follower::LogStatus;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -61,10 +61,10 @@ use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader};
 use crate::metrics::Metrics;
 use crate::outbound::install_crypto;
 use crate::pipeline::alerting::Alerting;
-use crate::pipeline::follower::LogStatus;
 use crate::pipeline::outputs::Outputs;
 use crate::pipeline::query_stage::QueryStage;
 use crate::resolver::{Lag, Parts, Resolver};
+use crate::stages::follower::LogStatus;
 use crate::topology::Topology;
 use crate::topology::settings::Role;
 
@@ -288,7 +288,7 @@ impl App {
             };
             self.observe();
             self.alerting.settle();
-            self.outputs.letters.settle();
+            self.outputs.dead_letter_log.settle();
             if let Some(error) = mended.err().or_else(|| self.broken()) {
                 return Some(error);
             }

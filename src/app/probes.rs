@@ -9,9 +9,9 @@ use crate::health::Health;
 use crate::invalidation::rule::Source;
 use crate::kafka::IntakeStats;
 use crate::metrics::{Known, Metrics};
-use crate::pipeline::follower::LogStatus;
 use crate::pipeline::outputs::Outputs;
 use crate::resolver::Resolver;
+use crate::stages::follower::LogStatus;
 use crate::topology::Topology;
 
 /// Registers the gauges that are read each time the metrics are shown.

@@ -24,14 +24,14 @@ use crate::kafka::{Admin, PartitionReader, ReaderOptions, Skips};
 use crate::metrics::Metrics;
 use crate::model::Form;
 use crate::pipeline::alerting::Alerting;
-use crate::pipeline::change::ChangeJudge;
-use crate::pipeline::follower::{LogFollower, LogStatus};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
-use crate::pipeline::query::{AnswerWriter, QueryReader};
 use crate::pipeline::query_stage::QueryParts;
 use crate::pipeline::redelivery::Redelivery;
 use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, Stall};
 use crate::resolver::Resolver;
+use crate::stages::follower::{LogFollower, LogStatus, SkipChange};
+use crate::stages::judge::ChangeJudge;
+use crate::stages::query::{AnswerWriter, Queries, QueryReader};
 use crate::topology::Topology;
 use crate::topology::settings::{Format, Role};
 
@@ -133,7 +133,7 @@ impl Shared {
             encoder: Arc::new(Encoder::new(framings)),
             answers: producers.answers,
             single: producers.single,
-            letters: Arc::default(),
+            dead_letter_log: Arc::default(),
             log: producers.log,
             metrics: producers.metrics,
         };
@@ -183,7 +183,11 @@ impl Shared {
             ends_interval: Duration::from_millis(500),
             ..ReaderOptions::new(client, topic)
         };
-        let follower = follower.telling(Arc::clone(&self.skips));
+        let skips = Arc::clone(&self.skips);
+        let follower = follower.with_skips(move |change| match change {
+            SkipChange::Added(range) => skips.add(range),
+            SkipChange::Reset => skips.reset(),
+        });
         Ok((PartitionReader::spawn(options, follower)?, status))
     }
 
@@ -278,11 +282,15 @@ impl Shared {
         waiting: &TaskTracker,
     ) -> QueryParts {
         QueryParts {
-            reader: QueryReader {
-                decoder: Arc::clone(&self.decoder),
-                catalog: Arc::clone(&self.topology.policy.catalog),
-                table: Arc::clone(&self.table),
-                clock: self.clock.clone(),
+            queries: Queries {
+                reader: QueryReader {
+                    decoder: Arc::clone(&self.decoder),
+                    catalog: Arc::clone(&self.topology.policy.catalog),
+                    table: Arc::clone(&self.table),
+                    clock: self.clock.clone(),
+                },
+                resolver: Arc::clone(resolver),
+                metrics: Arc::clone(&self.metrics),
             },
             writer: AnswerWriter {
                 encoder: Arc::clone(&self.outputs.encoder),
@@ -290,7 +298,6 @@ impl Shared {
                 metrics: Arc::clone(&self.metrics),
                 clock: self.clock.clone(),
             },
-            resolver: Arc::clone(resolver),
             outputs: self.outputs.clone(),
             registry: self.registry.clone(),
             runtime: Handle::current(),

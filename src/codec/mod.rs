@@ -28,7 +28,9 @@ pub use avro::SchemaFault;
 pub use decoder::{Decoder, MaxBytes};
 pub use encoder::{Encoder, Framing, Framings};
 pub use log::LogRecord;
-pub use registry::{Registry, RegistryAuth, RegistryError, RegistryOptions, Resolved, framing};
+pub use registry::{
+    Registry, RegistryAuth, RegistryError, RegistryOptions, Resolved, framing, learn_schema,
+};
 pub use reject::{Decoded, MAX_DETAIL_BYTES, Reason, Reject};
 pub use schemas::{RecordKind, SchemaError, Schemas};
 

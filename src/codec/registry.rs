@@ -18,9 +18,10 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::Format;
 use super::encoder::Framing;
 use super::schemas::{RecordKind, Schemas};
+use super::{Format, Reject};
+use crate::backoff::{Backoff, Policy};
 use crate::clock::Clock;
 use crate::outbound::{self, ClientError};
 use crate::trouble::report::{Purpose, Reporter};
@@ -31,6 +32,8 @@ use trouble::Reason;
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// The most ids that are remembered as unknown; ids beyond it are requested again.
 const MAX_UNKNOWN_IDS: usize = 1024;
+/// The pauses between requests for a schema while the registry is away.
+const ASK_AGAIN: Policy = Policy::new(Duration::from_millis(200), Duration::from_secs(5));
 
 #[derive(Debug, Clone)]
 pub struct RegistryOptions {
@@ -141,6 +144,25 @@ pub async fn framing(
             let subject = format!("{topic}-value");
             let schema_id = registry.register(&subject, kind).await?;
             Ok(Framing::Confluent { schema_id })
+        }
+    }
+}
+
+/// Waits until the registry has responded about a schema, however long that takes. On `Ok` the
+/// schema is known here: decode again.
+pub async fn learn_schema(registry: Option<&Registry>, schema_id: u32) -> Result<(), Reject> {
+    let Some(registry) = registry else {
+        return Err(Reject::no_registry(schema_id));
+    };
+    let mut backoff = Backoff::new(ASK_AGAIN);
+    loop {
+        match registry.resolve(schema_id).await {
+            Resolved::Known => return Ok(()),
+            Resolved::Unknown => return Err(Reject::unknown_schema_id(schema_id)),
+            Resolved::Away(error) => {
+                tracing::debug!(schema_id, %error, "the registry is away; its records wait");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
         }
     }
 }

@@ -210,6 +210,11 @@ impl Schemas {
         });
     }
 
+    /// Keeps that a registry has a JSON schema under this id.
+    pub fn learn_json(&self, id: u32) {
+        self.learn(id, Registered::Json);
+    }
+
     /// Interprets a registry's response about a schema.
     pub(super) fn registered(
         id: u32,

@@ -15,15 +15,15 @@ use crate::ai::Ai;
 use crate::app::{self, Providers};
 use crate::cache::{Holder, LayeredOptions, Layers, Leases, Memory, MemoryOptions};
 use crate::clock::Clock;
-use crate::codec::{Decoder, Encoder};
+use crate::codec::{Decoder, Encoder, Schemas};
 use crate::invalidation::log::{Follow as _, ReaderEvent};
 use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::metrics::Metrics;
 use crate::model::{CacheMetric, Form, Position, TraceParent};
-use crate::pipeline::follower::{LogFollower, LogStatus};
-use crate::pipeline::lag::{LagClock, Measured};
-use crate::pipeline::query::{AnswerWriter, QueryReader};
 use crate::resolver::{Lag, MetricSink, Parts, Resolver};
+use crate::stages::follower::{LogFollower, LogStatus};
+use crate::stages::lag::{LagClock, Measured};
+use crate::stages::query::{AnswerWriter, Queries, QueryReader};
 use crate::topology::Topology;
 use crate::topology::settings;
 
@@ -48,6 +48,7 @@ impl Life {
 /// What every instance works with, and what outlives it.
 pub(super) struct World {
     pub(super) topology: Arc<Topology>,
+    pub(super) schemas: Arc<Schemas>,
     pub(super) decoder: Arc<Decoder>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -69,8 +70,7 @@ impl World {
 
 pub(super) struct Instance {
     pub(super) life: Life,
-    pub(super) resolver: Arc<Resolver>,
-    pub(super) reader: QueryReader,
+    pub(super) queries: Queries,
     pub(super) writer: AnswerWriter,
     pub(super) table: Arc<TagTable>,
     follower: LogFollower,
@@ -117,12 +117,15 @@ impl Instance {
         }));
         let mut instance = Self {
             life,
-            resolver,
-            reader: QueryReader {
-                decoder: Arc::clone(&world.decoder),
-                catalog: Arc::clone(&catalog),
-                table: Arc::clone(&table),
-                clock: world.clock.clone(),
+            queries: Queries {
+                reader: QueryReader {
+                    decoder: Arc::clone(&world.decoder),
+                    catalog: Arc::clone(&catalog),
+                    table: Arc::clone(&table),
+                    clock: world.clock.clone(),
+                },
+                resolver,
+                metrics: Arc::clone(&world.metrics),
             },
             writer: AnswerWriter {
                 // JSON, whatever the topology says: it is read again right away.
@@ -186,6 +189,12 @@ impl Instance {
         };
         self.lag_clock.observe(&measured);
         self.lag.set(self.lag_clock.state(measured.at));
+    }
+
+    /// Returns the next offset of a change topic to be judged, as the log has it.
+    pub(super) fn judged(&self, topic: &str) -> i64 {
+        let judged = self.progress.judged(&(topic.into(), 0), None);
+        judged.unwrap_or(0)
     }
 
     pub(super) fn view(&self) -> Position {

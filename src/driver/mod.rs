@@ -2,29 +2,32 @@
 //! moves only by hand. `wedcache test` and the tests of freshness run on it.
 //!
 //! ```text
-//! query ────▶ QueryReader ─▶ Resolver ─▶ memory ─▶ bytes kept over restarts ─▶ Ai ─▶ script
-//!                  ▲ judged by                                          AnswerWriter ─▶ Collected
-//! change ─▶ ChangeJudge ─▶ log in memory ─▶ LogFollower ─▶ TagTable
+//! query ──▶ Queries ─▶ Resolver ─▶ memory ─▶ bytes kept over restarts ─▶ Ai ─▶ script
+//!               ▲ judged by                                     AnswerWriter ─▶ Collected
+//! change ─▶ Changes ─▶ log in memory ─▶ LogFollower ─▶ TagTable
 //! ```
 //!
-//! Everything between the brackets of Kafka and the provider is the real thing: decoding, keys,
-//! rules, the log's follower, the tag table, flights, the client with its retries and breaker.
-//! Mocked are the log's storage, the durable layers' storage, the provider and the clock.
+//! The cores of [`crate::stages`], the resolver and the client with its retries and breaker are the
+//! program's own. Mocked are the log's storage, the durable layers' storage, the schema registry,
+//! the provider and the clock.
 //!
-//! Reading order: [`stopped`] (time that stands still) · [`Driver`] · [`provider`] · [`case`].
+//! Reading order: [`stopped`] (time that stands still) · [`Driver`] · `queries`, `changes` (the cores
+//! on it) · [`provider`] · [`case`].
 
 pub mod case;
+mod changes;
 mod collect;
 mod durable;
 mod expect;
 mod instance;
 mod log;
 pub mod provider;
+mod queries;
+mod registry;
 pub mod stopped;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,29 +35,28 @@ use tokio::time::Instant;
 
 use crate::app;
 use crate::clock::Clock;
-use crate::codec::{Decoder, Reject, Schemas};
+use crate::codec::{Decoder, Schemas};
 use crate::invalidation::rule::Source;
 use crate::invalidation::{ChangeEnd, ChangeEnds};
 use crate::metrics::Metrics;
-use crate::model::{
-    AiQuery, Cause, Coordinates, KeyMemo, LayerName, Position, Progress, TagInvalidation,
-    Timestamp, VendorChange, WeddingUpdate,
-};
-use crate::pipeline::change::{ChangeJudge, ChangeRecord, Fate, invalidation_metric};
-use crate::pipeline::query::Taken;
-use crate::resolver::{Ask, Outcome};
+use crate::model::{AiQuery, KeyMemo, LayerName, Position, Timestamp, VendorChange, WeddingUpdate};
+use crate::stages::judge::ChangeJudge;
 use crate::topology::Topology;
 use crate::topology::cases::{InputRole, RawRecord};
 
 pub use self::collect::{Answered, Collected, DeadLetter, Observer, Told};
 pub use self::provider::{Call, Responder, Scripted};
+pub use self::registry::Response;
 pub use self::stopped::Idle;
 
+use self::changes::Judging;
 use self::collect::{Collector, lock};
 use self::durable::Store;
 use self::instance::{Instance, World};
 use self::log::Log;
 use self::provider::Script;
+use self::queries::QueryRecord;
+use self::registry::Registry;
 
 /// Instances of one fleet, what goes into them and what came out. Lives inside of
 /// [`stopped::run`].
@@ -63,12 +65,13 @@ pub struct Driver {
     collected: Arc<Collector>,
     idle: Idle,
     log: Log,
-    /// How often the log was made anew.
+    /// The number of times that the log was recreated.
     logs: u32,
-    judge: ChangeJudge,
+    judging: Judging,
+    registry: Registry,
+    /// Queries that wait for a schema.
+    parked_queries: Vec<(u32, QueryRecord)>,
     memo: KeyMemo,
-    /// Changes that stand on their topic unjudged.
-    changes: VecDeque<Change>,
     /// The next offset of each input topic.
     ends: Ends,
     instances: Vec<Instance>,
@@ -100,13 +103,6 @@ struct Ends {
     wedding: i64,
 }
 
-struct Change {
-    source: Source,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    offset: i64,
-}
-
 impl Driver {
     /// Starts at `now` with an empty log and empty layers: the topology's, with stand-ins for
     /// disk and Redis.
@@ -130,7 +126,8 @@ impl Driver {
             .map(|of| Arc::clone(&of.name));
         let metrics = Arc::new(Metrics::new(names));
         let schemas = Arc::new(Schemas::embedded());
-        let decoder = Arc::new(Decoder::new(schemas, app::max_bytes(&topology)));
+        let decoder = Decoder::new(Arc::clone(&schemas), app::max_bytes(&topology));
+        let decoder = Arc::new(decoder);
         let judge = ChangeJudge::new(
             Arc::clone(&decoder),
             Arc::clone(&topology.policy.rules),
@@ -152,6 +149,7 @@ impl Driver {
             redis: redis.map(|_| store(LayerName::Redis)),
             memory_bytes: fleet.memory_bytes,
             topology,
+            schemas,
             decoder,
             metrics,
             clock: Clock::with_timers(now),
@@ -168,9 +166,10 @@ impl Driver {
             idle,
             log,
             logs: 0,
-            judge,
+            judging: Judging::new(judge),
+            registry: Registry::default(),
+            parked_queries: Vec::new(),
             memo: KeyMemo::default(),
-            changes: VecDeque::new(),
             ends: Ends::default(),
             instances,
             held: Held::default(),
@@ -244,11 +243,11 @@ impl Driver {
         let end = Instant::now() + by;
         loop {
             let rest = end - Instant::now();
-            let due = self.judge.next_due().filter(|_| !self.held.changes);
+            let due = self.judging.next_due().filter(|_| !self.held.changes);
             let wait = due.map_or(rest, |due| rest.min(due.since(self.now())));
             tokio::time::sleep(wait).await;
             self.settle().await;
-            self.append_due();
+            self.judge_due();
             if Instant::now() >= end {
                 break;
             }
@@ -275,7 +274,7 @@ impl Driver {
     pub fn restart_one(&mut self, number: usize) {
         self.instances[number].end();
         self.instances[number] = Instance::start(&self.world, number, &self.log);
-        if !self.changes.is_empty() {
+        if self.judging.is_behind() {
             self.instances[number].rules_unknown();
         }
         self.measure();
@@ -344,13 +343,16 @@ impl Driver {
 
     /// How many calls to the provider are on their way.
     pub fn flights(&self) -> usize {
-        let open = |of: &Instance| of.resolver.open_flights();
+        let open = |of: &Instance| of.queries.resolver.open_flights();
         self.instances.iter().map(open).sum()
     }
 
     /// Entries that the memory layers had no room for, since the instances' last starts.
     pub fn evictions(&self) -> u64 {
-        let layers = self.instances.iter().map(|of| &of.resolver.parts().layers);
+        let layers = self
+            .instances
+            .iter()
+            .map(|of| &of.queries.resolver.parts().layers);
         layers
             .filter_map(|layers| Some(layers.memory()?.stats().evictions))
             .sum()
@@ -358,148 +360,6 @@ impl Driver {
 }
 
 impl Driver {
-    /// A query comes in as a record.
-    pub fn query_record(&mut self, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
-        self.record_at(self.instance_of(key.as_deref()), key, value);
-    }
-
-    fn record_at(&mut self, number: usize, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
-        self.measure();
-        let place = Coordinates {
-            topic: Arc::clone(&self.world.topology.deployment.topics.queries.name),
-            partition: 0,
-            offset: next(&mut self.ends.queries),
-            timestamp: self.now(),
-        };
-        match self.instances[number].reader.take(
-            value.as_deref(),
-            || place.answer_id(),
-            None,
-            &mut self.memo,
-        ) {
-            Taken::Ask(ask) => self.ask(number, ask.to_owned()),
-            Taken::Null => {}
-            Taken::Dead(reject) => self.bury(key, value, reject),
-            Taken::Unresolved { schema_id } => {
-                self.bury(key, value, Reject::no_registry(schema_id));
-            }
-        }
-    }
-
-    /// Whose partition a record is on. One without a key is on the first's.
-    fn instance_of(&self, key: Option<&[u8]>) -> usize {
-        let hash = key.map_or(0, |key| u64::from(crc32c::crc32c(key)));
-        usize::try_from(hash % self.instances.len() as u64).expect("below the number of instances")
-    }
-
-    fn ask(&self, number: usize, ask: Ask) {
-        let instance = &self.instances[number];
-        let (resolver, writer) = (Arc::clone(&instance.resolver), instance.writer.clone());
-        let (life, observer) = (instance.life.clone(), Arc::clone(&self.world.observer));
-        let log = self.logs;
-        let tell = move |ask: &Ask, outcome: &Outcome| {
-            if life.goes_on() {
-                let (mut answer, mut metric) = (Vec::new(), Vec::new());
-                writer.write(ask, outcome, &mut answer, &mut metric);
-                observer.answer(&Told {
-                    ask,
-                    outcome,
-                    at: writer.clock.now(),
-                    log,
-                    answer: &answer,
-                    metric: &metric,
-                });
-            }
-        };
-        if ask.came_late() {
-            return tell(&ask, &Outcome::Expired);
-        }
-        if let Some(hit) = resolver.hit(&ask, ask.arrived_at) {
-            return tell(&ask, &Outcome::Hit(hit));
-        }
-        tokio::spawn(async move {
-            let outcome = resolver.resolve(&ask, &()).await;
-            tell(&ask, &outcome);
-        });
-    }
-
-    fn change(&mut self, source: Source, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
-        let end = match source {
-            Source::Vendor => &mut self.ends.vendor,
-            Source::Wedding => &mut self.ends.wedding,
-        };
-        let offset = next(end);
-        self.changes.push_back(Change {
-            source,
-            key,
-            value,
-            offset,
-        });
-        if !self.held.changes {
-            self.judge_all();
-        }
-    }
-
-    fn judge_all(&mut self) {
-        while let Some(change) = self.changes.pop_front() {
-            let cause = self.cause(change.source, change.offset);
-            let now = self.now();
-            let record = ChangeRecord {
-                source: change.source,
-                key: change.key.as_deref(),
-                value: change.value.as_deref(),
-                cause: &cause,
-                now,
-            };
-            let mut judged = self.judge.judge(&record);
-            if matches!(judged.fate, Fate::Parked { .. }) {
-                // There is no registry that could tell the schema.
-                judged = self.judge.widen(&record, judged);
-            }
-            self.append(&judged.records);
-            for alert in judged.alerts {
-                self.world.observer.alert(alert);
-            }
-            self.log.append_progress(&Progress {
-                topic: cause.topic,
-                topic_id: None,
-                partition: cause.partition,
-                next: change.offset + 1,
-                at: now,
-            });
-            match judged.fate {
-                Fate::Done => {}
-                Fate::Dead(reject) => self.bury(change.key, change.value, reject),
-                Fate::Parked { schema_id } => {
-                    self.bury(change.key, change.value, Reject::no_registry(schema_id));
-                }
-            }
-        }
-        if !self.held.log {
-            self.apply_log();
-        }
-    }
-
-    /// Refreshes that were held back for their interval.
-    fn append_due(&mut self) {
-        if self.held.changes {
-            return;
-        }
-        let due = self.judge.due(self.now());
-        self.append(&due);
-        if !due.is_empty() && !self.held.log {
-            self.apply_log();
-        }
-    }
-
-    fn append(&mut self, records: &[TagInvalidation]) {
-        for record in records {
-            let offset = self.log.append(record);
-            self.world.observer.invalidation(offset, record);
-            self.world.observer.metric(&invalidation_metric(record));
-        }
-    }
-
     fn apply_log(&mut self) {
         for instance in &mut self.instances {
             instance.read(&self.log);
@@ -522,25 +382,6 @@ impl Driver {
         for instance in &mut self.instances {
             instance.measure(&self.log, &ends);
         }
-    }
-
-    fn cause(&self, source: Source, offset: i64) -> Cause {
-        let topics = &self.world.topology.deployment.topics;
-        let topic = match source {
-            Source::Vendor => &topics.vendor_changes,
-            Source::Wedding => &topics.wedding_updates,
-        };
-        Cause {
-            topic: topic.name.to_string(),
-            partition: 0,
-            offset,
-            event_id: None,
-        }
-    }
-
-    fn bury(&self, key: Option<Vec<u8>>, value: Option<Vec<u8>>, reject: Reject) {
-        let letter = DeadLetter { key, value, reject };
-        self.world.observer.dead_letter(letter);
     }
 }
 

@@ -178,6 +178,12 @@ impl WidenLimiter {
             .min()
     }
 
+    /// Returns true if the refresh of this tag is held back.
+    pub fn is_owed(&self, tag: &Tag) -> bool {
+        let limited = self.types.get(tag);
+        limited.is_some_and(|limited| limited.owed.is_some())
+    }
+
     /// Returns true if any of these refreshes is held back.
     pub fn owes(&self, refresh_types: &[Planned]) -> bool {
         refresh_types.iter().any(|planned| {

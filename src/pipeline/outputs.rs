@@ -1,12 +1,12 @@
-//! Where records go: answers and dead letters by one producer, the invalidation log by another,
-//! metrics by a third, so that none waits in another's queue.
+//! The producers. Answers, single records, the invalidation log and metrics each have one of their
+//! own, so that no record waits in the queue of another kind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::letters::Letters;
+use super::dead_letter_log::DeadLetterLog;
 use crate::alerts;
 use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
@@ -40,12 +40,12 @@ pub struct Outputs {
     pub log: Output,
     /// Metric records: dropped where Kafka does not take them.
     pub metrics: Output,
-    /// What the log says of dead letters.
-    pub letters: Arc<Letters>,
+    /// The log lines about dead letters.
+    pub dead_letter_log: Arc<DeadLetterLog>,
 }
 
-/// A dead letter that owns its parts.
-pub struct Letter {
+/// A record for the dead-letter topic.
+pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     headers: Vec<OwnedHeader>,
@@ -53,13 +53,13 @@ pub struct Letter {
     reject: Reject,
 }
 
-/// Between two tries at writing a dead letter that its topic does not take.
-const BURY_AGAIN: Policy = Policy::new(Duration::from_millis(500), Duration::from_secs(15));
-/// How long a task waits for room in a producer's queue before it says so and waits on.
+/// The pauses between attempts to write a dead letter that the topic does not take.
+const WRITE_AGAIN: Policy = Policy::new(Duration::from_millis(500), Duration::from_secs(15));
+/// The time for which a task waits for room in a producer's queue before it logs a warning.
 const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
-impl Letter {
-    /// The letter for a record that cannot be used, and why.
+impl DeadLetter {
+    /// Returns the dead letter of a record that cannot be used.
     pub fn of<'a>(
         original: Original<'a>,
         headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
@@ -81,7 +81,7 @@ impl Letter {
     }
 }
 
-/// A record as it came.
+/// A record as it was read.
 #[derive(Clone, Copy)]
 pub struct Original<'a> {
     pub key: Option<&'a [u8]>,
@@ -90,11 +90,11 @@ pub struct Original<'a> {
 }
 
 impl Outputs {
-    /// Writes a dead letter as often as it takes; `true` once it has arrived. Until then its
-    /// record stays unfinished and the partition's commits stop there, since skipping it would
-    /// lose it. `false` when the partition has gone to another member, which will write it.
-    /// Meanwhile the record is held back: its age alarms nobody.
-    pub async fn bury(&self, letter: &Letter, ticket: &Ticket) -> bool {
+    /// Writes a dead letter, and tries again until the topic has taken it. Returns true once it has
+    /// arrived. Until then the record stays unfinished, so the partition's commits stop below it,
+    /// and held, so its age raises no alarm. Returns false if the partition has gone to another
+    /// member, which will write the dead letter.
+    pub async fn dead_letter(&self, letter: &DeadLetter, ticket: &Ticket) -> bool {
         let headers: Vec<(&str, Option<&[u8]>)> = letter
             .headers
             .iter()
@@ -108,7 +108,7 @@ impl Outputs {
                 letter.value.as_deref(),
             )
         };
-        let mut backoff = Backoff::new(BURY_AGAIN);
+        let mut backoff = Backoff::new(WRITE_AGAIN);
         loop {
             let (sender, arrived) = oneshot::channel();
             let sent = send_patiently(&self.single, &record, Delivery::Report(sender)).await;
@@ -117,7 +117,7 @@ impl Outputs {
                 Ok(()) => match arrived.await {
                     Ok(Ok(_)) => {
                         let reject = &letter.reject;
-                        self.letters
+                        self.dead_letter_log
                             .written(&letter.place, reject.reason, &reject.detail);
                         return true;
                     }
@@ -126,7 +126,7 @@ impl Outputs {
                 },
             };
             ticket.hold();
-            self.letters.refused(&letter.place, &why);
+            self.dead_letter_log.refused(&letter.place, &why);
             tokio::time::sleep(backoff.next_delay()).await;
             if ticket.is_fenced() {
                 return false;
@@ -134,7 +134,7 @@ impl Outputs {
         }
     }
 
-    /// Sends the record of an alert where the producer takes it.
+    /// Sends the record of an alert; drops it if the producer's queue is full.
     pub fn alert(&self, alert: &CacheAlert, trace: TraceParent) {
         let key = alerts::record_key(alert);
         let mut value = Vec::new();
@@ -146,7 +146,7 @@ impl Outputs {
         self.single.offer(&record);
     }
 
-    /// Hands over a metric record that is encoded already.
+    /// Sends an encoded metric record; drops it if the producer's queue is full.
     pub fn metric(&self, cache_type: &str, value: &[u8], trace: TraceParent) {
         let key = Some(cache_type.as_bytes());
         let record = OutRecord {
@@ -156,8 +156,8 @@ impl Outputs {
         self.metrics.offer(&record);
     }
 
-    /// Waits until everything taken is delivered, each within `patience`. Metrics that are not are no
-    /// failure: they may be lost.
+    /// Waits until every record is delivered, at most `patience` for each producer. Returns false if
+    /// some are not; metrics do not count, since they may be lost.
     pub async fn flush(&self, patience: Duration) -> bool {
         let (answers, single, log, metrics) = tokio::join!(
             self.answers.flush(patience),
@@ -171,7 +171,7 @@ impl Outputs {
         answers && single && log
     }
 
-    /// All producers, with the names that metrics and the log use.
+    /// Returns all producers, with their names in metrics and in the log.
     pub fn all(&self) -> [(&'static str, &Output); 4] {
         [
             ("answers", &self.answers),
@@ -181,7 +181,7 @@ impl Outputs {
         ]
     }
 
-    /// The producers that take nothing any more, and why.
+    /// Returns the producers that can send no more, with the reason.
     pub fn fatal(&self) -> Vec<(&'static str, Output, String)> {
         self.all()
             .into_iter()
@@ -198,7 +198,7 @@ impl MetricSink for Outputs {
     }
 }
 
-/// Sends, waiting for room in the queue as long as it takes; an error is final.
+/// Sends a record, and waits for room in the queue as long as necessary. An error is final.
 pub async fn send_patiently(
     output: &Output,
     record: &OutRecord<'_>,

@@ -6,26 +6,22 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::outputs::{Letter, Original, Outputs, send_patiently};
-use super::query::{AnswerWriter, QueryReader, Taken};
-use crate::backoff::{Backoff, Policy};
-use crate::codec::{Registry, Reject, Resolved};
+use super::outputs::{DeadLetter, Original, Outputs, send_patiently};
+use crate::codec::{Registry, Reject, learn_schema};
 use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, Handler, InRecord, OutRecord, OwnedRecord, Ticket, Undelivered};
 use crate::model::{Coordinates, KeyMemo, Text, TraceParent};
-use crate::resolver::{Ask, Outcome, Resolver, Waiter};
+use crate::resolver::{Ask, Outcome, Waiter};
+use crate::stages::query::{AnswerWriter, Queries, QueryStep};
 
-/// The input's name in metrics.
-const INPUT: &str = "queries";
 /// How long the poll thread itself waits for room in the producer's queue.
 const ROOM_WAIT: Duration = Duration::from_millis(20);
 
 /// What the stage's poll threads and tasks share.
 #[derive(Clone)]
 pub struct QueryParts {
-    pub reader: QueryReader,
+    pub queries: Queries,
     pub writer: AnswerWriter,
-    pub resolver: Arc<Resolver>,
     pub outputs: Outputs,
     pub registry: Option<Arc<Registry>>,
     pub runtime: Handle,
@@ -94,39 +90,28 @@ impl Handler for QueryStage {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         let parts = &self.parts;
         let answer_id = || record.answer_id();
-        let trace = record.trace_parent();
-        let metrics = &parts.writer.metrics;
-        let memo = &mut self.memo;
-        match parts.reader.take(record.value(), answer_id, trace, memo) {
-            Taken::Ask(ask) => {
-                metrics.query_event();
-                if ask.came_late() {
-                    return self.answer(&ask, &Outcome::Expired, record.key(), ticket);
-                }
-                if let Some(hit) = parts.resolver.hit(&ask, ask.arrived_at) {
-                    return self.answer(&ask, &Outcome::Hit(hit), record.key(), ticket);
-                }
+        let (value, trace) = (record.value(), record.trace_parent());
+        match parts.queries.take(value, answer_id, trace, &mut self.memo) {
+            QueryStep::Answered { ask, outcome } => {
+                self.answer(&ask, &outcome, record.key(), ticket);
+            }
+            QueryStep::Waits(ask) => {
                 let (parts, key) = (parts.clone(), record.key().map(<[u8]>::to_vec));
-                let ask = ask.to_owned();
                 self.spawn(async move { resolve(&parts, &ask, key, ticket).await });
             }
-            Taken::Null => {
-                metrics.record(INPUT, "null");
-                ticket.finish();
-            }
-            Taken::Dead(reject) => {
+            QueryStep::Null => ticket.finish(),
+            QueryStep::Dead(reject) => {
                 let place = record.coordinates();
                 let original = Original {
                     key: record.key(),
                     value: record.value(),
                     place: &place,
                 };
-                let letter = Letter::of(original, record.headers(), &reject);
+                let letter = DeadLetter::of(original, record.headers(), &reject);
                 let parts = parts.clone();
-                self.spawn(async move { bury(&parts, &letter, &reject, ticket).await });
+                self.spawn(async move { dead_letter(&parts, &letter, ticket).await });
             }
-            Taken::Unresolved { schema_id } => {
-                metrics.record(INPUT, "parked");
+            QueryStep::Unresolved { schema_id } => {
                 let parked = Parked::of(record, trace);
                 let parts = parts.clone();
                 self.spawn(async move { parked.resolve(&parts, schema_id, ticket).await });
@@ -147,23 +132,23 @@ impl Waiter for Ticket {
 }
 
 async fn resolve(parts: &QueryParts, ask: &Ask, key: Option<Vec<u8>>, ticket: Ticket) {
-    let outcome = parts.resolver.resolve(ask, &ticket).await;
-    if ticket.comes_again() {
-        // Its partition has another owner by now, who answers it: by what was stored here.
-        ticket.finish();
-        return;
-    }
+    let outcome = parts.queries.resolver.resolve(ask, &ticket).await;
     answer_later(parts, ask, &outcome, key, ticket).await;
 }
 
 /// Encodes and sends an answer from a task.
-async fn answer_later(
+async fn answer_later<S: AsRef<str>>(
     parts: &QueryParts,
-    ask: &Ask,
+    ask: &Ask<S>,
     outcome: &Outcome,
     key: Option<Vec<u8>>,
     ticket: Ticket,
 ) {
+    if ticket.comes_again() {
+        // The partition's next owner answers the query, from what was stored here.
+        ticket.finish();
+        return;
+    }
     let (mut answer, mut metric) = (Vec::with_capacity(4096), Vec::with_capacity(512));
     parts.writer.write(ask, outcome, &mut answer, &mut metric);
     let cache_type = &ask.prepared.cache_type.name;
@@ -183,11 +168,9 @@ async fn answer_later(
     }
 }
 
-async fn bury(parts: &QueryParts, letter: &Letter, reject: &Reject, ticket: Ticket) {
-    let metrics = &parts.writer.metrics;
-    metrics.record(INPUT, "dead_letter");
-    metrics.dead_letter(INPUT, reject.reason.as_str());
-    if parts.outputs.bury(letter, &ticket).await {
+/// Writes a dead letter, and finishes its record once the letter has arrived.
+async fn dead_letter(parts: &QueryParts, letter: &DeadLetter, ticket: Ticket) {
+    if parts.outputs.dead_letter(letter, &ticket).await {
         ticket.finish();
     }
 }
@@ -263,26 +246,29 @@ impl Parked {
         }
     }
 
+    /// Waits for the schema, then does what the stage does with a record that it can read.
     async fn resolve(self, parts: &QueryParts, schema_id: u32, ticket: Ticket) {
         ticket.hold();
         let learnt = learn_schema(parts.registry.as_deref(), schema_id).await;
         ticket.release();
-        let reject = if let Some(reject) = learnt {
-            reject
-        } else {
-            let answer_id = || self.place.answer_id();
-            let value = self.value.as_deref();
-            let memo = &mut KeyMemo::none();
-            match parts.reader.take(value, answer_id, self.trace, memo) {
-                Taken::Ask(ask) => {
-                    parts.writer.metrics.query_event();
-                    let ask = ask.to_owned();
-                    return resolve(parts, &ask, self.key, ticket).await;
-                }
-                Taken::Dead(reject) => reject,
-                Taken::Null | Taken::Unresolved { .. } => Reject::unknown_schema_id(schema_id),
+        let schema = learnt.map(|()| schema_id);
+        let (value, answer_id) = (self.value.as_deref(), || self.place.answer_id());
+        match parts
+            .queries
+            .take_again(schema, value, answer_id, self.trace)
+        {
+            QueryStep::Answered { ask, outcome } => {
+                answer_later(parts, &ask, &outcome, self.key, ticket).await;
             }
-        };
+            QueryStep::Waits(ask) => resolve(parts, &ask, self.key, ticket).await,
+            QueryStep::Dead(reject) => {
+                dead_letter(parts, &self.letter(&reject), ticket).await;
+            }
+            QueryStep::Null | QueryStep::Unresolved { .. } => ticket.finish(),
+        }
+    }
+
+    fn letter(&self, reject: &Reject) -> DeadLetter {
         let headers = self
             .headers
             .iter()
@@ -292,29 +278,6 @@ impl Parked {
             value: self.value.as_deref(),
             place: &self.place,
         };
-        let letter = Letter::of(original, headers, &reject);
-        bury(parts, &letter, &reject, ticket).await;
-    }
-}
-
-/// Asks the registry for a schema as long as it takes; a reject where there is none. The caller
-/// then decodes again.
-pub async fn learn_schema(registry: Option<&Registry>, schema_id: u32) -> Option<Reject> {
-    let Some(registry) = registry else {
-        return Some(Reject::no_registry(schema_id));
-    };
-    let mut backoff = Backoff::new(Policy::new(
-        Duration::from_millis(200),
-        Duration::from_secs(5),
-    ));
-    loop {
-        match registry.resolve(schema_id).await {
-            Resolved::Known => return None,
-            Resolved::Unknown => return Some(Reject::unknown_schema_id(schema_id)),
-            Resolved::Away(error) => {
-                tracing::debug!(schema_id, %error, "the registry is away; a record is parked");
-                tokio::time::sleep(backoff.next_delay()).await;
-            }
-        }
+        DeadLetter::of(original, headers, reject)
     }
 }

@@ -32,6 +32,6 @@ pub fn outputs(cluster: &Cluster) -> Outputs {
         single: output(OutputOptions::single(cluster.client("single"))),
         log: output(OutputOptions::new(cluster.client("log"))),
         metrics: output(OutputOptions::lossy(cluster.client("metrics"))),
-        letters: Arc::default(),
+        dead_letter_log: Arc::default(),
     }
 }

@@ -18,9 +18,9 @@ use wedcache::model::{
     CacheKey, Cause, KeyMemo, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp,
     TopicId, TraceParent,
 };
-use wedcache::pipeline::change::{ChangeJudge, ChangeRecord, Fate};
-use wedcache::pipeline::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::resolver::Outcome;
+use wedcache::stages::judge::{ChangeJudge, ChangeRecord, Fate};
+use wedcache::stages::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::topology::{self, Topology, Variables};
 
 use super::seeds::{self, Avro};

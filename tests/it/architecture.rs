@@ -13,9 +13,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ai", &[]),
     ("kafka", &["invalidation::log"]),
     ("resolver", &["ai", "cache", "invalidation", "metrics"]),
+    ("stages", &["codec", "invalidation", "metrics", "resolver"]),
     (
         "pipeline",
-        &["codec", "invalidation", "kafka", "metrics", "resolver"],
+        &[
+            "codec",
+            "invalidation",
+            "kafka",
+            "metrics",
+            "resolver",
+            "stages",
+        ],
     ),
     ("api", &["health", "metrics"]),
     (

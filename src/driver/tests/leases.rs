@@ -179,7 +179,7 @@ fn a_call_that_is_too_old_for_a_query_is_not_waited_for() {
 fn queries_may_be_handed_over_while_every_call_is_known_to_the_other_instances() {
     pair(async |stage| {
         stage.driver.respond(numbered("answer", secs(5)));
-        let resolver = Arc::clone(&stage.driver.instances[0].resolver);
+        let resolver = Arc::clone(&stage.driver.instances[0].queries.resolver);
         stage.begin_at(0, &about("q-1", "v-1")).await;
         assert!(resolver.may_hand_over());
         let mut alone = about("q-2", "v-2");
@@ -196,7 +196,7 @@ fn queries_may_be_handed_over_while_every_call_is_known_to_the_other_instances()
 #[test]
 fn without_a_shared_layer_there_are_no_leases() {
     play(async |stage| {
-        let resolver = &stage.driver.instances[0].resolver;
+        let resolver = &stage.driver.instances[0].queries.resolver;
         assert!(resolver.parts().layers.leases().is_none());
         assert!(!resolver.may_hand_over());
     });
@@ -209,7 +209,7 @@ fn a_lease_ends_with_its_call() {
             .ask_at(0, &about("q-1", "v-1"))
             .await
             .is_called("answer 1");
-        let parts = stage.driver.instances[1].resolver.parts();
+        let parts = stage.driver.instances[1].queries.resolver.parts();
         let (redis, key) = (&stage.driver.world.redis, &stage.seen("q-1").0.cache_key);
         assert!(redis.as_ref().unwrap().claim_of(key).is_none());
         assert!(parts.layers.leases().unwrap().available());

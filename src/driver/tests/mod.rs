@@ -3,6 +3,7 @@
 
 mod flight_model;
 mod flights;
+mod judging;
 mod lag;
 mod leases;
 mod options;

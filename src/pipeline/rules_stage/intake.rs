@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::invalidation::ChangePartition;
 use crate::invalidation::rule::Source;
 use crate::kafka::Assigned;
 use crate::kafka::{Handler, InRecord, Ticket};
-use crate::model::{Coordinates, Tag, TopicId, TraceParent};
+use crate::model::TraceParent;
+use crate::stages::changes::{Assignment, Change, ChangeInput, Unfinished};
 
 #[derive(Debug, Clone)]
 pub struct ChangeTopics {
@@ -16,40 +16,26 @@ pub struct ChangeTopics {
     pub wedding: Arc<str>,
 }
 
-/// A change as it came, with what it owes.
-pub(super) struct Item {
-    pub(super) source: Source,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
-    pub(super) place: Coordinates,
-    /// The topic that it was read from, as far as is known.
-    pub(super) topic_id: Option<TopicId>,
-    pub(super) trace: TraceParent,
-    pub(super) ticket: Ticket,
-    /// Refreshes that it owed when it was parked.
-    pub(super) owed: Vec<Tag>,
-    /// Whether all that it may concern is invalidated, though it could not be read.
-    pub(super) widened: bool,
-}
+impl Unfinished for Ticket {
+    fn hold(&self) {
+        Self::hold(self);
+    }
 
-impl Item {
-    pub(super) fn partition(&self) -> ChangePartition {
-        (Arc::clone(&self.place.topic), self.place.partition)
+    fn release(&self) {
+        Self::release(self);
+    }
+
+    fn is_fenced(&self) -> bool {
+        Self::is_fenced(self)
     }
 }
 
-pub(super) enum Message {
-    Change(Box<Item>),
-    Assigned(Vec<Assigned>),
-}
-
-/// The poll thread's half: hands changes over, never waits. A clone is for a member that takes
-/// this one's place.
+/// The poll thread's half: it hands changes over and never waits. A member that takes this one's
+/// place gets a clone.
 #[derive(Clone)]
 pub struct RulesIntake {
     pub(super) topics: ChangeTopics,
-    pub(super) sender: mpsc::Sender<Message>,
+    pub(super) sender: mpsc::Sender<ChangeInput<Ticket>>,
 }
 
 impl Handler for RulesIntake {
@@ -63,7 +49,7 @@ impl Handler for RulesIntake {
             .headers()
             .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
             .collect();
-        let item = Item {
+        let change = Change {
             source,
             key: record.key().map(<[u8]>::to_vec),
             value: record.value().map(<[u8]>::to_vec),
@@ -74,29 +60,33 @@ impl Handler for RulesIntake {
                 .trace_parent()
                 .map_or_else(TraceParent::fresh, TraceParent::child),
             ticket,
-            owed: Vec::new(),
-            widened: false,
         };
-        self.hand_over(Message::Change(Box::new(item)));
+        self.hand_over(ChangeInput::Change(Box::new(change)));
     }
 
     fn assigned(&mut self, partitions: &[Assigned]) {
-        self.hand_over(Message::Assigned(partitions.to_vec()));
+        let assigned = partitions.iter().map(|of| Assignment {
+            partition: (Arc::clone(&of.topic), of.partition),
+            topic_id: of.topic_id,
+            next_offset: of.next_offset,
+        });
+        self.hand_over(ChangeInput::Assigned(assigned.collect()));
     }
 
-    /// What is given up counts as judged: whoever skipped it has widened what it may concern.
+    /// Counts a range that was given up as judged: whoever skipped it has widened what it may
+    /// concern.
     fn skipped(&mut self, partition: &Assigned) {
         self.assigned(std::slice::from_ref(partition));
     }
 }
 
 impl RulesIntake {
-    /// There is room for everything that back-pressure lets in; what does not fit is left
-    /// unfinished, which is seen and never skipped.
-    fn hand_over(&self, message: Message) {
-        match self.sender.try_send(message) {
+    /// Hands something over to the task. There is room for everything that back-pressure lets in; a
+    /// change that does not fit stays unfinished, which raises an alarm.
+    fn hand_over(&self, input: ChangeInput<Ticket>) {
+        match self.sender.try_send(input) {
             Ok(()) => {}
-            // It judges nothing any more once the instance drains.
+            // The task judges no more changes once the instance drains.
             Err(TrySendError::Closed(_)) => tracing::debug!("the rules task has ended"),
             Err(TrySendError::Full(_)) => {
                 tracing::error!("a change could not be handed to the rules task: no room");

@@ -1,4 +1,5 @@
-//! What the log says of dead letters: the first of a topic and reason, then counts once a minute.
+//! The log lines about dead letters: one for the first of a topic and reason, then counts, once a
+//! minute.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,27 +10,27 @@ use crate::codec::Reason;
 use crate::model::Coordinates;
 use crate::trouble::{Notice, Pace, Troubles};
 
-/// One for all inputs of a process.
+/// The lines of all inputs of a process.
 #[derive(Debug)]
-pub struct Letters(Mutex<State>);
+pub struct DeadLetterLog(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     written: Troubles<Kind>,
-    /// Those that their topic does not take.
+    /// Dead letters that the topic does not take.
     refused: Troubles<()>,
-    /// The last letter of each kind.
+    /// The last dead letter of each kind.
     last: BTreeMap<Kind, (Coordinates, String)>,
 }
 
-/// Letters that are told of together: of an input topic, for a reason.
+/// Dead letters that share a line: those of an input topic for a reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     topic: Arc<str>,
     reason: &'static str,
 }
 
-impl Default for Letters {
+impl Default for DeadLetterLog {
     fn default() -> Self {
         Self(Mutex::new(State {
             written: Troubles::new(Pace::default()),
@@ -39,8 +40,8 @@ impl Default for Letters {
     }
 }
 
-impl Letters {
-    /// Takes note of a letter that has arrived in the dead-letter topic.
+impl DeadLetterLog {
+    /// Notes a dead letter that has arrived in its topic.
     pub fn written(&self, place: &Coordinates, reason: Reason, detail: &str) {
         let topic = Arc::clone(&place.topic);
         let reason = reason.as_str();
@@ -57,7 +58,7 @@ impl Letters {
         }
     }
 
-    /// Takes note of a letter that could not be written yet.
+    /// Notes a dead letter that could not be written yet.
     pub fn refused(&self, place: &Coordinates, why: &str) {
         let notice = self.change(|state| state.refused.failed((), Instant::now().into_std()));
         if let Some(notice) = notice {
@@ -67,7 +68,7 @@ impl Letters {
         }
     }
 
-    /// Logs the counts that have come due. To be called every second or so.
+    /// Logs the counts that are due. To be called about once a second.
     pub fn settle(&self) {
         let due = self.change(|state| {
             let due = state.written.settle(Instant::now().into_std());
@@ -94,7 +95,7 @@ fn tell(notice: &Notice, kind: &Kind, place: &Coordinates, detail: &str) {
     tracing::info!(%topic, reason, letters, partition, offset, detail, "dead-lettered");
 }
 
-/// How many a line stands for.
+/// Returns the number of dead letters that a line stands for.
 fn times(notice: &Notice) -> u64 {
     match notice {
         Notice::Begins => 1,
@@ -122,7 +123,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_of_a_topic_and_reason_is_told_then_counts_once_a_minute() {
         let (log, _guard) = Captured::begin(tracing::Level::INFO);
-        let letters = Letters::default();
+        let letters = DeadLetterLog::default();
         for second in 0..130 {
             letters.written(&place("a.queries", second), Reason::UnreadableJson, "at 7");
             if second == 3 {
@@ -147,7 +148,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_came_last_is_told_when_nothing_follows() {
         let (log, _guard) = Captured::begin(tracing::Level::INFO);
-        let letters = Letters::default();
+        let letters = DeadLetterLog::default();
         for offset in 0..4 {
             letters.written(&place("a", offset), Reason::EmptyValue, "empty");
         }
@@ -162,7 +163,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn letters_that_are_refused_are_an_error_once_a_minute() {
         let (log, _guard) = Captured::begin(tracing::Level::INFO);
-        let letters = Letters::default();
+        let letters = DeadLetterLog::default();
         for second in 0..61 {
             letters.refused(&place("a", second), "too large");
             tokio::time::advance(Duration::from_secs(1)).await;

@@ -1,5 +1,5 @@
-//! A change record judged, without Kafka: which records it adds to the invalidation log, and
-//! what is to be alerted.
+//! The judging of one change record: the records that it adds to the invalidation log, and the
+//! alerts that it raises.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct ChangeJudge {
     limiter: WidenLimiter,
 }
 
-/// A change record as it came.
+/// A change record as it was read.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangeRecord<'a> {
     pub source: Source,
@@ -33,15 +33,15 @@ pub struct ChangeRecord<'a> {
     pub now: Timestamp,
 }
 
-/// What became of it.
+/// The outcome of judging a change.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// To be appended to the log, in this order.
+    /// The records to be appended to the log, in this order.
     pub records: Vec<TagInvalidation>,
     pub alerts: Vec<Alert>,
     pub fate: Fate,
-    /// Refreshes of whole types that it asked for and that are held back: were its offset
-    /// committed now, a crash would lose them.
+    /// The refreshes of whole types that the change asked for and that are held back: if its offset
+    /// were committed now, a crash would lose them.
     pub owed: Vec<Tag>,
 }
 
@@ -52,14 +52,13 @@ pub enum Fate {
     Done,
     /// Widened, and for the dead-letter topic.
     Dead(Reject),
-    /// Purged by its key, and to be judged again once the registry has told this schema. Unless that
-    /// is at once, it is to be widened first ([`ChangeJudge::widen`]).
+    /// Purged by its key, and to be judged again once the registry has responded about this schema.
+    /// If that takes longer than a moment, it is to be widened ([`ChangeJudge::widen`]).
     Parked { schema_id: u32 },
 }
 
 impl ChangeJudge {
-    /// `widen_interval`: a whole type is refreshed at most once in it because of unreadable
-    /// events.
+    /// Creates a judge. Unreadable events refresh a whole type at most once in `widen_interval`.
     pub fn new(
         decoder: Arc<Decoder>,
         rules: Arc<Rules>,
@@ -115,26 +114,31 @@ impl ChangeJudge {
         }
     }
 
-    /// Judges a record that was parked; its widening stands in the log already.
-    pub fn judge_again(&mut self, record: &ChangeRecord<'_>) -> Judged {
-        self.metrics.record(record.source.as_str(), "judged_late");
-        self.judge(record)
+    /// Counts a change that was parked and is judged again.
+    pub fn counts_late(&self, source: Source) {
+        self.metrics.record(source.as_str(), "judged_late");
     }
 
-    /// Refreshes that were held back and may be appended now.
+    /// Takes the refreshes that were held back and may be appended now.
     pub fn due(&mut self, now: Timestamp) -> Vec<TagInvalidation> {
         let due = self.limiter.due(now);
         self.records_of(&due, now)
     }
 
-    /// All refreshes that are held back, due or not.
+    /// Takes all refreshes that are held back, due or not.
     pub fn owed(&mut self, now: Timestamp) -> Vec<TagInvalidation> {
         let owed = self.limiter.owed(now);
         self.records_of(&owed, now)
     }
 
+    /// Returns the next time at which [`ChangeJudge::due`] returns something.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.limiter.next_due()
+    }
+
+    /// Returns true if the refresh of this tag is held back.
+    pub fn owes(&self, tag: &Tag) -> bool {
+        self.limiter.is_owed(tag)
     }
 
     fn decode(&self, record: &ChangeRecord<'_>) -> Decoded<Change> {
@@ -184,7 +188,8 @@ impl ChangeJudge {
         }
     }
 
-    /// Adds what a change that cannot be read may concern besides its key: whole types.
+    /// Adds the refreshes of the whole types that a change that cannot be read may concern besides
+    /// its key.
     pub fn widen(&mut self, record: &ChangeRecord<'_>, judged: Judged) -> Judged {
         let wide = self.wide(record);
         self.widened(record, Vec::new(), &wide.refresh_types, judged)
@@ -210,7 +215,7 @@ impl ChangeJudge {
         judged
     }
 
-    /// What a change that cannot be read may concern, of which all is to be purged by its key.
+    /// Returns what a change that cannot be read may concern; what its key names is to be purged.
     fn by_key(&mut self, record: &ChangeRecord<'_>, fate: Fate) -> (Widened, Judged) {
         let wide = self.wide(record);
         if !wide.by_key.is_empty() {
@@ -248,7 +253,8 @@ impl ChangeJudge {
             .extend(self.records(&planned, record.cause, record.now));
     }
 
-    /// Those of one cause are numbered together.
+    /// Returns the log records of refreshes that were held back. Those of one cause are numbered
+    /// together.
     fn records_of(&self, held_back: &[HeldBack], now: Timestamp) -> Vec<TagInvalidation> {
         held_back
             .chunk_by(|one, other| one.cause == other.cause)
@@ -267,7 +273,7 @@ impl ChangeJudge {
     }
 }
 
-/// The metric record of a record of the log: of every record exactly one.
+/// Returns the metric record of a record of the log: each has exactly one.
 pub fn invalidation_metric(record: &TagInvalidation) -> CacheMetric<'static> {
     let what = format!("{}/{}:{}", record.part, record.parts, record.record_key());
     CacheMetric {
@@ -303,7 +309,7 @@ fn place(cause: &Cause) -> String {
     format!("{}[{}]@{}", cause.topic, cause.partition, cause.offset)
 }
 
-/// A change, or what a rule needs of it, could not be read.
+/// Returns the alert for a change that could not be read, or lacks a value that a rule needs.
 fn alert(summary: String) -> Alert {
     Alert::new("change_unreadable", Severity::Ticket, summary)
 }

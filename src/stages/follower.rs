@@ -1,7 +1,7 @@
 //! Applies the invalidation log to the tag table, on the log reader's thread.
 //!
-//! Until the log has been read to the end that it had at the start, the table has no log id and
-//! everything is void; so is everything stamped in a log that was deleted and made again.
+//! The table has no log id, so all entries are void, until the log has been read to the end that it
+//! had at the start. Entries stamped in a log that was deleted and recreated stay void.
 
 use std::sync::Arc;
 
@@ -14,35 +14,43 @@ use crate::codec::log::invalidation_of_key;
 use crate::invalidation::log::{Follow, ReaderEvent, StoredRecord};
 use crate::invalidation::tag_table::Applied;
 use crate::invalidation::{RulesProgress, TagTable};
-use crate::kafka::Skips;
-use crate::model::invalidation::LogIdentity;
+use crate::model::invalidation::{LogIdentity, SkippedRange};
 use crate::model::{Catalog, LogId, Position, Tag, TagHash, TopicId};
 
-/// What the follower tells the rest of the program.
+/// The state of reading the log, for the rest of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogStatus {
-    /// The end that the log had at the start has been reached.
+    /// True once the end that the log had at the start is reached.
     pub caught_up: bool,
-    /// Which log it is, once that is known.
+    /// The id of the log; `None` until it is known.
     pub log_id: Option<LogId>,
-    /// The identity record that says so: one has to be there, for readers that know no topic ids.
+    /// The log's identity record; the log needs one, for readers that do not ask for topic ids.
     pub identity: Option<LogIdentity>,
-    /// The last time the log's end was asked for, and whether it had been reached.
+    /// The last time at which the log's end was asked for, and true if it had been reached.
     pub measured: Option<(Instant, bool)>,
-    /// The topic does not exist.
+    /// True while the topic does not exist.
     pub gone: bool,
 }
 
+/// A change to the set of input ranges that an operator has given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SkipChange {
+    Added(SkippedRange),
+    /// The log is read again from its start: the set is empty until it names ranges again.
+    Reset,
+}
+
+/// Reads the log into the tag table and the progress of judging.
 pub struct LogFollower {
     table: Arc<TagTable>,
     progress: Arc<RulesProgress>,
-    skips: Arc<Skips>,
+    on_skip: Box<dyn FnMut(SkipChange) + Send>,
     catalog: Arc<Catalog>,
     clock: Clock,
-    /// The topic that is read; none where the brokers know no ids.
+    /// The id of the topic that is read; `None` if the brokers have no topic ids.
     topic: Option<TopicId>,
-    /// Of the identity records that have been read, the one that counts: where the topic is known,
-    /// the earliest that names it.
+    /// The identity record that counts among those that have been read: the earliest one, or if the
+    /// topic's id is known, the earliest one with that id.
     identity: Option<LogIdentity>,
     caught_up: bool,
     status: watch::Sender<LogStatus>,
@@ -65,11 +73,11 @@ impl LogFollower {
             measured: None,
             gone: false,
         };
-        let (status, told) = watch::channel(status);
+        let (status, receiver) = watch::channel(status);
         let follower = Self {
             table,
             progress,
-            skips: Arc::default(),
+            on_skip: Box::new(|_| {}),
             catalog,
             clock,
             topic: None,
@@ -78,23 +86,26 @@ impl LogFollower {
             status,
             swept_at: Instant::now(),
         };
-        (follower, told)
+        (follower, receiver)
     }
 
-    /// Tells of the ranges of inputs that are skipped, too.
+    /// Calls `on_skip` for every range of an input that the log gives up.
     #[must_use]
-    pub fn telling(self, skips: Arc<Skips>) -> Self {
-        Self { skips, ..self }
+    pub fn with_skips(self, on_skip: impl FnMut(SkipChange) + Send + 'static) -> Self {
+        Self {
+            on_skip: Box::new(on_skip),
+            ..self
+        }
     }
 
     fn restart(&mut self) {
         self.table.reset();
         self.progress.reset();
-        self.skips.reset();
+        (self.on_skip)(SkipChange::Reset);
         self.topic = None;
         self.identity = None;
         self.caught_up = false;
-        self.tell(|status| {
+        self.update(|status| {
             status.caught_up = false;
             status.log_id = None;
             status.identity = None;
@@ -108,7 +119,7 @@ impl LogFollower {
         let mut take = |tag: &str, mode| {
             applied.push(Applied {
                 offset: record.offset,
-                // During an upgrade instances of an older version still write tags in theirs.
+                // During an upgrade, instances of an older version still write tags in their form.
                 tag: TagHash::of(&Tag::canonical(tag, &self.catalog)),
                 mode,
                 at: record.timestamp,
@@ -118,7 +129,7 @@ impl LogFollower {
             LogRecord::Invalidation(invalidation) => take(&invalidation.tag, invalidation.mode),
             LogRecord::Progress(progress) => self.progress.apply(&progress),
             LogRecord::Identity(identity) => self.identified(identity),
-            LogRecord::Skip(skip) => self.skips.add(skip),
+            LogRecord::Skip(skip) => (self.on_skip)(SkipChange::Added(skip)),
             LogRecord::Tombstone => {}
             LogRecord::Foreign(reason) => {
                 let offset = record.offset;
@@ -133,8 +144,8 @@ impl LogFollower {
     }
 
     fn identified(&mut self, identity: LogIdentity) {
-        // One of another id was carried over into a topic that was made again, by an instance that
-        // had not noticed yet.
+        // An instance that has not yet noticed that the topic was recreated appends the identity of
+        // the old topic to the new one.
         if self
             .topic
             .is_some_and(|topic| LogId::of_topic(topic) != identity.id)
@@ -148,7 +159,7 @@ impl LogFollower {
         }
     }
 
-    /// Sets the table's log id; from now on stamps count.
+    /// Sets the table's log id: from here on stamps are valid.
     fn adopt(&mut self) {
         let identity = self.identity;
         let log_id = self
@@ -163,7 +174,7 @@ impl LogFollower {
             }
             self.table.set_log_id(id);
         }
-        self.tell(|status| {
+        self.update(|status| {
             status.log_id = log_id;
             status.identity = identity;
         });
@@ -178,21 +189,21 @@ impl LogFollower {
                 "the invalidation log is read to its end"
             );
             self.adopt();
-            self.tell(|status| status.caught_up = true);
+            self.update(|status| status.caught_up = true);
         }
     }
 
     fn measure(&mut self, log_start: i64, log_end: i64) {
         self.table.raise_floor(Position(log_start));
         let whole = self.caught_up && self.table.position().0 >= log_end;
-        self.tell(|status| status.measured = Some((Instant::now(), whole)));
+        self.update(|status| status.measured = Some((Instant::now(), whole)));
         if self.swept_at.elapsed() >= SWEEP_EVERY {
             self.swept_at = Instant::now();
             self.table.sweep(self.clock.now());
         }
     }
 
-    fn tell(&self, change: impl FnOnce(&mut LogStatus)) {
+    fn update(&self, change: impl FnOnce(&mut LogStatus)) {
         self.status.send_modify(change);
     }
 }
@@ -231,18 +242,13 @@ impl Follow for LogFollower {
                     log_start,
                     log_end,
                 } => {
-                    tracing::warn!(
-                        position,
-                        log_start,
-                        log_end,
-                        "the log was cut or made again"
-                    );
+                    tracing::warn!(position, log_start, log_end, "the log was cut or recreated");
                     self.restart();
                 }
                 ReaderEvent::Gone => {
                     tracing::error!("the invalidation log's topic does not exist");
                     self.restart();
-                    self.tell(|status| status.gone = true);
+                    self.update(|status| status.gone = true);
                 }
                 ReaderEvent::Record(_) | ReaderEvent::Position(_) => {}
             }
@@ -336,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_identities_the_earliest_counts_in_whichever_order_they_stand() {
+    fn of_two_identities_the_earliest_counts_in_either_order() {
         for ids in [[(5, 7), (9, 1)], [(9, 1), (5, 7)]] {
             let (mut follower, _status, table) = follower();
             let mut events = vec![ReaderEvent::Started {
@@ -356,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_made_anew_voids_what_was_stamped_in_the_old_one() {
+    fn a_recreated_log_voids_what_was_stamped_in_the_old_one() {
         let (mut follower, status, table) = follower();
         let caught_up = |position| ReaderEvent::CaughtUp { position };
         let started = ReaderEvent::Started {
