@@ -53,7 +53,7 @@ fn main() {
         let ask = path.take(0, &mut KeyMemo::none());
         let outcome = path.hit(&ask);
         row("key", &mut |_| {
-            black_box(Prepared::of(&path.reader.catalog, black_box(&ask.query))).ok();
+            black_box(Prepared::of(&ask.policy.catalog, black_box(&ask.query))).ok();
         });
         row("judge", &mut |_| {
             black_box(path.hit(black_box(&ask)));

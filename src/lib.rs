@@ -69,6 +69,7 @@ pub mod kafka;
 pub mod metrics;
 pub mod outbound;
 pub mod pipeline;
+pub mod policy;
 pub mod resolver;
 pub mod shutdown;
 pub mod simulate;

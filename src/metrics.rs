@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus::{
     Counter, CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, Opts, Registry, TextEncoder,
@@ -45,7 +46,9 @@ pub struct Metrics {
     cost: CounterVec,
     /// In the order of [`OUTCOMES`].
     query_seconds: [Histogram; OUTCOMES.len()],
-    types: Vec<TypeCounters>,
+    types: ArcSwap<Vec<Arc<TypeCounters>>>,
+    /// The money saved, by cache type; the other counters of a type are among the counters.
+    saved: CounterVec,
     query_events: IntCounter,
     memory_hits: IntCounter,
     memory_misses: IntCounter,
@@ -119,20 +122,6 @@ impl Metrics {
             .expect(DECLARATION);
         let query_seconds =
             OUTCOMES.map(|outcome| query_seconds.with_label_values(&[outcome.as_str()]));
-        let types = cache_types
-            .into_iter()
-            .map(|name| TypeCounters {
-                outcomes: OUTCOMES
-                    .iter()
-                    .map(|outcome| {
-                        counters[QUERIES.name].with_label_values(&[&*name, outcome.as_str()])
-                    })
-                    .collect(),
-                coalesced: counters[COALESCED.name].with_label_values(&[&*name]),
-                saved: saved.with_label_values(&[&*name]),
-                name,
-            })
-            .collect();
         let memory = |result| {
             counters[LOOKUPS.name].with_label_values(&[LayerName::Memory.as_str(), result])
         };
@@ -144,7 +133,8 @@ impl Metrics {
             counters,
             cost,
             query_seconds,
-            types,
+            types: ArcSwap::default(),
+            saved,
             query_events,
             memory_hits,
             memory_misses,
@@ -152,9 +142,34 @@ impl Metrics {
             lagging: Mutex::default(),
             probes: Mutex::default(),
         };
+        metrics.add_types(cache_types);
         metrics.gauge(INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         metrics.register_process();
         metrics
+    }
+
+    /// Counts the answers of these cache types too; those known already go on counting.
+    pub fn add_types(&self, names: impl IntoIterator<Item = Arc<str>>) {
+        let mut types = Vec::clone(&self.types.load());
+        for name in names {
+            if types.iter().all(|of| of.name != name) {
+                types.push(Arc::new(self.counters_of(name)));
+            }
+        }
+        self.types.store(Arc::new(types));
+    }
+
+    fn counters_of(&self, name: Arc<str>) -> TypeCounters {
+        let outcomes = &self.counters[QUERIES.name];
+        TypeCounters {
+            outcomes: OUTCOMES
+                .iter()
+                .map(|outcome| outcomes.with_label_values(&[&*name, outcome.as_str()]))
+                .collect(),
+            coalesced: self.counters[COALESCED.name].with_label_values(&[&*name]),
+            saved: self.saved.with_label_values(&[&*name]),
+            name,
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -200,10 +215,11 @@ impl Metrics {
             return;
         };
         self.query_seconds[at].observe(done.seconds);
-        // All names come from the one catalogue, so mostly the pointers tell.
-        let is_it = |of: &&TypeCounters| Arc::ptr_eq(&of.name, cache_type);
-        let of = self.types.iter().find(is_it);
-        if let Some(of) = of.or_else(|| self.types.iter().find(|of| of.name == *cache_type)) {
+        let types = self.types.load();
+        // Until the catalogue is replaced the names are its own, so mostly the pointers tell.
+        let is_it = |of: &&Arc<TypeCounters>| Arc::ptr_eq(&of.name, cache_type);
+        let of = types.iter().find(is_it);
+        if let Some(of) = of.or_else(|| types.iter().find(|of| of.name == *cache_type)) {
             of.outcomes[at].inc();
             if done.coalesced {
                 of.coalesced.inc();

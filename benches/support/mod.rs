@@ -13,6 +13,7 @@ use wedcache::metrics::Metrics;
 use wedcache::model::{
     CacheMetric, Coordinates, Form, KeyMemo, LogId, Position, Text, Timestamp, TraceParent,
 };
+use wedcache::policy::PolicyInForce;
 use wedcache::resolver::{Ask, Lag, MetricSink, Outcome, Parts, Resolver};
 use wedcache::stages::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::topology::{self, Topology, Variables};
@@ -77,28 +78,26 @@ impl HitPath {
             ..Framings::default()
         }));
         let decoder = Arc::new(Decoder::new(Arc::new(Schemas::embedded()), usize::MAX));
-        let catalog = &topology.policy.catalog;
+        let policies = Arc::new(PolicyInForce::new(topology.policy.clone()));
         Self {
             values: (0..KEYS).map(|number| queries.record(number).1).collect(),
             reader: QueryReader {
                 decoder,
-                catalog: Arc::clone(catalog),
+                policies,
                 table: Arc::clone(&table),
                 clock: clock.clone(),
             },
             writer: AnswerWriter {
                 encoder,
-                catalog: Arc::clone(catalog),
                 metrics: Arc::clone(&metrics),
                 clock: clock.clone(),
             },
             resolver: Arc::new(Resolver::new(Parts {
-                catalog: Arc::clone(catalog),
                 layers: Layers::new(Some(memory), None, None, LayeredOptions::default()),
                 table,
                 lag: Arc::new(Lag::default()),
                 holder: Holder::new(None),
-                models: std::collections::HashMap::new(),
+                providers: std::collections::BTreeMap::new(),
                 clock,
                 sink: Arc::new(NoSink),
                 metrics,

@@ -61,7 +61,7 @@ impl Provider for Anthropic {
     }
 
     fn attempt<'a>(&'a self, prompt: &'a Prompt) -> BoxFuture<'a, Attempt> {
-        Box::pin(async move { self.caller.call(&self.body(prompt), text).await })
+        Box::pin(async move { self.caller.call(prompt, &self.body(prompt), text).await })
     }
 }
 

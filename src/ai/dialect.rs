@@ -1,24 +1,20 @@
 //! The part that both HTTP dialects share: one exchange, its cost, and its text or the reason why
 //! there is none.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::classify::{self, Cause};
 use super::error::{ProviderError, ReplyProblem};
 use super::http::{Endpoint, Post, Reply};
-use super::price::PriceTable;
-use super::provider::{Attempt, PricedCall};
+use super::provider::{Attempt, PricedCall, Prompt};
 use super::reply::usage::{Usage, usage};
 use super::words::{clean_message, shortened};
 
-/// A provider's address with its prices.
+/// A provider's address.
 pub(super) struct Caller {
     pub post: Post,
     pub model: String,
-    prices: Arc<PriceTable>,
 }
 
 /// A function that reads the answer's text from a reply, given the number of completion tokens.
@@ -32,12 +28,11 @@ impl Caller {
         Self {
             post,
             model: endpoint.model.clone(),
-            prices: Arc::clone(&endpoint.prices),
         }
     }
 
     /// Sends `body` once and records the cost of the reply, whose text `read` extracts.
-    pub async fn call(&self, body: &Value, read: ReadText) -> Attempt {
+    pub async fn call(&self, prompt: &Prompt, body: &Value, read: ReadText) -> Attempt {
         let started = Instant::now();
         let Reply { said, request_id } = match self.post.send(body).await {
             Ok(reply) => reply,
@@ -66,7 +61,7 @@ impl Caller {
         let text = text.and_then(|text| whole_characters(text, said.replaced));
         let model = name_at(json, "model").unwrap_or_else(|| self.model.clone());
         let account = PricedCall {
-            cost_usd: usage.and_then(|usage| self.cost(&model, usage)),
+            cost_usd: usage.and_then(|usage| self.cost(prompt, &model, usage)),
             prompt_tokens: usage.map_or(0, |usage| usage.prompt),
             completion_tokens: usage.map_or(0, |usage| usage.completion),
             model,
@@ -80,10 +75,10 @@ impl Caller {
 
     /// Returns the cost by the model name in the reply or, if that has no price, by the requested
     /// name: gateways rename models.
-    fn cost(&self, model: &str, usage: Usage) -> Option<f64> {
+    fn cost(&self, prompt: &Prompt, model: &str, usage: Usage) -> Option<f64> {
         [model, &self.model]
             .iter()
-            .find_map(|name| self.prices.cost_usd(name, usage.prompt, usage.completion))
+            .find_map(|name| prompt.prices.cost_usd(name, usage.prompt, usage.completion))
     }
 
     fn error_in_reply(&self, json: &Value) -> Option<ProviderError> {

@@ -1,6 +1,5 @@
 //! One bounded POST to a provider: timeouts, body limit, and the headers that are used.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, CONNECTION, HeaderMap, HeaderValue};
@@ -14,7 +13,6 @@ use super::classify;
 use super::connect::{Names, unreached};
 use super::error::{CallPhase, ProviderError, ReplyProblem};
 use super::headers;
-use super::price::PriceTable;
 use super::reply::{self, Raw, Said};
 use super::words::clean_message;
 use crate::clock::Clock;
@@ -58,7 +56,6 @@ pub struct Endpoint {
     pub timeouts: Timeouts,
     /// The most bytes of a reply; a larger one is unusable.
     pub body_limit: usize,
-    pub prices: Arc<PriceTable>,
     /// The clock for a `Retry-After` that is a date.
     pub clock: Clock,
 }

@@ -1,13 +1,15 @@
 //! The types of a question to a model and of its reply, the same for every provider.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::error::ProviderError;
+use crate::model::PriceTable;
 
 /// The question to a model. Built by [`super::prompt`], so that only named values enter it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
     /// The cache type's instruction how to answer.
     pub system: String,
@@ -15,6 +17,8 @@ pub struct Prompt {
     pub user: String,
     /// The longest answer in tokens; a longer one is returned as [`ProviderError::Truncated`].
     pub max_tokens: u32,
+    /// The prices by which the call is charged to the answer.
+    pub prices: Arc<PriceTable>,
 }
 
 /// An answer that may be stored: complete, not refused, not empty.

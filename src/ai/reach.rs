@@ -63,17 +63,13 @@ fn judge(list: &Value, model: &str) -> Reached {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
     use wiremock::matchers::{header, method, path};
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     use super::*;
     use crate::ai::http::{DEFAULT_BODY_LIMIT, Timeouts};
-    use crate::ai::price::PriceTable;
     use crate::clock::Clock;
-    use crate::model::Timestamp;
 
     fn endpoint(base_url: String) -> Endpoint {
         Endpoint {
@@ -84,7 +80,6 @@ mod tests {
             temperature: None,
             timeouts: Timeouts::default(),
             body_limit: DEFAULT_BODY_LIMIT,
-            prices: Arc::new(PriceTable::new(Timestamp(0).date(), Vec::new()).unwrap()),
             clock: Clock::System,
         }
     }

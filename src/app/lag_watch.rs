@@ -11,6 +11,7 @@ use super::Shared;
 use crate::invalidation::{ChangeEnd, ChangeEnds, RulesProgress};
 use crate::kafka::{Admin, KafkaError};
 use crate::metrics::Metrics;
+use crate::policy::PolicyInForce;
 use crate::resolver::Lag;
 use crate::stages::follower::LogStatus;
 use crate::stages::lag::{LagBound, LagBounds, LagClock, Measured, Then};
@@ -19,6 +20,7 @@ use crate::topology::settings::{self, LagAction, Role};
 const EVERY: Duration = Duration::from_secs(1);
 
 pub struct LagWatch {
+    policies: Arc<PolicyInForce>,
     clock: LagClock,
     lag: Arc<Lag>,
     log: watch::Receiver<LogStatus>,
@@ -36,7 +38,8 @@ impl LagWatch {
         log: watch::Receiver<LogStatus>,
         judged: bool,
     ) -> Self {
-        let bounds = bounds(&shared.topology.policy.freshness);
+        let policies = Arc::clone(&shared.policies.in_force);
+        let bounds = bounds(&policies.get().freshness);
         let mut clock = LagClock::new(bounds, Instant::now());
         if !judged {
             clock.rules_unknown();
@@ -44,6 +47,7 @@ impl LagWatch {
         lag.set(clock.state(Instant::now()));
         let name = |role| Arc::clone(&shared.topology.deployment.topics.get(role).name);
         Self {
+            policies,
             clock,
             lag,
             log,
@@ -94,6 +98,8 @@ impl LagWatch {
                 rules_whole: None,
             });
         }
+        self.clock
+            .set_bounds(bounds(&self.policies.get().freshness));
         let now = Instant::now();
         let (state, lags) = (self.clock.state(now), self.clock.lags(now));
         if state != self.lag.get() {

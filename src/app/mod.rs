@@ -42,7 +42,7 @@ pub use self::lag_watch::bounds;
 use self::log_identity::keep_identity;
 pub use self::patience::patiently;
 pub use self::providers::{
-    Providers, UnusableProvider, VENDORS, ai_options, models, prices, providers, still_world,
+    Providers, UnusableProvider, VENDORS, ai_options, providers, still_world,
 };
 pub use self::reach::{Finding, reach};
 pub use self::registry::client as registry;
@@ -63,6 +63,7 @@ use crate::outbound::install_crypto;
 use crate::pipeline::alerting::Alerting;
 use crate::pipeline::outputs::Outputs;
 use crate::pipeline::query_stage::QueryStage;
+use crate::policy::Policies;
 use crate::resolver::{Lag, Parts, Resolver};
 use crate::stages::follower::LogStatus;
 use crate::topology::Topology;
@@ -89,6 +90,7 @@ pub struct App {
     clock: Clock,
     revival: Revival,
     standstills: Standstills,
+    policies: Policies,
 }
 
 /// The HTTP port, and the token that ends it and the other background tasks.
@@ -183,12 +185,11 @@ impl App {
         let watch = LagWatch::new(&shared, Arc::clone(&lag), log_status.clone(), judged);
         tokio::spawn(watch.run(background.clone()));
         let resolver = Arc::new(Resolver::new(Parts {
-            catalog: Arc::clone(&topology.policy.catalog),
             layers,
             table: Arc::clone(&shared.table),
             lag,
             holder: Holder::new(topology.deployment.kafka.instance_id.as_deref()),
-            models: models(&topology, &providers),
+            providers: providers.clone(),
             clock: shared.clock.clone(),
             sink: Arc::new(shared.outputs.clone()),
             metrics: Arc::clone(&metrics),
@@ -239,6 +240,7 @@ impl App {
             alerting: shared.alerting,
             revival: Revival::new(parts, Arc::clone(&shared.skips)),
             standstills,
+            policies: shared.policies,
         };
         app.observe();
         app.health.enter(Phase::Ready);
@@ -256,6 +258,11 @@ impl App {
 
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// What replaces the policy while the instance runs.
+    pub fn policies(&self) -> Policies {
+        self.policies.clone()
     }
 
     pub fn resolver(&self) -> &Arc<Resolver> {

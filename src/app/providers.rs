@@ -1,6 +1,6 @@
 //! Builds the clients of a topology's providers, which the resolver asks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use crate::ai::http::DEFAULT_BODY_LIMIT;
 use crate::ai::simulator::{Behaviour, Faults, Latency, Vendors, World};
 use crate::ai::{
     Ai, AiOptions, Anthropic, BreakerOptions, BudgetOptions, BuildError, Endpoint, OpenAi,
-    OpenAiOptions, Price, PriceTable, Provider, Simulator, SimulatorOptions, Site, Timeouts,
-    is_loopback_address, shown_address,
+    OpenAiOptions, Provider, Simulator, SimulatorOptions, Site, Timeouts, is_loopback_address,
+    shown_address,
 };
 use crate::backoff::Policy;
 use crate::clock::Clock;
-use crate::resolver::ModelClient;
 use crate::topology::Topology;
 use crate::topology::settings::{self, HttpProvider};
 
@@ -40,14 +39,12 @@ pub fn providers(
     clock: &Clock,
     world: &Arc<dyn World>,
 ) -> Result<Providers, UnusableProvider> {
-    let prices = Arc::new(prices(topology));
     let all = topology.deployment.providers.iter();
     all.map(|(name, settings)| {
-        let ai =
-            provider(name, settings, &prices, clock, world).map_err(|why| UnusableProvider {
-                name: Arc::clone(name),
-                why,
-            })?;
+        let ai = provider(name, settings, clock, world).map_err(|why| UnusableProvider {
+            name: Arc::clone(name),
+            why,
+        })?;
         Ok((Arc::clone(name), Arc::new(ai)))
     })
     .collect()
@@ -56,21 +53,20 @@ pub fn providers(
 fn provider(
     name: &str,
     settings: &settings::Provider,
-    prices: &Arc<PriceTable>,
     clock: &Clock,
     world: &Arc<dyn World>,
 ) -> Result<Ai, BuildError> {
     let (provider, http): (Arc<dyn Provider>, _) = match settings {
         settings::Provider::OpenAi(http) => {
-            let endpoint = endpoint(name, http, prices, clock);
+            let endpoint = endpoint(name, http, clock);
             let provider = OpenAi::new(&endpoint, &OpenAiOptions::default())?;
             (Arc::new(provider), http)
         }
         settings::Provider::Anthropic(http) => {
-            let endpoint = endpoint(name, http, prices, clock);
+            let endpoint = endpoint(name, http, clock);
             (Arc::new(Anthropic::new(&endpoint)?), http)
         }
-        settings::Provider::Simulator(of) => return Ok(simulator(name, of, prices, world)),
+        settings::Provider::Simulator(of) => return Ok(simulator(name, of, world)),
     };
     let site = site(name, settings.kind(), http);
     Ok(Ai::new(provider, http_options(http)).at(site))
@@ -120,47 +116,7 @@ pub fn keyless(topology: &Topology) -> Vec<String> {
     .collect()
 }
 
-/// Returns the client that answers each cache type.
-pub fn models(topology: &Topology, providers: &Providers) -> HashMap<Arc<str>, ModelClient> {
-    topology
-        .policy
-        .generation
-        .iter()
-        .filter_map(|(cache_type, generation)| {
-            let ai = Arc::clone(providers.get(&generation.provider)?);
-            let max_tokens = generation.max_tokens;
-            Some((Arc::clone(cache_type), ModelClient { ai, max_tokens }))
-        })
-        .collect()
-}
-
-/// Returns the topology's prices, which were validated with the topology. A table that is refused
-/// nevertheless is logged, and leaves all costs unknown.
-pub fn prices(topology: &Topology) -> PriceTable {
-    let epoch = crate::model::Timestamp(0).date();
-    let as_of = topology.policy.prices.date.unwrap_or(epoch);
-    let models = topology
-        .policy
-        .prices
-        .models
-        .iter()
-        .map(|(pattern, price)| Price {
-            pattern: pattern.clone(),
-            input_usd_per_million: price.input_usd_per_million,
-            output_usd_per_million: price.output_usd_per_million,
-        });
-    PriceTable::new(as_of, models.collect()).unwrap_or_else(|problems| {
-        tracing::error!(?problems, "the price table is refused: costs are unknown");
-        PriceTable::new(as_of, Vec::new()).expect("an empty table has no problems")
-    })
-}
-
-pub(super) fn endpoint(
-    name: &str,
-    http: &HttpProvider,
-    prices: &Arc<PriceTable>,
-    clock: &Clock,
-) -> Endpoint {
+pub(super) fn endpoint(name: &str, http: &HttpProvider, clock: &Clock) -> Endpoint {
     Endpoint {
         name: name.to_owned(),
         base_url: http.base_url.clone(),
@@ -173,7 +129,6 @@ pub(super) fn endpoint(
             total: http.total_timeout,
         },
         body_limit: DEFAULT_BODY_LIMIT,
-        prices: Arc::clone(prices),
         clock: clock.clone(),
     }
 }
@@ -214,13 +169,7 @@ fn simulator_options(of: &settings::Simulator) -> AiOptions {
     }
 }
 
-fn simulator(
-    name: &str,
-    of: &settings::Simulator,
-    prices: &PriceTable,
-    world: &Arc<dyn World>,
-) -> Ai {
-    let price = prices.find(&of.model);
+fn simulator(name: &str, of: &settings::Simulator, world: &Arc<dyn World>) -> Ai {
     let spread = (of.min_latency + of.max_latency) / 2;
     let latency = if of.min_latency == of.max_latency {
         Latency::Fixed(of.min_latency)
@@ -245,8 +194,6 @@ fn simulator(
                 ..Faults::default()
             },
         },
-        input_usd_per_million: price.map_or(0.0, |price| price.input_usd_per_million),
-        output_usd_per_million: price.map_or(0.0, |price| price.output_usd_per_million),
         most_vendors: usize::try_from(of.vendors_per_answer).unwrap_or(usize::MAX),
         ..SimulatorOptions::default()
     })

@@ -167,7 +167,7 @@ async fn reach_providers(topology: &Topology) -> Vec<Finding> {
                 continue;
             }
         };
-        let outcome = reach_provider(topology, (name, settings.kind()), http, dialect).await;
+        let outcome = reach_provider((name, settings.kind()), http, dialect).await;
         let what = format!("provider {name} at {}", shown_address(&http.base_url));
         findings.push(found(what, outcome));
     }
@@ -175,14 +175,12 @@ async fn reach_providers(topology: &Topology) -> Vec<Finding> {
 }
 
 async fn reach_provider(
-    topology: &Topology,
     (name, kind): (&str, &str),
     http: &HttpProvider,
     dialect: Dialect,
 ) -> Result<String, Refusal> {
     let path = ["providers", name, kind, "base_url"];
-    let prices = Arc::new(providers::prices(topology));
-    let endpoint = providers::endpoint(name, http, &prices, &Clock::System);
+    let endpoint = providers::endpoint(name, http, &Clock::System);
     let site = providers::site(name, kind, http);
     let model = &http.model;
     match ai::reach::reach(dialect, &endpoint).await {

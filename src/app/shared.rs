@@ -28,6 +28,7 @@ use crate::pipeline::outputs::{OutputTopics, Outputs};
 use crate::pipeline::query_stage::QueryParts;
 use crate::pipeline::redelivery::Redelivery;
 use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, Stall};
+use crate::policy::{self, Policies, PolicyInForce};
 use crate::resolver::Resolver;
 use crate::stages::follower::{LogFollower, LogStatus, SkipChange};
 use crate::stages::judge::ChangeJudge;
@@ -90,6 +91,7 @@ impl Prepared {
 /// The parts that the stages of an instance share.
 pub(super) struct Shared {
     pub(super) topology: Arc<Topology>,
+    pub(super) policies: Policies,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) table: Arc<TagTable>,
@@ -143,14 +145,21 @@ impl Shared {
             topology.deployment.kafka.instance_id.clone(),
         ));
         let table = TagTable::new(TagTableOptions {
-            keep: topology.policy.catalog.longest_life() + Duration::from_hours(1),
+            keep: policy::keep(&topology.policy),
             ..TagTableOptions::default()
         });
+        let table = Arc::new(table);
+        let policies = Policies {
+            in_force: Arc::new(PolicyInForce::new(topology.policy.clone())),
+            table: Arc::clone(&table),
+            metrics: Arc::clone(metrics),
+        };
         Ok(Self {
             topology: Arc::clone(topology),
             clock,
             metrics: Arc::clone(metrics),
-            table: Arc::new(table),
+            table,
+            policies,
             progress: Arc::default(),
             skips: Arc::default(),
             registry,
@@ -168,7 +177,7 @@ impl Shared {
         let (follower, status) = LogFollower::new(
             Arc::clone(&self.table),
             Arc::clone(&self.progress),
-            Arc::clone(&self.topology.policy.catalog),
+            Arc::clone(&self.policies.in_force),
             self.clock.clone(),
         );
         let client = client(&self.topology.deployment.kafka).named("log-reader");
@@ -249,10 +258,8 @@ impl Shared {
         RulesParts {
             judge: ChangeJudge::new(
                 Arc::clone(&self.decoder),
-                Arc::clone(&self.topology.policy.rules),
-                Arc::clone(&self.topology.policy.catalog),
+                Arc::clone(&self.policies.in_force),
                 Arc::clone(&self.metrics),
-                self.topology.policy.freshness.widen_refresh_interval,
             ),
             progress: Arc::clone(&self.progress),
             outputs: self.outputs.clone(),
@@ -285,7 +292,7 @@ impl Shared {
             queries: Queries {
                 reader: QueryReader {
                     decoder: Arc::clone(&self.decoder),
-                    catalog: Arc::clone(&self.topology.policy.catalog),
+                    policies: Arc::clone(&self.policies.in_force),
                     table: Arc::clone(&self.table),
                     clock: self.clock.clone(),
                 },
@@ -294,7 +301,6 @@ impl Shared {
             },
             writer: AnswerWriter {
                 encoder: Arc::clone(&self.outputs.encoder),
-                catalog: Arc::clone(&self.topology.policy.catalog),
                 metrics: Arc::clone(&self.metrics),
                 clock: self.clock.clone(),
             },

@@ -182,10 +182,11 @@ impl Scene<'_> {
             stamp: parts.table.position(),
             at: bench.clock.now(),
         };
+        let catalog = &self.stage.topology.policy.catalog;
         let entry = |number| {
             let text = entries::text(number as u64, bytes);
             let data = format!("{}Ask {VENDOR}. {text}", self.marker);
-            entries::answering(&parts.catalog, &queries.query(number), &data, made)
+            entries::answering(catalog, &queries.query(number), &data, made)
         };
         (0..queries.keys)
             .filter_map(entry)

@@ -30,7 +30,7 @@ use self::screen::Screen;
 pub use self::source::TopologyArgs;
 use self::source::{Source, SourceError, Text, TopologiesArgs};
 use crate::telemetry::{self, LogFormat};
-use crate::topology::{self, Topology, Variables};
+use crate::topology::{self, Loaded, Topology, Variables};
 
 /// Answers AI queries from Kafka out of a cache that forgets an answer the moment the facts under
 /// it change.
@@ -189,12 +189,23 @@ pub fn load_text(
     variables: &dyn Fn(&str) -> Option<String>,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<Option<Topology>> {
+    let loaded = load_whole(file, text, variables, screen)?;
+    Ok(loaded.map(|loaded| loaded.topology))
+}
+
+/// Reads a topology with what its file gives; `None` if it has mistakes, which are shown.
+pub fn load_whole(
+    file: &str,
+    text: &str,
+    variables: &dyn Fn(&str) -> Option<String>,
+    screen: &mut Screen<'_>,
+) -> anyhow::Result<Option<Loaded>> {
     match topology::read(file, text, Variables::From(variables)) {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 tracing::warn!("{}", loaded.warnings);
             }
-            Ok(Some(loaded.topology))
+            Ok(Some(loaded))
         }
         Err(problems) => {
             let shown = problems.render(screen.look, screen.width);

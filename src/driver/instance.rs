@@ -20,6 +20,7 @@ use crate::invalidation::log::{Follow as _, ReaderEvent};
 use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::metrics::Metrics;
 use crate::model::{CacheMetric, Form, Position, TraceParent};
+use crate::policy::{self, PolicyInForce};
 use crate::resolver::{Lag, MetricSink, Parts, Resolver};
 use crate::stages::follower::{LogFollower, LogStatus};
 use crate::stages::lag::{LagClock, Measured};
@@ -60,6 +61,7 @@ pub(super) struct World {
     /// Of each memory layer; none as the topology has it.
     pub(super) memory_bytes: Option<u64>,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) policies: Arc<PolicyInForce>,
 }
 
 impl World {
@@ -78,6 +80,7 @@ pub(super) struct Instance {
     progress: Arc<RulesProgress>,
     lag: Arc<Lag>,
     lag_clock: LagClock,
+    policies: Arc<PolicyInForce>,
     /// The next offset of the log to be read.
     read_to: i64,
 }
@@ -88,25 +91,23 @@ impl Instance {
     pub(super) fn start(world: &World, number: usize, log: &Log) -> Self {
         let life = Life::begin();
         let options = TagTableOptions {
-            keep: world.topology.policy.catalog.longest_life(),
+            keep: policy::keep(&world.policies.get()),
             ..TagTableOptions::default()
         };
         let table = Arc::new(TagTable::new(options));
-        let catalog = Arc::clone(&world.topology.policy.catalog);
         let (progress, lag) = (Arc::<RulesProgress>::default(), Arc::<Lag>::default());
         let (follower, status) = LogFollower::new(
             Arc::clone(&table),
             Arc::clone(&progress),
-            Arc::clone(&catalog),
+            Arc::clone(&world.policies),
             world.clock.clone(),
         );
         let resolver = Arc::new(Resolver::new(Parts {
-            catalog: Arc::clone(&catalog),
             layers: layers(world, number, &life),
             table: Arc::clone(&table),
             lag: Arc::clone(&lag),
             holder: Holder::new(Some(&format!("instance {number}"))),
-            models: app::models(&world.topology, &providers(world)),
+            providers: providers(world),
             clock: world.clock.clone(),
             sink: Arc::new(Sink {
                 life: life.clone(),
@@ -120,7 +121,7 @@ impl Instance {
             queries: Queries {
                 reader: QueryReader {
                     decoder: Arc::clone(&world.decoder),
-                    catalog: Arc::clone(&catalog),
+                    policies: Arc::clone(&world.policies),
                     table: Arc::clone(&table),
                     clock: world.clock.clone(),
                 },
@@ -130,7 +131,6 @@ impl Instance {
             writer: AnswerWriter {
                 // JSON, whatever the topology says: it is read again right away.
                 encoder: Arc::new(Encoder::new(crate::codec::Framings::default())),
-                catalog,
                 metrics: Arc::clone(&world.metrics),
                 clock: world.clock.clone(),
             },
@@ -139,10 +139,8 @@ impl Instance {
             status,
             progress,
             lag,
-            lag_clock: LagClock::new(
-                app::bounds(&world.topology.policy.freshness),
-                Instant::now(),
-            ),
+            lag_clock: LagClock::new(app::bounds(&world.policies.get().freshness), Instant::now()),
+            policies: Arc::clone(&world.policies),
             read_to: 0,
         };
         instance.read_anew(log);
@@ -187,6 +185,8 @@ impl Instance {
             log_whole: self.status.borrow().measured.map(|(_, whole)| whole),
             rules_whole: Some(self.progress.behind(ends) == 0),
         };
+        self.lag_clock
+            .set_bounds(app::bounds(&self.policies.get().freshness));
         self.lag_clock.observe(&measured);
         self.lag.set(self.lag_clock.state(measured.at));
     }
@@ -226,12 +226,10 @@ fn layers(world: &World, number: usize, life: &Life) -> Layers {
 
 fn providers(world: &World) -> Providers {
     let topology = &world.topology;
-    let prices = Arc::new(app::prices(topology));
     let mocked = |(name, provider): (&Arc<str>, &settings::Provider)| {
         let mocked = Mocked {
             name: name.to_string(),
             model: provider.model().to_owned(),
-            prices: Arc::clone(&prices),
             script: Arc::clone(&world.script),
         };
         let ai = Ai::new(Arc::new(mocked), app::ai_options(provider));

@@ -40,9 +40,10 @@ use crate::invalidation::rule::Source;
 use crate::invalidation::{ChangeEnd, ChangeEnds};
 use crate::metrics::Metrics;
 use crate::model::{AiQuery, KeyMemo, LayerName, Position, Timestamp, VendorChange, WeddingUpdate};
+use crate::policy::{self, PolicyInForce};
 use crate::stages::judge::ChangeJudge;
-use crate::topology::Topology;
 use crate::topology::cases::{InputRole, RawRecord};
+use crate::topology::{Policy, Topology};
 
 pub use self::collect::{Answered, Collected, DeadLetter, Observer, Told};
 pub use self::provider::{Call, Responder, Scripted};
@@ -128,12 +129,11 @@ impl Driver {
         let schemas = Arc::new(Schemas::embedded());
         let decoder = Decoder::new(Arc::clone(&schemas), app::max_bytes(&topology));
         let decoder = Arc::new(decoder);
+        let policies = Arc::new(PolicyInForce::new(topology.policy.clone()));
         let judge = ChangeJudge::new(
             Arc::clone(&decoder),
-            Arc::clone(&topology.policy.rules),
-            Arc::clone(&topology.policy.catalog),
+            Arc::clone(&policies),
             Arc::clone(&metrics),
-            topology.policy.freshness.widen_refresh_interval,
         );
         let store = |name| Arc::new(Store::new(name));
         let (count, collected) = (fleet.instances.max(1), Arc::<Collector>::default());
@@ -155,6 +155,7 @@ impl Driver {
             clock: Clock::with_timers(now),
             script: Arc::new(Script::new(respond, Arc::clone(&observer))),
             observer,
+            policies,
         };
         let log = Log::new(now);
         let instances = (0..count)
@@ -278,6 +279,15 @@ impl Driver {
             self.instances[number].rules_unknown();
         }
         self.measure();
+    }
+
+    /// Another policy comes into force, in every instance at once.
+    pub fn replace_policy(&mut self, policy: Policy) {
+        for instance in &self.instances {
+            instance.table.keep_for(policy::keep(&policy));
+        }
+        self.world.policies.replace(policy);
+        self.judge_due();
     }
 
     /// Changes wait unjudged from now on, as while no member of the rules group lives.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::collect::Observer;
 use crate::ai::error::CallPhase;
-use crate::ai::{Attempt, PriceTable, PricedCall, Prompt, Provider, ProviderError, bare_status};
+use crate::ai::{Attempt, PricedCall, Prompt, Provider, ProviderError, bare_status};
 use crate::topology::cases::{Outcome, Reply};
 
 /// A request to the provider.
@@ -119,7 +119,6 @@ pub fn replies(replies: Vec<Reply>) -> Responder {
 pub(super) struct Mocked {
     pub(super) name: String,
     pub(super) model: String,
-    pub(super) prices: Arc<PriceTable>,
     pub(super) script: Arc<Script>,
 }
 
@@ -167,7 +166,7 @@ impl Mocked {
         let words = |text: &str| text.split_whitespace().count() as u64;
         let prompt_tokens = words(&prompt.system) + words(&prompt.user);
         let completion_tokens = words(text);
-        let cost_usd = self
+        let cost_usd = prompt
             .prices
             .cost_usd(&self.model, prompt_tokens, completion_tokens);
         PricedCall {

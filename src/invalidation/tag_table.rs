@@ -69,6 +69,8 @@ pub struct Applied {
 #[derive(Debug)]
 pub struct TagTable {
     options: TagTableOptions,
+    /// [`TagTableOptions::keep`], as policies with longer lives have raised it.
+    keep_ms: AtomicU64,
     /// Per slot the last offset of any record whose tag falls into the slot, −1 for none.
     filter: Box<[AtomicI64]>,
     /// The next offset to be applied.
@@ -104,6 +106,7 @@ impl TagTable {
         let slots = options.filter_slots.max(1).next_power_of_two();
         Self {
             filter: (0..slots).map(|_| AtomicI64::new(-1)).collect(),
+            keep_ms: AtomicU64::new(millis(options.keep)),
             options,
             position: AtomicI64::new(0),
             floor: AtomicI64::new(0),
@@ -302,9 +305,16 @@ impl TagTable {
         self.floor.fetch_max(position.0, Ordering::Relaxed);
     }
 
+    /// Keeps tags for at least so long from now on. The time is never shortened: entries that were
+    /// stored before may still live as long as that.
+    pub fn keep_for(&self, keep: Duration) {
+        self.keep_ms.fetch_max(millis(keep), Ordering::Relaxed);
+    }
+
     /// Drops the tags whose last record is older than any living entry.
     pub fn sweep(&self, now: Timestamp) {
-        let oldest = now.minus(self.options.keep);
+        let keep = Duration::from_millis(self.keep_ms.load(Ordering::Relaxed));
+        let oldest = now.minus(keep);
         let mut exact = self.write();
         let mut floor = -1;
         exact.tags.retain(|_, last| {
@@ -452,6 +462,10 @@ impl Hasher for PassHasher {
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -110,6 +110,11 @@ pub struct HeldBack {
 }
 
 impl WidenLimiter {
+    /// Holds refreshes back for this interval from now on.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
     pub fn new(interval: Duration) -> Self {
         Self {
             interval,

@@ -11,7 +11,7 @@ mod unusable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,6 +58,8 @@ pub struct RulesParts {
 /// The task's half.
 pub struct RulesTask {
     core: Changes<Ticket>,
+    /// Sees each replacement of the policy.
+    replacements: watch::Receiver<()>,
     inputs: mpsc::Receiver<ChangeInput<Ticket>>,
     /// The registry's responses.
     learnt: Channel<(u32, Result<(), Reject>)>,
@@ -104,6 +106,7 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
         sender,
     };
     let task = RulesTask {
+        replacements: parts.judge.replacements(),
         core: Changes::new(parts.judge, parts.progress),
         inputs,
         learnt: Channel::new(room),
@@ -149,6 +152,12 @@ impl RulesTask {
                     if let Some(ticket) = self.core.dead_lettered(ticket, owed) {
                         ticket.finish();
                     }
+                }
+                // Until the log has what a new policy asks for, entries filled by it may be
+                // older than changes judged by the old one.
+                Ok(()) = self.replacements.changed() => {
+                    let step = self.core.due(self.clock.now());
+                    self.carry_out(step, &tasks).await;
                 }
                 () = tokio::time::sleep(due) => {
                     let step = self.core.due(self.clock.now());

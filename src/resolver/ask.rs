@@ -1,11 +1,14 @@
 //! A query as the resolver takes it: decoded, with its key, and dated by its arrival.
 
+use std::sync::Arc;
+
 use arrayvec::ArrayVec;
 use tokio::time::Instant;
 
 use crate::model::prepared::Prepared;
 use crate::model::record::RecordId;
 use crate::model::{AiQuery, Position, TagHash, Timestamp, TraceParent};
+use crate::topology::Policy;
 
 /// A query to be answered. On the hit path its text is borrowed from the record.
 #[derive(Debug, Clone)]
@@ -13,6 +16,8 @@ pub struct Ask<S = String> {
     pub answer_id: RecordId,
     pub query: AiQuery<S>,
     pub prepared: Prepared,
+    /// The policy in force at the arrival, by which the query is answered to its end.
+    pub policy: Arc<Policy>,
     /// The hashes of the asker's tags.
     pub asker: AskerTags,
     pub trace: TraceParent,
@@ -36,6 +41,7 @@ impl<S: AsRef<str>> Ask<S> {
             answer_id: self.answer_id,
             query: self.query.clone().map(|text| text.as_ref().to_owned()),
             prepared: self.prepared.clone(),
+            policy: Arc::clone(&self.policy),
             asker: self.asker.clone(),
             trace: self.trace,
             arrived_at: self.arrived_at,

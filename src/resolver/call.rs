@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::flight;
 use super::lease::Permission;
 use super::prompt::prompt_of;
-use super::{Ask, ModelClient, Resolver};
-use crate::ai::{Completion, PricedCall};
+use super::{Ask, Resolver};
+use crate::ai::{Ai, Completion, PricedCall};
 use crate::failpoint::failpoint;
 use crate::invalidation::Verdict;
 use crate::model::catalog::TtlInput;
@@ -97,9 +97,16 @@ impl Resolver {
         settled
     }
 
+    /// Returns the client that answers a query, and the longest answer in tokens.
+    pub(super) fn model<S>(&self, ask: &Ask<S>) -> Option<(&Arc<Ai>, u32)> {
+        let generation = ask.policy.generation.get(&ask.prepared.cache_type.name)?;
+        let ai = self.parts.providers.get(&generation.provider)?;
+        Some((ai, generation.max_tokens))
+    }
+
     async fn call(&self, flight: &Flight, ask: &Ask) -> Result<Completion, FlightError> {
         let cache_type = &ask.prepared.cache_type.name;
-        let Some(ModelClient { ai, max_tokens }) = self.parts.models.get(cache_type) else {
+        let Some((ai, max_tokens)) = self.model(ask) else {
             return Err(FlightError {
                 error: AnswerError {
                     code: "no_provider".to_owned(),
@@ -110,7 +117,7 @@ impl Resolver {
             });
         };
         let outcome = ai
-            .complete(&prompt_of(ask, *max_tokens), &flight.until)
+            .complete(&prompt_of(ask, max_tokens), &flight.until)
             .await;
         for (number, call) in outcome.calls.iter().enumerate() {
             self.tell_call(ask, flight.called_at, number, call);
@@ -128,12 +135,12 @@ impl Resolver {
     /// answer refers to.
     fn entry(&self, flight: &Flight, ask: &Ask, completion: &Completion) -> (Arc<Entry>, bool) {
         let prepared = &ask.prepared;
-        let of = prepared.entry_tags(&self.parts.catalog, &ask.query, &completion.text);
+        let of = prepared.entry_tags(&ask.policy.catalog, &ask.query, &completion.text);
         let tags = of.tags;
         let now = self.parts.clock.now();
         let vendor_types = prepared.vendor_types(&ask.query);
         let vendor_types: Vec<&str> = vendor_types.iter().map(String::as_str).collect();
-        let ttl = self.parts.catalog.ttl(
+        let ttl = ask.policy.catalog.ttl(
             &TtlInput {
                 cache_type: &prepared.cache_type,
                 vendor_types: &vendor_types,
@@ -232,7 +239,7 @@ impl Resolver {
             cache_type: Cow::Borrowed(&ask.prepared.cache_type.name),
             layer: None::<LayerName>,
             location: Some(Cow::Borrowed(&ask.prepared.place)),
-            season: Some(Cow::Borrowed(key::season(&self.parts.catalog, &ask.query))),
+            season: Some(Cow::Borrowed(key::season(&ask.policy.catalog, &ask.query))),
             budget: Some(Cow::Borrowed(key::budget(&ask.query))),
             response_time_ms: None,
             size_bytes: None,

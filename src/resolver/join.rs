@@ -33,7 +33,7 @@ pub(super) enum FlightOrHit {
 impl Resolver {
     /// Returns the hashes of the tags by which flights and claims are judged for the query.
     pub(super) fn known_tags<S: AsRef<str>>(&self, ask: &Ask<S>) -> KnownTags {
-        let tags = ask.prepared.known_tags(&self.parts.catalog, &ask.query);
+        let tags = ask.prepared.known_tags(&ask.policy.catalog, &ask.query);
         tags.iter().map(Tag::hash).collect()
     }
 
@@ -76,8 +76,8 @@ impl Resolver {
         S: AsRef<str> + Clone,
     {
         let refused = || {
-            let model = self.parts.models.get(&ask.prepared.cache_type.name);
-            model.is_some_and(|model| model.ai.refuses())
+            let model = self.model(ask);
+            model.is_some_and(|(ai, _)| ai.refuses())
         };
         if verdict != Use::Stale(StaleReason::Refreshed) || !ask.stores() || refused() {
             return;

@@ -26,7 +26,7 @@ mod prompt;
 mod usable;
 mod waiter;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -45,7 +45,7 @@ use crate::cache::{Holder, Layers};
 use crate::clock::Clock;
 use crate::invalidation::TagTable;
 use crate::metrics::Metrics;
-use crate::model::{CacheMetric, Catalog, TraceParent};
+use crate::model::{CacheMetric, TraceParent};
 use crate::trouble::Throttle;
 use call::FlightResult;
 use join::FlightOrHit;
@@ -60,27 +60,18 @@ pub trait MetricSink: Send + Sync {
 
 /// Everything that a resolver works with.
 pub struct Parts {
-    pub catalog: Arc<Catalog>,
     pub layers: Layers,
     pub table: Arc<TagTable>,
     pub lag: Arc<Lag>,
     /// The name of this instance in the leases that all instances share.
     pub holder: Holder,
-    /// The model of each cache type, by the type's name.
-    pub models: HashMap<Arc<str>, ModelClient>,
+    /// The clients of the AI providers, by their names in the topology.
+    pub providers: BTreeMap<Arc<str>, Arc<Ai>>,
     pub clock: Clock,
     pub sink: Arc<dyn MetricSink>,
     pub metrics: Arc<Metrics>,
     /// The runtime on which the tasks of flights run.
     pub runtime: Handle,
-}
-
-/// The model that answers a cache type's questions; several types can share one client.
-#[derive(Clone)]
-pub struct ModelClient {
-    pub ai: Arc<Ai>,
-    /// The longest answer, in the model's tokens.
-    pub max_tokens: u32,
 }
 
 /// The cache and the models, as one thing that answers queries.

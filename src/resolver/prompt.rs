@@ -15,6 +15,7 @@ pub(super) fn prompt_of(ask: &Ask, max_tokens: u32) -> Prompt {
         text: &prepared.cache_type.instructions,
         version: &version,
         max_tokens,
+        prices: &ask.policy.prices,
     };
     let dimensions: Vec<_> = key::dimensions(&prepared.key)
         .into_iter()

@@ -251,7 +251,7 @@ impl Season {
             instances: assumptions::INSTANCES,
             memory_bytes: options.memory_bytes,
             ttl_factor: options.ttl_factor,
-            prices_as_of: self.topology.policy.prices.date,
+            prices_as_of: self.topology.policy.prices.as_of(),
             assumptions: options.assumptions,
         };
         Figures::of(setup, &state, &self.topology.policy.capacity_factors)

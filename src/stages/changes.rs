@@ -151,7 +151,7 @@ impl<T: Unfinished> Changes<T> {
         batch: impl IntoIterator<Item = ChangeInput<T>>,
         now: Timestamp,
     ) -> Step<T> {
-        let (mut step, mut touched, mut judged) = (Step::default(), Vec::new(), Vec::new());
+        let (mut step, mut touched, mut judged) = (self.step(now), Vec::new(), Vec::new());
         for input in batch {
             match input {
                 ChangeInput::Assigned(assigned) => {
@@ -183,7 +183,7 @@ impl<T: Unfinished> Changes<T> {
         schema: Result<(), Reject>,
         now: Timestamp,
     ) -> Step<T> {
-        let mut step = Step::default();
+        let mut step = self.step(now);
         let mut passed = Vec::new();
         for mut waiting in self.parked.learnt(schema_id) {
             waiting.change.ticket.release();
@@ -218,12 +218,12 @@ impl<T: Unfinished> Changes<T> {
         due.into_iter().flatten().min()
     }
 
-    /// Does what is due: appends refreshes whose interval is over, and widens changes whose schema
-    /// has not come in time.
+    /// Does what is due: appends what a new policy asks for and refreshes whose interval is over, and
+    /// widens changes whose schema has not come in time.
     pub fn due(&mut self, now: Timestamp) -> Step<T> {
-        let mut step = Step::default();
+        let mut step = self.step(now);
         let due = self.judge.due(now);
-        step.held_back(due);
+        step.append_alone(due);
         let mut passed = Vec::new();
         for (schema_id, mut waiting) in self.parked.overdue(now) {
             passed.push(self.positions.waits_no_more(&waiting.change));
@@ -255,7 +255,7 @@ impl<T: Unfinished> Changes<T> {
     pub fn end(&mut self, now: Timestamp) -> Step<T> {
         let mut step = Step::default();
         let owed = self.judge.owed(now);
-        step.held_back(owed);
+        step.append_alone(owed);
         self.finish_covered(&mut step);
         step
     }
@@ -263,6 +263,14 @@ impl<T: Unfinished> Changes<T> {
     /// Returns the changes that are still parked, for the next owners of their partitions.
     pub fn leave(self) -> Vec<T> {
         self.parked.leave()
+    }
+
+    /// Begins a step, all of which is judged by the policy that is in force now.
+    fn step(&mut self, now: Timestamp) -> Step<T> {
+        let mut step = Step::default();
+        let purges = self.judge.follow_policy(now);
+        step.append_alone(purges);
+        step
     }
 
     /// Judges one change; its records and alerts go into the step.
@@ -403,7 +411,7 @@ impl<T> Step<T> {
         from..self.append.len()
     }
 
-    fn held_back(&mut self, records: Vec<TagInvalidation>) {
+    fn append_alone(&mut self, records: Vec<TagInvalidation>) {
         let trace = TraceParent::fresh();
         let records = records.into_iter().map(|record| (record, trace));
         self.append.extend(records);

@@ -15,7 +15,8 @@ use crate::invalidation::log::{Follow, ReaderEvent, StoredRecord};
 use crate::invalidation::tag_table::Applied;
 use crate::invalidation::{RulesProgress, TagTable};
 use crate::model::invalidation::{LogIdentity, SkippedRange};
-use crate::model::{Catalog, LogId, Position, Tag, TagHash, TopicId};
+use crate::model::{LogId, Position, Tag, TagHash, TopicId};
+use crate::policy::PolicyInForce;
 
 /// The state of reading the log, for the rest of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct LogFollower {
     table: Arc<TagTable>,
     progress: Arc<RulesProgress>,
     on_skip: Box<dyn FnMut(SkipChange) + Send>,
-    catalog: Arc<Catalog>,
+    policies: Arc<PolicyInForce>,
     clock: Clock,
     /// The id of the topic that is read; `None` if the brokers have no topic ids.
     topic: Option<TopicId>,
@@ -63,7 +64,7 @@ impl LogFollower {
     pub fn new(
         table: Arc<TagTable>,
         progress: Arc<RulesProgress>,
-        catalog: Arc<Catalog>,
+        policies: Arc<PolicyInForce>,
         clock: Clock,
     ) -> (Self, watch::Receiver<LogStatus>) {
         let status = LogStatus {
@@ -78,7 +79,7 @@ impl LogFollower {
             table,
             progress,
             on_skip: Box::new(|_| {}),
-            catalog,
+            policies,
             clock,
             topic: None,
             identity: None,
@@ -120,7 +121,7 @@ impl LogFollower {
             applied.push(Applied {
                 offset: record.offset,
                 // During an upgrade, instances of an older version still write tags in their form.
-                tag: TagHash::of(&Tag::canonical(tag, &self.catalog)),
+                tag: TagHash::of(&Tag::canonical(tag, &self.policies.get().catalog)),
                 mode,
                 at: record.timestamp,
             });
@@ -271,7 +272,7 @@ mod tests {
         let (follower, status) = LogFollower::new(
             Arc::clone(&table),
             Arc::default(),
-            Arc::new(catalog()),
+            Arc::new(PolicyInForce::sample(catalog())),
             Clock::default(),
         );
         (follower, status, table)

@@ -2,23 +2,30 @@
 //! alerts that it raises.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::alerts::Alert;
 use crate::codec::{Decoded, Decoder, Reject};
 use crate::invalidation::plan::{self, Plan, Planned};
-use crate::invalidation::rule::{Change, Rules, Source};
+use crate::invalidation::rule::{Change, Source};
 use crate::invalidation::widen::{self, HeldBack, WidenLimiter, Widened};
 use crate::metrics::Metrics;
 use crate::model::invalidation::Severity;
 use crate::model::record::RecordId;
-use crate::model::{CacheMetric, Catalog, Cause, Operation, Tag, TagInvalidation, Timestamp};
+use crate::model::{CacheMetric, Cause, Mode, Operation, Tag, TagInvalidation, Timestamp};
+use crate::policy::PolicyInForce;
+use crate::topology::Policy;
+
+/// The rule and the cause of invalidations that a new policy asks for.
+const POLICY_REPLACED: &str = "policy-replaced";
 
 /// Judges change events by the rules.
 pub struct ChangeJudge {
     decoder: Arc<Decoder>,
-    rules: Arc<Rules>,
-    catalog: Arc<Catalog>,
+    policies: Arc<PolicyInForce>,
+    /// The policy by which changes are judged until [`ChangeJudge::follow_policy`].
+    policy: Arc<Policy>,
     metrics: Arc<Metrics>,
     limiter: WidenLimiter,
 }
@@ -58,22 +65,54 @@ pub enum Fate {
 }
 
 impl ChangeJudge {
-    /// Creates a judge. Unreadable events refresh a whole type at most once in `widen_interval`.
-    pub fn new(
-        decoder: Arc<Decoder>,
-        rules: Arc<Rules>,
-        catalog: Arc<Catalog>,
-        metrics: Arc<Metrics>,
-        widen_interval: Duration,
-    ) -> Self {
-        let limiter = WidenLimiter::new(widen_interval);
+    pub fn new(decoder: Arc<Decoder>, policies: Arc<PolicyInForce>, metrics: Arc<Metrics>) -> Self {
+        let policy = policies.get();
+        let limiter = WidenLimiter::new(policy.freshness.widen_refresh_interval);
         Self {
             decoder,
-            rules,
-            catalog,
+            policies,
+            policy,
             metrics,
             limiter,
         }
+    }
+
+    /// Returns a receiver that sees each replacement of the policy.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.policies.replacements()
+    }
+
+    /// Judges by the policy in force from now on. Returns the records that have to be in the log
+    /// before anything that is judged by it: they purge the types that it tags otherwise. Without
+    /// them an entry with tags of another policy would outlive the changes of its facts, if it were
+    /// found again after that policy has come back.
+    pub fn follow_policy(&mut self, now: Timestamp) -> Vec<TagInvalidation> {
+        let new = self.policies.get();
+        if Arc::ptr_eq(&new, &self.policy) {
+            return Vec::new();
+        }
+        let old = std::mem::replace(&mut self.policy, new);
+        let new = &self.policy;
+        self.limiter
+            .set_interval(new.freshness.widen_refresh_interval);
+        let rule: Arc<str> = POLICY_REPLACED.into();
+        let purged: Vec<_> = old
+            .catalog
+            .tagged_otherwise(&new.catalog)
+            .map(|of| Planned {
+                tag: Tag::global(&of.name),
+                mode: Mode::Purge,
+                rule: Arc::clone(&rule),
+            })
+            .collect();
+        // No record is the cause, but each replacement has ids of its own.
+        let cause = Cause {
+            topic: POLICY_REPLACED.to_owned(),
+            partition: 0,
+            offset: now.0,
+            event_id: Some(new.version.clone()),
+        };
+        self.records(&purged, &cause, now)
     }
 
     pub fn judge(&mut self, record: &ChangeRecord<'_>) -> Judged {
@@ -84,7 +123,7 @@ impl ChangeJudge {
                 let result = if is_heartbeat { "heartbeat" } else { "event" };
                 self.metrics.record(input, result);
                 let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
-                let plan = plan::plan(&self.rules, &self.catalog, &change, key);
+                let plan = plan::plan(&self.policy.rules, &self.policy.catalog, &change, key);
                 let cause = Cause {
                     event_id: Some(change.event_id().to_owned()),
                     ..record.cause.clone()
@@ -230,7 +269,7 @@ impl ChangeJudge {
 
     fn wide(&self, record: &ChangeRecord<'_>) -> Widened {
         let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
-        widen::widen(&self.rules, &self.catalog, record.source, key)
+        widen::widen(&self.policy.rules, &self.policy.catalog, record.source, key)
     }
 
     fn append(
@@ -333,14 +372,12 @@ mod tests {
             condition: None,
             active: true,
         };
-        let catalog = Arc::new(sample::catalog());
         let metrics = Arc::new(Metrics::new(Vec::new()));
+        let policies = PolicyInForce::with_rules(sample::catalog(), &[all]);
         let mut judge = ChangeJudge::new(
             Arc::new(Decoder::new(Schemas::embedded().into(), usize::MAX)),
-            Arc::new(Rules::compile(&[all], &catalog).unwrap()),
-            catalog,
+            Arc::new(policies),
             Arc::clone(&metrics),
-            Duration::from_mins(5),
         );
         let value = br#"{"eventId": "e-1", "change": "heartbeat", "source": "bloomdesk"}"#;
         let cause = Cause {

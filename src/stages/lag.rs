@@ -68,6 +68,11 @@ impl LagClock {
         }
     }
 
+    /// Judges lags by these bounds from now on.
+    pub fn set_bounds(&mut self, bounds: LagBounds) {
+        self.bounds = bounds;
+    }
+
     /// The start barrier ended without all changes being judged: the rules lag is past its bound
     /// until they are.
     pub fn rules_unknown(&mut self) {

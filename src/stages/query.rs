@@ -10,8 +10,10 @@ use crate::invalidation::TagTable;
 use crate::metrics::{Metrics, QueryDone};
 use crate::model::key;
 use crate::model::record::RecordId;
-use crate::model::{AiQuery, Catalog, KeyMemo, Prepared, Tag, Text, TraceParent};
+use crate::model::{AiQuery, KeyMemo, Prepared, Tag, Text, TraceParent};
+use crate::policy::PolicyInForce;
 use crate::resolver::{Ask, MetricDimensions, Outcome, Resolver};
+use crate::topology::Policy;
 
 /// The name of the input in metrics.
 const INPUT: &str = "queries";
@@ -126,7 +128,7 @@ impl Queries {
 #[derive(Clone)]
 pub struct QueryReader {
     pub decoder: Arc<Decoder>,
-    pub catalog: Arc<Catalog>,
+    pub policies: Arc<PolicyInForce>,
     pub table: Arc<TagTable>,
     pub clock: Clock,
 }
@@ -165,8 +167,9 @@ impl QueryReader {
             Decoded::Rejected(reject) => return Taken::Dead(reject),
             Decoded::Unresolved { schema_id } => return Taken::Unresolved { schema_id },
         };
-        match Prepared::remembered(memo, &self.catalog, &query) {
-            Ok(prepared) => Taken::Ask(self.ask(query, prepared, answer_id(), trace)),
+        let policy = self.policies.get();
+        match Prepared::remembered(memo, &policy.catalog, &query) {
+            Ok(prepared) => Taken::Ask(self.ask(query, prepared, policy, answer_id(), trace)),
             Err(unknown) => Taken::Dead(Reject::unknown_cache_type(&unknown.name)),
         }
     }
@@ -176,6 +179,7 @@ impl QueryReader {
         &self,
         query: AiQuery<S>,
         prepared: Prepared,
+        policy: Arc<Policy>,
         answer_id: RecordId,
         trace: Option<TraceParent>,
     ) -> Ask<S> {
@@ -184,6 +188,7 @@ impl QueryReader {
             asker: prepared.asker.iter().map(Tag::hash).collect(),
             query,
             prepared,
+            policy,
             trace: trace.map_or_else(TraceParent::fresh, TraceParent::child),
             arrived_at: self.clock.now(),
             arrived: Instant::now(),
@@ -196,7 +201,6 @@ impl QueryReader {
 #[derive(Clone)]
 pub struct AnswerWriter {
     pub encoder: Arc<Encoder>,
-    pub catalog: Arc<Catalog>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
 }
@@ -216,7 +220,7 @@ impl AnswerWriter {
             .encode_answer(&answer, outcome.body(), answer_value);
         let dimensions = MetricDimensions {
             location: &ask.prepared.place,
-            season: key::season(&self.catalog, &ask.query),
+            season: key::season(&ask.policy.catalog, &ask.query),
             budget: key::budget(&ask.query),
         };
         let metric = outcome.metric(ask, &dimensions, now);

@@ -14,6 +14,7 @@ mod decode;
 mod env;
 pub mod graph;
 pub mod problem;
+pub mod reload;
 pub mod schema;
 pub mod settings;
 mod shape;
@@ -32,11 +33,11 @@ use self::cases::Case;
 pub use self::env::{Variable, Variables};
 pub use self::problem::{Code, Look, Problem, Problems};
 use self::settings::{
-    Freshness, Generation, Kafka, Layers, Prices, Provider, Registry, Server, Topics, Vendor,
+    Freshness, Generation, Kafka, Layers, Provider, Registry, Server, Topics, Vendor,
 };
 pub use self::units::ByteSize;
 use crate::invalidation::rule::Rules;
-use crate::model::Catalog;
+use crate::model::{Catalog, PriceTable};
 
 /// The validated configuration of one instance.
 #[derive(Debug, Clone)]
@@ -72,7 +73,8 @@ pub struct Policy {
     pub vendors: BTreeMap<String, Vendor>,
     /// The capacity that each month needs, relative to the quietest, January first.
     pub capacity_factors: [f64; 12],
-    pub prices: Prices,
+    /// The prices by which calls to models are charged to answers.
+    pub prices: Arc<PriceTable>,
     pub rules: Arc<Rules>,
     pub freshness: Freshness,
 }
@@ -88,6 +90,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Returns all settings as the file gives them.
+    pub fn settings(&self) -> reload::Settings {
+        reload::Settings::of(&self.tree)
+    }
+
     /// Converts refusals that are found only when the topology is used to problems, each at its
     /// place in the file.
     pub fn refuse(mut self, refusals: Vec<Refusal>) -> Box<Problems> {

@@ -10,7 +10,6 @@ use secrecy::SecretString;
 
 pub use super::shape::{Assignment, Format, LagAction};
 use super::units::ByteSize;
-use crate::model::Date;
 
 #[derive(Debug, Clone)]
 pub struct Kafka {
@@ -279,20 +278,6 @@ pub struct Simulator {
     pub refused: f64,
     pub vendors_per_answer: u32,
     pub concurrency: usize,
-}
-
-/// US dollars per million tokens, by model.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Prices {
-    /// The day on which the prices were looked up.
-    pub date: Option<Date>,
-    pub models: BTreeMap<String, Price>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Price {
-    pub input_usd_per_million: f64,
-    pub output_usd_per_million: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use wedcache::model::{
     CacheKey, Cause, KeyMemo, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp,
     TopicId, TraceParent,
 };
+use wedcache::policy::PolicyInForce;
 use wedcache::resolver::Outcome;
 use wedcache::stages::judge::{ChangeJudge, ChangeRecord, Fate};
 use wedcache::stages::query::{AnswerWriter, QueryReader, Taken};
@@ -186,7 +187,7 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
     let (catalog, clock) = (Arc::clone(&topology.policy.catalog), Clock::System);
     let reader = QueryReader {
         decoder: Arc::clone(decoder),
-        catalog: Arc::clone(&catalog),
+        policies: Arc::new(PolicyInForce::new(topology.policy.clone())),
         table: Arc::new(TagTable::new(TagTableOptions::default())),
         clock: clock.clone(),
     };
@@ -197,7 +198,6 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
             metrics: framing,
             ..Framings::default()
         })),
-        catalog: Arc::clone(&catalog),
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
     });
@@ -243,10 +243,8 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
 fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: Source) -> Run {
     let judge = RefCell::new(ChangeJudge::new(
         Arc::clone(decoder),
-        Arc::clone(&topology.policy.rules),
-        Arc::clone(&topology.policy.catalog),
+        Arc::new(PolicyInForce::new(topology.policy.clone())),
         metrics(topology),
-        Duration::from_mins(5),
     ));
     Box::new(move |input| {
         let cause = Cause {

@@ -19,11 +19,11 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use wedcache::ai::http::DEFAULT_BODY_LIMIT;
 use wedcache::ai::{
-    Ai, AiOptions, AiOutcome, Anthropic, Endpoint, OpenAi, OpenAiOptions, Price, PriceTable,
-    Prompt, Provider, ProviderError, Timeouts, TokenLimit, Until,
+    Ai, AiOptions, AiOutcome, Anthropic, Endpoint, OpenAi, OpenAiOptions, Prompt, Provider,
+    ProviderError, Timeouts, TokenLimit, Until,
 };
 use wedcache::clock::Clock;
-use wedcache::model::Date;
+use wedcache::model::{Date, Price, PriceTable};
 use wedcache::outbound::install_crypto;
 
 /// A lock for one test at a time: the server has one queue of faults and one journal.
@@ -117,12 +117,6 @@ impl Server {
     }
 
     fn endpoint(base_url: String) -> Endpoint {
-        let price = Price {
-            pattern: "*".to_owned(),
-            input_usd_per_million: 1.0,
-            output_usd_per_million: 4.0,
-        };
-        let as_of = Date::parse("2026-11-01").unwrap();
         Endpoint {
             name: "foreign".to_owned(),
             base_url,
@@ -131,7 +125,6 @@ impl Server {
             temperature: None,
             timeouts: Timeouts::default(),
             body_limit: DEFAULT_BODY_LIMIT,
-            prices: Arc::new(PriceTable::new(as_of, vec![price]).unwrap()),
             clock: Clock::System,
         }
     }
@@ -156,10 +149,17 @@ fn ai(provider: impl Provider + 'static) -> Ai {
 }
 
 async fn ask(ai: &Ai, question: &str) -> AiOutcome {
+    let price = Price {
+        pattern: "*".to_owned(),
+        input_usd_per_million: 1.0,
+        output_usd_per_million: 4.0,
+    };
+    let as_of = Date::parse("2026-11-01").unwrap();
     let prompt = Prompt {
         system: "Advise on weddings.".to_owned(),
         user: question.to_owned(),
         max_tokens: 200,
+        prices: Arc::new(PriceTable::new(Some(as_of), vec![price]).unwrap()),
     };
     ai.complete(&prompt, &Until::forever()).await
 }

@@ -258,10 +258,47 @@ fn hourly(topology: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_signal_that_asks_for_an_end_drains() {
     let place = Place::embedded().await;
-    for signal in ["INT", "TERM", "HUP"] {
+    for signal in ["INT", "TERM"] {
         let process = place.process().await;
         process.signal(signal);
         assert_eq!(process.ended().await, Some(0), "SIG{signal}");
     }
+    place.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_replaced_by_sighup_and_by_no_file_with_mistakes() {
+    let place = Place::embedded().await;
+    let process = place.process().await;
+    let key =
+        async |id: &str| place.ask(&query(id, "Which florist?", "w-1")).await["cacheKey"].clone();
+    let old = key("before").await;
+    place.write_topology(|text| {
+        text.replacen(
+            "instructions: >-\n",
+            "instructions: >-\n        Be brief.\n",
+            1,
+        )
+        .replace("version: 1\n", "version: 2\n")
+    });
+    process.signal("HUP");
+    let replaced = async {
+        let mut number = 0;
+        loop {
+            number += 1;
+            let new = key(&format!("after-{number}")).await;
+            if new != old {
+                return new;
+            }
+        }
+    };
+    let new = tokio::time::timeout(std::time::Duration::from_secs(60), replaced)
+        .await
+        .unwrap();
+    place.write_topology(|text| text.replace("version: 1\n", "version: one\n"));
+    process.signal("HUP");
+    assert_eq!(key("refused").await, new);
+    process.signal("TERM");
+    assert_eq!(process.ended().await, Some(0));
     place.end().await;
 }

@@ -111,6 +111,8 @@ pub struct Catalog {
     pub ttl_jitter: f64,
     /// The rules for comparing ids and finding them in texts.
     pub ids: Ids,
+    /// A digest of the tables by which all types' tags are made.
+    tag_tables: blake3::Hash,
 }
 
 /// The tables of a [`Catalog`]: everything in it but its types.
@@ -137,6 +139,7 @@ impl Catalog {
             .into_iter()
             .map(|of| Arc::new(with_prompt(of, &tables)))
             .collect();
+        let tag_tables = digest(|list| list_tag_tables(&tables, list));
         let by_name = types
             .iter()
             .enumerate()
@@ -152,7 +155,22 @@ impl Catalog {
             nearness: tables.nearness,
             ttl_jitter: tables.ttl_jitter,
             ids: tables.ids,
+            tag_tables,
         }
+    }
+
+    /// Returns the types of `new` whose entries or changes may be tagged otherwise than by this
+    /// catalogue, new types among them.
+    pub fn tagged_otherwise<'a>(
+        &'a self,
+        new: &'a Self,
+    ) -> impl Iterator<Item = &'a Arc<CacheType>> {
+        new.types().iter().filter(|of| {
+            let alike = self.get(&of.name).is_some_and(|old| {
+                old.sharing == of.sharing && old.vendor_types == of.vendor_types
+            });
+            !alike || self.tag_tables != new.tag_tables
+        })
     }
 
     pub fn types(&self) -> &[Arc<CacheType>] {
@@ -241,29 +259,39 @@ fn with_prompt(mut of: CacheType, tables: &CatalogTables) -> CacheType {
 /// Returns eight hexadecimal digits of BLAKE3 over everything that determines a type's prompts and
 /// tags.
 fn prompt_digest(of: &CacheType, tables: &CatalogTables) -> String {
-    let mut hasher = blake3::Hasher::new();
-    // Each text follows its length, each list its count, so that two different catalogues never
-    // hash the same bytes.
-    let mut list = |texts: &[&str]| {
-        hasher.update(&(texts.len() as u64).to_le_bytes());
-        for text in texts {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        }
-    };
-    let form = TAG_FORM.to_string();
+    let digest = digest(|list| {
+        list(&[&of.instructions, &of.model]);
+        let dimensions: Vec<_> = of.dimensions.iter().map(|of| of.as_str()).collect();
+        list(&dimensions);
+        let vendor_types: Vec<_> = of.vendor_types.iter().map(String::as_str).collect();
+        list(&vendor_types);
+        list_tag_tables(tables, list);
+    });
+    digest.to_hex()[..8].to_owned()
+}
+
+fn list_tag_tables(tables: &CatalogTables, list: &mut dyn FnMut(&[&str])) {
     let ids = [tables.ids.case().as_str(), tables.ids.vendor_pattern()];
-    list(&[&form, &of.instructions, &of.model, ids[0], ids[1]]);
-    let dimensions: Vec<_> = of.dimensions.iter().map(|of| of.as_str()).collect();
-    list(&dimensions);
-    let vendor_types: Vec<_> = of.vendor_types.iter().map(String::as_str).collect();
-    list(&vendor_types);
+    list(&[&TAG_FORM.to_string(), ids[0], ids[1]]);
     for market in &tables.markets {
         list(&[&market.city, &market.state]);
         let aliases: Vec<_> = market.aliases.iter().map(String::as_str).collect();
         list(&aliases);
     }
-    hasher.finalize().to_hex()[..8].to_owned()
+}
+
+/// Returns a hash of lists of texts. Each text follows its length, each list its count, so that two
+/// different contents never hash the same bytes.
+fn digest(lists: impl FnOnce(&mut dyn FnMut(&[&str]))) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    lists(&mut |texts| {
+        hasher.update(&(texts.len() as u64).to_le_bytes());
+        for text in texts {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    });
+    hasher.finalize()
 }
 
 /// The inputs of a TTL.

@@ -1,10 +1,11 @@
 //! Remembers the keys of questions by their wording, since most are asked repeatedly: comparing
 //! some two hundred bytes is cheaper than normalising, encoding and hashing them.
 //!
-//! A memo belongs to one poll thread. It holds exactly the results of [`Keyed::of`] for the same
-//! catalogue, which never changes while the program runs.
+//! A memo belongs to one poll thread. It returns exactly the results of [`Keyed::of`]; those of a
+//! catalogue that was replaced are recognised by their type.
 
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -70,7 +71,13 @@ impl KeyMemo {
         )]
         let slot = &mut self.slots[hash as usize % SLOTS];
         match slot {
-            Some(known) if *known.wording == *self.wording => Ok(known.keyed.clone()),
+            // A key of another catalogue, which was replaced since, has another type.
+            Some(known)
+                if *known.wording == *self.wording
+                    && Arc::ptr_eq(&known.keyed.cache_type, cache_type) =>
+            {
+                Ok(known.keyed.clone())
+            }
             _ => {
                 let keyed = Keyed::of_type(catalog, cache_type, query);
                 *slot = Some(Slot {
@@ -180,9 +187,15 @@ mod tests {
             ),
             1..60,
         )) {
-            let catalog = sample::catalog();
+            let mut catalog = sample::catalog();
             let mut memo = KeyMemo::default();
             for (name, content, (city, state), date, budget, style, vendors, wedding) in queries {
+                // Another catalogue comes into force now and then.
+                if content == "What?" && date.is_none() {
+                    let mut tables = sample::tables();
+                    tables.guest_bands = vec![catalog.guest_bands.len() as u32];
+                    catalog = Catalog::new(sample::types(), tables);
+                }
                 let query: AiQuery = serde_json::from_value(json!({
                     "queryId": "q",
                     "query": {"type": name, "content": content, "vendorIds": vendors,

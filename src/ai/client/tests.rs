@@ -66,6 +66,7 @@ fn prompt() -> Prompt {
         system: String::new(),
         user: "q".to_owned(),
         max_tokens: 10,
+        prices: Arc::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod broken;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -12,23 +13,16 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::*;
 use crate::ai::http::Timeouts;
 use crate::ai::{
-    Ai, AiOptions, AiOutcome, Anthropic, OpenAi, OpenAiOptions, Price, Prompt, Provider,
-    TokenLimit, Until,
+    Ai, AiOptions, AiOutcome, Anthropic, OpenAi, OpenAiOptions, Prompt, Provider, TokenLimit, Until,
 };
 use crate::backoff::Policy;
 use crate::clock::Clock;
-use crate::model::{Date, Timestamp};
+use crate::model::{Date, Price, PriceTable, Timestamp};
 
 const KEY: &str = "sk-secret";
 const CHAT: &str = "/v1/chat/completions";
 
 fn endpoint(uri: &str) -> Endpoint {
-    let price = Price {
-        pattern: "gpt-test*".to_owned(),
-        input_usd_per_million: 2.0,
-        output_usd_per_million: 10.0,
-    };
-    let prices = PriceTable::new(Date::parse("2026-11-01").unwrap(), vec![price]).unwrap();
     let (clock, _) = Clock::mock(Timestamp::parse("2026-11-22T10:00:00Z").unwrap());
     Endpoint {
         name: "test".to_owned(),
@@ -42,7 +36,6 @@ fn endpoint(uri: &str) -> Endpoint {
             total: Duration::from_secs(10),
         },
         body_limit: 64 * 1024,
-        prices: Arc::new(prices),
         clock,
     }
 }
@@ -52,10 +45,17 @@ fn open_ai(uri: &str) -> OpenAi {
 }
 
 fn prompt() -> Prompt {
+    let price = Price {
+        pattern: "gpt-test*".to_owned(),
+        input_usd_per_million: 2.0,
+        output_usd_per_million: 10.0,
+    };
+    let prices = PriceTable::new(Date::parse("2026-11-01").ok(), vec![price]).unwrap();
     Prompt {
         system: "Advise.".to_owned(),
         user: "Which florist?".to_owned(),
         max_tokens: 300,
+        prices: Arc::new(prices),
     }
 }
 

@@ -17,7 +17,6 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::error::{ProviderError, Unreached};
-use super::price::Price;
 use super::provider::{Attempt, PricedCall, Prompt, Provider};
 use advice::Habit;
 pub use chance::{Behaviour, Faults, Latency};
@@ -31,8 +30,6 @@ pub struct SimulatorOptions {
     pub model: String,
     pub seed: u64,
     pub behaviour: Behaviour,
-    pub input_usd_per_million: f64,
-    pub output_usd_per_million: f64,
     /// The share of answers that mention vendors of the world, 0 to 1. Vendors named in the prompt
     /// are always mentioned, unless they have closed.
     pub mention_rate: f64,
@@ -49,8 +46,6 @@ impl Default for SimulatorOptions {
             model: "simulated-planner-1".to_owned(),
             seed: 0,
             behaviour: Behaviour::default(),
-            input_usd_per_million: 2.5,
-            output_usd_per_million: 10.0,
             mention_rate: 0.6,
             most_vendors: 3,
             log_limit: 0,
@@ -156,16 +151,16 @@ impl Simulator {
     fn account(&self, prompt: &Prompt, text: &str, began: Instant) -> PricedCall {
         let prompt_tokens = tokens(&prompt.system) + tokens(&prompt.user);
         let completion_tokens = tokens(text);
-        let price = Price {
-            pattern: self.options.model.clone(),
-            input_usd_per_million: self.options.input_usd_per_million,
-            output_usd_per_million: self.options.output_usd_per_million,
-        };
+        let model = &self.options.model;
+        let cost = prompt
+            .prices
+            .cost_usd(model, prompt_tokens, completion_tokens);
         PricedCall {
-            model: self.options.model.clone(),
+            model: model.clone(),
             prompt_tokens,
             completion_tokens,
-            cost_usd: Some(price.cost_usd(prompt_tokens, completion_tokens)),
+            // Nobody is charged for what has no price here.
+            cost_usd: Some(cost.unwrap_or(0.0)),
             request_id: Some(format!("sim-{:016x}", digest(prompt))),
             simulated: true,
             usable: true,

@@ -1,10 +1,12 @@
 use super::*;
+use crate::model::{Price, PriceTable};
 
 fn prompt(user: &str) -> Prompt {
     Prompt {
         system: "Advise.".to_owned(),
         user: user.to_owned(),
         max_tokens: 500,
+        prices: Arc::default(),
     }
 }
 
@@ -144,19 +146,25 @@ async fn a_call_costs_its_tokens_takes_its_time_and_says_that_it_is_simulated() 
         behaviour,
         ..SimulatorOptions::default()
     });
-    let attempt = simulator.attempt(&prompt("Which venue?")).await;
+    let price = Price {
+        pattern: "sim*".to_owned(),
+        input_usd_per_million: 2.5,
+        output_usd_per_million: 10.0,
+    };
+    let free = simulator.attempt(&prompt("Which venue?")).await;
+    assert_eq!(free.call.unwrap().cost_usd, Some(0.0));
+    let priced = Prompt {
+        prices: PriceTable::new(None, vec![price.clone()]).unwrap().into(),
+        ..prompt("Which venue?")
+    };
+    let attempt = simulator.attempt(&priced).await;
     let (completion, call) = (attempt.result.unwrap(), attempt.call.unwrap());
     assert_eq!(call.elapsed, Duration::from_millis(350));
     assert!(call.usable && call.simulated && completion.simulated);
     assert_eq!(completion.completion_tokens, tokens(&completion.text));
-    let want = Price {
-        pattern: String::new(),
-        input_usd_per_million: 2.5,
-        output_usd_per_million: 10.0,
-    };
     assert_eq!(
         call.cost_usd,
-        Some(want.cost_usd(5, call.completion_tokens))
+        Some(price.cost_usd(5, call.completion_tokens))
     );
 }
 

@@ -10,6 +10,7 @@ use crate::codec::{Decoder, Reject, Schemas};
 use crate::driver::Response;
 use crate::invalidation::rule::Source as ChangeSource;
 use crate::model::{Coordinates, Mode, TraceParent};
+use crate::policy::PolicyInForce;
 use crate::stages::changes::{Change, ChangeInput, Changes, Settle, Step, Unfinished};
 use crate::stages::judge::{ChangeJudge, invalidation_metric};
 
@@ -257,10 +258,8 @@ impl Batches {
         let max = crate::app::max_bytes(topology);
         let judge = ChangeJudge::new(
             Arc::new(Decoder::new(Arc::clone(&schemas), max)),
-            Arc::clone(&topology.policy.rules),
-            Arc::clone(&topology.policy.catalog),
+            Arc::new(PolicyInForce::new(topology.policy.clone())),
             Arc::new(crate::metrics::Metrics::new([])),
-            topology.policy.freshness.widen_refresh_interval,
         );
         Self {
             core: Changes::new(judge, Arc::default()),

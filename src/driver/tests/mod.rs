@@ -7,6 +7,7 @@ mod judging;
 mod lag;
 mod leases;
 mod options;
+mod policies;
 mod random;
 mod restarts;
 mod sharing;

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use proptest::prelude::*;
 
+use super::policies::{self, POLICIES};
 use super::*;
 use crate::model::{Mode, Position};
 
@@ -40,6 +41,8 @@ enum Step {
     Compact,
     RecreateLog,
     SlowDisk(u64),
+    /// Another policy, by its number, comes into force.
+    Policy(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -124,6 +127,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Compact),
         1 => Just(Step::RecreateLog),
         1 => (0_u64..1500).prop_map(Step::SlowDisk),
+        2 => (0..POLICIES.len()).prop_map(Step::Policy),
     ]
 }
 
@@ -167,6 +171,8 @@ struct Told {
     began: Timestamp,
     versions: Versions,
     names: Vec<usize>,
+    /// The policy whose instructions were asked.
+    policy: String,
 }
 
 impl Told {
@@ -176,15 +182,16 @@ impl Told {
             began,
             versions,
             names,
+            policy,
         } = self;
-        let names: Vec<_> = names.iter().map(|of| format!("v-{of}")).collect();
-        let facts = serde_json::json!([call, began.0, versions.vendors, versions.weddings]);
+        let names: Vec<_> = names.iter().map(|of| format!("V-{of}")).collect();
+        let facts = serde_json::json!([call, began.0, versions.vendors, versions.weddings, policy]);
         format!("{facts}|{}", names.join(" "))
     }
 
     fn read(text: &str) -> Self {
         let (facts, names) = text.split_once('|').unwrap();
-        let (call, began, vendors, weddings) = serde_json::from_str(facts).unwrap();
+        let (call, began, vendors, weddings, policy) = serde_json::from_str(facts).unwrap();
         let names = names
             .split_whitespace()
             .map(|name| name[2..].parse().unwrap());
@@ -194,6 +201,7 @@ impl Told {
             began: Timestamp(began),
             versions,
             names: names.collect(),
+            policy,
         }
     }
 }
@@ -206,6 +214,7 @@ fn respond(stage: &mut Stage, facts: &Facts, behaviour: Behaviour) {
             began: clock.now(),
             versions: *versions.lock().unwrap(),
             names: behaviour.names.clone(),
+            policy: policies::asked(call),
         };
         let outcome = match behaviour.fails {
             Some(status) => Outcome::Status(status),
@@ -221,8 +230,8 @@ fn respond(stage: &mut Stage, facts: &Facts, behaviour: Behaviour) {
 fn build(id: &str, asks: &Asks, now: Timestamp) -> AiQuery {
     let mut query = query(id, if asks.private { PRIVATE } else { SHARED });
     query.query.content = format!("Question {}?", asks.question);
-    query.query.vendor_ids = asks.vendor.iter().map(|of| format!("v-{of}")).collect();
-    query.wedding_context.wedding_id = asks.wedding.map(|of| format!("w-{of}"));
+    query.query.vendor_ids = asks.vendor.iter().map(|of| format!("V-{of}")).collect();
+    query.wedding_context.wedding_id = asks.wedding.map(|of| format!("W-{of}"));
     match asks.option {
         Opt::None => {}
         Opt::Bypass => query.options.bypass_cache = true,
@@ -250,7 +259,7 @@ async fn take_step(stage: &mut Stage, facts: &mut Facts, number: usize, step: St
             } else {
                 "details_changed"
             };
-            stage.vendor_change(&change(&format!("v-{of}"), kind)).await;
+            stage.vendor_change(&change(&format!("V-{of}"), kind)).await;
         }
         Step::Wedding(of, mode) => {
             let fact = (mode == Mode::Purge).then(|| facts.wedding_changes(of));
@@ -261,13 +270,13 @@ async fn take_step(stage: &mut Stage, facts: &mut Facts, number: usize, step: St
                 "style_changed"
             };
             stage
-                .wedding_update(&update(&format!("w-{of}"), kind))
+                .wedding_update(&update(&format!("W-{of}"), kind))
                 .await;
         }
         Step::Unreadable(of) => {
             let fact = of.map(|of| facts.vendor_changes(of));
             facts.vendor_topic.push(fact);
-            let key = of.map(|of| format!("v-{of}").into_bytes());
+            let key = of.map(|of| format!("V-{of}").into_bytes());
             let value = Some(b"{".to_vec());
             stage.driver.record(RawRecord {
                 topic: InputRole::VendorChanges,
@@ -296,6 +305,10 @@ async fn take_step(stage: &mut Stage, facts: &mut Facts, number: usize, step: St
         Step::SlowDisk(millis) => stage
             .driver
             .set_durable_latency(Duration::from_millis(millis)),
+        Step::Policy(number) => {
+            stage.driver.replace_policy(POLICIES[number].clone());
+            stage.driver.settle().await;
+        }
     }
     stage.collect().await;
 }
@@ -423,6 +436,11 @@ fn check(instances: usize, topology: &Topology, steps: Vec<Step>) {
         facts.check_age_of_facts(stage);
         facts.check_whose_answer(stage);
         facts.check_all_answered(stage);
+        for answered in stage.answers.values() {
+            if let Some(data) = answered.answer.data.as_deref() {
+                policies::check(&answered.answer, &Told::read(data).policy);
+            }
+        }
     });
 }
 

@@ -6,7 +6,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use super::*;
 use crate::codec::{Decoder, LogRecord, RegistryOptions, Schemas};
 use crate::invalidation::log::ReaderEvent;
-use crate::invalidation::rule::{RuleSpec, Rules, Scope, Selection};
+use crate::invalidation::rule::{RuleSpec, Scope, Selection};
 use crate::kafka::IntakeOptions;
 use crate::kafka::testing::{Cluster, PATIENCE, eventually};
 use crate::kafka::{Intake, IntakeHandle, PartitionReader, ReaderOptions};
@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::model::Mode;
 use crate::model::catalog::sample;
 use crate::pipeline::testing::{LOG, outputs};
+use crate::policy::PolicyInForce;
 
 const CHANGES: &str = "changes";
 
@@ -38,7 +39,7 @@ impl Running {
         let schemas = Arc::new(Schemas::embedded());
         let options = RegistryOptions::new(vec![registry.uri()]);
         let registry = Registry::new(options, Arc::clone(&schemas)).unwrap();
-        let catalog = Arc::new(sample::catalog());
+        let catalog = sample::catalog();
         // Its scope is none of the record key's, so that an unreadable change refreshes whole types.
         let nearby = RuleSpec {
             name: "nearby".into(),
@@ -53,10 +54,8 @@ impl Running {
         let parts = RulesParts {
             judge: ChangeJudge::new(
                 Arc::new(Decoder::new(schemas, usize::MAX)),
-                Arc::new(Rules::compile(&[nearby], &catalog).unwrap()),
-                catalog,
+                Arc::new(PolicyInForce::with_rules(catalog, &[nearby])),
                 Arc::new(Metrics::new(Vec::new())),
-                Duration::from_mins(5),
             ),
             progress: Arc::default(),
             registry: Some(Arc::new(registry)),

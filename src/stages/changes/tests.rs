@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::codec::{Decoder, Schemas};
-use crate::invalidation::rule::{RuleSpec, Rules, Scope, Selection};
+use crate::invalidation::rule::{RuleSpec, Scope, Selection};
 use crate::metrics::Metrics;
 use crate::model::Mode;
 use crate::model::catalog::sample;
+use crate::policy::PolicyInForce;
 
 const INTERVAL: Duration = Duration::from_mins(5);
 
@@ -24,7 +25,7 @@ impl Unfinished for Offset {
 }
 
 fn core() -> Changes<Offset> {
-    let catalog = Arc::new(sample::catalog());
+    let catalog = sample::catalog();
     // The record key does not name what it needs, so an unreadable change refreshes whole types.
     let nearby = RuleSpec {
         name: "nearby".into(),
@@ -37,10 +38,8 @@ fn core() -> Changes<Offset> {
     };
     let judge = ChangeJudge::new(
         Arc::new(Decoder::new(Schemas::embedded().into(), usize::MAX)),
-        Arc::new(Rules::compile(&[nearby], &catalog).unwrap()),
-        catalog,
+        Arc::new(PolicyInForce::with_rules(catalog, &[nearby])),
         Arc::new(Metrics::new([])),
-        INTERVAL,
     );
     Changes::new(judge, Arc::default())
 }

@@ -138,7 +138,7 @@ impl Build<'_> {
                 generation,
                 vendors,
                 capacity_factors,
-                prices,
+                prices: prices.into(),
                 rules,
                 freshness,
             },

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Build;
-use crate::model::Date;
+use crate::model::{Date, Price, PriceTable};
 use crate::topology::env::variables_in;
 use crate::topology::problem::Problem;
-use crate::topology::settings::{
-    Generation, HttpProvider, Price, Prices, Provider, Retry, Simulator,
-};
+use crate::topology::settings::{Generation, HttpProvider, Provider, Retry, Simulator};
 use crate::topology::shape::{
     HttpProviderShape, PricesShape, ProviderShape, RetryShape, SimulatorShape,
 };
@@ -137,36 +135,46 @@ impl Build<'_> {
         &mut self,
         shape: Option<PricesShape>,
         providers: &BTreeMap<Arc<str>, Provider>,
-    ) -> Prices {
-        let mut prices = Prices::default();
+    ) -> PriceTable {
+        let mut table = PriceTable::default();
         if let Some(shape) = shape {
-            prices.date = Date::parse(&shape.date).ok();
-            if prices.date.is_none() {
+            let date = Date::parse(&shape.date).ok();
+            if date.is_none() {
                 let message = format!("`{}` is not a date", shape.date.value);
                 self.report(
                     Problem::new(shape.date.span, message)
                         .expected("expected a date such as `2026-11-22`"),
                 );
             }
+            let (mut spans, mut prices) = (Vec::new(), Vec::new());
             for (model, price) in shape.models.0 {
-                let price = Price {
+                spans.push(model.span);
+                prices.push(Price {
+                    pattern: model.value,
                     input_usd_per_million: self.dollars(&price.input),
                     output_usd_per_million: self.dollars(&price.output),
-                };
-                prices.models.insert(model.value, price);
+                });
+            }
+            match PriceTable::new(date, prices) {
+                Ok(prices) => table = prices,
+                Err(problems) => {
+                    for problem in problems {
+                        let span = spans[problem.index()];
+                        self.report(Problem::new(span, problem.to_string()));
+                    }
+                }
             }
         }
         if self.names("prices").is_some() || !self.parsed.broken.iter().any(|name| name == "prices")
         {
-            self.check_priced(&prices, providers);
+            self.check_priced(&table, providers);
         }
-        prices
+        table
     }
 
-    fn check_priced(&mut self, prices: &Prices, providers: &BTreeMap<Arc<str>, Provider>) {
+    fn check_priced(&mut self, prices: &PriceTable, providers: &BTreeMap<Arc<str>, Provider>) {
         for (name, provider) in providers {
-            if matches!(provider, Provider::Simulator(_))
-                || prices.models.contains_key(provider.model())
+            if matches!(provider, Provider::Simulator(_)) || prices.find(provider.model()).is_some()
             {
                 continue;
             }

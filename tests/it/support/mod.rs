@@ -143,11 +143,17 @@ impl Place {
         )
     }
 
+    /// Writes the topology file of [`Place::process`]; `change` edits its text.
+    pub fn write_topology(&self, change: impl FnOnce(String) -> String) -> std::path::PathBuf {
+        let file = self.data.path().join("topology.yaml");
+        std::fs::write(&file, change(self.text())).unwrap();
+        file
+    }
+
     /// Starts `wedcache run` as a process and waits until it is ready.
     pub async fn process(&self) -> Process {
         wedcache::outbound::install_crypto();
-        let file = self.data.path().join("topology.yaml");
-        std::fs::write(&file, self.text()).unwrap();
+        let file = self.write_topology(|text| text);
         // This port was free a moment ago; the next test takes another one.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use crate::model::Date;
+use crate::Date;
 
 /// The price of one model, or of all models whose names begin alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,9 +17,9 @@ pub struct Price {
 
 /// Prices as of one day. A model that no pattern matches has no price, and is reported so: a
 /// guessed price would be a wrong sum that nobody notices.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PriceTable {
-    as_of: Date,
+    as_of: Option<Date>,
     prices: Vec<Price>,
 }
 
@@ -58,7 +58,7 @@ impl PriceProblem {
 
 impl PriceTable {
     /// Checks all lines and reports every problem at once.
-    pub fn new(as_of: Date, prices: Vec<Price>) -> Result<Self, Vec<PriceProblem>> {
+    pub fn new(as_of: Option<Date>, prices: Vec<Price>) -> Result<Self, Vec<PriceProblem>> {
         let mut problems = Vec::new();
         let mut seen = BTreeSet::new();
         for (index, price) in prices.iter().enumerate() {
@@ -95,16 +95,8 @@ impl PriceTable {
         }
     }
 
-    /// Creates a table without prices.
-    pub fn empty(as_of: Date) -> Self {
-        Self {
-            as_of,
-            prices: Vec::new(),
-        }
-    }
-
-    /// Returns the day on which these prices were read.
-    pub fn as_of(&self) -> Date {
+    /// Returns the day on which these prices were read, where it is known.
+    pub fn as_of(&self) -> Option<Date> {
         self.as_of
     }
 
@@ -141,8 +133,8 @@ impl Price {
 mod tests {
     use super::*;
 
-    fn day() -> Date {
-        Date::parse("2026-11-01").unwrap()
+    fn day() -> Option<Date> {
+        Date::parse("2026-11-01").ok()
     }
 
     fn price(pattern: &str, input: f64, output: f64) -> Price {

@@ -1,0 +1,109 @@
+//! The policy in force, which another replaces while the program runs.
+//!
+//! Every query, change and fill reads it once and keeps that one to its end, so that no answer is a
+//! mixture of two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::invalidation::TagTable;
+use crate::metrics::Metrics;
+use crate::topology::Policy;
+
+/// The time beyond the longest life of an entry for which the tag table keeps tags.
+const KEEP_LONGER: Duration = Duration::from_hours(1);
+
+/// One policy at a time, read without a lock.
+#[derive(Debug)]
+pub struct PolicyInForce {
+    policy: ArcSwap<Policy>,
+    replaced: watch::Sender<()>,
+}
+
+impl PolicyInForce {
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy: ArcSwap::from_pointee(policy),
+            replaced: watch::Sender::new(()),
+        }
+    }
+
+    /// Returns the policy for one query, change or fill.
+    #[inline]
+    pub fn get(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Returns a receiver that sees each replacement.
+    pub fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
+    }
+
+    /// Brings a policy into force for whatever begins from now on. [`Policies::replace`] prepares
+    /// what depends on it.
+    pub fn replace(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+        self.replaced.send_replace(());
+    }
+}
+
+/// Returns the time for which a tag table must keep tags under a policy.
+pub fn keep(policy: &Policy) -> Duration {
+    policy.catalog.longest_life() + KEEP_LONGER
+}
+
+/// Replaces the policy of a running instance.
+#[derive(Clone)]
+pub struct Policies {
+    pub in_force: Arc<PolicyInForce>,
+    pub table: Arc<TagTable>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Policies {
+    /// Brings a policy into force for whatever begins from now on.
+    pub fn replace(&self, policy: Policy) {
+        // Before the first entry that lives longer, and the first answer of a new cache type.
+        self.table.keep_for(keep(&policy));
+        let types = policy.catalog.types().iter();
+        self.metrics.add_types(types.map(|of| Arc::clone(&of.name)));
+        self.in_force.replace(policy);
+    }
+}
+
+#[cfg(test)]
+impl PolicyInForce {
+    /// Returns a policy without rules and providers.
+    pub(crate) fn sample(catalog: crate::model::Catalog) -> Self {
+        Self::with_rules(catalog, &[])
+    }
+
+    pub(crate) fn with_rules(
+        catalog: crate::model::Catalog,
+        rules: &[crate::invalidation::rule::RuleSpec],
+    ) -> Self {
+        use crate::invalidation::rule::Rules;
+        use crate::topology::settings::{Freshness, Lag, LagAction};
+        let lag = Lag {
+            bound: Duration::from_secs(10),
+            then: LagAction::Stale,
+        };
+        Self::new(Policy {
+            version: "1".to_owned(),
+            rules: Arc::new(Rules::compile(rules, &catalog).expect("rules of tests are right")),
+            catalog: Arc::new(catalog),
+            generation: std::collections::BTreeMap::new(),
+            vendors: std::collections::BTreeMap::new(),
+            capacity_factors: [1.0; 12],
+            prices: Arc::default(),
+            freshness: Freshness {
+                max_invalidation_lag: lag,
+                max_rules_lag: lag,
+                widen_refresh_interval: Duration::from_mins(5),
+            },
+        })
+    }
+}
