@@ -1,146 +1,37 @@
 //! Producers: idempotent, bounded, with deliveries that finish the inputs' tickets.
 
+mod options;
+mod polled;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError as LibraryError;
-use rdkafka::message::{Header, Message, OwnedHeaders};
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig,
-};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
+pub use self::options::{Compression, OutputOptions};
+use self::polled::{OutputContext, PolledProducer};
 use super::KafkaError;
 use super::access::Wants;
-use super::client::{ClientLog, ClientOptions, LOG_INTERVAL};
+use super::client::{ClientLog, LOG_INTERVAL};
 use super::delivery_reports::{DeliveryReports, LastPartition, ReportToken};
 use super::member::Ticket;
-use super::returned::{OwnedRecord, Returned, Undelivered};
+use super::returned::Returned;
 use crate::model::Timestamp;
 use crate::model::record::TraceParent;
 use crate::trouble::Throttle;
 
-/// The times for which the delivery thread polls before it passes on gathered finishes: while
-/// reports come, and while none do (the first one after a rest is passed on at once).
-const BUSY_POLL: Duration = Duration::from_millis(5);
-const IDLE_POLL: Duration = Duration::from_millis(100);
 /// The time for which a wait for room in the queue polls before the next attempt.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
-
 /// The longest wait for the reports of a producer that is replaced.
 const RENEW_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Settings of one producer.
-#[derive(Debug, Clone)]
-pub struct OutputOptions {
-    pub client: ClientOptions,
-    pub compression: Compression,
-    pub linger: Duration,
-    /// The most records that wait for delivery; a further one is refused.
-    pub queue_records: u32,
-    pub queue_kbytes: u32,
-    /// The time after which a record that could not be delivered fails; `None` for never.
-    pub delivery_timeout: Option<Duration>,
-    /// The largest record; its topic must allow it too.
-    pub max_record_bytes: u32,
-    /// True if only failures are reported: for records that nobody waits for, whose deliveries then
-    /// cost nothing and are not counted.
-    pub reports_failures_only: bool,
-    /// The most records of one batch. A broker refuses a batch that is larger than its topic takes,
-    /// whatever the size of the records in it.
-    pub batch_records: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
-    None,
-    #[default]
-    Lz4,
-    Gzip,
-    Snappy,
-}
-
-impl Compression {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Lz4 => "lz4",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-        }
-    }
-}
-
-impl OutputOptions {
-    /// Returns settings for records that must arrive: they wait for the cluster as long as it
-    /// takes.
-    pub fn new(client: ClientOptions) -> Self {
-        Self {
-            client,
-            compression: Compression::default(),
-            linger: Duration::from_millis(5),
-            queue_records: 100_000,
-            queue_kbytes: 128 << 10,
-            delivery_timeout: None,
-            max_record_bytes: 1_000_000,
-            reports_failures_only: false,
-            batch_records: 10_000,
-        }
-    }
-
-    /// Returns settings for single records that are sent at once, each in a separate batch.
-    pub fn single(client: ClientOptions) -> Self {
-        Self {
-            linger: Duration::ZERO,
-            batch_records: 1,
-            ..Self::new(client)
-        }
-    }
-
-    /// Returns settings for records that may be lost when the cluster is away, such as metrics.
-    pub fn lossy(client: ClientOptions) -> Self {
-        Self {
-            linger: Duration::from_millis(50),
-            queue_kbytes: 16 << 10,
-            delivery_timeout: Some(Duration::from_secs(30)),
-            reports_failures_only: true,
-            ..Self::new(client)
-        }
-    }
-
-    pub(super) fn config(&self) -> Result<rdkafka::ClientConfig, KafkaError> {
-        let millis = |duration: Duration| duration.as_millis().to_string();
-        let linger = millis(self.linger);
-        // Zero is librdkafka's "for ever".
-        let timeout = millis(self.delivery_timeout.unwrap_or_default());
-        let (records, kbytes) = (
-            self.queue_records.to_string(),
-            self.queue_kbytes.to_string(),
-        );
-        let max_bytes = self.max_record_bytes.to_string();
-        let failures_only = self.reports_failures_only.to_string();
-        let batch_records = self.batch_records.to_string();
-        self.client.config(&[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("partitioner", "murmur2_random"),
-            ("compression.codec", self.compression.as_str()),
-            ("linger.ms", &linger),
-            ("queue.buffering.max.messages", &records),
-            ("queue.buffering.max.kbytes", &kbytes),
-            ("message.timeout.ms", &timeout),
-            ("message.max.bytes", &max_bytes),
-            ("batch.num.messages", &batch_records),
-            ("delivery.report.only.error", &failures_only),
-        ])
-    }
-}
 
 /// A record to be produced.
 #[derive(Debug, Clone, Copy)]
@@ -267,7 +158,7 @@ pub struct OutputCounters {
 pub struct Output {
     options: Arc<OutputOptions>,
     /// The producer, which [`Output::renew`] replaces.
-    producer: Arc<ArcSwap<Polled>>,
+    producer: Arc<ArcSwap<PolledProducer>>,
     reports: Arc<DeliveryReports>,
     last_partition: LastPartition,
     reports_failures_only: bool,
@@ -288,7 +179,7 @@ impl Output {
         };
         let (counters, returned) = (Arc::clone(&context.counters), Arc::clone(&context.returned));
         let reports = Arc::clone(&context.reports);
-        let producer = Polled::start(options, context)?;
+        let producer = PolledProducer::start(options, context)?;
         Ok(Self {
             options: Arc::new(options.clone()),
             producer: Arc::new(ArcSwap::from_pointee(producer)),
@@ -413,7 +304,7 @@ impl Output {
         let context = self.producer.load().context().clone();
         let old = self
             .producer
-            .swap(Arc::new(Polled::start(&self.options, context)?));
+            .swap(Arc::new(PolledProducer::start(&self.options, context)?));
         old.inner.purge(PurgeConfig::default().queue().inflight());
         // The old producer's reports are served here, because its thread ends with its last user.
         let deadline = Instant::now() + RENEW_PATIENCE;
@@ -450,135 +341,3 @@ impl Output {
         }
     }
 }
-
-/// The context that a producer shares with those that replace it.
-#[derive(Clone)]
-struct OutputContext {
-    log: ClientLog,
-    counters: Arc<OutputCounters>,
-    returned: Arc<Returned>,
-    reports: Arc<DeliveryReports>,
-    throttle: Arc<Throttle>,
-}
-
-impl OutputContext {
-    fn failed(&self, topic: &str, code: RDKafkaErrorCode) -> DeliveryFailed {
-        self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        let explained = self.log.explains_delivery(code, topic);
-        if explained {
-            tracing::debug!(topic, %code, "a record could not be delivered");
-        } else if let Some(more) = self.throttle.pass() {
-            tracing::error!(topic, %code, more, "records could not be delivered");
-        }
-        DeliveryFailed {
-            topic: topic.to_owned(),
-            code,
-        }
-    }
-}
-
-impl ClientContext for OutputContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        self.log.log(level, facility, text);
-    }
-
-    fn error(&self, error: LibraryError, reason: &str) {
-        self.log.error(error, reason);
-    }
-}
-
-impl ProducerContext for OutputContext {
-    /// A [`ReportToken`].
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let token = ReportToken::of_opaque(opaque);
-        match result {
-            Ok(message) => {
-                self.counters.delivered.fetch_add(1, Ordering::Relaxed);
-                self.reports.delivered(token, || Appended {
-                    partition: message.partition(),
-                    offset: message.offset(),
-                });
-            }
-            Err((error, message)) => {
-                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                let failed = self.failed(message.topic(), code);
-                if let Some(ticket) = self.reports.failed(token, failed) {
-                    let record = OwnedRecord::of(message);
-                    self.returned.put(Undelivered {
-                        record,
-                        ticket,
-                        code,
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// A producer and the thread that serves its delivery reports: like rdkafka's `ThreadedProducer`,
-/// but gathered finishes are passed on after each poll.
-struct Polled {
-    inner: Arc<BaseProducer<OutputContext>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Polled {
-    fn start(options: &OutputOptions, context: OutputContext) -> Result<Self, KafkaError> {
-        let producer = BaseProducer::from_config_and_context(&options.config()?, context)
-            .map_err(|source| options.client.refused(source))?;
-        let (inner, stop) = (Arc::new(producer), Arc::<AtomicBool>::default());
-        let (polled, told) = (Arc::clone(&inner), Arc::clone(&stop));
-        let name = format!("deliver {}", options.client.client_id);
-        let thread = std::thread::Builder::new()
-            .name(name.clone())
-            .spawn(move || serve(&polled, &told))
-            .map_err(|source| KafkaError::Thread { name, source })?;
-        Ok(Self {
-            inner,
-            stop,
-            thread: Some(thread),
-        })
-    }
-
-    fn context(&self) -> &OutputContext {
-        self.inner.client().context()
-    }
-
-    fn poll(&self, wait: Duration) {
-        self.inner.poll(wait);
-        self.context().reports.pass_on();
-    }
-}
-
-fn serve(producer: &BaseProducer<OutputContext>, stop: &AtomicBool) {
-    let context = Arc::clone(producer.client().context());
-    let delivered = || context.counters.delivered.load(Ordering::Relaxed);
-    let (mut before, mut wait) = (0, IDLE_POLL);
-    while !stop.load(Ordering::Relaxed) {
-        // A poll lasts for the whole `wait`, whatever comes.
-        producer.poll(wait);
-        context.reports.pass_on();
-        let now = delivered();
-        wait = if now == before { IDLE_POLL } else { BUSY_POLL };
-        before = now;
-    }
-}
-
-impl Drop for Polled {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if self
-            .thread
-            .take()
-            .is_some_and(|thread| thread.join().is_err())
-        {
-            tracing::error!("the thread of a producer's delivery reports panicked");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

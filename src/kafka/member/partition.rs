@@ -301,7 +301,7 @@ impl PartitionState {
         work.fenced && !work.rewound
     }
 
-    /// Returns the event that tells the handler of this assignment.
+    /// Returns the handler's event of this assignment.
     pub(super) fn assigned(&self, next_offset: Option<i64>) -> Assigned {
         Assigned {
             topic: Arc::clone(&self.topic),
@@ -312,7 +312,7 @@ impl PartitionState {
         }
     }
 
-    /// Returns the event that tells the handler of the end of this assignment.
+    /// Returns the handler's event of the end of this assignment.
     pub(super) fn revoked(&self, lost: bool) -> Revoked {
         Revoked {
             topic: Arc::clone(&self.topic),

@@ -161,7 +161,7 @@ impl<H: Handler> PollThread<H> {
         taken
     }
 
-    /// Tells the handler of rebalances before it sees a record of the new assignment.
+    /// Passes rebalances to the handler before it sees a record of the new assignment.
     pub(super) fn see_rebalances(&mut self) {
         let epoch = self.state.epoch();
         if epoch == self.epoch {
@@ -190,7 +190,7 @@ impl<H: Handler> PollThread<H> {
     }
 
     /// Commits what is finished and leaves the group. Dropping the consumer revokes the remaining
-    /// partitions, which fences them; the handler is told.
+    /// partitions, which fences them; the handler sees that.
     fn close(self) {
         // The committing thread must be gone before the consumer is: its last owner closes it,
         // and only here can that serve the callbacks.

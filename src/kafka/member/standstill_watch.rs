@@ -10,7 +10,7 @@ use super::options::Limits;
 use super::partition::PartitionState;
 use super::state::MemberState;
 
-/// The interval of the looks at all partitions.
+/// The interval at which all partitions are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The time without a record after which a partition stands at a batch that was reported as bad.
 const STANDS_AFTER: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 use std::sync::mpsc::channel;
 
 use super::super::testing::{Cluster, PATIENCE, eventually};
-use super::super::{Handler, InRecord, Intake, IntakeOptions};
+use super::super::{ClientOptions, Handler, InRecord, Intake, IntakeOptions};
 use super::*;
 
 /// Answers every record and lets the delivery finish it.

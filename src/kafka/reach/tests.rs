@@ -116,7 +116,7 @@ fn a_connection_that_was_closed_explains_why_nothing_is_answered_and_is_no_failu
     course.fails(50, all_down());
     let lines = course.settles(80);
     assert_eq!(lines, [ReachLine::Away(closed, Notice::Begins)]);
-    // One of long ago says nothing of now.
+    // A connection that was closed long ago explains nothing.
     course.answers(90);
     course.fails(190, all_down());
     let (_, failure) = course.0.is_away(course.at(230)).unwrap();

@@ -173,7 +173,7 @@ async fn a_log_that_ends_below_the_position_is_told_as_truncated() {
     events.until_caught_up();
     cluster.0.delete_topic(LOG).unwrap();
     cluster.0.create_topic(LOG, 1, &[]).unwrap();
-    // The moment between both may be seen too; then it is told as gone.
+    // The reader may see the moment between the two; then the log is gone.
     match events.next() {
         ReaderEvent::Truncated {
             position, log_end, ..
@@ -209,7 +209,7 @@ async fn a_log_that_was_made_again_and_is_longer_than_before_is_read_from_its_st
     let mut offsets = Vec::new();
     loop {
         match events.next() {
-            // Whatever was told of the new log before counts for nothing.
+            // Another start means that everything is read again.
             ReaderEvent::Started { topic, .. } => {
                 assert_eq!(topic, cluster.topic_id(LOG));
                 offsets.clear();

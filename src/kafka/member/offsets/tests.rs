@@ -239,8 +239,8 @@ fn what_an_earlier_assignment_finished_survives_commits_before_it_is_reached() {
     assert_eq!((commit.next_offset, yes), (1, vec![4, 5, 6, 9]));
 }
 
-/// Holes too many for a bit an offset and too many for lengths: only a member with more in flight
-/// than the metadata can tell of comes here.
+/// Tests more holes than fit as one bit for each offset or as lengths; only a member with more in
+/// flight than the metadata can hold has so many.
 #[test]
 fn what_does_not_fit_into_the_metadata_is_repeated_and_nothing_else() {
     const RECORDS: i64 = 60_000;
@@ -270,7 +270,7 @@ fn what_does_not_fit_into_the_metadata_is_repeated_and_nothing_else() {
         "the lowest ones, and none that is unfinished"
     );
     assert!(known.len() > 2000, "{}", known.len());
-    // What was known is told on, however often that happens.
+    // Known finished offsets are kept from commit to commit.
     for offset in (0..RECORDS)
         .filter(|offset| !known.contains(offset))
         .skip(1)
