@@ -46,17 +46,13 @@ fn hits(criterion: &mut Criterion) {
         let ask = bench.take(0, &mut KeyMemo::none());
         let outcome = bench.hit(&ask);
         group.bench_function("key", |b| {
-            b.iter(|| black_box(Prepared::of(&bench.reader.catalog, black_box(&ask.query))));
+            b.iter(|| black_box(Prepared::of(&ask.policy.catalog, black_box(&ask.query))));
         });
         group.bench_function("key, remembered", |b| {
             let mut memo = KeyMemo::default();
             b.iter(|| {
                 let query = black_box(&ask.query);
-                black_box(Prepared::remembered(
-                    &mut memo,
-                    &bench.reader.catalog,
-                    query,
-                ))
+                black_box(Prepared::remembered(&mut memo, &ask.policy.catalog, query))
             });
         });
         group.bench_function("judge", |b| {

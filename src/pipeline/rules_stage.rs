@@ -125,10 +125,10 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
 }
 
 impl RulesTask {
-    /// Judges until `stop`, then what has been handed over already; appends the refreshes that are
+    /// Judges until `ending`, then what has been handed over already; appends the refreshes that are
     /// held back, and ends once the dead letters of its changes are written. Parked changes stay
     /// unfinished: the next owners of their partitions judge them.
-    pub async fn run(mut self, stop: CancellationToken, tasks: TaskTracker) {
+    pub async fn run(mut self, ending: CancellationToken, tasks: TaskTracker) {
         let mut repeat = tokio::time::interval(self.repeat_progress);
         repeat.tick().await;
         let mut batch = Vec::with_capacity(BATCH);
@@ -145,7 +145,7 @@ impl RulesTask {
                 }
                 // The stage's own senders keep both channels open.
                 Some((schema_id, schema)) = self.learnt.receiver.recv() => {
-                    let step = self.core.learnt(schema_id, schema, self.clock.now());
+                    let step = self.core.learnt(schema_id, &schema, self.clock.now());
                     self.carry_out(step, &tasks).await;
                 }
                 Some((ticket, owed)) = self.dead_lettered.receiver.recv() => {
@@ -167,7 +167,7 @@ impl RulesTask {
                     let progress = self.core.progress(self.clock.now());
                     self.log.append_progress(&progress).await;
                 }
-                () = stop.cancelled() => break,
+                () = ending.cancelled() => break,
             }
         }
         self.end(batch, &tasks).await;

@@ -32,7 +32,7 @@ pub(super) enum FlightOrHit {
 
 impl Resolver {
     /// Returns the hashes of the tags by which flights and claims are judged for the query.
-    pub(super) fn known_tags<S: AsRef<str>>(&self, ask: &Ask<S>) -> KnownTags {
+    pub(super) fn known_tags<S: AsRef<str>>(ask: &Ask<S>) -> KnownTags {
         let tags = ask.prepared.known_tags(&ask.policy.catalog, &ask.query);
         tags.iter().map(Tag::hash).collect()
     }
@@ -82,7 +82,7 @@ impl Resolver {
         if verdict != Use::Stale(StaleReason::Refreshed) || !ask.stores() || refused() {
             return;
         }
-        let known = self.known_tags(ask);
+        let known = Self::known_tags(ask);
         let good = |flight: &_| self.is_good_for(ask, flight, &known);
         if let Part::Leader(leader) = self.part(ask, good)
             && self.settled_in_memory(ask).is_none()

@@ -139,7 +139,7 @@ impl Resolver {
                     CacheResult::Miss { last_resort: found } => last_resort = found,
                 }
             }
-            let known = known.get_or_insert_with(|| self.known_tags(ask));
+            let known = known.get_or_insert_with(|| Self::known_tags(ask));
             let (flight, coalesced) = match self.join_or_lead(ask, known, overtaken) {
                 FlightOrHit::Flight { flight, coalesced } => (flight, coalesced),
                 FlightOrHit::Hit(hit) => return Outcome::Hit(hit),

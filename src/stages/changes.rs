@@ -180,7 +180,7 @@ impl<T: Unfinished> Changes<T> {
     pub fn learnt(
         &mut self,
         schema_id: u32,
-        schema: Result<(), Reject>,
+        schema: &Result<(), Reject>,
         now: Timestamp,
     ) -> Step<T> {
         let mut step = self.step(now);
@@ -188,7 +188,7 @@ impl<T: Unfinished> Changes<T> {
         for mut waiting in self.parked.learnt(schema_id) {
             waiting.change.ticket.release();
             passed.push(self.positions.waits_no_more(&waiting.change));
-            let verdict = match &schema {
+            let verdict = match schema {
                 Ok(()) => {
                     self.judge.counts_late(waiting.change.source);
                     self.judge(&mut waiting, now, &mut step)

@@ -28,10 +28,6 @@ pub struct Queries {
 
 /// What a query record comes to at once.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an answered query lives on the stack of the poll thread, so that a hit allocates nothing"
-)]
 pub enum QueryStep<'v> {
     /// From memory, or too late.
     Answered {
@@ -169,7 +165,7 @@ impl QueryReader {
         };
         let policy = self.policies.get();
         match Prepared::remembered(memo, &policy.catalog, &query) {
-            Ok(prepared) => Taken::Ask(self.ask(query, prepared, policy, answer_id(), trace)),
+            Ok(prepared) => Taken::Ask(self.ask(query, (prepared, policy), answer_id(), trace)),
             Err(unknown) => Taken::Dead(Reject::unknown_cache_type(&unknown.name)),
         }
     }
@@ -178,8 +174,7 @@ impl QueryReader {
     fn ask<S>(
         &self,
         query: AiQuery<S>,
-        prepared: Prepared,
-        policy: Arc<Policy>,
+        (prepared, policy): (Prepared, Arc<Policy>),
         answer_id: RecordId,
         trace: Option<TraceParent>,
     ) -> Ask<S> {

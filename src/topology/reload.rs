@@ -50,19 +50,19 @@ impl Settings {
 
     /// Returns the names of the settings in which `new` differs.
     pub fn changes(&self, new: &Self) -> Changes {
-        let mut changed = BTreeSet::new();
+        let mut differing = BTreeSet::new();
         for (path, value) in &self.0 {
             match new.0.get(path) {
                 Some(now) if now == value => {}
-                Some(_) => _ = changed.insert((&path[..], "")),
-                None => _ = changed.insert((new.unknown_part(path), " (removed)")),
+                Some(_) => _ = differing.insert((&path[..], "")),
+                None => _ = differing.insert((new.unknown_part(path), " (removed)")),
             }
         }
         for path in new.0.keys().filter(|path| !self.0.contains_key(*path)) {
-            changed.insert((self.unknown_part(path), " (new)"));
+            differing.insert((self.unknown_part(path), " (new)"));
         }
         let mut changes = Changes::default();
-        for (path, mark) in changed {
+        for (path, mark) in differing {
             if path[0] == CASES {
                 continue;
             }

@@ -310,7 +310,10 @@ pub mod sample {
     use std::sync::LazyLock;
 
     use super::super::id::IdCase;
-    use super::*;
+    use super::{
+        Arc, CacheType, Catalog, CatalogTables, Dimension, Duration, Ids, Market, Nearness, Season,
+        Sharing,
+    };
 
     pub fn cache_type(name: &str, sharing: Sharing, dimensions: &[Dimension]) -> CacheType {
         CacheType {
@@ -403,7 +406,7 @@ pub mod sample {
 
     /// Shared, because building a regular expression takes longer than everything else.
     static IDS: LazyLock<Ids> =
-        LazyLock::new(|| Ids::new(IdCase::Insensitive, r"\bv-[A-Za-z0-9_]+").unwrap());
+        LazyLock::new(|| Ids::new(IdCase::Insensitive, r"\bv-[A-Za-z0-9_]+").expect("a pattern"));
 }
 
 #[cfg(test)]

@@ -338,7 +338,7 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
 
 #[cfg(any(test, feature = "testing"))]
 pub mod sample {
-    use super::*;
+    use super::{CacheKey, Entry, Header, LogId, Position, Tag, Timestamp};
 
     /// Returns an entry of a shared type with the given stamp and tags; everything else is fixed.
     pub fn entry(key: &str, stamp: i64, tags: &[Tag]) -> Entry {

@@ -98,7 +98,7 @@ pub(super) fn check(answer: &AiAnswer<'_>, mark: &str) {
         .enumerate()
         .any(|(at, ((of, _), policy))| {
             let prompt = &policy.catalog.get(&answer.cache_type).unwrap().prompt;
-            let priced = price.is_none_or(|price| (price - (at as f64 + 1.0)).abs() < 1e-6);
+            let priced = price.is_none_or(|price| (price - f64::from(at)).abs() < 1e-6);
             *of == mark && answer.cache_key.contains(&**prompt) && priced
         });
     assert!(fits, "{mark} at {price:?}: {answer:#?}");
