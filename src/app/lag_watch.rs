@@ -11,7 +11,7 @@ use super::Shared;
 use crate::invalidation::{ChangeEnd, ChangeEnds, RulesProgress};
 use crate::kafka::{Admin, KafkaError};
 use crate::metrics::Metrics;
-use crate::resolver::Lag;
+use crate::resolver::{Lag, LagState};
 use crate::stages::follower::LogStatus;
 use crate::stages::lag::{LagBound, LagBounds, LagClock, Measured, Then};
 use crate::topology::settings::{self, LagAction, Role};
@@ -99,6 +99,11 @@ impl LagWatch {
             tracing::warn!(?state, log = ?lags.log, rules = ?lags.rules, "lag of changes");
         }
         self.lag.set(state);
+        let state = match state {
+            LagState::Current => "current",
+            LagState::Label(_) => "label",
+            LagState::Bypass(_) => "bypass",
+        };
         self.metrics.lag(state, lags.log, lags.rules);
     }
 

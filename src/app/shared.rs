@@ -22,12 +22,14 @@ use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::kafka::{Admin, PartitionReader, ReaderOptions, Skips};
 use crate::metrics::Metrics;
 use crate::model::Form;
-use crate::pipeline::alerting::Alerting;
+use crate::observe::{Observer, Observers};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
+use crate::pipeline::publisher::Publisher;
 use crate::pipeline::query_stage::QueryParts;
 use crate::pipeline::redelivery::Redelivery;
 use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, Stall};
 use crate::resolver::Resolver;
+use crate::stages::alerting::Alerting;
 use crate::stages::follower::{LogFollower, LogStatus, SkipChange};
 use crate::stages::judge::ChangeJudge;
 use crate::stages::query::{AnswerWriter, Queries, QueryReader};
@@ -100,6 +102,8 @@ pub(super) struct Shared {
     /// Whether the log refuses what the rules stage has to append.
     pub(super) stall: Arc<Stall>,
     pub(super) alerting: Arc<Alerting>,
+    /// Prometheus, and the topics of metrics and alerts.
+    pub(super) observer: Observers,
 }
 
 impl Shared {
@@ -130,8 +134,13 @@ impl Shared {
             log: producers.log,
             metrics: producers.metrics,
         };
+        let publisher = Publisher::new(outputs.clone());
+        let observer = Observers::new([
+            Arc::clone(metrics) as Arc<dyn Observer>,
+            Arc::new(publisher),
+        ]);
         let alerting = Arc::new(Alerting::new(
-            outputs.clone(),
+            observer.clone(),
             clock.clone(),
             topology.kafka.instance_id.clone(),
         ));
@@ -152,6 +161,7 @@ impl Shared {
             admin,
             stall: Arc::default(),
             alerting,
+            observer,
         })
     }
 
@@ -242,7 +252,7 @@ impl Shared {
                 Arc::clone(&self.decoder),
                 Arc::clone(&self.topology.rules),
                 Arc::clone(&self.topology.catalog),
-                Arc::clone(&self.metrics),
+                self.observer.clone(),
                 self.topology.freshness.widen_refresh_interval,
             ),
             progress: Arc::clone(&self.progress),
@@ -256,6 +266,7 @@ impl Shared {
             repeat_progress: REPEAT_PROGRESS_EVERY,
             stall: Arc::clone(&self.stall),
             alerting: Arc::clone(&self.alerting),
+            observer: self.observer.clone(),
         }
     }
 
@@ -281,12 +292,11 @@ impl Shared {
                     clock: self.clock.clone(),
                 },
                 resolver: Arc::clone(resolver),
-                metrics: Arc::clone(&self.metrics),
             },
             writer: AnswerWriter {
                 encoder: Arc::clone(&self.outputs.encoder),
                 catalog: Arc::clone(&self.topology.catalog),
-                metrics: Arc::clone(&self.metrics),
+                observer: self.observer.clone(),
                 clock: self.clock.clone(),
             },
             outputs: self.outputs.clone(),

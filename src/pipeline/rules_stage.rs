@@ -18,18 +18,19 @@ use tokio_util::task::TaskTracker;
 pub use self::intake::{ChangeTopics, RulesIntake};
 pub use self::stall::{Stall, Stalled};
 use self::unusable::UnusableLog;
-use super::alerting::Alerting;
 use super::outputs::{DeadLetter, Original, Outputs};
 use crate::backoff::{Backoff, Policy};
 use crate::clock::Clock;
 use crate::codec::log::{encode_invalidation, encode_progress};
 use crate::codec::{Registry, Reject, learn_schema};
 use crate::invalidation::RulesProgress;
+use crate::kafka::producer::Appended;
 use crate::kafka::{OutRecord, Ticket};
 use crate::model::{Progress, Tag, TagInvalidation, TraceParent};
-use crate::resolver::MetricSink;
+use crate::observe::{Invalidated, Observer as _, Observers};
+use crate::stages::alerting::Alerting;
 use crate::stages::changes::{Change, ChangeInput, Changes, Settle, Step};
-use crate::stages::judge::{ChangeJudge, invalidation_metric};
+use crate::stages::judge::ChangeJudge;
 
 /// The most changes that are judged at once.
 const BATCH: usize = 256;
@@ -51,6 +52,7 @@ pub struct RulesParts {
     /// The time after which progress is appended again, before retention drops its last record.
     pub repeat_progress: Duration,
     pub alerting: Arc<Alerting>,
+    pub observer: Observers,
     /// Set while the log does not take what has to be appended.
     pub stall: Arc<Stall>,
 }
@@ -80,6 +82,7 @@ struct Channel<M> {
 /// Appends to the invalidation log.
 struct Appender {
     outputs: Outputs,
+    observer: Observers,
     stall: Arc<Stall>,
 }
 
@@ -111,6 +114,7 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
         unusable: UnusableLog::default(),
         log: Appender {
             outputs: parts.outputs,
+            observer: parts.observer,
             stall: parts.stall,
         },
         registry: parts.registry,
@@ -137,13 +141,13 @@ impl RulesTask {
                     if taken == 0 {
                         break;
                     }
-                    let step = self.core.take(batch.drain(..), self.clock.now());
-                    self.carry_out(step, &tasks).await;
+                    let next = self.core.take(batch.drain(..), self.clock.now());
+                    self.carry_out(next, &tasks).await;
                 }
                 // The stage's own senders keep both channels open.
                 Some((schema_id, schema)) = self.learnt.receiver.recv() => {
-                    let step = self.core.learnt(schema_id, schema, self.clock.now());
-                    self.carry_out(step, &tasks).await;
+                    let next = self.core.learnt(schema_id, &schema, self.clock.now());
+                    self.carry_out(next, &tasks).await;
                 }
                 Some((ticket, owed)) = self.dead_lettered.receiver.recv() => {
                     if let Some(ticket) = self.core.dead_lettered(ticket, owed) {
@@ -151,8 +155,8 @@ impl RulesTask {
                     }
                 }
                 () = tokio::time::sleep(due) => {
-                    let step = self.core.due(self.clock.now());
-                    self.carry_out(step, &tasks).await;
+                    let next = self.core.due(self.clock.now());
+                    self.carry_out(next, &tasks).await;
                 }
                 _ = repeat.tick() => {
                     let progress = self.core.progress(self.clock.now());
@@ -251,7 +255,7 @@ impl Appender {
         self.append_until_done(&records).await;
     }
 
-    /// Appends invalidations, with one metric record for each.
+    /// Appends invalidations, and tells observers of each.
     async fn append(&self, invalidations: &[(TagInvalidation, TraceParent)]) {
         if invalidations.is_empty() {
             return;
@@ -265,10 +269,13 @@ impl Appender {
             .zip(invalidations)
             .map(|((key, value), (_, trace))| self.record(key, value, *trace))
             .collect();
-        self.append_until_done(&records).await;
-        for (record, trace) in invalidations {
-            self.outputs
-                .emit(&invalidation_metric(record), trace.child());
+        let appended = self.append_until_done(&records).await;
+        for ((record, trace), at) in invalidations.iter().zip(appended) {
+            self.observer.invalidated(&Invalidated {
+                record,
+                offset: at.offset,
+                trace: *trace,
+            });
         }
     }
 
@@ -283,21 +290,25 @@ impl Appender {
 
     /// Appends records, and tries again until the log has taken them: an invalidation that is
     /// appended twice costs a refill, a lost one would let forbidden answers be served.
-    async fn append_until_done(&self, records: &[OutRecord<'_>]) {
+    /// Returns their places.
+    async fn append_until_done(&self, records: &[OutRecord<'_>]) -> Vec<Appended> {
+        if records.is_empty() {
+            return Vec::new();
+        }
         let mut backoff = Backoff::new(Policy::new(
             Duration::from_millis(100),
             Duration::from_secs(5),
         ));
         let mut logged: Option<Instant> = None;
-        while !records.is_empty() {
+        loop {
             let deadline = Instant::now() + APPEND_PATIENCE;
             match self.outputs.log.append_all(records, deadline).await {
-                Ok(_) => {
+                Ok(appended) => {
                     if let Some(lasted) = self.stall.clear() {
                         let secs = lasted.as_secs();
                         tracing::info!(secs, "the invalidation log takes appends again");
                     }
-                    return;
+                    return appended;
                 }
                 Err(error) => {
                     let stalled = self.stall.set(error.to_string());

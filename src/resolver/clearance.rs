@@ -13,6 +13,7 @@ use super::flight::Flight;
 use super::{Ask, Landing, Resolver};
 use crate::cache::{Claim, Claimed, Leases};
 use crate::model::{CacheKey, Entry, TagHash};
+use crate::observe::{LeaseResult, Leased, Observer as _};
 
 /// Between two looks at what another instance calls for: the first pause, and the longest. A model
 /// takes seconds.
@@ -103,7 +104,7 @@ impl Resolver {
             },
         };
         let known = self.known_tags(ask);
-        let metrics = &self.parts.metrics;
+        let tell = |result| self.parts.observer.leased(&Leased { result });
         let (mut instead_of, mut pause, mut waited) = (None, PAUSES.0, false);
         loop {
             match leases
@@ -112,17 +113,17 @@ impl Resolver {
             {
                 Err(error) => {
                     tracing::debug!(%error, "no lease");
-                    metrics.lease("unavailable");
+                    tell(LeaseResult::Unavailable);
                     return Clearance::Unseen;
                 }
                 Ok(Claimed::Ours) => {
                     // Between this query's look-up and its claim another one may have ended.
                     let Some(entry) = self.stored(ask).await else {
-                        metrics.lease("held");
+                        tell(LeaseResult::Held);
                         return Clearance::Leased(lease);
                     };
                     lease.end().await;
-                    metrics.lease("not_needed");
+                    tell(LeaseResult::NotNeeded);
                     return Clearance::stored(entry, waited);
                 }
                 Ok(Claimed::HeldBy(other)) if self.is_of_no_use(ask, &other, &known) => {
@@ -130,7 +131,7 @@ impl Resolver {
                 }
                 Ok(Claimed::HeldBy(_)) => {
                     if let Some(entry) = self.stored(ask).await {
-                        metrics.lease("not_needed");
+                        tell(LeaseResult::NotNeeded);
                         return Clearance::stored(entry, waited);
                     }
                     waited = true;

@@ -15,6 +15,7 @@ mod clearance;
 pub mod flight;
 mod fly;
 pub mod lag;
+mod observed;
 pub mod outcome;
 mod usable;
 mod waiter;
@@ -29,30 +30,21 @@ use tokio_util::task::TaskTracker;
 pub use ask::{Ask, AskerTags};
 pub use flight::Flights;
 pub use lag::{Lag, LagState};
-pub use outcome::{Called, Hit, MetricDimensions, Outcome};
+pub use outcome::{Called, Hit, Outcome};
 
 use crate::ai::Ai;
 use crate::cache::{Holder, LayerHit, Layers};
 use crate::clock::Clock;
 use crate::invalidation::{TagTable, Verdict};
-use crate::metrics::Metrics;
 use crate::model::entry::Header;
-use crate::model::{
-    AnswerError, CacheMetric, Catalog, Entry, LayerName, StaleReason, TagHash, Timestamp,
-    TraceParent,
-};
+use crate::model::{AnswerError, Catalog, Entry, LayerName, StaleReason, TagHash, Timestamp};
+use crate::observe::{LookedUp, LookupResult, Observer as _, Observers};
 use crate::trouble::Throttle;
 use clearance::Traffic;
 use flight::{Boarding, Doors, Flight, Pilot};
 use usable::{Use, usable};
 pub use waiter::Waiter;
 use waiter::landing;
-
-/// Where the metric records of calls and fills go; the queries' own are made by the stage.
-pub trait MetricSink: Send + Sync {
-    /// `trace` is the record's span, in the trace of the query behind it.
-    fn emit(&self, metric: &CacheMetric<'_>, trace: TraceParent);
-}
 
 /// Everything a resolver works with.
 pub struct Parts {
@@ -65,8 +57,8 @@ pub struct Parts {
     /// Who is asked, by the name of the cache type.
     pub models: HashMap<Arc<str>, Model>,
     pub clock: Clock,
-    pub sink: Arc<dyn MetricSink>,
-    pub metrics: Arc<Metrics>,
+    /// Given the events of look-ups, leases, calls and fills; the stage tells the answers.
+    pub observer: Observers,
     /// Where flights fly.
     pub runtime: Handle,
 }
@@ -164,7 +156,12 @@ impl Resolver {
         }
         let hit = self.from_memory(ask, now);
         if self.parts.layers.memory().is_some() {
-            self.parts.metrics.memory_lookup(hit.is_some());
+            let result = match hit {
+                Some(_) => LookupResult::Hit,
+                None => LookupResult::Miss,
+            };
+            let layer = LayerName::Memory;
+            self.parts.observer.looked_up(&LookedUp { layer, result });
         }
         hit
     }
@@ -288,7 +285,6 @@ impl Resolver {
             layers,
             table,
             clock,
-            metrics,
             ..
         } = &self.parts;
         let now = clock.now();
@@ -297,7 +293,7 @@ impl Resolver {
         let found = layers
             .get_slow(&ask.prepared.key, &|header| judged(header).serves())
             .await;
-        metrics.lookups(&found.outcomes);
+        self.looked_up(&found.outcomes);
         if let Some(LayerHit { layer, entry }) = found.hit {
             // Judged once more: changes may have been applied while the layer was asked.
             match judged(&entry.header) {

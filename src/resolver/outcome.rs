@@ -1,13 +1,12 @@
-//! What became of a query, and how that reads as an answer and as a metric.
+//! The outcome of a query, and the answer that states it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::ask::Ask;
-use crate::model::record::RecordId;
 use crate::model::{
-    AiAnswer, AnswerError, Body, CacheMetric, Entry, Freshness, LayerName, Operation, Position,
-    Source, StaleReason, Status, Tag, Timestamp,
+    AiAnswer, AnswerError, Body, Entry, Freshness, LayerName, Operation, Position, Source,
+    StaleReason, Status, Tag, Timestamp,
 };
 
 #[derive(Debug, Clone)]
@@ -52,20 +51,18 @@ impl Outcome {
         }
     }
 
-    fn layer(&self) -> Option<LayerName> {
+    /// Returns the entry with the answer, if there is one.
+    pub fn entry(&self) -> Option<&Arc<Entry>> {
         match self {
-            Self::Hit(hit) => Some(hit.layer),
-            _ => None,
+            Self::Hit(hit) => Some(&hit.entry),
+            Self::Called(called) => Some(&called.entry),
+            Self::Failed(_) | Self::Expired => None,
         }
     }
 
-    /// The answer's text, where there is one.
+    /// Returns the text of the answer, if there is one.
     pub fn body(&self) -> Option<&Body> {
-        match self {
-            Self::Hit(hit) => Some(&hit.entry.data),
-            Self::Called(called) => Some(&called.entry.data),
-            Self::Failed(_) | Self::Expired => None,
-        }
+        self.entry().map(|entry| &entry.data)
     }
 
     /// The record for the answers' topic, without its data: that is [`Outcome::body`], whose form
@@ -111,47 +108,6 @@ impl Outcome {
             },
         }
     }
-
-    /// The record for the metrics' topic: of every query exactly one.
-    pub fn metric<'a, S>(
-        &self,
-        ask: &'a Ask<S>,
-        dimensions: &'a MetricDimensions<'a>,
-        now: Timestamp,
-    ) -> CacheMetric<'a> {
-        let answer_id = ask.answer_id.as_str();
-        let cost = |of: &Entry| of.header.cost_usd;
-        let (cost_usd, saved_usd) = match self {
-            Self::Hit(hit) => (Some(0.0), cost(&hit.entry)),
-            Self::Called(called) if called.coalesced => (Some(0.0), cost(&called.entry)),
-            Self::Called(called) => (cost(&called.entry), Some(0.0)),
-            Self::Failed(_) | Self::Expired => (None, None),
-        };
-        CacheMetric {
-            metric_id: Cow::Owned(RecordId::derive(answer_id, "outcome").to_string()),
-            answer_id: Some(Cow::Borrowed(answer_id)),
-            operation: self.operation(ask),
-            coalesced: matches!(self, Self::Called(called) if called.coalesced),
-            cache_type: Cow::Borrowed(&ask.prepared.cache_type.name),
-            layer: self.layer(),
-            location: Some(Cow::Borrowed(dimensions.location)),
-            season: Some(Cow::Borrowed(dimensions.season)),
-            budget: Some(Cow::Borrowed(dimensions.budget)),
-            response_time_ms: Some(ask.arrived.elapsed().as_secs_f64() * 1000.0),
-            size_bytes: Some(self.body().map_or(0, |body| body.len() as u64)),
-            cost_usd,
-            saved_usd,
-            at: now,
-        }
-    }
-}
-
-/// What a metric says of a query besides its type: nothing that names a couple.
-#[derive(Debug, Clone, Copy)]
-pub struct MetricDimensions<'a> {
-    pub location: &'a str,
-    pub season: &'a str,
-    pub budget: &'a str,
 }
 
 fn answered<'a, S: AsRef<str>>(

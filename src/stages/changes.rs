@@ -180,7 +180,7 @@ impl<T: Unfinished> Changes<T> {
     pub fn learnt(
         &mut self,
         schema_id: u32,
-        schema: Result<(), Reject>,
+        schema: &Result<(), Reject>,
         now: Timestamp,
     ) -> Step<T> {
         let mut step = Step::default();
@@ -188,17 +188,15 @@ impl<T: Unfinished> Changes<T> {
         for mut waiting in self.parked.learnt(schema_id) {
             waiting.change.ticket.release();
             passed.push(self.positions.waits_no_more(&waiting.change));
-            let verdict = match &schema {
+            let verdict = match schema {
                 Ok(()) => {
-                    self.judge.counts_late(waiting.change.source);
+                    self.judge.judges_late(waiting.change.source);
                     self.judge(&mut waiting, now, &mut step)
                 }
                 Err(reject) => {
-                    let fate = Fate::Dead(reject.clone());
-                    self.judge.counts_dead(waiting.change.source, &fate);
                     let judged = Judged {
                         owed: std::mem::take(&mut waiting.owed),
-                        fate,
+                        fate: Fate::Dead(reject.clone()),
                         ..Judged::default()
                     };
                     self.widen_once(&mut waiting, judged, now, &mut step)
@@ -316,11 +314,16 @@ impl<T: Unfinished> Changes<T> {
             Fate::Done => self
                 .finish_or_hold(waiting.change.ticket, owed)
                 .map(Settle::Finish),
-            Fate::Dead(reject) => Some(Settle::DeadLetter {
-                change: waiting.change,
-                reject,
-                owed,
-            }),
+            Fate::Dead(reject) => {
+                let change = waiting.change;
+                self.judge
+                    .dead_letters(change.source, &change.place, &reject);
+                Some(Settle::DeadLetter {
+                    change,
+                    reject,
+                    owed,
+                })
+            }
             Fate::Parked { schema_id } => {
                 waiting.change.ticket.hold();
                 waiting.owed = owed;

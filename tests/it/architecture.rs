@@ -14,15 +14,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ai", &[]),
     ("kafka", &[]),
     ("broker", &[]),
-    ("resolver", &["ai", "cache", "invalidation", "metrics"]),
-    ("stages", &["codec", "invalidation", "metrics", "resolver"]),
+    ("observe", &[]),
+    ("metrics", &["observe"]),
+    ("resolver", &["ai", "cache", "invalidation", "observe"]),
+    ("stages", &["codec", "invalidation", "observe", "resolver"]),
     (
         "pipeline",
         &[
             "codec",
             "invalidation",
             "kafka",
-            "metrics",
+            "observe",
             "resolver",
             "stages",
         ],
@@ -30,7 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["health", "metrics"]),
     (
         "simulate",
-        &["ai", "checker", "driver", "resolver", "topology"],
+        &["ai", "checker", "driver", "observe", "topology"],
     ),
 ];
 
@@ -46,7 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["api"]),
     ("apache_avro", &["codec"]),
     ("cel", &["invalidation"]),
-    ("prometheus", &["metrics.rs", "api"]),
+    ("prometheus", &["metrics", "api"]),
     ("serde_saphyr", &["topology"]),
     ("reqwest", &["ai", "codec", "outbound.rs"]),
     ("rust_iso3166", &["model/place"]),

@@ -3,7 +3,6 @@ use std::time::Duration;
 use super::*;
 use crate::codec::{Decoder, Schemas};
 use crate::invalidation::rule::{RuleSpec, Rules, Scope, Selection};
-use crate::metrics::Metrics;
 use crate::model::Mode;
 use crate::model::catalog::sample;
 
@@ -39,7 +38,7 @@ fn core() -> Changes<Offset> {
         Arc::new(Decoder::new(Schemas::embedded().into(), usize::MAX)),
         Arc::new(Rules::compile(&[nearby], &catalog).unwrap()),
         catalog,
-        Arc::new(Metrics::new([])),
+        crate::observe::Observers::default(),
         INTERVAL,
     );
     Changes::new(judge, Arc::default())
