@@ -157,6 +157,11 @@ impl Driver {
         for settle in step.settle {
             self.settle_change(settle);
         }
+        for schema_id in step.learn {
+            if let Some(schema) = self.registry.response(schema_id) {
+                self.changes_learnt(schema_id, &schema);
+            }
+        }
     }
 
     fn settle_change(&mut self, settle: Settle<Place>) {
@@ -171,12 +176,6 @@ impl Driver {
                 let letter = DeadLetter { key, value, reject };
                 self.world.collector.dead_letter(letter);
                 self.judging.core.dead_lettered(change.ticket, owed)
-            }
-            Settle::Learn { schema_id } => {
-                if let Some(schema) = self.registry.response(schema_id) {
-                    self.changes_learnt(schema_id, &schema);
-                }
-                None
             }
         };
         if let Some(place) = finished {

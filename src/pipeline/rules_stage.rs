@@ -200,11 +200,24 @@ impl RulesTask {
                 self.alerting.event(alert, change.trace);
             }
         }
+        step.learn
+            .into_iter()
+            .for_each(|of| self.ask_for_schema(of));
         self.log.append(&step.append).await;
         self.log.append_progress(&step.progress).await;
         for settle in step.settle {
             self.settle(settle, tasks);
         }
+    }
+
+    fn ask_for_schema(&self, schema_id: u32) {
+        let (registry, learnt) = (self.registry.clone(), self.learnt.sender.clone());
+        tokio::spawn(async move {
+            let schema = learn_schema(registry.as_deref(), schema_id).await;
+            if learnt.send((schema_id, schema)).await.is_err() {
+                tracing::debug!(schema_id, "the rules task ended before the schema came");
+            }
+        });
     }
 
     fn settle(&self, settle: Settle<Ticket>, tasks: &TaskTracker) {
@@ -225,15 +238,6 @@ impl RulesTask {
                         ticket.finish();
                     } else if arrived.send((ticket, owed)).await.is_err() {
                         tracing::debug!("the rules task ended; the change is read again");
-                    }
-                });
-            }
-            Settle::Learn { schema_id } => {
-                let (registry, learnt) = (self.registry.clone(), self.learnt.sender.clone());
-                tokio::spawn(async move {
-                    let schema = learn_schema(registry.as_deref(), schema_id).await;
-                    if learnt.send((schema_id, schema)).await.is_err() {
-                        tracing::debug!(schema_id, "the rules task ended before the schema came");
                     }
                 });
             }

@@ -343,16 +343,15 @@ impl Batches {
                 Settle::DeadLetter { change, owed, .. } => {
                     self.core.dead_lettered(change.ticket, owed)
                 }
-                Settle::Learn { schema_id } => {
-                    if let Some(schema) = self.responses.get(&schema_id).cloned() {
-                        let step = self.core.learnt(schema_id, &schema, self.now);
-                        self.carry_out(step);
-                    }
-                    None
-                }
             };
             if let Some(Ticket(topic, offset)) = finished {
                 assert!(self.unfinished.remove(&(topic, offset)), "finished twice");
+            }
+        }
+        for schema_id in step.learn {
+            if let Some(schema) = self.responses.get(&schema_id).cloned() {
+                let step = self.core.learnt(schema_id, &schema, self.now);
+                self.carry_out(step);
             }
         }
     }
