@@ -16,16 +16,17 @@
 //! 2. [`codec`]: bytes ⇄ events in three formats. [`topology`]: the YAML file, validated.
 //! 3. [`invalidation`]: rules → planned invalidations (pure); the log's events; the tag table that
 //!    judges.
-//! 4. [`cache`]: memory, disk and Redis behind one trait. [`ai`]: the providers.
-//! 5. [`resolver`]: a query through the layers to a flight; where the promises meet.
-//! 6. [`kafka`]: members of consumer groups, producers, log reader. [`broker`]: a broker in memory
+//! 4. [`observe`]: events for whoever watches. [`metrics`]: Prometheus, one of the observers.
+//! 5. [`cache`]: memory, disk and Redis behind one trait. [`ai`]: the providers.
+//! 6. [`resolver`]: a query through the layers to a flight; where the promises meet.
+//! 7. [`kafka`]: members of consumer groups, producers, log reader. [`broker`]: a broker in memory
 //!    for `demo` and tests.
-//! 7. [`stages`]: the cores of the stages, without Kafka. [`pipeline`]: the stages on Kafka.
+//! 8. [`stages`]: the cores of the stages, without Kafka. [`pipeline`]: the stages on Kafka.
 //!    [`app`]: all of it put together.
-//! 8. [`cli`], [`api`], [`health`], [`metrics`], [`telemetry`], [`shutdown`]: the outside;
+//! 9. [`cli`], [`api`], [`health`], [`telemetry`], [`shutdown`]: the outside;
 //!    [`outbound`]: the HTTP clients of [`ai`] and [`codec`] and their TLS.
-//! 9. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
-//!    [`demo`]: all of it in one process, with a season that asks and changes.
+//! 10. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
+//!     [`demo`]: all of it in one process, with a season that asks and changes.
 //!
 //! [`trouble`] says when a failure that lasts is worth a log line.
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
@@ -67,6 +68,7 @@ pub mod health;
 pub mod invalidation;
 pub mod kafka;
 pub mod metrics;
+pub mod observe;
 pub mod outbound;
 pub mod pipeline;
 pub mod policy;

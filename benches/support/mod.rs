@@ -1,6 +1,6 @@
 //! The hit path without Kafka, put together as an instance has it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use wedcache::bench::Wire;
 use wedcache::bench::entries::{self, Made};
@@ -10,11 +10,10 @@ use wedcache::clock::Clock;
 use wedcache::codec::{Decoder, Encoder, Framing, Framings, Schemas};
 use wedcache::invalidation::{TagTable, TagTableOptions};
 use wedcache::metrics::Metrics;
-use wedcache::model::{
-    CacheMetric, Coordinates, Form, KeyMemo, LogId, Position, Text, Timestamp, TraceParent,
-};
+use wedcache::model::{Coordinates, Form, KeyMemo, LogId, Position, Text, Timestamp};
+use wedcache::observe::{Answered, Observer, Observers};
 use wedcache::policy::PolicyInForce;
-use wedcache::resolver::{Ask, Lag, MetricSink, Outcome, Parts, Resolver};
+use wedcache::resolver::{Ask, Lag, Outcome, Parts, Resolver};
 use wedcache::stages::query::{AnswerWriter, QueryReader, Taken};
 use wedcache::topology::{self, Topology, Variables};
 
@@ -22,11 +21,19 @@ pub const KEYS: usize = 1000;
 const ANSWER_BYTES: usize = 1500;
 const POSITION: Position = Position(1000);
 
-/// Hits make no records of calls and fills.
-struct NoSink;
+/// Encodes the metric record of each answer, as the observer of an instance does before it sends it.
+struct Metric {
+    encoder: Arc<Encoder>,
+    value: Mutex<Vec<u8>>,
+}
 
-impl MetricSink for NoSink {
-    fn emit(&self, _: &CacheMetric<'_>, _: TraceParent) {}
+impl Observer for Metric {
+    fn answered(&self, event: &Answered<'_>) {
+        let mut value = self.value.lock().expect("nothing panics under the lock");
+        let id = event.metric_id();
+        self.encoder.encode_metric(&event.metric(&id), &mut value);
+        std::hint::black_box(&*value);
+    }
 }
 
 /// A thousand keys in memory, and the queries that hit them.
@@ -77,6 +84,13 @@ impl HitPath {
             metrics: framing,
             ..Framings::default()
         }));
+        let observer = Observers::new([
+            metrics as Arc<dyn Observer>,
+            Arc::new(Metric {
+                encoder: Arc::clone(&encoder),
+                value: Mutex::new(Vec::with_capacity(1024)),
+            }),
+        ]);
         let decoder = Arc::new(Decoder::new(Arc::new(Schemas::embedded()), usize::MAX));
         let policies = Arc::new(PolicyInForce::new(topology.policy.clone()));
         Self {
@@ -89,7 +103,7 @@ impl HitPath {
             },
             writer: AnswerWriter {
                 encoder,
-                metrics: Arc::clone(&metrics),
+                observer: observer.clone(),
                 clock: clock.clone(),
             },
             resolver: Arc::new(Resolver::new(Parts {
@@ -99,8 +113,7 @@ impl HitPath {
                 holder: Holder::new(None),
                 providers: std::collections::BTreeMap::new(),
                 clock,
-                sink: Arc::new(NoSink),
-                metrics,
+                observer,
                 runtime: runtime.handle().clone(),
             })),
             place: Coordinates {
@@ -121,6 +134,12 @@ impl HitPath {
             Taken::Ask(ask) => ask,
             other => panic!("not a query: {other:?}"),
         }
+    }
+
+    /// Encodes an answer, and tells the observers of it.
+    pub fn answer(&self, ask: &Ask<Text<'_>>, outcome: &Outcome, value: &mut Vec<u8>) {
+        let written = self.writer.write(ask, outcome, value);
+        self.writer.tell(&written);
     }
 
     /// Looks up and judges.

@@ -12,7 +12,7 @@ use crate::invalidation::{ChangeEnd, ChangeEnds, RulesProgress};
 use crate::kafka::{Admin, KafkaError};
 use crate::metrics::Metrics;
 use crate::policy::PolicyInForce;
-use crate::resolver::Lag;
+use crate::resolver::{Lag, LagState};
 use crate::stages::follower::LogStatus;
 use crate::stages::lag::{LagBound, LagBounds, LagClock, Measured, Then};
 use crate::topology::settings::{self, LagAction, Role};
@@ -106,6 +106,11 @@ impl LagWatch {
             tracing::warn!(?state, log = ?lags.log, rules = ?lags.rules, "lag of changes");
         }
         self.lag.set(state);
+        let state = match state {
+            LagState::Current => "current",
+            LagState::Label(_) => "label",
+            LagState::Bypass(_) => "bypass",
+        };
         self.metrics.lag(state, lags.log, lags.rules);
     }
 

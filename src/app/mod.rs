@@ -60,11 +60,11 @@ use crate::health::{Component, Health, Phase};
 use crate::kafka::{Admin, Intake, IntakeHandle, PartitionReader};
 use crate::metrics::Metrics;
 use crate::outbound::install_crypto;
-use crate::pipeline::alerting::Alerting;
 use crate::pipeline::outputs::Outputs;
 use crate::pipeline::query_stage::QueryStage;
 use crate::policy::Policies;
 use crate::resolver::{Lag, Parts, Resolver};
+use crate::stages::alerting::Alerting;
 use crate::stages::follower::LogStatus;
 use crate::topology::Topology;
 use crate::topology::settings::Role;
@@ -191,8 +191,7 @@ impl App {
             holder: Holder::new(topology.deployment.kafka.instance_id.as_deref()),
             providers: providers.clone(),
             clock: shared.clock.clone(),
-            sink: Arc::new(shared.outputs.clone()),
-            metrics: Arc::clone(&metrics),
+            observer: shared.observer.clone(),
             runtime: Handle::current(),
         }));
         let query_tasks = TaskTracker::new();

@@ -23,13 +23,15 @@ use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::kafka::{Admin, PartitionReader, ReaderOptions, Skips};
 use crate::metrics::Metrics;
 use crate::model::Form;
-use crate::pipeline::alerting::Alerting;
+use crate::observe::{Observer, Observers};
 use crate::pipeline::outputs::{OutputTopics, Outputs};
+use crate::pipeline::publisher::Publisher;
 use crate::pipeline::query_stage::QueryParts;
 use crate::pipeline::redelivery::Redelivery;
 use crate::pipeline::rules_stage::{ChangeTopics, RulesParts, Stall};
 use crate::policy::{self, Policies, PolicyInForce};
 use crate::resolver::Resolver;
+use crate::stages::alerting::Alerting;
 use crate::stages::follower::{LogFollower, LogStatus, SkipChange};
 use crate::stages::judge::ChangeJudge;
 use crate::stages::query::{AnswerWriter, Queries, QueryReader};
@@ -105,6 +107,8 @@ pub(super) struct Shared {
     /// The state that the rules stage sets while the log refuses its appends.
     pub(super) stall: Arc<Stall>,
     pub(super) alerting: Arc<Alerting>,
+    /// Prometheus, and the topics of metrics and alerts.
+    pub(super) observer: Observers,
 }
 
 impl Shared {
@@ -139,8 +143,13 @@ impl Shared {
             log: producers.log,
             metrics: producers.metrics,
         };
+        let publisher = Publisher::new(outputs.clone());
+        let observer = Observers::new([
+            Arc::clone(metrics) as Arc<dyn Observer>,
+            Arc::new(publisher),
+        ]);
         let alerting = Arc::new(Alerting::new(
-            outputs.clone(),
+            observer.clone(),
             clock.clone(),
             topology.deployment.kafka.instance_id.clone(),
         ));
@@ -168,6 +177,7 @@ impl Shared {
             admin,
             stall: Arc::default(),
             alerting,
+            observer,
         })
     }
 
@@ -259,7 +269,7 @@ impl Shared {
             judge: ChangeJudge::new(
                 Arc::clone(&self.decoder),
                 Arc::clone(&self.policies.in_force),
-                Arc::clone(&self.metrics),
+                self.observer.clone(),
             ),
             progress: Arc::clone(&self.progress),
             outputs: self.outputs.clone(),
@@ -272,6 +282,7 @@ impl Shared {
             repeat_progress: REPEAT_PROGRESS_EVERY,
             stall: Arc::clone(&self.stall),
             alerting: Arc::clone(&self.alerting),
+            observer: self.observer.clone(),
         }
     }
 
@@ -297,11 +308,10 @@ impl Shared {
                     clock: self.clock.clone(),
                 },
                 resolver: Arc::clone(resolver),
-                metrics: Arc::clone(&self.metrics),
             },
             writer: AnswerWriter {
                 encoder: Arc::clone(&self.outputs.encoder),
-                metrics: Arc::clone(&self.metrics),
+                observer: self.observer.clone(),
                 clock: self.clock.clone(),
             },
             outputs: self.outputs.clone(),

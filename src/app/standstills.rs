@@ -10,7 +10,7 @@ use crate::kafka::standstill::{BadBatch, Standstill};
 use crate::kafka::stats::IntakeStats;
 use crate::model::Timestamp;
 use crate::model::invalidation::Severity;
-use crate::pipeline::alerting::Alerting;
+use crate::stages::alerting::Alerting;
 
 const TELL_EVERY: Duration = Duration::from_mins(1);
 

@@ -11,7 +11,7 @@ use crate::ai::{AlertChange, Level, Notice};
 use crate::alerts::Alert;
 use crate::health::{Component, Health};
 use crate::model::invalidation::Severity;
-use crate::pipeline::alerting::Alerting;
+use crate::stages::alerting::Alerting;
 
 /// The interval of looks, and so the longest delay of a trouble's first line.
 const EVERY: Duration = Duration::from_millis(500);

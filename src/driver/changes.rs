@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::{DeadLetter, Driver, next};
 use crate::codec::Reject;
 use crate::invalidation::rule::Source;
-use crate::model::{Coordinates, TagInvalidation, Timestamp, TraceParent};
+use crate::model::{Coordinates, Timestamp, TraceParent};
+use crate::observe::{Invalidated, Observer as _};
 use crate::stages::changes::{Change, ChangeInput, Changes, Settle, Step, Unfinished};
-use crate::stages::judge::{ChangeJudge, invalidation_metric};
+use crate::stages::judge::ChangeJudge;
 
 /// The one member of the rules group.
 pub(super) struct Judging {
@@ -127,7 +128,7 @@ impl Driver {
     }
 
     /// Passes the registry's response about a schema on to the changes that wait for it.
-    pub(super) fn changes_learnt(&mut self, schema_id: u32, schema: Result<(), Reject>) {
+    pub(super) fn changes_learnt(&mut self, schema_id: u32, schema: &Result<(), Reject>) {
         let now = self.now();
         let step = self.judging.core.learnt(schema_id, schema, now);
         self.carry_out(step);
@@ -137,18 +138,29 @@ impl Driver {
     }
 
     fn carry_out(&mut self, step: Step<Place>) {
-        let alerts = step.unusable.into_iter().flat_map(|change| change.alerts);
-        for alert in alerts {
-            self.world.observer.alert(alert);
+        for change in step.unusable {
+            for alert in change.alerts {
+                self.alerting.event(alert, change.trace);
+            }
         }
-        for (record, _) in &step.append {
-            self.append(record);
+        for (record, trace) in &step.append {
+            let offset = self.log.append(record);
+            self.world.observer.invalidated(&Invalidated {
+                record,
+                offset,
+                trace: *trace,
+            });
         }
         for progress in &step.progress {
             self.log.append_progress(progress);
         }
         for settle in step.settle {
             self.settle_change(settle);
+        }
+        for schema_id in step.learn {
+            if let Some(schema) = self.registry.response(schema_id) {
+                self.changes_learnt(schema_id, &schema);
+            }
         }
     }
 
@@ -162,24 +174,12 @@ impl Driver {
             } => {
                 let Change { key, value, .. } = *change;
                 let letter = DeadLetter { key, value, reject };
-                self.world.observer.dead_letter(letter);
+                self.world.collector.dead_letter(letter);
                 self.judging.core.dead_lettered(change.ticket, owed)
-            }
-            Settle::Learn { schema_id } => {
-                if let Some(schema) = self.registry.response(schema_id) {
-                    self.changes_learnt(schema_id, schema);
-                }
-                None
             }
         };
         if let Some(place) = finished {
             self.judging.unfinished.remove(&place);
         }
-    }
-
-    fn append(&mut self, record: &TagInvalidation) {
-        let offset = self.log.append(record);
-        self.world.observer.invalidation(offset, record);
-        self.world.observer.metric(&invalidation_metric(record));
     }
 }

@@ -1,63 +1,33 @@
-//! What comes out, and who sees it: kept until it is taken, or told to an observer at once.
+//! Everything that comes out, kept until it is taken.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::provider::Call;
-use crate::alerts::Alert;
-use crate::codec::Reject;
-use crate::codec::{Encoder, Framings};
-use crate::model::{AiAnswer, CacheMetric, Position, TagInvalidation, Timestamp};
-use crate::resolver::{Ask, Outcome};
-
-/// Sees what comes out at the moment it does. [`Driver::take`] is fed by one that keeps it all;
-/// a long run has one that counts.
-///
-/// [`Driver::take`]: super::Driver::take
-pub trait Observer: Send + Sync {
-    /// An answer, with its metric.
-    fn answer(&self, told: &Told<'_>);
-    /// Any other metric: of calls, fills and the log.
-    fn metric(&self, metric: &CacheMetric<'_>);
-    /// A record of the log, at its offset there.
-    fn invalidation(&self, offset: i64, record: &TagInvalidation);
-    fn call(&self, call: &Call);
-    fn dead_letter(&self, letter: DeadLetter);
-    fn alert(&self, alert: Alert);
-}
-
-/// An answer as it goes out.
-pub struct Told<'a> {
-    pub ask: &'a Ask,
-    pub outcome: &'a Outcome,
-    pub at: Timestamp,
-    /// See [`Answered::log`].
-    pub log: u32,
-    /// The value of the answer's record, JSON.
-    pub answer: &'a [u8],
-    /// That of its metric's.
-    pub metric: &'a [u8],
-}
+use crate::codec::{Encoder, Framings, Reject};
+use crate::model::invalidation::CacheAlert;
+use crate::model::{AiAnswer, CacheMetric, Position, TagInvalidation};
+use crate::observe::{Alerted, Answered, Called, Filled, Invalidated, Observer};
 
 /// Everything that came out since it was last taken, each kind in its order.
 #[derive(Debug, Default)]
 pub struct Collected {
-    pub answers: Vec<Answered>,
+    pub answers: Vec<Reply>,
     pub metrics: Vec<CacheMetric<'static>>,
     /// With their offsets in the log.
     pub invalidations: Vec<(i64, TagInvalidation)>,
     pub dead_letters: Vec<DeadLetter>,
-    pub alerts: Vec<Alert>,
-    /// Requests to the provider.
+    pub alerts: Vec<CacheAlert>,
+    /// The requests to the provider.
     pub calls: Vec<Call>,
 }
 
 /// An answer, read back from the bytes that go out.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answered {
+pub struct Reply {
     pub answer: AiAnswer<'static>,
-    /// How far the log had been applied when its query arrived.
+    /// The position up to which the log had been applied when the query arrived.
     pub arrival: Position,
-    /// Which log its positions count in: how often the log had been made anew.
+    /// The log in which the positions count: the number of times that it had been recreated.
     pub log: u32,
 }
 
@@ -68,50 +38,89 @@ pub struct DeadLetter {
     pub reject: Reject,
 }
 
-/// What was encoded a moment ago reads back.
+/// The topics on which everything comes out, and an observer of the metrics. A driver with an
+/// observer of its own keeps nothing.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    is_off: bool,
+    collected: Mutex<Collected>,
+}
+
 const READS_BACK: &str = "our own JSON reads back";
 
-/// Keeps all of it.
-pub(super) type Collector = Mutex<Collected>;
+impl Collector {
+    /// Returns one that keeps nothing.
+    pub(super) fn off() -> Self {
+        Self {
+            is_off: true,
+            ..Self::default()
+        }
+    }
 
-impl Observer for Collector {
-    fn answer(&self, told: &Told<'_>) {
-        let answered = Answered {
-            answer: serde_json::from_slice(told.answer).expect(READS_BACK),
-            arrival: told.ask.arrival,
-            log: told.log,
-        };
-        let metric = serde_json::from_slice(told.metric).expect(READS_BACK);
-        let mut collected = lock(self);
-        collected.answers.push(answered);
-        collected.metrics.push(metric);
+    pub(super) fn take(&self) -> Collected {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Takes an answer's value, JSON.
+    pub(super) fn answer(&self, value: &[u8], arrival: Position, log: u32) {
+        if !self.is_off {
+            let answer = serde_json::from_slice(value).expect(READS_BACK);
+            let reply = Reply {
+                answer,
+                arrival,
+                log,
+            };
+            self.lock().answers.push(reply);
+        }
+    }
+
+    pub(super) fn call(&self, call: Call) {
+        if !self.is_off {
+            self.lock().calls.push(call);
+        }
+    }
+
+    pub(super) fn dead_letter(&self, letter: DeadLetter) {
+        if !self.is_off {
+            self.lock().dead_letters.push(letter);
+        }
     }
 
     fn metric(&self, metric: &CacheMetric<'_>) {
         let mut value = Vec::new();
         Encoder::new(Framings::default()).encode_metric(metric, &mut value);
         let metric = serde_json::from_slice(&value).expect(READS_BACK);
-        lock(self).metrics.push(metric);
+        self.lock().metrics.push(metric);
     }
 
-    fn invalidation(&self, offset: i64, record: &TagInvalidation) {
-        lock(self).invalidations.push((offset, record.clone()));
-    }
-
-    fn call(&self, call: &Call) {
-        lock(self).calls.push(call.clone());
-    }
-
-    fn dead_letter(&self, letter: DeadLetter) {
-        lock(self).dead_letters.push(letter);
-    }
-
-    fn alert(&self, alert: Alert) {
-        lock(self).alerts.push(alert);
+    /// Nothing that can panic half-way runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Nothing that can panic half-way runs under the lock.
-pub(super) fn lock(collected: &Mutex<Collected>) -> MutexGuard<'_, Collected> {
-    collected.lock().unwrap_or_else(PoisonError::into_inner)
+impl Observer for Collector {
+    fn answered(&self, event: &Answered<'_>) {
+        self.metric(&event.metric(&event.metric_id()));
+    }
+
+    fn called(&self, event: &Called<'_>) {
+        self.metric(&event.metric(&event.metric_id()));
+    }
+
+    fn filled(&self, event: &Filled<'_>) {
+        self.metric(&event.metric(&event.metric_id()));
+    }
+
+    fn invalidated(&self, event: &Invalidated<'_>) {
+        let record = (event.offset, event.record.clone());
+        self.lock().invalidations.push(record);
+        self.metric(&event.metric(&event.metric_id()));
+    }
+
+    fn alerted(&self, event: &Alerted<'_>) {
+        self.lock().alerts.push(event.alert.clone());
+    }
 }

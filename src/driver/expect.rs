@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{Answered, Collected, DeadLetter};
+use super::{Collected, DeadLetter, Reply};
 use crate::model::{AiAnswer, CacheMetric, TagInvalidation};
 use crate::topology::cases::{
     Expectation, ExpectedAnswer, ExpectedDeadLetter, ExpectedInvalidation, ExpectedMetric,
@@ -71,12 +71,8 @@ pub(super) fn compare(expected: &Expectation, seen: &Collected) -> Vec<Differenc
 }
 
 /// Answers are found by their query, so that what differs in them can be told field by field.
-fn compare_answers(
-    expected: &[ExpectedAnswer],
-    seen: &[Answered],
-    differences: &mut Vec<Difference>,
-) {
-    let mut rest: Vec<&AiAnswer<'_>> = seen.iter().map(|answered| &answered.answer).collect();
+fn compare_answers(expected: &[ExpectedAnswer], seen: &[Reply], differences: &mut Vec<Difference>) {
+    let mut rest: Vec<&AiAnswer<'_>> = seen.iter().map(|reply| &reply.answer).collect();
     for want in expected {
         match rest
             .iter()

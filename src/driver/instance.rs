@@ -1,4 +1,4 @@
-//! What one process of wedcache is made of, wired as the stream wires it, without Kafka.
+//! One process of wedcache, put together as on Kafka, but without it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::collect::Observer;
+use super::collect::Collector;
 use super::durable::{Mounted, Store};
 use super::log::Log;
 use super::provider::{Mocked, Script};
@@ -19,16 +19,17 @@ use crate::codec::{Decoder, Encoder, Schemas};
 use crate::invalidation::log::{Follow as _, ReaderEvent};
 use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::metrics::Metrics;
-use crate::model::{CacheMetric, Form, Position, TraceParent};
+use crate::model::{Form, Position};
+use crate::observe::{Forward, Observer, Observers};
 use crate::policy::{self, PolicyInForce};
-use crate::resolver::{Lag, MetricSink, Parts, Resolver};
+use crate::resolver::{Lag, Parts, Resolver};
 use crate::stages::follower::{LogFollower, LogStatus};
 use crate::stages::lag::{LagClock, Measured};
 use crate::stages::query::{AnswerWriter, Queries, QueryReader};
 use crate::topology::Topology;
 use crate::topology::settings;
 
-/// Whether a process goes on; what it still does after its end leaves no trace.
+/// True as long as a process lives; what it does after its end leaves no trace.
 #[derive(Debug, Clone)]
 pub(super) struct Life(Arc<AtomicBool>);
 
@@ -46,7 +47,7 @@ impl Life {
     }
 }
 
-/// What every instance works with, and what outlives it.
+/// Everything that the instances share, and that outlives them.
 pub(super) struct World {
     pub(super) topology: Arc<Topology>,
     pub(super) schemas: Arc<Schemas>,
@@ -54,14 +55,15 @@ pub(super) struct World {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) script: Arc<Script>,
-    /// One for each instance, or none at all.
+    /// The disk of each instance; empty without a disk layer.
     pub(super) disks: Vec<Arc<Store>>,
-    /// Shared by all.
+    /// The Redis of all instances.
     pub(super) redis: Option<Arc<Store>>,
-    /// Of each memory layer; none as the topology has it.
+    /// The bound of each memory layer; `None` for the topology's.
     pub(super) memory_bytes: Option<u64>,
-    pub(super) observer: Arc<dyn Observer>,
     pub(super) policies: Arc<PolicyInForce>,
+    pub(super) observer: Observers,
+    pub(super) collector: Arc<Collector>,
 }
 
 impl World {
@@ -86,7 +88,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Starts the instance of this number, from 0: reads the log to its end, then is ready for
+    /// Starts the instance of this number, from 0: it reads the log to its end, then is ready for
     /// queries.
     pub(super) fn start(world: &World, number: usize, log: &Log) -> Self {
         let life = Life::begin();
@@ -102,6 +104,10 @@ impl Instance {
             Arc::clone(&world.policies),
             world.clock.clone(),
         );
+        let observer = Observers::new([Arc::new(WhileAlive {
+            life: life.clone(),
+            to: world.observer.clone(),
+        }) as Arc<dyn Observer>]);
         let resolver = Arc::new(Resolver::new(Parts {
             layers: layers(world, number, &life),
             table: Arc::clone(&table),
@@ -109,11 +115,7 @@ impl Instance {
             holder: Holder::new(Some(&format!("instance {number}"))),
             providers: providers(world),
             clock: world.clock.clone(),
-            sink: Arc::new(Sink {
-                life: life.clone(),
-                to: Arc::clone(&world.observer),
-            }),
-            metrics: Arc::clone(&world.metrics),
+            observer: observer.clone(),
             runtime: Handle::current(),
         }));
         let mut instance = Self {
@@ -126,12 +128,11 @@ impl Instance {
                     clock: world.clock.clone(),
                 },
                 resolver,
-                metrics: Arc::clone(&world.metrics),
             },
             writer: AnswerWriter {
                 // JSON, whatever the topology says: it is read again right away.
                 encoder: Arc::new(Encoder::new(crate::codec::Framings::default())),
-                metrics: Arc::clone(&world.metrics),
+                observer,
                 clock: world.clock.clone(),
             },
             table,
@@ -151,13 +152,13 @@ impl Instance {
         self.life.end();
     }
 
-    /// Reads what was appended since.
+    /// Reads the records that were appended since the last call.
     pub(super) fn read(&mut self, log: &Log) {
         self.follower.on_batch(log.read(self.read_to));
         self.read_to = log.end();
     }
 
-    /// The log was made anew: finds itself outside of it and begins again.
+    /// Notices that the log was recreated, and reads it from its start.
     pub(super) fn log_recreated(&mut self, log: &Log) {
         self.follower.on_batch(vec![ReaderEvent::Truncated {
             position: self.read_to,
@@ -172,12 +173,13 @@ impl Instance {
         self.read_to = log.end();
     }
 
-    /// The barrier's patience ended with changes unjudged.
+    /// Notes that the start barrier ended with changes unjudged.
     pub(super) fn rules_unknown(&mut self) {
         self.lag_clock.rules_unknown();
     }
 
-    /// Asks for the ends of the log and of the change topics, and lets look-ups know.
+    /// Compares the ends of the log and of the change topics with what is known here, and sets what
+    /// look-ups do about the lag.
     pub(super) fn measure(&mut self, log: &Log, ends: &ChangeEnds) {
         self.follower.on_batch(vec![log.ends()]);
         let measured = Measured {
@@ -238,16 +240,16 @@ fn providers(world: &World) -> Providers {
     topology.deployment.providers.iter().map(mocked).collect()
 }
 
-/// Takes the metric records of calls and fills.
-struct Sink {
+/// Passes on the events of an instance as long as it lives.
+struct WhileAlive {
     life: Life,
-    to: Arc<dyn Observer>,
+    to: Observers,
 }
 
-impl MetricSink for Sink {
-    fn emit(&self, metric: &CacheMetric<'_>, _: TraceParent) {
+impl Forward for WhileAlive {
+    fn each(&self, tell: impl FnMut(&dyn Observer)) {
         if self.life.goes_on() {
-            self.to.metric(metric);
+            self.to.each(tell);
         }
     }
 }

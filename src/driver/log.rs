@@ -1,4 +1,4 @@
-//! An invalidation log in memory: offsets, compaction, a new identity when it is made anew.
+//! An invalidation log in memory, with offsets and compaction; a new one has a new identity.
 
 use crate::codec::log::{encode_identity, encode_invalidation, encode_progress};
 use crate::invalidation::log::{ReaderEvent, StoredRecord};
@@ -12,7 +12,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// An empty log that says who it is.
+    /// Creates a log with an identity record only.
     pub(super) fn new(at: Timestamp) -> Self {
         let mut log = Self {
             records: Vec::new(),
@@ -23,7 +23,7 @@ impl Log {
         log
     }
 
-    /// The offset that it got.
+    /// Appends a record and returns its offset.
     pub(super) fn append(&mut self, record: &TagInvalidation) -> i64 {
         self.push(record.record_key(), encode_invalidation(record), record.at)
     }
@@ -36,7 +36,7 @@ impl Log {
         );
     }
 
-    /// The offset of the next record.
+    /// Returns the offset of the next record.
     pub(super) fn end(&self) -> i64 {
         self.next
     }
@@ -50,7 +50,7 @@ impl Log {
         self.records.reverse();
     }
 
-    /// What a reader that stands at `from` is told.
+    /// Returns the events for a reader at the offset `from`.
     pub(super) fn read(&self, from: i64) -> Vec<ReaderEvent> {
         let at = self.records.partition_point(|record| record.offset < from);
         let records = self.records[at..].iter().cloned().map(ReaderEvent::Record);
@@ -60,7 +60,7 @@ impl Log {
         records.chain([end]).collect()
     }
 
-    /// What a reader that begins is told.
+    /// Returns the events for a reader that begins.
     pub(super) fn read_all(&self) -> Vec<ReaderEvent> {
         let started = ReaderEvent::Started {
             topic: None,

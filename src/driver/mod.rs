@@ -1,5 +1,5 @@
-//! One wedcache without Kafka, disk, network or waiting: records in, records out, in time that
-//! moves only by hand. `wedcache test` and the tests of freshness run on it.
+//! A fleet of wedcache without Kafka, disk, network or waiting: records in, records out, in time
+//! that is moved by hand. `wedcache test`, `wedcache simulate` and the tests of freshness run on it.
 //!
 //! ```text
 //! query ──▶ Queries ─▶ Resolver ─▶ memory ─▶ bytes kept over restarts ─▶ Ai ─▶ script
@@ -40,30 +40,32 @@ use crate::invalidation::rule::Source;
 use crate::invalidation::{ChangeEnd, ChangeEnds};
 use crate::metrics::Metrics;
 use crate::model::{AiQuery, KeyMemo, LayerName, Position, Timestamp, VendorChange, WeddingUpdate};
+use crate::observe::{Observer, Observers};
 use crate::policy::{self, PolicyInForce};
+use crate::stages::alerting::Alerting;
 use crate::stages::judge::ChangeJudge;
 use crate::topology::cases::{InputRole, RawRecord};
 use crate::topology::{Policy, Topology};
 
-pub use self::collect::{Answered, Collected, DeadLetter, Observer, Told};
+pub use self::collect::{Collected, DeadLetter, Reply};
 pub use self::provider::{Call, Responder, Scripted};
 pub use self::registry::Response;
 pub use self::stopped::Idle;
 
 use self::changes::Judging;
-use self::collect::{Collector, lock};
+use self::collect::Collector;
 use self::durable::Store;
 use self::instance::{Instance, World};
 use self::log::Log;
 use self::provider::Script;
-use self::queries::QueryRecord;
+use self::queries::Parked;
 use self::registry::Registry;
 
-/// Instances of one fleet, what goes into them and what came out. Lives inside of
-/// [`stopped::run`].
+/// The instances of one fleet, with the topics, layers and provider around them. To be used inside
+/// of [`stopped::run`].
 pub struct Driver {
     world: World,
-    collected: Arc<Collector>,
+    alerting: Alerting,
     idle: Idle,
     log: Log,
     /// The number of times that the log was recreated.
@@ -71,7 +73,7 @@ pub struct Driver {
     judging: Judging,
     registry: Registry,
     /// Queries that wait for a schema.
-    parked_queries: Vec<(u32, QueryRecord)>,
+    parked_queries: Vec<(u32, Parked)>,
     memo: KeyMemo,
     /// The next offset of each input topic.
     ends: Ends,
@@ -79,15 +81,15 @@ pub struct Driver {
     held: Held,
 }
 
-/// What is run, where it is more than one instance as test cases have it.
+/// The options of a driver; by default one instance, as in test cases.
 #[derive(Default)]
 pub struct Fleet {
-    /// How many instances share the log and Redis, each with a memory and a disk of its own;
-    /// queries go to them by the hash of their record key. At least 1.
+    /// The number of instances, at least 1. They share the log and Redis, and each has a memory and
+    /// a disk of its own; queries go to them by the hash of their record key.
     pub instances: usize,
-    /// The bound of each memory layer, in bytes, where it is not the topology's.
+    /// The bound of each memory layer, in bytes; by default the topology's.
     pub memory_bytes: Option<u64>,
-    /// Who sees what comes out, in place of [`Driver::take`].
+    /// The observer in place of [`Driver::take`].
     pub observer: Option<Arc<dyn Observer>>,
 }
 
@@ -105,13 +107,13 @@ struct Ends {
 }
 
 impl Driver {
-    /// Starts at `now` with an empty log and empty layers: the topology's, with stand-ins for
-    /// disk and Redis.
+    /// Starts one instance at `now` with an empty log and empty layers: the topology's, with
+    /// stand-ins for disk and Redis.
     pub fn new(topology: Arc<Topology>, now: Timestamp, respond: Responder, idle: Idle) -> Self {
         Self::of_fleet(Fleet::default(), topology, now, respond, idle)
     }
 
-    /// The same for several instances.
+    /// Starts a fleet, as [`Driver::new`] starts one instance.
     pub fn of_fleet(
         fleet: Fleet,
         topology: Arc<Topology>,
@@ -126,6 +128,13 @@ impl Driver {
             .iter()
             .map(|of| Arc::clone(&of.name));
         let metrics = Arc::new(Metrics::new(names));
+        let (collector, own) = if let Some(observer) = fleet.observer {
+            (Arc::new(Collector::off()), observer)
+        } else {
+            let collector = Arc::<Collector>::default();
+            (Arc::clone(&collector), collector as Arc<dyn Observer>)
+        };
+        let observer = Observers::new([Arc::clone(&metrics) as Arc<dyn Observer>, own]);
         let schemas = Arc::new(Schemas::embedded());
         let decoder = Decoder::new(Arc::clone(&schemas), app::max_bytes(&topology));
         let decoder = Arc::new(decoder);
@@ -133,13 +142,10 @@ impl Driver {
         let judge = ChangeJudge::new(
             Arc::clone(&decoder),
             Arc::clone(&policies),
-            Arc::clone(&metrics),
+            observer.clone(),
         );
         let store = |name| Arc::new(Store::new(name));
-        let (count, collected) = (fleet.instances.max(1), Arc::<Collector>::default());
-        let observer = fleet
-            .observer
-            .unwrap_or_else(|| Arc::clone(&collected) as Arc<dyn Observer>);
+        let count = fleet.instances.max(1);
         let redis = topology.deployment.layers.redis.as_ref();
         let world = World {
             disks: match topology.deployment.layers.disk {
@@ -153,17 +159,20 @@ impl Driver {
             decoder,
             metrics,
             clock: Clock::with_timers(now),
-            script: Arc::new(Script::new(respond, Arc::clone(&observer))),
+            script: Arc::new(Script::new(respond, Arc::clone(&collector))),
             observer,
             policies,
+            collector,
         };
+        let (observer, clock) = (world.observer.clone(), world.clock.clone());
+        let alerting = Alerting::new(observer, clock, None);
         let log = Log::new(now);
         let instances = (0..count)
             .map(|number| Instance::start(&world, number, &log))
             .collect();
         Self {
+            alerting,
             world,
-            collected,
             idle,
             log,
             logs: 0,
@@ -181,7 +190,7 @@ impl Driver {
         self.world.clock.now()
     }
 
-    /// How far the first instance has applied the log.
+    /// Returns the position up to which the first instance has applied the log.
     pub fn view(&self) -> Position {
         self.instances[0].view()
     }
@@ -190,31 +199,31 @@ impl Driver {
         &self.world.metrics
     }
 
-    /// What the provider answers from now on.
+    /// Sets what the provider answers from now on.
     pub fn respond(&self, respond: Responder) {
         self.world.script.set(respond);
     }
 
-    /// A query comes in without a record key; it is answered as far as that takes no time once [`Driver::settle`]
-    /// returns.
+    /// Sends a query without a record key. If that takes no time, it is answered once
+    /// [`Driver::settle`] returns.
     pub fn query(&mut self, query: &AiQuery) {
         self.query_at(0, query);
     }
 
-    /// The same on a partition of the instance of this number.
+    /// Sends a query on a partition of the instance of this number.
     pub fn query_at(&mut self, number: usize, query: &AiQuery) {
         let value = serde_json::to_vec(query).expect("a query is writable as JSON");
         self.record_at(number, None, Some(value));
     }
 
-    /// A vendor change comes in, under its vendor's id; a heartbeat under its source.
+    /// Sends a vendor change, under its vendor's id; a heartbeat under its source.
     pub fn vendor_change(&mut self, change: &VendorChange) {
         let value = serde_json::to_vec(change).expect("a change is writable as JSON");
         let key = change.record_key().to_owned().into_bytes();
         self.change(Source::Vendor, Some(key), Some(value));
     }
 
-    /// A wedding update comes in, under its wedding's id.
+    /// Sends a wedding update, under its wedding's id.
     pub fn wedding_update(&mut self, update: &WeddingUpdate) {
         let value = serde_json::to_vec(update).expect("an update is writable as JSON");
         self.change(
@@ -224,7 +233,7 @@ impl Driver {
         );
     }
 
-    /// A record comes in, whatever it holds.
+    /// Sends a record with any content.
     pub fn record(&mut self, record: RawRecord) {
         let RawRecord { topic, key, value } = record;
         match topic {
@@ -239,7 +248,7 @@ impl Driver {
         self.idle.reached().await;
     }
 
-    /// Lets time pass, from timer to timer.
+    /// Moves time on, from timer to timer.
     pub async fn advance(&mut self, by: Duration) {
         let end = Instant::now() + by;
         loop {
@@ -257,21 +266,21 @@ impl Driver {
         self.settle().await;
     }
 
-    /// What came out since it was last taken.
+    /// Takes everything that came out since the last call.
     pub fn take(&mut self) -> Collected {
-        std::mem::take(&mut *lock(&self.collected))
+        self.world.collector.take()
     }
 }
 
-/// What goes wrong around an instance.
+/// Faults around the instances.
 impl Driver {
-    /// The process is killed and starts anew: memory and flights are gone, what is durable stays.
-    /// Where changes are held back, its start barrier ends without them.
+    /// Kills every instance and starts it again: memory and flights are lost, durable layers stay. If
+    /// changes are held, the start barrier ends without them.
     pub fn restart(&mut self) {
         (0..self.instances.len()).for_each(|number| self.restart_one(number));
     }
 
-    /// The same for one instance of the fleet, while the others go on.
+    /// Kills one instance of the fleet and starts it again, while the others go on.
     pub fn restart_one(&mut self, number: usize) {
         self.instances[number].end();
         self.instances[number] = Instance::start(&self.world, number, &self.log);
@@ -290,34 +299,34 @@ impl Driver {
         self.judge_due();
     }
 
-    /// Changes wait unjudged from now on, as while no member of the rules group lives.
+    /// Leaves changes unjudged from now on, as while no member of the rules group is running.
     pub fn hold_changes(&mut self) {
         self.held.changes = true;
     }
 
-    /// The changes that wait are judged, and those to come at once.
+    /// Ends [`Driver::hold_changes`]: the changes that wait are judged.
     pub fn release_changes(&mut self) {
         self.held.changes = false;
         self.judge_all();
     }
 
-    /// The log is no longer applied, as while its reader has lost the broker.
+    /// Applies no records of the log from now on, as while its reader has lost the broker.
     pub fn hold_log(&mut self) {
         self.held.log = true;
     }
 
-    /// What the log holds is applied, and what is to come at once.
+    /// Ends [`Driver::hold_log`]: the records that wait are applied.
     pub fn release_log(&mut self) {
         self.held.log = false;
         self.apply_log();
     }
 
-    /// The broker keeps but the last record of each key.
+    /// Compacts the log: only the last record of each key is kept.
     pub fn compact_log(&mut self) {
         self.log.compact();
     }
 
-    /// The log's topic is deleted and made again.
+    /// Deletes the log's topic and creates it again.
     pub fn recreate_log(&mut self) {
         self.log = Log::new(self.now());
         self.logs += 1;
@@ -326,38 +335,39 @@ impl Driver {
         }
     }
 
-    /// How long the durable layers take for a look-up from now on.
+    /// Sets the time that a look-up in a durable layer takes from now on.
     pub fn set_durable_latency(&self, latency: Duration) {
         self.world
             .stores()
             .for_each(|store| store.set_latency(latency));
     }
 
-    /// Whether the durable layers are away from now on.
+    /// Makes the durable layers unavailable, or available again.
     pub fn set_durable_away(&self, away: bool) {
         self.world.stores().for_each(|store| store.set_away(away));
     }
 
-    /// The same for Redis alone.
+    /// Sets the time that a look-up in Redis takes from now on.
     pub fn set_redis_latency(&self, latency: Duration) {
         if let Some(redis) = &self.world.redis {
             redis.set_latency(latency);
         }
     }
 
-    /// The durable layers drop what is past its time, as the disk's sweep and Redis's TTL do.
+    /// Drops expired entries from the durable layers, as the disk's sweep and Redis's TTL do.
     pub fn sweep_durable(&self) {
         let now = self.now();
         self.world.stores().for_each(|store| store.sweep(now));
     }
 
-    /// How many calls to the provider are on their way.
+    /// Returns the number of calls to the provider that are under way.
     pub fn flights(&self) -> usize {
         let open = |of: &Instance| of.queries.resolver.open_flights();
         self.instances.iter().map(open).sum()
     }
 
-    /// Entries that the memory layers had no room for, since the instances' last starts.
+    /// Returns the number of entries for which the memory layers had no room, since the last starts
+    /// of the instances.
     pub fn evictions(&self) -> u64 {
         let layers = self
             .instances

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::time::Instant;
 
-use super::collect::Observer;
+use super::collect::Collector;
 use crate::ai::error::CallPhase;
 use crate::ai::{Attempt, PricedCall, Prompt, Provider, ProviderError, bare_status};
 use crate::topology::cases::{Outcome, Reply};
@@ -14,13 +14,13 @@ use crate::topology::cases::{Outcome, Reply};
 /// A request to the provider.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// From 1, over the whole life of the driver.
+    /// The number of the request, from 1, over the whole life of the driver.
     pub number: u32,
     pub prompt: Prompt,
 }
 
 impl Call {
-    /// The question, without what is known besides.
+    /// Returns the question, without the facts before it.
     pub fn question(&self) -> &str {
         // Every fact before it is one line, so the first heading is the prompt's own.
         let user = &self.prompt.user;
@@ -29,7 +29,7 @@ impl Call {
     }
 }
 
-/// How a call goes.
+/// The course of a call.
 #[derive(Debug, Clone)]
 pub struct Scripted {
     pub takes: Duration,
@@ -49,13 +49,13 @@ impl Scripted {
     }
 }
 
-/// Decides at its begin how a call goes.
+/// Decides the course of a call at its begin.
 pub type Responder = Box<dyn FnMut(&Call) -> Scripted + Send>;
 
-/// What all mocked providers of a driver share.
+/// The script that all mocked providers of a driver share.
 pub(super) struct Script {
     state: Mutex<State>,
-    observer: Arc<dyn Observer>,
+    collector: Arc<Collector>,
 }
 
 struct State {
@@ -64,10 +64,10 @@ struct State {
 }
 
 impl Script {
-    pub(super) fn new(respond: Responder, observer: Arc<dyn Observer>) -> Self {
+    pub(super) fn new(respond: Responder, collector: Arc<Collector>) -> Self {
         Self {
             state: Mutex::new(State { respond, calls: 0 }),
-            observer,
+            collector,
         }
     }
 
@@ -84,7 +84,7 @@ impl Script {
         };
         let scripted = (state.respond)(&call);
         drop(state);
-        self.observer.call(&call);
+        self.collector.call(call);
         scripted
     }
 
@@ -93,8 +93,8 @@ impl Script {
     }
 }
 
-/// Answers as a case's `replies` say: the first that fits and is not used up, else `answer 1`,
-/// `answer 2` and so on, by the count of calls.
+/// Returns a responder that follows the `replies` of a case: the first reply that fits and is not used
+/// up, otherwise `answer 1`, `answer 2` and so on, by the number of the call.
 pub fn replies(replies: Vec<Reply>) -> Responder {
     let mut replies: Vec<(Reply, u32)> = replies.into_iter().map(|reply| (reply, 0)).collect();
     Box::new(move |call| {
@@ -161,7 +161,7 @@ impl Provider for Mocked {
 }
 
 impl Mocked {
-    /// Words stand for tokens.
+    /// Returns the price of a call; words count as tokens.
     fn account(&self, prompt: &Prompt, text: &str, began: Instant) -> PricedCall {
         let words = |text: &str| text.split_whitespace().count() as u64;
         let prompt_tokens = words(&prompt.system) + words(&prompt.user);

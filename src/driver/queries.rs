@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{DeadLetter, Driver, Told, next};
+use super::collect::Collector;
+use super::instance::Life;
+use super::{DeadLetter, Driver, next};
 use crate::codec::Reject;
 use crate::model::Coordinates;
 use crate::resolver::{Ask, Outcome};
-use crate::stages::query::QueryStep;
+use crate::stages::query::{AnswerWriter, QueryRecord, QueryStep};
 
-/// A query record as it was read.
+/// A query that waits for its schema.
 #[derive(Debug, Clone)]
-pub(super) struct QueryRecord {
+pub(super) struct Parked {
     /// The number of the instance that reads it.
     instance: usize,
     key: Option<Vec<u8>>,
@@ -37,15 +39,15 @@ impl Driver {
             offset: next(&mut self.ends.queries),
             timestamp: self.now(),
         };
-        let record = QueryRecord {
+        let record = Parked {
             instance,
             key,
             value,
             place,
         };
-        let (value, id) = (record.value.as_deref(), || record.place.answer_id());
+        let read = QueryRecord::at(&record.place, record.value.as_deref(), None);
         let queries = &self.instances[instance].queries;
-        let step = queries.take(value, id, None, &mut self.memo);
+        let step = queries.take(&read, &mut self.memo);
         if let QueryStep::Unresolved { schema_id } = step {
             match self.registry.response(schema_id) {
                 Some(schema) => self.query_learnt(&record, schema.map(|()| schema_id)),
@@ -58,60 +60,49 @@ impl Driver {
 
     /// Passes the registry's response about a schema on to the queries that wait for it.
     pub(super) fn queries_learnt(&mut self, schema_id: u32, schema: &Result<(), Reject>) {
-        let waited = |(awaited, _): &mut (u32, QueryRecord)| *awaited == schema_id;
+        let waited = |(awaited, _): &mut (u32, Parked)| *awaited == schema_id;
         let waited: Vec<_> = self.parked_queries.extract_if(.., waited).collect();
         for (_, record) in waited {
             self.query_learnt(&record, schema.clone().map(|()| schema_id));
         }
     }
 
-    fn query_learnt(&self, record: &QueryRecord, schema: Result<u32, Reject>) {
-        let (value, id) = (record.value.as_deref(), || record.place.answer_id());
+    fn query_learnt(&self, record: &Parked, schema: Result<u32, Reject>) {
+        let read = QueryRecord::at(&record.place, record.value.as_deref(), None);
         let queries = &self.instances[record.instance].queries;
-        let step = queries.take_again(schema, value, id, None);
+        let step = queries.take_again(&read, schema);
         self.answer(record, step);
     }
 
-    fn answer(&self, record: &QueryRecord, step: QueryStep<'_>) {
+    fn answer(&self, record: &Parked, step: QueryStep<'_>) {
         match step {
             QueryStep::Answered { ask, outcome } => {
-                self.teller(record.instance)(&ask.to_owned(), &outcome);
+                self.out(record.instance).answer(&ask, &outcome);
             }
             QueryStep::Waits(ask) => {
-                let tell = self.teller(record.instance);
+                let out = self.out(record.instance);
                 let resolver = Arc::clone(&self.instances[record.instance].queries.resolver);
                 tokio::spawn(async move {
                     let outcome = resolver.resolve(&ask, &()).await;
-                    tell(&ask, &outcome);
+                    out.answer(&ask, &outcome);
                 });
             }
             QueryStep::Dead(reject) => {
-                let QueryRecord { key, value, .. } = record.clone();
+                let Parked { key, value, .. } = record.clone();
                 let letter = DeadLetter { key, value, reject };
-                self.world.observer.dead_letter(letter);
+                self.world.collector.dead_letter(letter);
             }
             QueryStep::Null | QueryStep::Unresolved { .. } => {}
         }
     }
 
-    /// Returns what an instance of this number does with an answer, as long as it lives.
-    fn teller(&self, instance: usize) -> impl Fn(&Ask, &Outcome) + Send + 'static {
+    fn out(&self, instance: usize) -> Out {
         let instance = &self.instances[instance];
-        let (writer, life) = (instance.writer.clone(), instance.life.clone());
-        let (observer, log) = (Arc::clone(&self.world.observer), self.logs);
-        move |ask: &Ask, outcome: &Outcome| {
-            if life.goes_on() {
-                let (mut answer, mut metric) = (Vec::new(), Vec::new());
-                writer.write(ask, outcome, &mut answer, &mut metric);
-                observer.answer(&Told {
-                    ask,
-                    outcome,
-                    at: writer.clock.now(),
-                    log,
-                    answer: &answer,
-                    metric: &metric,
-                });
-            }
+        Out {
+            writer: instance.writer.clone(),
+            life: instance.life.clone(),
+            collector: Arc::clone(&self.world.collector),
+            log: self.logs,
         }
     }
 
@@ -120,5 +111,25 @@ impl Driver {
     fn instance_of(&self, key: Option<&[u8]>) -> usize {
         let hash = key.map_or(0, |key| u64::from(crc32c::crc32c(key)));
         usize::try_from(hash % self.instances.len() as u64).expect("below the number of instances")
+    }
+}
+
+/// The way out for an instance's answers, as long as it lives.
+struct Out {
+    writer: AnswerWriter,
+    life: Life,
+    collector: Arc<Collector>,
+    /// The number of times that the log had been recreated when the query arrived.
+    log: u32,
+}
+
+impl Out {
+    fn answer<S: AsRef<str>>(&self, ask: &Ask<S>, outcome: &Outcome) {
+        if self.life.goes_on() {
+            let mut value = Vec::new();
+            let written = self.writer.write(ask, outcome, &mut value);
+            self.collector.answer(&value, ask.arrival, self.log);
+            self.writer.tell(&written);
+        }
     }
 }

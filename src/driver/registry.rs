@@ -54,6 +54,6 @@ impl Driver {
             responses.insert(schema_id, schema.clone());
         }
         self.queries_learnt(schema_id, &schema);
-        self.changes_learnt(schema_id, schema);
+        self.changes_learnt(schema_id, &schema);
     }
 }

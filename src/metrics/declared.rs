@@ -1,6 +1,6 @@
-//! Every metric by name: what `docs/metrics.md` lists and a test holds it to.
+//! The declaration of every metric. `docs/metrics.md` lists them, which a test checks.
 
-/// What one metric is: the name, its labels, and what it means.
+/// The declaration of a metric: its name, labels and meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declared {
     pub name: &'static str,

@@ -12,9 +12,9 @@ use crate::model::{LayerName, Mode};
 /// The label values that are known before anything has happened.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
-    /// The inputs of changes; queries are one besides.
+    /// The inputs of changes; that of queries is added.
     pub changes: &'a [&'a str],
-    /// Why records are dead-lettered.
+    /// The reasons for dead letters.
     pub reasons: &'a [&'a str],
     pub providers: &'a [&'a str],
     /// The codes of the providers' errors.

@@ -1,6 +1,12 @@
 use std::fmt::Write as _;
 
+use std::time::Duration;
+
+use super::declared::LAYER_FAILURES;
 use super::*;
+use crate::model::Timestamp;
+use crate::observe::sample::{AnsweredSample, asked};
+use crate::observe::{Called, Input, Observer as _, Taken, TakenAs};
 
 /// The list that operators read, as it must stand in `docs/metrics.md`.
 fn listed() -> String {
@@ -32,8 +38,11 @@ fn the_documented_list_is_the_declared_one() {
 #[test]
 fn what_is_shown_is_declared() {
     let metrics = Metrics::new(["vendor_matching".into()]);
-    metrics.record("queries", "null");
-    metrics.lag(LagState::Current, Duration::ZERO, Duration::ZERO);
+    metrics.taken(&Taken {
+        input: Input::Queries,
+        result: TakenAs::Null,
+    });
+    metrics.lag("current", Duration::ZERO, Duration::ZERO);
     let text = metrics.render().unwrap();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let name = line.split(' ').next().unwrap();
@@ -46,17 +55,14 @@ fn what_is_shown_is_declared() {
 #[test]
 fn the_poll_threads_of_a_stage_are_counted_together() {
     let metrics = Metrics::new([]);
-    let stats = |in_flight_records, paused, assigned| IntakeStats {
+    let thread = |in_flight_records, paused, assigned| PollThread {
         in_flight_records,
         paused,
-        counters: crate::kafka::stats::IntakeCounters {
-            assigned,
-            ..Default::default()
-        },
-        ..IntakeStats::default()
+        assigned,
+        ..PollThread::default()
     };
-    metrics.intakes("queries", &[stats(7, true, 3), stats(5, false, 1)]);
-    metrics.intakes("rules", &[stats(1, false, 2)]);
+    metrics.poll_threads("queries", &[thread(7, true, 3), thread(5, false, 1)]);
+    metrics.poll_threads("rules", &[thread(1, false, 2)]);
     let of_queries = |name| metrics.total_of(name, &[("stage", "queries")]);
     for (name, wanted) in [
         ("wedcache_intake_in_flight_records", 12.0),
@@ -71,22 +77,21 @@ fn the_poll_threads_of_a_stage_are_counted_together() {
 #[test]
 fn a_call_whose_cost_nobody_knows_is_counted_and_costs_no_known_sum() {
     let metrics = Metrics::new([]);
-    let call = |cost_usd| crate::ai::PricedCall {
-        model: "m".to_owned(),
-        prompt_tokens: 0,
-        completion_tokens: 0,
-        cost_usd,
-        request_id: None,
-        simulated: false,
-        usable: cost_usd.is_some(),
-        elapsed: Duration::ZERO,
-    };
-    let outcome = AiOutcome {
-        result: Err(crate::ai::ProviderError::Empty),
-        calls: vec![call(None), call(None), call(Some(0.25))],
-        attempts: 3,
-    };
-    metrics.provider_attempts("main", &outcome);
+    let cache_type: Arc<str> = "vendor_matching".into();
+    for cost_usd in [None, None, Some(0.25)] {
+        metrics.called(&Called {
+            asked: asked(&cache_type),
+            provider: "main",
+            model: "m",
+            flight: (Timestamp(0), 0),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            cost_usd,
+            simulated: false,
+            took: Duration::ZERO,
+            at: Timestamp(0),
+        });
+    }
     let calls = |cost| metrics.total("wedcache_provider_priced_calls_total", Some(("cost", cost)));
     let spent = metrics.total("wedcache_provider_cost_usd_total", None);
     let found = [calls("unknown"), calls("known"), spent];
@@ -99,15 +104,10 @@ fn a_call_whose_cost_nobody_knows_is_counted_and_costs_no_known_sum() {
 
 #[test]
 fn a_query_is_counted_once_under_its_outcome() {
-    let cache_type: Arc<str> = "vendor_matching".into();
-    let metrics = Metrics::new([Arc::clone(&cache_type)]);
-    let done = QueryDone {
-        operation: Operation::Hit,
-        coalesced: false,
-        saved_usd: 0.5,
-        seconds: 0.001,
-    };
-    metrics.query(&cache_type, &done);
+    let metrics = Metrics::new(["vendor_matching".into()]);
+    let mut sample = AnsweredSample::of("vendor_matching");
+    sample.saves(0.5);
+    metrics.answered(&sample.answered(Operation::Hit));
     assert!((metrics.total("wedcache_queries_total", None) - 1.0).abs() < f64::EPSILON);
     assert!((metrics.total("wedcache_saved_usd_total", None) - 0.5).abs() < f64::EPSILON);
 }
@@ -154,19 +154,16 @@ fn every_counter_whose_labels_are_known_is_shown_from_the_start() {
 #[test]
 fn a_member_that_takes_anothers_place_counts_on() {
     let metrics = Metrics::new([]);
-    let stats = |assigned, topics_recreated| IntakeStats {
-        counters: crate::kafka::stats::IntakeCounters {
-            assigned,
-            topics_recreated,
-            ..Default::default()
-        },
-        ..IntakeStats::default()
+    let thread = |assigned, topics_recreated| PollThread {
+        topics_recreated,
+        assigned,
+        ..PollThread::default()
     };
-    metrics.intakes("queries", &[stats(5, 1), stats(6, 0)]);
-    metrics.intakes("queries", &[stats(5, 1), stats(7, 0)]);
+    metrics.poll_threads("queries", &[thread(5, 1), thread(6, 0)]);
+    metrics.poll_threads("queries", &[thread(5, 1), thread(7, 0)]);
     // The first one begins again.
-    metrics.intakes("queries", &[stats(2, 0), stats(7, 0)]);
-    metrics.intakes("queries", &[stats(6, 1), stats(7, 0)]);
+    metrics.poll_threads("queries", &[thread(2, 0), thread(7, 0)]);
+    metrics.poll_threads("queries", &[thread(6, 1), thread(7, 0)]);
     for (name, wanted) in [
         ("wedcache_intake_rebalances_total", 18.0),
         ("wedcache_intake_topics_recreated_total", 2.0),
@@ -179,25 +176,10 @@ fn a_member_that_takes_anothers_place_counts_on() {
 #[test]
 fn lag_is_the_sum_and_the_worst_of_the_partitions_that_are_held() {
     let metrics = Metrics::new([]);
-    let stats = |partitions: &[(&str, Option<u64>)]| {
-        let stats = |&(topic, lag): &(&str, Option<u64>)| crate::kafka::stats::PartitionStats {
-            topic: topic.into(),
-            partition: 0,
-            generation: 1,
-            next_offset: 0,
-            next_intake: 0,
-            lag,
-            unfinished: 0,
-            unfinished_bytes: 0,
-            oldest_unfinished: None,
-            abandoned: 0,
-            paused: false,
-            standstill: None,
-        };
-        IntakeStats {
-            partitions: partitions.iter().map(stats).collect(),
-            ..IntakeStats::default()
-        }
+    let lags = |lags: &[(&str, u64)]| -> Vec<_> {
+        lags.iter()
+            .map(|(topic, lag)| (Arc::from(*topic), *lag))
+            .collect()
     };
     let shown = |what: &str| {
         let text = metrics.render().unwrap();
@@ -209,17 +191,13 @@ fn lag_is_the_sum_and_the_worst_of_the_partitions_that_are_held() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let held = [
-        stats(&[("a", Some(3)), ("b", None)]),
-        stats(&[("a", Some(4))]),
-    ];
-    metrics.consumer_lag("g", &held);
-    metrics.consumer_lag("h", &[stats(&[("a", Some(9))])]);
+    metrics.consumer_lag("g", lags(&[("a", 3), ("a", 4)]));
+    metrics.consumer_lag("h", lags(&[("a", 9)]));
     let wanted = [
         "wedcache_consumer_lag_max_records{group=\"g\",topic=\"a\"} 4",
         "wedcache_consumer_lag_records{group=\"g\",topic=\"a\"} 7",
     ];
-    assert_eq!(shown("group=\"g\""), wanted, "unknown ends are no lag of 0");
-    metrics.consumer_lag("g", &[stats(&[])]);
+    assert_eq!(shown("group=\"g\""), wanted);
+    metrics.consumer_lag("g", lags(&[]));
     assert!(shown("group=\"g\"").is_empty() && shown("group=\"h\"").len() == 2);
 }

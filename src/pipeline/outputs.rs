@@ -7,15 +7,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::dead_letter_log::DeadLetterLog;
-use crate::alerts;
 use crate::backoff::{Backoff, Policy};
 use crate::codec::{Encoder, Reject};
 use crate::kafka::dead_letters::{self, DeadLetterOrigin, OwnedHeader};
 use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, OutRecord, Output, Ticket};
-use crate::model::invalidation::CacheAlert;
-use crate::model::{CacheMetric, Coordinates, TraceParent};
-use crate::resolver::MetricSink;
+use crate::model::{Coordinates, TraceParent};
 
 /// The names of the output topics.
 #[derive(Debug, Clone)]
@@ -134,28 +131,6 @@ impl Outputs {
         }
     }
 
-    /// Sends the record of an alert; drops it if the producer's queue is full.
-    pub fn alert(&self, alert: &CacheAlert, trace: TraceParent) {
-        let key = alerts::record_key(alert);
-        let mut value = Vec::new();
-        self.encoder.encode_alert(alert, &mut value);
-        let record = OutRecord {
-            trace: Some(trace),
-            ..OutRecord::to(&self.topics.alerts, Some(key.as_bytes()), Some(&value))
-        };
-        self.single.offer(&record);
-    }
-
-    /// Sends an encoded metric record; drops it if the producer's queue is full.
-    pub fn metric(&self, cache_type: &str, value: &[u8], trace: TraceParent) {
-        let key = Some(cache_type.as_bytes());
-        let record = OutRecord {
-            trace: Some(trace),
-            ..OutRecord::to(&self.topics.metrics, key, Some(value))
-        };
-        self.metrics.offer(&record);
-    }
-
     /// Waits until every record is delivered, at most `patience` for each producer. Returns false if
     /// some are not; metrics do not count, since they may be lost.
     pub async fn flush(&self, patience: Duration) -> bool {
@@ -187,14 +162,6 @@ impl Outputs {
             .into_iter()
             .filter_map(|(name, output)| Some((name, output.clone(), output.fatal()?)))
             .collect()
-    }
-}
-
-impl MetricSink for Outputs {
-    fn emit(&self, metric: &CacheMetric<'_>, trace: TraceParent) {
-        let mut value = Vec::with_capacity(512);
-        self.encoder.encode_metric(metric, &mut value);
-        self.metric(&metric.cache_type, &value, trace);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The query stage: hits run to completion on the poll thread, what must wait becomes a task.
+//! The query stage: hits run to completion on the poll thread, a query that must wait becomes a task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, Handler, InRecord, OutRecord, OwnedRecord, Ticket, Undelivered};
 use crate::model::{Coordinates, KeyMemo, Text, TraceParent};
 use crate::resolver::{Ask, Outcome, Waiter};
-use crate::stages::query::{AnswerWriter, Queries, QueryStep};
+use crate::stages::query::{AnswerWriter, Queries, QueryRecord, QueryStep};
 
-/// How long the poll thread itself waits for room in the producer's queue.
+/// The most time for which the poll thread itself waits for room in the producer's queue.
 const ROOM_WAIT: Duration = Duration::from_millis(20);
 
-/// What the stage's poll threads and tasks share.
+/// Everything that the stage's poll threads and tasks share.
 #[derive(Clone)]
 pub struct QueryParts {
     pub queries: Queries,
@@ -34,7 +34,6 @@ pub struct QueryStage {
     parts: QueryParts,
     memo: KeyMemo,
     answer_value: Vec<u8>,
-    metric_value: Vec<u8>,
 }
 
 impl QueryStage {
@@ -43,7 +42,6 @@ impl QueryStage {
             parts,
             memo: KeyMemo::default(),
             answer_value: Vec::with_capacity(4096),
-            metric_value: Vec::with_capacity(512),
         }
     }
 
@@ -55,9 +53,7 @@ impl QueryStage {
         ticket: Ticket,
     ) {
         let parts = &self.parts;
-        parts
-            .writer
-            .write(ask, outcome, &mut self.answer_value, &mut self.metric_value);
+        let written = parts.writer.write(ask, outcome, &mut self.answer_value);
         let record = OutRecord {
             trace: Some(ask.trace),
             ..OutRecord::to(&parts.outputs.topics.answers, key, Some(&self.answer_value))
@@ -66,10 +62,7 @@ impl QueryStage {
             .outputs
             .answers
             .send_or_wait(&record, Delivery::Finish(ticket), ROOM_WAIT);
-        let cache_type = &ask.prepared.cache_type.name;
-        parts
-            .outputs
-            .metric(cache_type, &self.metric_value, ask.trace.child());
+        parts.writer.tell(&written);
         if let Err(refused) = sent {
             let late = LateAnswer {
                 key: key.map(<[u8]>::to_vec),
@@ -89,9 +82,15 @@ impl QueryStage {
 impl Handler for QueryStage {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         let parts = &self.parts;
-        let answer_id = || record.answer_id();
-        let (value, trace) = (record.value(), record.trace_parent());
-        match parts.queries.take(value, answer_id, trace, &mut self.memo) {
+        let query = QueryRecord {
+            value: record.value(),
+            trace: record.trace_parent(),
+            topic: record.topic(),
+            partition: record.partition(),
+            offset: record.offset(),
+            timestamp: record.timestamp(),
+        };
+        match parts.queries.take(&query, &mut self.memo) {
             QueryStep::Answered { ask, outcome } => {
                 self.answer(&ask, &outcome, record.key(), ticket);
             }
@@ -112,7 +111,7 @@ impl Handler for QueryStage {
                 self.spawn(async move { dead_letter(&parts, &letter, ticket).await });
             }
             QueryStep::Unresolved { schema_id } => {
-                let parked = Parked::of(record, trace);
+                let parked = Parked::of(record, query.trace);
                 let parts = parts.clone();
                 self.spawn(async move { parked.resolve(&parts, schema_id, ticket).await });
             }
@@ -120,7 +119,7 @@ impl Handler for QueryStage {
     }
 }
 
-/// A record that waits for its turn is held: it alarms no watchdog.
+/// A record that waits for its turn is held: its age raises no alarm.
 impl Waiter for Ticket {
     fn waits(&self) {
         self.hold();
@@ -149,10 +148,10 @@ async fn answer_later<S: AsRef<str>>(
         ticket.finish();
         return;
     }
-    let (mut answer, mut metric) = (Vec::with_capacity(4096), Vec::with_capacity(512));
-    parts.writer.write(ask, outcome, &mut answer, &mut metric);
-    let cache_type = &ask.prepared.cache_type.name;
-    parts.outputs.metric(cache_type, &metric, ask.trace.child());
+    let mut answer = Vec::with_capacity(4096);
+    let written = parts.writer.write(ask, outcome, &mut answer);
+    parts.writer.tell(&written);
+    drop(written);
     let record = OutRecord {
         trace: Some(ask.trace),
         ..OutRecord::to(&parts.outputs.topics.answers, key.as_deref(), Some(&answer))
@@ -201,7 +200,7 @@ impl LateAnswer {
         }
     }
 
-    /// What the producer does not take is left to the redelivery, as what it cannot deliver is.
+    /// Leaves an answer that the producer does not take to the redelivery.
     fn return_to(self, parts: &QueryParts, refused: Refused) {
         let code = refused.reason.code();
         let Delivery::Finish(ticket) = refused.delivery else {
@@ -252,11 +251,8 @@ impl Parked {
         let learnt = learn_schema(parts.registry.as_deref(), schema_id).await;
         ticket.release();
         let schema = learnt.map(|()| schema_id);
-        let (value, answer_id) = (self.value.as_deref(), || self.place.answer_id());
-        match parts
-            .queries
-            .take_again(schema, value, answer_id, self.trace)
-        {
+        let record = QueryRecord::at(&self.place, self.value.as_deref(), self.trace);
+        match parts.queries.take_again(&record, schema) {
             QueryStep::Answered { ask, outcome } => {
                 answer_later(parts, &ask, &outcome, self.key, ticket).await;
             }

@@ -18,18 +18,19 @@ use tokio_util::task::TaskTracker;
 pub use self::intake::{ChangeTopics, RulesIntake};
 pub use self::stall::{Stall, Stalled};
 use self::unusable::UnusableLog;
-use super::alerting::Alerting;
 use super::outputs::{DeadLetter, Original, Outputs};
 use crate::backoff::{Backoff, Policy};
 use crate::clock::Clock;
 use crate::codec::log::{encode_invalidation, encode_progress};
 use crate::codec::{Registry, Reject, learn_schema};
 use crate::invalidation::RulesProgress;
+use crate::kafka::producer::Appended;
 use crate::kafka::{OutRecord, Ticket};
 use crate::model::{Progress, Tag, TagInvalidation, TraceParent};
-use crate::resolver::MetricSink;
+use crate::observe::{Invalidated, Observer as _, Observers};
+use crate::stages::alerting::Alerting;
 use crate::stages::changes::{Change, ChangeInput, Changes, Settle, Step};
-use crate::stages::judge::{ChangeJudge, invalidation_metric};
+use crate::stages::judge::ChangeJudge;
 
 /// The most changes that are judged at once.
 const BATCH: usize = 256;
@@ -51,6 +52,7 @@ pub struct RulesParts {
     /// The time after which progress is appended again, before retention drops its last record.
     pub repeat_progress: Duration,
     pub alerting: Arc<Alerting>,
+    pub observer: Observers,
     /// Set while the log does not take what has to be appended.
     pub stall: Arc<Stall>,
 }
@@ -82,6 +84,7 @@ struct Channel<M> {
 /// Appends to the invalidation log.
 struct Appender {
     outputs: Outputs,
+    observer: Observers,
     stall: Arc<Stall>,
 }
 
@@ -114,6 +117,7 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
         unusable: UnusableLog::default(),
         log: Appender {
             outputs: parts.outputs,
+            observer: parts.observer,
             stall: parts.stall,
         },
         registry: parts.registry,
@@ -125,10 +129,10 @@ pub fn rules_stage(parts: RulesParts, room: usize) -> (RulesIntake, RulesTask) {
 }
 
 impl RulesTask {
-    /// Judges until `ending`, then what has been handed over already; appends the refreshes that are
+    /// Judges until `stop`, then what has been handed over already; appends the refreshes that are
     /// held back, and ends once the dead letters of its changes are written. Parked changes stay
     /// unfinished: the next owners of their partitions judge them.
-    pub async fn run(mut self, ending: CancellationToken, tasks: TaskTracker) {
+    pub async fn run(mut self, stop: CancellationToken, tasks: TaskTracker) {
         let mut repeat = tokio::time::interval(self.repeat_progress);
         repeat.tick().await;
         let mut batch = Vec::with_capacity(BATCH);
@@ -140,13 +144,13 @@ impl RulesTask {
                     if taken == 0 {
                         break;
                     }
-                    let step = self.core.take(batch.drain(..), self.clock.now());
-                    self.carry_out(step, &tasks).await;
+                    let next = self.core.take(batch.drain(..), self.clock.now());
+                    self.carry_out(next, &tasks).await;
                 }
                 // The stage's own senders keep both channels open.
                 Some((schema_id, schema)) = self.learnt.receiver.recv() => {
-                    let step = self.core.learnt(schema_id, &schema, self.clock.now());
-                    self.carry_out(step, &tasks).await;
+                    let next = self.core.learnt(schema_id, &schema, self.clock.now());
+                    self.carry_out(next, &tasks).await;
                 }
                 Some((ticket, owed)) = self.dead_lettered.receiver.recv() => {
                     if let Some(ticket) = self.core.dead_lettered(ticket, owed) {
@@ -156,18 +160,18 @@ impl RulesTask {
                 // Until the log has what a new policy asks for, entries filled by it may be
                 // older than changes judged by the old one.
                 Ok(()) = self.replacements.changed() => {
-                    let step = self.core.due(self.clock.now());
-                    self.carry_out(step, &tasks).await;
+                    let next = self.core.due(self.clock.now());
+                    self.carry_out(next, &tasks).await;
                 }
                 () = tokio::time::sleep(due) => {
-                    let step = self.core.due(self.clock.now());
-                    self.carry_out(step, &tasks).await;
+                    let next = self.core.due(self.clock.now());
+                    self.carry_out(next, &tasks).await;
                 }
                 _ = repeat.tick() => {
                     let progress = self.core.progress(self.clock.now());
                     self.log.append_progress(&progress).await;
                 }
-                () = ending.cancelled() => break,
+                () = stop.cancelled() => break,
             }
         }
         self.end(batch, &tasks).await;
@@ -205,11 +209,24 @@ impl RulesTask {
                 self.alerting.event(alert, change.trace);
             }
         }
+        step.learn
+            .into_iter()
+            .for_each(|of| self.ask_for_schema(of));
         self.log.append(&step.append).await;
         self.log.append_progress(&step.progress).await;
         for settle in step.settle {
             self.settle(settle, tasks);
         }
+    }
+
+    fn ask_for_schema(&self, schema_id: u32) {
+        let (registry, learnt) = (self.registry.clone(), self.learnt.sender.clone());
+        tokio::spawn(async move {
+            let schema = learn_schema(registry.as_deref(), schema_id).await;
+            if learnt.send((schema_id, schema)).await.is_err() {
+                tracing::debug!(schema_id, "the rules task ended before the schema came");
+            }
+        });
     }
 
     fn settle(&self, settle: Settle<Ticket>, tasks: &TaskTracker) {
@@ -233,15 +250,6 @@ impl RulesTask {
                     }
                 });
             }
-            Settle::Learn { schema_id } => {
-                let (registry, learnt) = (self.registry.clone(), self.learnt.sender.clone());
-                tokio::spawn(async move {
-                    let schema = learn_schema(registry.as_deref(), schema_id).await;
-                    if learnt.send((schema_id, schema)).await.is_err() {
-                        tracing::debug!(schema_id, "the rules task ended before the schema came");
-                    }
-                });
-            }
         }
     }
 }
@@ -260,7 +268,7 @@ impl Appender {
         self.append_until_done(&records).await;
     }
 
-    /// Appends invalidations, with one metric record for each.
+    /// Appends invalidations, and tells observers of each.
     async fn append(&self, invalidations: &[(TagInvalidation, TraceParent)]) {
         if invalidations.is_empty() {
             return;
@@ -274,10 +282,13 @@ impl Appender {
             .zip(invalidations)
             .map(|((key, value), (_, trace))| self.record(key, value, *trace))
             .collect();
-        self.append_until_done(&records).await;
-        for (record, trace) in invalidations {
-            self.outputs
-                .emit(&invalidation_metric(record), trace.child());
+        let appended = self.append_until_done(&records).await;
+        for ((record, trace), at) in invalidations.iter().zip(appended) {
+            self.observer.invalidated(&Invalidated {
+                record,
+                offset: at.offset,
+                trace: *trace,
+            });
         }
     }
 
@@ -292,21 +303,25 @@ impl Appender {
 
     /// Appends records, and tries again until the log has taken them: an invalidation that is
     /// appended twice costs a refill, a lost one would let forbidden answers be served.
-    async fn append_until_done(&self, records: &[OutRecord<'_>]) {
+    /// Returns their places.
+    async fn append_until_done(&self, records: &[OutRecord<'_>]) -> Vec<Appended> {
+        if records.is_empty() {
+            return Vec::new();
+        }
         let mut backoff = Backoff::new(Policy::new(
             Duration::from_millis(100),
             Duration::from_secs(5),
         ));
         let mut logged: Option<Instant> = None;
-        while !records.is_empty() {
+        loop {
             let deadline = Instant::now() + APPEND_PATIENCE;
             match self.outputs.log.append_all(records, deadline).await {
-                Ok(_) => {
+                Ok(appended) => {
                     if let Some(lasted) = self.stall.clear() {
                         let secs = lasted.as_secs();
                         tracing::info!(secs, "the invalidation log takes appends again");
                     }
-                    return;
+                    return appended;
                 }
                 Err(error) => {
                     let stalled = self.stall.set(error.to_string());

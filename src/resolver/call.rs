@@ -1,22 +1,17 @@
 //! The work of a flight's leader: the lease, the call, the fill, the result for the waiters.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::flight;
 use super::lease::Permission;
 use super::prompt::prompt_of;
 use super::{Ask, Resolver};
-use crate::ai::{Ai, Completion, PricedCall};
+use crate::ai::{Ai, Completion};
 use crate::failpoint::failpoint;
 use crate::invalidation::Verdict;
 use crate::model::catalog::TtlInput;
 use crate::model::entry::Header;
-use crate::model::key;
-use crate::model::record::RecordId;
-use crate::model::{
-    AnswerError, CacheMetric, Entry, LayerName, Operation, Tag, TagHash, Timestamp,
-};
+use crate::model::{AnswerError, Entry, Tag, TagHash};
 
 /// The result of a flight: an answer, stored or not, or the reason why there is none.
 pub(super) type FlightResult = Result<FlightAnswer, Arc<FlightError>>;
@@ -119,12 +114,7 @@ impl Resolver {
         let outcome = ai
             .complete(&prompt_of(ask, max_tokens), &flight.until)
             .await;
-        for (number, call) in outcome.calls.iter().enumerate() {
-            self.tell_call(ask, flight.called_at, number, call);
-        }
-        self.parts
-            .metrics
-            .provider_attempts(ai.provider_name(), &outcome);
+        self.called(ask, flight.called_at, (ai.provider_name(), &outcome));
         outcome.result.map_err(|error| FlightError {
             error: error.to_answer_error(),
             provider_away: error.provider_away(),
@@ -185,11 +175,10 @@ impl Resolver {
             parts.table.judge(&entry.header, &[]),
             Verdict::Purged | Verdict::Void
         ) {
-            parts.metrics.fill_overtaken();
+            self.fill_overtaken(ask, entry);
             return true;
         }
         let filled = parts.layers.fill(Arc::clone(entry)).await;
-        parts.metrics.fills(&filled);
         if !filled.durable
             && parts.layers.has_durable()
             && let Some(more) = self.memory_only.pass()
@@ -200,52 +189,7 @@ impl Resolver {
                 "an answer is in memory only: no layer that survives a restart has taken it"
             );
         }
-        self.tell_fill(ask, entry);
+        self.filled(ask, entry, &filled);
         filled.pending.is_empty()
-    }
-
-    fn tell_call(&self, ask: &Ask, called_at: Timestamp, number: usize, call: &PricedCall) {
-        // The id holds the time of the call: a call that is repeated after a crash is paid again,
-        // and counts again.
-        let what = format!("call:{called_at}:{number}");
-        self.parts.sink.emit(
-            &CacheMetric {
-                response_time_ms: Some(call.elapsed.as_secs_f64() * 1000.0),
-                cost_usd: call.cost_usd,
-                ..self.metric(ask, Operation::Call, &what)
-            },
-            ask.trace.child(),
-        );
-    }
-
-    fn tell_fill(&self, ask: &Ask, entry: &Entry) {
-        let what = format!("fill:{}", entry.header.called_at);
-        self.parts.sink.emit(
-            &CacheMetric {
-                size_bytes: u64::try_from(entry.data.len()).ok(),
-                ..self.metric(ask, Operation::Fill, &what)
-            },
-            ask.trace.child(),
-        );
-    }
-
-    fn metric<'a>(&'a self, ask: &'a Ask, operation: Operation, what: &str) -> CacheMetric<'a> {
-        let answer_id = ask.answer_id.as_str();
-        CacheMetric {
-            metric_id: Cow::Owned(RecordId::derive(answer_id, what).to_string()),
-            answer_id: Some(Cow::Borrowed(answer_id)),
-            operation,
-            coalesced: false,
-            cache_type: Cow::Borrowed(&ask.prepared.cache_type.name),
-            layer: None::<LayerName>,
-            location: Some(Cow::Borrowed(&ask.prepared.place)),
-            season: Some(Cow::Borrowed(key::season(&ask.policy.catalog, &ask.query))),
-            budget: Some(Cow::Borrowed(key::budget(&ask.query))),
-            response_time_ms: None,
-            size_bytes: None,
-            cost_usd: None,
-            saved_usd: None,
-            at: self.parts.clock.now(),
-        }
     }
 }

@@ -12,6 +12,7 @@ use super::call::Flight;
 use super::{Ask, Resolver};
 use crate::cache::{Claim, Claimed, LayerError, Leases};
 use crate::model::{CacheKey, Entry, TagHash};
+use crate::observe::{LeaseResult, Leased, Observer as _};
 
 /// The first and the longest pause between two looks at another instance's claim. A model takes
 /// seconds.
@@ -65,7 +66,7 @@ impl Resolver {
             key: &ask.prepared.key,
             claim: self.claim_of(flight),
         };
-        let metrics = &self.parts.metrics;
+        let observe = |result| self.parts.observer.leased(&Leased { result });
         let (mut instead_of, mut pause, mut waited) = (None, PAUSES.0, false);
         loop {
             let claimed = match lease.claim(instead_of.as_ref()).await {
@@ -76,7 +77,7 @@ impl Resolver {
                 Ok(claimed) => claimed,
                 Err(error) => {
                     tracing::debug!(%error, "no lease");
-                    metrics.lease("unavailable");
+                    observe(LeaseResult::Unavailable);
                     return Permission::Unleased;
                 }
             };
@@ -85,14 +86,14 @@ impl Resolver {
             let stored = self.settled_in_slower_layers(ask).await;
             match (claimed, stored) {
                 (Claimed::Ours, None) => {
-                    metrics.lease("held");
+                    observe(LeaseResult::Held);
                     return Permission::Leased(lease);
                 }
                 (claimed, Some(entry)) => {
                     if claimed == Claimed::Ours {
                         lease.end().await;
                     }
-                    metrics.lease("not_needed");
+                    observe(LeaseResult::NotNeeded);
                     // An answer that was not waited for is a hit of those who look up again.
                     return if waited {
                         Permission::Elsewhere(entry)

@@ -8,6 +8,7 @@ use crate::cache::LayerHit;
 use crate::invalidation::Verdict;
 use crate::model::entry::Header;
 use crate::model::{Entry, LayerName, Position, Timestamp};
+use crate::observe::{LookedUp, LookupResult, Observer as _};
 
 /// The result of a look-up in all layers.
 pub(super) enum CacheResult {
@@ -29,7 +30,12 @@ impl Resolver {
         }
         let hit = self.from_memory(ask, now);
         if self.parts.layers.memory().is_some() {
-            self.parts.metrics.memory_lookup(hit.is_some());
+            let result = match hit {
+                Some(_) => LookupResult::Hit,
+                None => LookupResult::Miss,
+            };
+            let layer = LayerName::Memory;
+            self.parts.observer.looked_up(&LookedUp { layer, result });
         }
         hit
     }
@@ -61,7 +67,7 @@ impl Resolver {
         let found = layers
             .get_slow(&ask.prepared.key, &|header| judge(header).serves())
             .await;
-        self.parts.metrics.lookups(&found.outcomes);
+        self.looked_up(&found.outcomes);
         if let Some(found) = found.hit {
             // Judged once more: changes may have been applied while the layer was asked.
             let verdict = judge(&found.entry.header);

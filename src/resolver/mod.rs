@@ -21,6 +21,7 @@ mod join;
 pub mod lag;
 mod lease;
 mod lookup;
+mod observed;
 pub mod outcome;
 mod prompt;
 mod usable;
@@ -37,26 +38,19 @@ use tokio_util::task::TaskTracker;
 pub use ask::{Ask, AskerTags};
 pub use flight::Flights;
 pub use lag::{Lag, LagState};
-pub use outcome::{Called, Hit, MetricDimensions, Outcome};
+pub use outcome::{Called, Hit, Outcome};
 pub use waiter::Waiter;
 
 use crate::ai::Ai;
 use crate::cache::{Holder, Layers};
 use crate::clock::Clock;
 use crate::invalidation::TagTable;
-use crate::metrics::Metrics;
-use crate::model::{CacheMetric, TraceParent};
+use crate::observe::Observers;
 use crate::trouble::Throttle;
 use call::FlightResult;
 use join::FlightOrHit;
 use lookup::CacheResult;
 use waiter::result_for;
-
-/// The receiver of the metric records of calls and fills; the stage makes those of queries.
-pub trait MetricSink: Send + Sync {
-    /// Takes a record; `trace` is the record's span, in the trace of the query behind it.
-    fn emit(&self, metric: &CacheMetric<'_>, trace: TraceParent);
-}
 
 /// Everything that a resolver works with.
 pub struct Parts {
@@ -68,8 +62,9 @@ pub struct Parts {
     /// The clients of the AI providers, by their names in the topology.
     pub providers: BTreeMap<Arc<str>, Arc<Ai>>,
     pub clock: Clock,
-    pub sink: Arc<dyn MetricSink>,
-    pub metrics: Arc<Metrics>,
+    /// The receivers of the events of look-ups, leases, calls and fills; the stage passes on the
+    /// answers.
+    pub observer: Observers,
     /// The runtime on which the tasks of flights run.
     pub runtime: Handle,
 }

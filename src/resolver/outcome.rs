@@ -1,4 +1,4 @@
-//! The outcome of a query, and its form as an answer and as a metric.
+//! The outcome of a query, and the answer that states it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::ask::Ask;
 use super::usable::Use;
 use crate::cache::LayerHit;
-use crate::model::record::RecordId;
 use crate::model::{
-    AiAnswer, AnswerError, Body, CacheMetric, Entry, Freshness, LayerName, Operation, Position,
-    Source, StaleReason, Status, Tag, Timestamp,
+    AiAnswer, AnswerError, Body, Entry, Freshness, LayerName, Operation, Position, Source,
+    StaleReason, Status, Tag, Timestamp,
 };
 
 /// The outcome of a query.
@@ -79,10 +78,12 @@ impl Outcome {
         }
     }
 
-    fn layer(&self) -> Option<LayerName> {
+    /// Returns the entry with the answer, if there is one.
+    pub fn entry(&self) -> Option<&Arc<Entry>> {
         match self {
-            Self::Hit(hit) => Some(hit.layer),
-            _ => None,
+            Self::Hit(hit) => Some(&hit.entry),
+            Self::Called(called) => Some(&called.entry),
+            Self::Failed(_) | Self::Expired => None,
         }
     }
 
@@ -104,11 +105,7 @@ impl Outcome {
 
     /// Returns the answer's text, if there is one.
     pub fn body(&self) -> Option<&Body> {
-        match self {
-            Self::Hit(hit) => Some(&hit.entry.data),
-            Self::Called(called) => Some(&called.entry.data),
-            Self::Failed(_) | Self::Expired => None,
-        }
+        self.entry().map(|entry| &entry.data)
     }
 
     /// Returns the record for the answers' topic, without its data: the encoder adds that from
@@ -148,41 +145,6 @@ impl Outcome {
             },
         }
     }
-
-    /// Returns the record for the metrics' topic; every query has exactly one.
-    pub fn metric<'a, S>(
-        &self,
-        ask: &'a Ask<S>,
-        dimensions: &'a MetricDimensions<'a>,
-        now: Timestamp,
-    ) -> CacheMetric<'a> {
-        let answer_id = ask.answer_id.as_str();
-        let (cost_usd, saved_usd) = self.money();
-        CacheMetric {
-            metric_id: Cow::Owned(RecordId::derive(answer_id, "outcome").to_string()),
-            answer_id: Some(Cow::Borrowed(answer_id)),
-            operation: self.operation(ask),
-            coalesced: matches!(self, Self::Called(called) if called.coalesced),
-            cache_type: Cow::Borrowed(&ask.prepared.cache_type.name),
-            layer: self.layer(),
-            location: Some(Cow::Borrowed(dimensions.location)),
-            season: Some(Cow::Borrowed(dimensions.season)),
-            budget: Some(Cow::Borrowed(dimensions.budget)),
-            response_time_ms: Some(ask.arrived.elapsed().as_secs_f64() * 1000.0),
-            size_bytes: Some(self.body().map_or(0, |body| body.len() as u64)),
-            cost_usd,
-            saved_usd,
-            at: now,
-        }
-    }
-}
-
-/// The labels of a query's metric besides its cache type; none of them names a couple.
-#[derive(Debug, Clone, Copy)]
-pub struct MetricDimensions<'a> {
-    pub location: &'a str,
-    pub season: &'a str,
-    pub budget: &'a str,
 }
 
 fn answered<'a, S: AsRef<str>>(

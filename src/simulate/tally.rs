@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use super::figures::{Counts, LATENCY_BOUNDS_MS, Log, MissReason, Repeats};
 use super::questions::TYPES;
-use crate::alerts::Alert;
 use crate::checker::Checker;
-use crate::driver::{Call, DeadLetter, Observer, Told};
-use crate::model::{
-    CacheMetric, Entry, KeyHash, LayerName, Operation, Position, Tag, TagInvalidation, Timestamp,
+use crate::model::invalidation::AlertState;
+use crate::model::{Entry, KeyHash, LayerName, Operation, Position, Source, Tag, Timestamp};
+use crate::observe::{
+    Alerted, Answered, Attempted, Called, DeadLettered, Filled, Invalidated, Observer, Querying,
 };
-use crate::resolver::Outcome;
 
 /// Counts by month of the year, then by type in the order of [`TYPES`].
 pub type ByMonth = [[Counts; TYPES.len()]; 12];
@@ -75,42 +74,43 @@ impl Tally {
 }
 
 impl Observer for Tally {
-    fn answer(&self, told: &Told<'_>) {
-        self.state().answer(told);
+    fn answered(&self, event: &Answered<'_>) {
+        self.state().answer(event);
     }
 
-    fn metric(&self, metric: &CacheMetric<'_>) {
+    fn called(&self, event: &Called<'_>) {
         let mut state = self.state();
-        let Some(cell) = state.cell(metric.at, &metric.cache_type) else {
+        let Some(cell) = state.cell(event.at, event.asked.cache_type) else {
             return;
         };
-        match metric.operation {
-            Operation::Call => {
-                cell.calls += 1;
-                cell.spent_usd += metric.cost_usd.unwrap_or(0.0);
-                state.unpriced += u64::from(metric.cost_usd.is_none());
-            }
-            Operation::Fill => cell.fills += 1,
-            _ => {}
+        cell.calls += 1;
+        cell.spent_usd += event.cost_usd.unwrap_or(0.0);
+        state.unpriced += u64::from(event.cost_usd.is_none());
+    }
+
+    fn filled(&self, event: &Filled<'_>) {
+        if let Some(cell) = self.state().cell(event.at, event.asked.cache_type) {
+            cell.fills += 1;
         }
     }
 
-    fn invalidation(&self, offset: i64, record: &TagInvalidation) {
+    fn invalidated(&self, event: &Invalidated<'_>) {
         let mut state = self.state();
-        state.checker.record(offset, record);
-        state.log.count(record);
+        state.checker.record(event.offset, event.record);
+        state.log.count(event.record);
     }
 
-    fn call(&self, _: &Call) {
-        self.state().log.requests += 1;
+    fn attempted(&self, event: &Attempted<'_>) {
+        self.state().log.requests += u64::from(event.requests);
     }
 
-    fn dead_letter(&self, _: DeadLetter) {
+    fn dead_lettered(&self, _: &DeadLettered<'_>) {
         self.state().log.dead_letters += 1;
     }
 
-    fn alert(&self, _: Alert) {
-        self.state().log.alerts += 1;
+    fn alerted(&self, event: &Alerted<'_>) {
+        let fires = event.alert.state == AlertState::Firing;
+        self.state().log.alerts += u64::from(fires);
     }
 }
 
@@ -121,76 +121,75 @@ impl State {
         self.counts.get_mut(month)?.get_mut(kind)
     }
 
-    fn answer(&mut self, told: &Told<'_>) {
-        let Told {
-            ask, outcome, at, ..
-        } = *told;
-        self.judge(told);
-        let is_served = matches!(outcome, Outcome::Hit(_));
-        self.repeat(told, is_served);
-        let took = ask.arrived.elapsed();
+    fn answer(&mut self, event: &Answered<'_>) {
+        let Answered {
+            query,
+            answer,
+            operation,
+            took,
+            ..
+        } = *event;
+        self.judge(event);
+        self.repeat(event);
         let class = LATENCY_BOUNDS_MS.partition_point(|bound| took > Duration::from_millis(*bound));
         self.latencies[class] += 1;
-        let reason = self.miss_reason(told);
-        // Counted by the time of arrival, so that a month's parts sum to its queries.
-        let Some(cell) = self.cell(ask.arrived_at, &ask.prepared.cache_type.name) else {
+        let reason = self.miss_reason(&query);
+        // By the arrival, so that a month's parts sum up to its queries.
+        let Some(cell) = self.cell(query.arrived_at, event.asked.cache_type) else {
             return;
         };
         cell.queries += 1;
         cell.millis += took.as_secs_f64() * 1000.0;
-        match outcome {
-            Outcome::Hit(hit) => {
-                match hit.layer {
-                    LayerName::Memory => cell.memory += 1,
-                    LayerName::Disk => cell.disk += 1,
-                    LayerName::Redis => cell.redis += 1,
-                }
-                cell.stale += u64::from(hit.stale.is_some());
-                cell.saved_usd += hit.entry.header.cost_usd.unwrap_or(0.0);
-                self.know(&hit.entry);
-            }
-            Outcome::Called(called) => {
-                if called.coalesced {
-                    cell.saved_usd += called.entry.header.cost_usd.unwrap_or(0.0);
-                }
-                match outcome.operation(ask) {
-                    Operation::Bypass => cell.bypassed += 1,
-                    _ if called.coalesced => cell.coalesced += 1,
-                    _ => cell.misses[reason as usize] += 1,
-                }
-                // Queries that joined a call may be counted before the one that paid, so they must
-                // not record the fill: the reason of its miss is the fill before.
-                if ask.stores() && !called.coalesced {
-                    self.know(&called.entry);
-                }
-            }
-            Outcome::Failed(_) => cell.failed += 1,
-            Outcome::Expired => cell.expired += 1,
+        // Of an answer from the cache or from another query's call.
+        cell.saved_usd += answer.saved_usd.unwrap_or(0.0);
+        match answer.layer {
+            Some(LayerName::Memory) => cell.memory += 1,
+            Some(LayerName::Disk) => cell.disk += 1,
+            Some(LayerName::Redis) => cell.redis += 1,
+            None => {}
         }
-        debug_assert!(at >= ask.arrived_at, "answered after it arrived");
+        match operation {
+            Operation::StaleHit => cell.stale += 1,
+            Operation::Bypass => cell.bypassed += 1,
+            Operation::Miss if answer.coalesced => cell.coalesced += 1,
+            Operation::Miss => cell.misses[reason as usize] += 1,
+            Operation::Failure => cell.failed += 1,
+            Operation::Expired => cell.expired += 1,
+            Operation::Hit | Operation::Call | Operation::Fill | Operation::Invalidation => {}
+        }
+        // Those who joined may be told before the one who paid, whose reason is older.
+        let is_kept = match answer.source {
+            Source::Cache => true,
+            Source::Ai => stores(&query) && !answer.coalesced,
+            Source::None => false,
+        };
+        if let Some(entry) = event.entry.filter(|_| is_kept) {
+            self.know(entry);
+        }
     }
 
-    fn judge(&mut self, told: &Told<'_>) {
+    fn judge(&mut self, event: &Answered<'_>) {
         self.judged += 1;
-        let answer = told.outcome.answer(told.ask, told.at);
-        if let Err(violation) = self.checker.check(&answer) {
+        if let Err(violation) = self.checker.check(event.answer) {
             self.forbidden += 1;
             if self.violations.len() < VIOLATIONS_SHOWN {
-                let query = &told.ask.query.query_id;
+                let query = &event.answer.query_id;
                 self.violations.push(format!("{query}: {violation}"));
             }
         }
     }
 
-    /// Counts a query of a couple that asked for the same key before.
-    fn repeat(&mut self, told: &Told<'_>, is_served: bool) {
-        let ask = told.ask;
-        let wedding = ask.query.wedding_context.wedding_id.as_deref();
+    /// Counts a query of the same couple with the same key as before.
+    fn repeat(&mut self, event: &Answered<'_>) {
+        let query = &event.query;
+        let wedding = query.wedding_id;
         let couple = wedding.and_then(|id| id.strip_prefix("w-")?.parse().ok());
         let Some(couple) = couple else { return };
-        let key = (couple, ask.prepared.key.hash());
-        if let Some(before) = self.asked.insert(key, ask.arrived_at) {
-            self.repeats.count(ask.arrived_at.since(before), is_served);
+        let key = (couple, query.prepared.key.hash());
+        if let Some(before) = self.asked.insert(key, query.arrived_at) {
+            let is_served = event.answer.source == Source::Cache;
+            self.repeats
+                .count(query.arrived_at.since(before), is_served);
         }
     }
 
@@ -209,32 +208,33 @@ impl State {
         }
     }
 
-    /// Returns why the cache had no usable entry, judged by the newest fill that an answer has
-    /// shown. A refill that no query was answered from is not seen, so the reason is sometimes
-    /// `Expired` where `Invalidated` would be right.
-    fn miss_reason(&self, told: &Told<'_>) -> MissReason {
-        let ask = told.ask;
-        let Some(known) = self.known.get(&ask.prepared.key.hash()) else {
+    /// Returns why the cache had nothing that served, from the newest fill that an answer has shown. A
+    /// refill that nobody was answered from is not seen, so `expired` is at times `invalidated`.
+    fn miss_reason(&self, query: &Querying<'_>) -> MissReason {
+        let Some(known) = self.known.get(&query.prepared.key.hash()) else {
             return MissReason::Cold;
         };
-        if ask.arrived_at >= known.expires_at {
+        if query.arrived_at >= known.expires_at {
             return MissReason::Expired;
         }
         let tags = known.tags.iter().flat_map(|tags| tags.iter());
-        let tags = tags.chain(&ask.prepared.asker).map(Tag::as_str);
+        let tags = tags.chain(&query.prepared.asker).map(Tag::as_str);
         if self
             .checker
-            .hit(tags, (known.stamp, ask.arrival), |_| true)
+            .hit(tags, (known.stamp, query.arrival), |_| true)
             .is_some()
         {
             return MissReason::Invalidated;
         }
-        if ask
-            .oldest_call()
-            .is_some_and(|oldest| known.called_at < oldest)
-        {
+        let max_age = query.options.max_age;
+        if max_age.is_some_and(|age| known.called_at < query.arrived_at.minus(age)) {
             return MissReason::TooOld;
         }
         MissReason::Gone
     }
+}
+
+/// Returns true if the answer of the query's own call may be kept.
+fn stores(query: &Querying<'_>) -> bool {
+    query.prepared.storable && !query.options.no_store
 }

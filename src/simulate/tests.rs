@@ -5,7 +5,8 @@ use super::figures::Counts;
 use super::report::{self, Report};
 use super::*;
 use crate::driver::Scripted;
-use crate::model::{AiQuery, Mode, TagInvalidation, VendorChange};
+use crate::model::{AiQuery, Mode, TagInvalidation, TraceParent, VendorChange};
+use crate::observe::{Invalidated, Observer as _};
 use crate::topology::{self, Variables};
 
 fn topology() -> Arc<Topology> {
@@ -177,7 +178,12 @@ fn an_answer_that_the_log_forbids_is_counted() {
             parts: 1,
             at: start,
         };
-        crate::driver::Observer::invalidation(&*tally, before.0, &record);
+        let invalidated = Invalidated {
+            record: &record,
+            offset: before.0,
+            trace: TraceParent::fresh(),
+        };
+        tally.invalidated(&invalidated);
         driver.query(&query);
         let state = tally.state();
         assert_eq!((state.judged, state.forbidden), (2, 1));

@@ -74,6 +74,9 @@ pub enum ChangeInput<T> {
 pub struct Step<T> {
     /// To be logged and alerted.
     pub unusable: Vec<Unusable>,
+    /// Schemas that the registry is to be asked for; when it has responded: [`Changes::learnt`]. The
+    /// time that it has for that counts from now.
+    pub learn: Vec<u32>,
     /// To be appended to the invalidation log, each in the trace of its change.
     pub append: Vec<(TagInvalidation, TraceParent)>,
     /// To be appended to the invalidation log once `append` is in it.
@@ -82,7 +85,7 @@ pub struct Step<T> {
     pub settle: Vec<Settle<T>>,
 }
 
-/// What is left to do for a change, or because of one.
+/// What is left to do for a change.
 #[derive(Debug)]
 pub enum Settle<T> {
     /// Finish the record.
@@ -94,8 +97,6 @@ pub enum Settle<T> {
         /// The refreshes that it asked for and that are held back.
         owed: Vec<Tag>,
     },
-    /// Ask the registry for this schema; when it has responded: [`Changes::learnt`].
-    Learn { schema_id: u32 },
 }
 
 /// A change that could not be read, or lacks a value that a rule needs.
@@ -127,6 +128,7 @@ impl<T> Default for Step<T> {
     fn default() -> Self {
         Self {
             unusable: Vec::new(),
+            learn: Vec::new(),
             append: Vec::new(),
             progress: Vec::new(),
             settle: Vec::new(),
@@ -190,15 +192,13 @@ impl<T: Unfinished> Changes<T> {
             passed.push(self.positions.waits_no_more(&waiting.change));
             let verdict = match schema {
                 Ok(()) => {
-                    self.judge.counts_late(waiting.change.source);
+                    self.judge.judges_late(waiting.change.source);
                     self.judge(&mut waiting, now, &mut step)
                 }
                 Err(reject) => {
-                    let fate = Fate::Dead(reject.clone());
-                    self.judge.counts_dead(waiting.change.source, &fate);
                     let judged = Judged {
                         owed: std::mem::take(&mut waiting.owed),
-                        fate,
+                        fate: Fate::Dead(reject.clone()),
                         ..Judged::default()
                     };
                     self.widen_once(&mut waiting, judged, now, &mut step)
@@ -320,23 +320,29 @@ impl<T: Unfinished> Changes<T> {
         now: Timestamp,
         step: &mut Step<T>,
     ) {
-        let settled = match fate {
-            Fate::Done => self
-                .finish_or_hold(waiting.change.ticket, owed)
-                .map(Settle::Finish),
-            Fate::Dead(reject) => Some(Settle::DeadLetter {
-                change: waiting.change,
-                reject,
-                owed,
-            }),
+        match fate {
+            Fate::Done => {
+                let finished = self.finish_or_hold(waiting.change.ticket, owed);
+                step.settle.extend(finished.map(Settle::Finish));
+            }
+            Fate::Dead(reject) => {
+                let change = waiting.change;
+                self.judge
+                    .dead_letters(change.source, &change.place, &reject);
+                step.settle.push(Settle::DeadLetter {
+                    change,
+                    reject,
+                    owed,
+                });
+            }
             Fate::Parked { schema_id } => {
                 waiting.change.ticket.hold();
                 waiting.owed = owed;
-                let is_first = self.parked.park(schema_id, waiting, now);
-                is_first.then_some(Settle::Learn { schema_id })
+                if self.parked.park(schema_id, waiting, now) {
+                    step.learn.push(schema_id);
+                }
             }
-        };
-        step.settle.extend(settled);
+        }
     }
 
     /// Returns a ticket that may be finished; holds it while it owes a refresh that no other held

@@ -10,10 +10,11 @@ use crate::codec::{Decoded, Decoder, Reject};
 use crate::invalidation::plan::{self, Plan, Planned};
 use crate::invalidation::rule::{Change, Source};
 use crate::invalidation::widen::{self, HeldBack, WidenLimiter, Widened};
-use crate::metrics::Metrics;
 use crate::model::invalidation::Severity;
-use crate::model::record::RecordId;
-use crate::model::{CacheMetric, Cause, Mode, Operation, Tag, TagInvalidation, Timestamp};
+use crate::model::{Cause, Coordinates, Mode, Tag, TagInvalidation, Timestamp};
+use crate::observe::{
+    self, ConditionFailed, DeadLettered, Input, Observer as _, Observers, Reach, Taken, TakenAs,
+};
 use crate::policy::PolicyInForce;
 use crate::topology::Policy;
 
@@ -26,7 +27,7 @@ pub struct ChangeJudge {
     policies: Arc<PolicyInForce>,
     /// The policy by which changes are judged until [`ChangeJudge::follow_policy`].
     policy: Arc<Policy>,
-    metrics: Arc<Metrics>,
+    observer: Observers,
     limiter: WidenLimiter,
 }
 
@@ -65,14 +66,14 @@ pub enum Fate {
 }
 
 impl ChangeJudge {
-    pub fn new(decoder: Arc<Decoder>, policies: Arc<PolicyInForce>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(decoder: Arc<Decoder>, policies: Arc<PolicyInForce>, observer: Observers) -> Self {
         let policy = policies.get();
         let limiter = WidenLimiter::new(policy.freshness.widen_refresh_interval);
         Self {
             decoder,
             policies,
             policy,
-            metrics,
+            observer,
             limiter,
         }
     }
@@ -112,16 +113,19 @@ impl ChangeJudge {
             offset: now.0,
             event_id: Some(new.version.clone()),
         };
-        self.records(&purged, &cause, now)
+        plan::into_records(&purged, &cause, now)
     }
 
     pub fn judge(&mut self, record: &ChangeRecord<'_>) -> Judged {
-        let input = record.source.as_str();
         match self.decode(record) {
             Decoded::Event(change) => {
                 let is_heartbeat = change.is_heartbeat();
-                let result = if is_heartbeat { "heartbeat" } else { "event" };
-                self.metrics.record(input, result);
+                let result = if is_heartbeat {
+                    TakenAs::Heartbeat
+                } else {
+                    TakenAs::Event
+                };
+                self.taken(record.source, result);
                 let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
                 let plan = plan::plan(&self.policy.rules, &self.policy.catalog, &change, key);
                 let cause = Cause {
@@ -135,39 +139,54 @@ impl ChangeJudge {
                 self.planned(&record, plan)
             }
             Decoded::Tombstone => {
-                self.metrics.record(input, "null");
+                self.taken(record.source, TakenAs::Null);
                 Judged::default()
             }
             Decoded::Rejected(reject) => {
                 let fate = Fate::Dead(reject);
-                self.counts_dead(record.source, &fate);
                 let (wide, judged) = self.by_key(record, fate);
                 self.widened(record, wide.by_key, &wide.refresh_types, judged)
             }
             Decoded::Unresolved { schema_id } => {
-                self.metrics.record(input, "parked");
+                self.taken(record.source, TakenAs::Parked);
                 let (wide, mut judged) = self.by_key(record, Fate::Parked { schema_id });
-                judged.records = self.records(&wide.by_key, record.cause, record.now);
+                judged.records = plan::into_records(&wide.by_key, record.cause, record.now);
                 judged
             }
         }
     }
 
-    /// Counts a change that was parked and is judged again.
-    pub fn counts_late(&self, source: Source) {
-        self.metrics.record(source.as_str(), "judged_late");
+    /// Tells that a change was parked and is judged again.
+    pub fn judges_late(&self, source: Source) {
+        self.taken(source, TakenAs::JudgedLate);
+    }
+
+    /// Tells that a change is for the dead-letter topic.
+    pub fn dead_letters(&self, source: Source, place: &Coordinates, reject: &Reject) {
+        self.taken(source, TakenAs::DeadLetter);
+        self.observer.dead_lettered(&DeadLettered {
+            input: input(source),
+            place,
+            reason: reject.reason.as_str(),
+            detail: &reject.detail,
+        });
+    }
+
+    fn taken(&self, source: Source, result: TakenAs) {
+        let input = input(source);
+        self.observer.taken(&Taken { input, result });
     }
 
     /// Takes the refreshes that were held back and may be appended now.
     pub fn due(&mut self, now: Timestamp) -> Vec<TagInvalidation> {
         let due = self.limiter.due(now);
-        self.records_of(&due, now)
+        records_of(&due, now)
     }
 
     /// Takes all refreshes that are held back, due or not.
     pub fn owed(&mut self, now: Timestamp) -> Vec<TagInvalidation> {
         let owed = self.limiter.owed(now);
-        self.records_of(&owed, now)
+        records_of(&owed, now)
     }
 
     /// Returns the next time at which [`ChangeJudge::due`] returns something.
@@ -196,7 +215,8 @@ impl ChangeJudge {
     fn planned(&mut self, record: &ChangeRecord<'_>, plan: Plan) -> Judged {
         let mut judged = Judged::default();
         for failure in plan.condition_failures {
-            self.metrics.condition_failure(&failure.rule);
+            let rule = &failure.rule;
+            self.observer.condition_failed(&ConditionFailed { rule });
             let summary = format!(
                 "the condition of rule {} could not be evaluated on {}: {}",
                 failure.rule,
@@ -218,15 +238,6 @@ impl ChangeJudge {
         judged
     }
 
-    /// Counts a change that is for the dead-letter topic.
-    pub fn counts_dead(&self, source: Source, fate: &Fate) {
-        if let Fate::Dead(reject) = fate {
-            let input = source.as_str();
-            self.metrics.record(input, "dead_letter");
-            self.metrics.dead_letter(input, reject.reason.as_str());
-        }
-    }
-
     /// Adds the refreshes of the whole types that a change that cannot be read may concern besides
     /// its key.
     pub fn widen(&mut self, record: &ChangeRecord<'_>, judged: Judged) -> Judged {
@@ -243,7 +254,7 @@ impl ChangeJudge {
     ) -> Judged {
         let input = record.source.as_str();
         if !refresh_types.is_empty() {
-            self.metrics.widened(input, "type");
+            self.widens(record.source, Reach::Types);
             let summary = format!(
                 "a {input} change that cannot be read ({}) refreshes whole cache types",
                 place(record.cause)
@@ -258,13 +269,18 @@ impl ChangeJudge {
     fn by_key(&mut self, record: &ChangeRecord<'_>, fate: Fate) -> (Widened, Judged) {
         let wide = self.wide(record);
         if !wide.by_key.is_empty() {
-            self.metrics.widened(record.source.as_str(), "key");
+            self.widens(record.source, Reach::Key);
         }
         let judged = Judged {
             fate,
             ..Judged::default()
         };
         (wide, judged)
+    }
+
+    fn widens(&self, source: Source, reach: Reach) {
+        let input = input(source);
+        self.observer.widened(&observe::Widened { input, reach });
     }
 
     fn wide(&self, record: &ChangeRecord<'_>) -> Widened {
@@ -289,49 +305,26 @@ impl ChangeJudge {
         planned.extend(admitted);
         judged
             .records
-            .extend(self.records(&planned, record.cause, record.now));
-    }
-
-    /// Returns the log records of refreshes that were held back. Those of one cause are numbered
-    /// together.
-    fn records_of(&self, held_back: &[HeldBack], now: Timestamp) -> Vec<TagInvalidation> {
-        held_back
-            .chunk_by(|one, other| one.cause == other.cause)
-            .flat_map(|of_one| {
-                let planned: Vec<_> = of_one.iter().map(|held| held.planned.clone()).collect();
-                self.records(&planned, &of_one[0].cause, now)
-            })
-            .collect()
-    }
-
-    fn records(&self, planned: &[Planned], cause: &Cause, now: Timestamp) -> Vec<TagInvalidation> {
-        for planned in planned {
-            self.metrics.invalidation(&planned.rule, planned.mode);
-        }
-        plan::into_records(planned, cause, now)
+            .extend(plan::into_records(&planned, record.cause, record.now));
     }
 }
 
-/// Returns the metric record of a record of the log: each has exactly one.
-pub fn invalidation_metric(record: &TagInvalidation) -> CacheMetric<'static> {
-    let what = format!("{}/{}:{}", record.part, record.parts, record.record_key());
-    CacheMetric {
-        metric_id: RecordId::derive(&place(&record.cause), &what)
-            .to_string()
-            .into(),
-        answer_id: None,
-        operation: Operation::Invalidation,
-        coalesced: false,
-        cache_type: Tag::from_text(&record.tag).cache_type().to_owned().into(),
-        layer: None,
-        location: None,
-        season: None,
-        budget: None,
-        response_time_ms: None,
-        size_bytes: None,
-        cost_usd: None,
-        saved_usd: None,
-        at: record.at,
+/// Returns the log records of refreshes that were held back. Those of one cause are numbered
+/// together.
+fn records_of(held_back: &[HeldBack], now: Timestamp) -> Vec<TagInvalidation> {
+    held_back
+        .chunk_by(|one, other| one.cause == other.cause)
+        .flat_map(|of_one| {
+            let planned: Vec<_> = of_one.iter().map(|held| held.planned.clone()).collect();
+            plan::into_records(&planned, &of_one[0].cause, now)
+        })
+        .collect()
+}
+
+fn input(source: Source) -> Input {
+    match source {
+        Source::Vendor => Input::VendorChanges,
+        Source::Wedding => Input::WeddingUpdates,
     }
 }
 
@@ -355,11 +348,22 @@ fn alert(summary: String) -> Alert {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::codec::Schemas;
     use crate::invalidation::rule::{RuleSpec, Scope, Selection};
     use crate::model::Mode;
     use crate::model::catalog::sample;
+    use crate::observe::Observer;
+
+    struct Kept(Arc<Mutex<Vec<Taken>>>);
+
+    impl Observer for Kept {
+        fn taken(&self, event: &Taken) {
+            self.0.lock().unwrap().push(*event);
+        }
+    }
 
     #[test]
     fn a_heartbeat_is_counted_and_nothing_else() {
@@ -372,12 +376,11 @@ mod tests {
             condition: None,
             active: true,
         };
-        let metrics = Arc::new(Metrics::new(Vec::new()));
-        let policies = PolicyInForce::with_rules(sample::catalog(), &[all]);
+        let taken = Arc::new(Mutex::new(Vec::new()));
         let mut judge = ChangeJudge::new(
             Arc::new(Decoder::new(Schemas::embedded().into(), usize::MAX)),
-            Arc::new(policies),
-            Arc::clone(&metrics),
+            Arc::new(PolicyInForce::with_rules(sample::catalog(), &[all])),
+            Observers::new([Arc::new(Kept(Arc::clone(&taken))) as Arc<dyn Observer>]),
         );
         let value = br#"{"eventId": "e-1", "change": "heartbeat", "source": "bloomdesk"}"#;
         let cause = Cause {
@@ -398,8 +401,10 @@ mod tests {
             "{judged:?}"
         );
         assert_eq!((judged.fate, judged.owed), (Fate::Done, Vec::new()));
-        let counted = "wedcache_records_total{input=\"vendor\",result=\"heartbeat\"} 1";
-        let all = metrics.render().unwrap();
-        assert!(all.contains(counted), "{all}");
+        let heartbeat = Taken {
+            input: Input::VendorChanges,
+            result: TakenAs::Heartbeat,
+        };
+        assert_eq!(*taken.lock().unwrap(), [heartbeat]);
     }
 }

@@ -1,5 +1,5 @@
-//! Measures how far this instance's knowledge of changes lags, and decides what lookups do
-//! about it. Pure: times and offsets come in, a [`LagState`] comes out.
+//! The lag of this instance's knowledge of changes, and what look-ups do about it. Pure: times come
+//! in, a [`LagState`] comes out.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use crate::model::StaleReason;
 use crate::resolver::LagState;
 
-/// What the topology says about one kind of lag.
+/// The bound of one kind of lag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagBound {
     pub max: Duration,
     pub then: Then,
 }
 
-/// What to do past the bound.
+/// The consequence of a lag past the bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// Serve from the cache, labelled stale.
@@ -26,9 +26,9 @@ pub enum Then {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LagBounds {
-    /// Of this instance's view of the invalidation log.
+    /// The bound of this instance's view of the invalidation log.
     pub log: LagBound,
-    /// Of the judging of change events.
+    /// The bound of the judging of change events.
     pub rules: LagBound,
 }
 
@@ -40,18 +40,18 @@ pub struct LagClock {
     rules_whole_at: Instant,
 }
 
-/// What was found when the ends of the log and of the change topics were asked for.
+/// The result of comparing the ends of the log and of the change topics with what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured {
-    /// When the ends were asked for: what was whole then says nothing about later.
+    /// The time at which the ends were asked for; the result says nothing about later.
     pub at: Instant,
-    /// Whether the log's end was reached; none where Kafka did not answer.
+    /// True if the log's end was reached; `None` if Kafka did not answer.
     pub log_whole: Option<bool>,
-    /// Whether all changes are judged; none where Kafka did not answer.
+    /// True if all changes are judged; `None` if Kafka did not answer.
     pub rules_whole: Option<bool>,
 }
 
-/// How long ago all was known.
+/// The time since everything was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lags {
     pub log: Duration,
@@ -73,8 +73,8 @@ impl LagClock {
         self.bounds = bounds;
     }
 
-    /// The start barrier ended without all changes being judged: the rules lag is past its bound
-    /// until they are.
+    /// Notes that the start barrier ended with changes unjudged: the rules lag is past its bound until
+    /// they are judged.
     pub fn rules_unknown(&mut self) {
         let past = self.bounds.rules.max + Duration::from_secs(1);
         self.rules_whole_at = self
@@ -99,7 +99,7 @@ impl LagClock {
         }
     }
 
-    /// A bypass outweighs a label, the log outweighs the rules.
+    /// Returns what look-ups do. A bypass outweighs a label, the log outweighs the rules.
     pub fn state(&self, now: Instant) -> LagState {
         let lags = self.lags(now);
         let past = [

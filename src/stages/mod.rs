@@ -6,8 +6,10 @@
 //!
 //! Reading order: [`query`] (a query on its way in, its answer on the way out) · [`judge`] (one
 //! change) · [`changes`] (the changes of a batch, and those that wait) · [`follower`] (the log applied
-//! to the tag table) · [`lag`] (how far knowledge of changes lags).
+//! to the tag table) · [`lag`] (how far knowledge of changes lags) ·
+//! [`alerting`] (the alerts that fire).
 
+pub mod alerting;
 pub mod changes;
 pub mod follower;
 pub mod judge;

@@ -1,29 +1,38 @@
 //! A query record on its way in and its answer on the way out, without Kafka.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::codec::{Decoded, Decoder, Encoder, Reject};
 use crate::invalidation::TagTable;
-use crate::metrics::{Metrics, QueryDone};
-use crate::model::key;
 use crate::model::record::RecordId;
-use crate::model::{AiQuery, KeyMemo, Prepared, Tag, Text, TraceParent};
+use crate::model::{
+    AiAnswer, AiQuery, Coordinates, KeyMemo, Prepared, Tag, Text, Timestamp, TraceParent,
+};
+use crate::observe::{self, Answered, DeadLettered, Input, Observer as _, Observers, TakenAs};
 use crate::policy::PolicyInForce;
-use crate::resolver::{Ask, MetricDimensions, Outcome, Resolver};
+use crate::resolver::{Ask, Outcome, Resolver};
 use crate::topology::Policy;
-
-/// The name of the input in metrics.
-const INPUT: &str = "queries";
 
 /// Reads queries, and answers those that need not wait.
 #[derive(Clone)]
 pub struct Queries {
     pub reader: QueryReader,
     pub resolver: Arc<Resolver>,
-    pub metrics: Arc<Metrics>,
+}
+
+/// A query record as it was read.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryRecord<'v> {
+    pub value: Option<&'v [u8]>,
+    pub trace: Option<TraceParent>,
+    pub topic: &'v Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: Timestamp,
 }
 
 /// What a query record comes to at once.
@@ -44,28 +53,51 @@ pub enum QueryStep<'v> {
     Unresolved { schema_id: u32 },
 }
 
+impl<'v> QueryRecord<'v> {
+    /// Returns the record with this value at this place.
+    pub fn at(place: &'v Coordinates, value: Option<&'v [u8]>, trace: Option<TraceParent>) -> Self {
+        Self {
+            value,
+            trace,
+            topic: &place.topic,
+            partition: place.partition,
+            offset: place.offset,
+            timestamp: place.timestamp,
+        }
+    }
+
+    /// Returns what [`Coordinates::answer_id`] returns for the record's place.
+    fn answer_id(&self) -> RecordId {
+        RecordId::of_place(self.topic, self.partition, self.offset, self.timestamp)
+    }
+
+    fn place(&self) -> Coordinates {
+        Coordinates {
+            topic: Arc::clone(self.topic),
+            partition: self.partition,
+            offset: self.offset,
+            timestamp: self.timestamp,
+        }
+    }
+}
+
 impl Queries {
-    /// Reads a record's value, and answers it if memory can or if its deadline has passed. Makes
-    /// `answer_id` only if there is a query to answer. `memo` is the caller's own.
-    pub fn take<'v>(
-        &self,
-        value: Option<&'v [u8]>,
-        answer_id: impl FnOnce() -> RecordId,
-        trace: Option<TraceParent>,
-        memo: &mut KeyMemo,
-    ) -> QueryStep<'v> {
-        match self.reader.take(value, answer_id, trace, memo) {
-            Taken::Ask(ask) => {
-                self.metrics.query_event();
-                self.at_once(ask)
-            }
+    /// Reads a record, and answers its query if memory can or if the deadline has passed. `memo` is
+    /// the caller's own.
+    pub fn take<'v>(&self, record: &QueryRecord<'v>, memo: &mut KeyMemo) -> QueryStep<'v> {
+        let answer_id = || record.answer_id();
+        match self
+            .reader
+            .take(record.value, answer_id, record.trace, memo)
+        {
+            Taken::Ask(ask) => self.at_once(ask),
             Taken::Null => {
-                self.metrics.record(INPUT, "null");
+                self.taken(TakenAs::Null);
                 QueryStep::Null
             }
-            Taken::Dead(reject) => self.dead(reject),
+            Taken::Dead(reject) => self.dead(record, reject),
             Taken::Unresolved { schema_id } => {
-                self.metrics.record(INPUT, "parked");
+                self.taken(TakenAs::Parked);
                 QueryStep::Unresolved { schema_id }
             }
         }
@@ -75,31 +107,28 @@ impl Queries {
     /// [`QueryStep::Unresolved`].
     pub fn take_again<'v>(
         &self,
+        record: &QueryRecord<'v>,
         schema: Result<u32, Reject>,
-        value: Option<&'v [u8]>,
-        answer_id: impl FnOnce() -> RecordId,
-        trace: Option<TraceParent>,
     ) -> QueryStep<'v> {
         let schema_id = match schema {
             Ok(schema_id) => schema_id,
-            Err(reject) => return self.dead(reject),
+            Err(reject) => return self.dead(record, reject),
         };
+        let (answer_id, memo) = (|| record.answer_id(), &mut KeyMemo::none());
         match self
             .reader
-            .take(value, answer_id, trace, &mut KeyMemo::none())
+            .take(record.value, answer_id, record.trace, memo)
         {
-            Taken::Ask(ask) => {
-                self.metrics.query_event();
-                self.at_once(ask)
-            }
-            Taken::Dead(reject) => self.dead(reject),
+            Taken::Ask(ask) => self.at_once(ask),
+            Taken::Dead(reject) => self.dead(record, reject),
             Taken::Null | Taken::Unresolved { .. } => {
-                self.dead(Reject::unknown_schema_id(schema_id))
+                self.dead(record, Reject::unknown_schema_id(schema_id))
             }
         }
     }
 
     fn at_once<'v>(&self, ask: Ask<Text<'v>>) -> QueryStep<'v> {
+        self.taken(TakenAs::Event);
         if ask.came_late() {
             let outcome = Outcome::Expired;
             return QueryStep::Answered { ask, outcome };
@@ -113,10 +142,22 @@ impl Queries {
         }
     }
 
-    fn dead(&self, reject: Reject) -> QueryStep<'static> {
-        self.metrics.record(INPUT, "dead_letter");
-        self.metrics.dead_letter(INPUT, reject.reason.as_str());
+    fn dead(&self, record: &QueryRecord<'_>, reject: Reject) -> QueryStep<'static> {
+        self.taken(TakenAs::DeadLetter);
+        self.resolver.parts().observer.dead_lettered(&DeadLettered {
+            input: Input::Queries,
+            place: &record.place(),
+            reason: reject.reason.as_str(),
+            detail: &reject.detail,
+        });
         QueryStep::Dead(reject)
+    }
+
+    #[inline]
+    fn taken(&self, result: TakenAs) {
+        let input = Input::Queries;
+        let observer = &self.resolver.parts().observer;
+        observer.taken(&observe::Taken { input, result });
     }
 }
 
@@ -192,42 +233,58 @@ impl QueryReader {
     }
 }
 
-/// Turns outcomes into the values of the answer and of the query's metric.
+/// Turns outcomes into the values of answers, and tells observers of them.
 #[derive(Clone)]
 pub struct AnswerWriter {
     pub encoder: Arc<Encoder>,
-    pub metrics: Arc<Metrics>,
+    pub observer: Observers,
     pub clock: Clock,
 }
 
+/// An answer whose value is written.
+#[derive(Debug)]
+#[must_use = "every answer is told to the observers: AnswerWriter::tell"]
+pub struct Written<'a, S> {
+    ask: &'a Ask<S>,
+    outcome: &'a Outcome,
+    answer: AiAnswer<'a>,
+    took: Duration,
+}
+
 impl AnswerWriter {
-    /// Encodes both into the buffers, replacing their content, and counts the query.
-    pub fn write<S: AsRef<str>>(
+    /// Encodes the answer into the buffer, replacing its content.
+    pub fn write<'a, S: AsRef<str>>(
         &self,
-        ask: &Ask<S>,
-        outcome: &Outcome,
-        answer_value: &mut Vec<u8>,
-        metric_value: &mut Vec<u8>,
-    ) {
-        let now = self.clock.now();
-        let answer = outcome.answer(ask, now);
-        self.encoder
-            .encode_answer(&answer, outcome.body(), answer_value);
-        let dimensions = MetricDimensions {
-            location: &ask.prepared.place,
-            season: key::season(&ask.policy.catalog, &ask.query),
-            budget: key::budget(&ask.query),
-        };
-        let metric = outcome.metric(ask, &dimensions, now);
-        self.encoder.encode_metric(&metric, metric_value);
-        self.metrics.query(
-            &ask.prepared.cache_type.name,
-            &QueryDone {
-                operation: metric.operation,
-                coalesced: metric.coalesced,
-                saved_usd: metric.saved_usd.unwrap_or(0.0),
-                seconds: metric.response_time_ms.unwrap_or(0.0) / 1000.0,
-            },
-        );
+        ask: &'a Ask<S>,
+        outcome: &'a Outcome,
+        value: &mut Vec<u8>,
+    ) -> Written<'a, S> {
+        let answer = outcome.answer(ask, self.clock.now());
+        self.encoder.encode_answer(&answer, outcome.body(), value);
+        Written {
+            ask,
+            outcome,
+            answer,
+            took: ask.arrived.elapsed(),
+        }
+    }
+
+    /// Tells the observers of an answer.
+    pub fn tell<S: AsRef<str>>(&self, written: &Written<'_, S>) {
+        let &Written {
+            ask,
+            outcome,
+            ref answer,
+            took,
+        } = written;
+        self.observer.answered(&Answered {
+            asked: ask.asked(),
+            query: ask.querying(),
+            answer,
+            data: outcome.body(),
+            operation: outcome.operation(ask),
+            entry: outcome.entry(),
+            took,
+        });
     }
 }

@@ -18,6 +18,7 @@ use wedcache::model::{
     CacheKey, Cause, KeyMemo, LogId, Mode, Position, Progress, Tag, TagInvalidation, Timestamp,
     TopicId, TraceParent,
 };
+use wedcache::observe::{Answered, Observer, Observers};
 use wedcache::policy::PolicyInForce;
 use wedcache::resolver::Outcome;
 use wedcache::stages::judge::{ChangeJudge, ChangeRecord, Fate};
@@ -170,9 +171,30 @@ fn production() -> Topology {
         .topology
 }
 
-fn metrics(topology: &Topology) -> Arc<Metrics> {
+/// Encodes the metric record of each answer in every format.
+struct MetricRecords;
+
+impl Observer for MetricRecords {
+    fn answered(&self, event: &Answered<'_>) {
+        let (id, mut value) = (event.metric_id(), Vec::new());
+        for framing in [Framing::Json, Framing::SingleObject] {
+            let encoder = Encoder::new(Framings {
+                metrics: framing,
+                ..Framings::default()
+            });
+            encoder.encode_metric(&event.metric(&id), &mut value);
+            assert!(!value.is_empty());
+        }
+    }
+}
+
+fn observer(topology: &Topology) -> Observers {
     let types = topology.policy.catalog.types().iter();
-    Arc::new(Metrics::new(types.map(|of| Arc::clone(&of.name))))
+    let metrics = Metrics::new(types.map(|of| Arc::clone(&of.name)));
+    Observers::new([
+        Arc::new(metrics) as Arc<dyn Observer>,
+        Arc::new(MetricRecords),
+    ])
 }
 
 fn is_told(reject: &Reject) {
@@ -191,14 +213,13 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
         table: Arc::new(TagTable::new(TagTableOptions::default())),
         clock: clock.clone(),
     };
-    let metrics = metrics(topology);
+    let observer = observer(topology);
     let writers = [Framing::Json, Framing::SingleObject].map(|framing| AnswerWriter {
         encoder: Arc::new(Encoder::new(Framings {
             answers: framing,
-            metrics: framing,
             ..Framings::default()
         })),
-        metrics: Arc::clone(&metrics),
+        observer: observer.clone(),
         clock: clock.clone(),
     });
     let id = || RecordId::derive("fuzz", "answer");
@@ -219,10 +240,11 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
                         && CacheKey::from_text(ask.prepared.key.as_str()) == ask.prepared.key
                 );
                 std::hint::black_box((ask.deadline(), ask.oldest_call(), ask.came_late()));
-                let (mut answer, mut metric) = (Vec::new(), Vec::new());
+                let mut answer = Vec::new();
                 for writer in &writers {
-                    writer.write(&ask, &Outcome::Expired, &mut answer, &mut metric);
-                    assert!(!answer.is_empty() && !metric.is_empty());
+                    let written = writer.write(&ask, &Outcome::Expired, &mut answer);
+                    writer.tell(&written);
+                    assert!(!answer.is_empty());
                 }
                 true
             }
@@ -244,7 +266,7 @@ fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: Source) -> 
     let judge = RefCell::new(ChangeJudge::new(
         Arc::clone(decoder),
         Arc::new(PolicyInForce::new(topology.policy.clone())),
-        metrics(topology),
+        observer(topology),
     ));
     Box::new(move |input| {
         let cause = Cause {

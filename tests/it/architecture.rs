@@ -12,15 +12,30 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cache", &[]),
     ("ai", &[]),
     ("kafka", &["invalidation::log"]),
-    ("resolver", &["ai", "cache", "invalidation", "metrics"]),
-    ("stages", &["codec", "invalidation", "metrics", "resolver"]),
+    ("observe", &[]),
+    ("metrics", &["observe"]),
+    (
+        "resolver",
+        &["ai", "cache", "invalidation", "observe", "topology"],
+    ),
+    (
+        "stages",
+        &[
+            "codec",
+            "invalidation",
+            "observe",
+            "policy",
+            "resolver",
+            "topology",
+        ],
+    ),
     (
         "pipeline",
         &[
             "codec",
             "invalidation",
             "kafka",
-            "metrics",
+            "observe",
             "resolver",
             "stages",
         ],
@@ -28,7 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["health", "metrics"]),
     (
         "simulate",
-        &["ai", "checker", "driver", "resolver", "topology"],
+        &["ai", "checker", "driver", "observe", "topology"],
     ),
 ];
 
@@ -40,7 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["api"]),
     ("apache_avro", &["codec"]),
     ("cel", &["invalidation"]),
-    ("prometheus", &["metrics.rs", "api"]),
+    ("prometheus", &["metrics", "api"]),
     ("serde_saphyr", &["topology"]),
     ("reqwest", &["ai", "codec", "outbound.rs"]),
 ];

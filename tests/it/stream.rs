@@ -292,7 +292,7 @@ async fn a_policy_is_replaced_by_sighup_and_by_no_file_with_mistakes() {
             }
         }
     };
-    let new = tokio::time::timeout(std::time::Duration::from_secs(60), replaced)
+    let new = tokio::time::timeout(std::time::Duration::from_mins(1), replaced)
         .await
         .unwrap();
     place.write_topology(|text| text.replace("version: 1\n", "version: one\n"));

@@ -2,6 +2,7 @@
 //! driver judges as the stage does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -10,9 +11,12 @@ use crate::codec::{Decoder, Reject, Schemas};
 use crate::driver::Response;
 use crate::invalidation::rule::Source as ChangeSource;
 use crate::model::{Coordinates, Mode, TraceParent};
+use crate::observe::Invalidated;
 use crate::policy::PolicyInForce;
 use crate::stages::changes::{Change, ChangeInput, Changes, Settle, Step, Unfinished};
-use crate::stages::judge::{ChangeJudge, invalidation_metric};
+use crate::stages::judge::ChangeJudge;
+
+static TOPOLOGY: LazyLock<Topology> = LazyLock::new(production);
 
 const SCHEMA: u32 = 77;
 
@@ -259,7 +263,7 @@ impl Batches {
         let judge = ChangeJudge::new(
             Arc::new(Decoder::new(Arc::clone(&schemas), max)),
             Arc::new(PolicyInForce::new(topology.policy.clone())),
-            Arc::new(crate::metrics::Metrics::new([])),
+            crate::observe::Observers::default(),
         );
         Self {
             core: Changes::new(judge, Arc::default()),
@@ -321,7 +325,7 @@ impl Batches {
             Err(Reject::unknown_schema_id(SCHEMA))
         };
         self.responses.insert(SCHEMA, schema.clone());
-        let step = self.core.learnt(SCHEMA, schema, self.now);
+        let step = self.core.learnt(SCHEMA, &schema, self.now);
         self.carry_out(step);
     }
 
@@ -338,27 +342,29 @@ impl Batches {
                 Settle::DeadLetter { change, owed, .. } => {
                     self.core.dead_lettered(change.ticket, owed)
                 }
-                Settle::Learn { schema_id } => {
-                    if let Some(schema) = self.responses.get(&schema_id).cloned() {
-                        let step = self.core.learnt(schema_id, schema, self.now);
-                        self.carry_out(step);
-                    }
-                    None
-                }
             };
             if let Some(Ticket(topic, offset)) = finished {
                 assert!(self.unfinished.remove(&(topic, offset)), "finished twice");
+            }
+        }
+        for schema_id in step.learn {
+            if let Some(schema) = self.responses.get(&schema_id).cloned() {
+                let step = self.core.learnt(schema_id, &schema, self.now);
+                self.carry_out(step);
             }
         }
     }
 }
 
 fn check_judged_alike(events: Vec<Event>) {
-    play(async |stage| {
+    play_on(TOPOLOGY.clone(), async |stage| {
         stage.driver.configure_registry();
-        let topics = production().deployment.topics;
-        let topics = [topics.vendor_changes.name, topics.wedding_updates.name];
-        let mut batches = Batches::new(&production(), stage.driver.now());
+        let topics = [
+            &TOPOLOGY.deployment.topics.vendor_changes,
+            &TOPOLOGY.deployment.topics.wedding_updates,
+        ];
+        let topics = topics.map(|topic| Arc::clone(&topic.name));
+        let mut batches = Batches::new(&TOPOLOGY, stage.driver.now());
         for event in events {
             let (source, topic, number, what) = match event {
                 Event::Vendor { vendor, what } => (ChangeSource::Vendor, 0, vendor, what),
@@ -381,6 +387,10 @@ fn check_judged_alike(events: Vec<Event>) {
             };
             let record = record((source, number, what));
             batches.add(source, &topics[topic], record.clone());
+            if matches!(what, What::Framed) {
+                // A response that is there already comes after the batch.
+                batches.flush();
+            }
             stage.driver.record(record);
         }
         batches.flush();
@@ -391,8 +401,17 @@ fn check_judged_alike(events: Vec<Event>) {
             .filter(|of| of.operation == Operation::Invalidation)
             .map(|of| of.metric_id.clone())
             .collect();
-        let of_log = batches.log.iter().map(invalidation_metric);
-        let by_stage: Vec<_> = of_log.map(|of| of.metric_id).collect();
+        let metric_id = |record| {
+            let (offset, trace) = (0, TraceParent::fresh());
+            Invalidated {
+                record,
+                offset,
+                trace,
+            }
+            .metric_id()
+        };
+        let of_log = batches.log.iter().map(metric_id);
+        let by_stage: Vec<_> = of_log.map(|id| id.to_string()).collect();
         assert_eq!(by_driver, by_stage);
         // Which of several changes stands for a refresh that is held back depends on when their dead
         // letters arrive; that one does, does not.

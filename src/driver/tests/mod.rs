@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answered, Call, Collected, Driver, Fleet, Responder, Scripted, stopped};
+use super::{Call, Collected, Driver, Fleet, Reply, Responder, Scripted, stopped};
 use crate::checker::Checker;
 use crate::model::{
     AiAnswer, AiQuery, CacheMetric, Freshness, LayerName, Operation, Source, StaleReason, Status,
@@ -108,7 +108,7 @@ fn ends(outcome: Outcome) -> Responder {
 struct Stage {
     driver: Driver,
     checkers: Vec<Checker>,
-    answers: HashMap<String, Answered>,
+    answers: HashMap<String, Reply>,
     calls: Vec<Call>,
     metrics: Vec<CacheMetric<'static>>,
     invalidations: Vec<TagInvalidation>,

@@ -92,15 +92,12 @@ pub(super) fn check(answer: &AiAnswer<'_>, mark: &str) {
         .then(|| answer.cost_usd.or(answer.saved_usd))
         .flatten()
         .map(|usd| usd * 1e6 / tokens as f64);
-    let fits = EDITS
-        .iter()
-        .zip(&*POLICIES)
-        .enumerate()
-        .any(|(at, ((of, _), policy))| {
-            let prompt = &policy.catalog.get(&answer.cache_type).unwrap().prompt;
-            let priced = price.is_none_or(|price| (price - f64::from(at)).abs() < 1e-6);
-            *of == mark && answer.cache_key.contains(&**prompt) && priced
-        });
+    let mut numbered = (1_u32..).zip(EDITS.iter().zip(&*POLICIES));
+    let fits = numbered.any(|(number, ((of, _), policy))| {
+        let prompt = &policy.catalog.get(&answer.cache_type).unwrap().prompt;
+        let priced = price.is_none_or(|price| (price - f64::from(number)).abs() < 1e-6);
+        *of == mark && answer.cache_key.contains(&**prompt) && priced
+    });
     assert!(fits, "{mark} at {price:?}: {answer:#?}");
 }
 

@@ -1,4 +1,4 @@
-//! From the poll thread to the rules task.
+//! The intake of the rules stage: from the poll thread to the task.
 
 use std::sync::Arc;
 

@@ -1,14 +1,13 @@
-//! Whether the invalidation log takes what the rules stage has to append.
+//! The state of appending to the invalidation log.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Whether the log refuses appends now: then all changes in flight wait, which is no sign that
-/// anything is stuck here.
+/// Set while the log refuses appends: all changes in flight wait then, though nothing is stuck here.
 #[derive(Debug, Default)]
 pub struct Stall(Mutex<Option<Stalled>>);
 
-/// Since when the log refuses appends, and why.
+/// The time since which the log refuses appends, and the reason.
 #[derive(Debug, Clone)]
 pub struct Stalled {
     pub since: Instant,
@@ -26,7 +25,7 @@ impl Stall {
         stalled.insert(Stalled { since, why }).clone()
     }
 
-    /// For how long it was set.
+    /// Clears the state. Returns the time for which it was set.
     pub(super) fn clear(&self) -> Option<Duration> {
         self.lock().take().map(|of| of.since.elapsed())
     }

@@ -10,9 +10,10 @@ use crate::invalidation::rule::{RuleSpec, Scope, Selection};
 use crate::kafka::IntakeOptions;
 use crate::kafka::testing::{Cluster, PATIENCE, eventually};
 use crate::kafka::{Intake, IntakeHandle, PartitionReader, ReaderOptions};
-use crate::metrics::Metrics;
 use crate::model::Mode;
 use crate::model::catalog::sample;
+use crate::observe::Observer;
+use crate::pipeline::publisher::Publisher;
 use crate::pipeline::testing::{LOG, outputs};
 use crate::policy::PolicyInForce;
 
@@ -51,11 +52,13 @@ impl Running {
             active: true,
         };
         let outputs = outputs(&cluster);
+        let publisher: Arc<dyn Observer> = Arc::new(Publisher::new(outputs.clone()));
+        let observer = Observers::new([publisher]);
         let parts = RulesParts {
             judge: ChangeJudge::new(
                 Arc::new(Decoder::new(schemas, usize::MAX)),
                 Arc::new(PolicyInForce::with_rules(catalog, &[nearby])),
-                Arc::new(Metrics::new(Vec::new())),
+                Observers::default(),
             ),
             progress: Arc::default(),
             registry: Some(Arc::new(registry)),
@@ -65,7 +68,8 @@ impl Running {
                 wedding: "weddings".into(),
             },
             repeat_progress: Duration::from_hours(1),
-            alerting: Arc::new(Alerting::new(outputs.clone(), Clock::System, None)),
+            alerting: Arc::new(Alerting::new(observer.clone(), Clock::System, None)),
+            observer,
             stall: Arc::default(),
             outputs,
         };

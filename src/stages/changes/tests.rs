@@ -3,7 +3,6 @@ use std::time::Duration;
 use super::*;
 use crate::codec::{Decoder, Schemas};
 use crate::invalidation::rule::{RuleSpec, Scope, Selection};
-use crate::metrics::Metrics;
 use crate::model::Mode;
 use crate::model::catalog::sample;
 use crate::policy::PolicyInForce;
@@ -39,7 +38,7 @@ fn core() -> Changes<Offset> {
     let judge = ChangeJudge::new(
         Arc::new(Decoder::new(Schemas::embedded().into(), usize::MAX)),
         Arc::new(PolicyInForce::with_rules(catalog, &[nearby])),
-        Arc::new(Metrics::new([])),
+        crate::observe::Observers::default(),
     );
     Changes::new(judge, Arc::default())
 }
@@ -64,12 +63,12 @@ fn unreadable(offset: i64) -> ChangeInput<Offset> {
 
 /// Carries the settling out, with dead letters that arrive at once. Returns the finished offsets.
 fn settle(core: &mut Changes<Offset>, step: Step<Offset>) -> Vec<i64> {
+    assert!(step.learn.is_empty(), "no change is framed");
     let mut finished = Vec::new();
     for settle in step.settle {
         let ticket = match settle {
             Settle::Finish(ticket) => Some(ticket),
             Settle::DeadLetter { change, owed, .. } => core.dead_lettered(change.ticket, owed),
-            Settle::Learn { schema_id } => panic!("asks for schema {schema_id}"),
         };
         finished.extend(ticket.map(|Offset(offset, _)| offset));
     }

@@ -1,30 +1,30 @@
-//! Publishes the alerts of this instance.
+//! The alerts of this instance: raises and clears them, and tells observers of each change.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::outputs::Outputs;
 use crate::alerts::{Alert, AlertBoard};
 use crate::clock::Clock;
 use crate::model::TraceParent;
 use crate::model::invalidation::CacheAlert;
+use crate::observe::{Alerted, Observer as _, Observers};
 
-/// An alert that nothing clears resolves when its event has not come for so long.
+/// The time without its event after which an alert resolves that nothing clears.
 const QUIET: Duration = Duration::from_mins(10);
 
-/// Raises and clears alerts; whoever does so writes the log line.
+/// Raises and clears alerts. Whoever raises or clears one writes the log line.
 pub struct Alerting {
     board: Mutex<AlertBoard>,
-    outputs: Outputs,
+    observer: Observers,
     clock: Clock,
 }
 
 impl Alerting {
-    /// `instance` is the name that the records carry.
-    pub fn new(outputs: Outputs, clock: Clock, instance: Option<String>) -> Self {
+    /// Creates it; `instance` is the name in the alerts.
+    pub fn new(observer: Observers, clock: Clock, instance: Option<String>) -> Self {
         Self {
             board: Mutex::new(AlertBoard::new(instance)),
-            outputs,
+            observer,
             clock,
         }
     }
@@ -56,7 +56,7 @@ impl Alerting {
         self.publish(cleared, TraceParent::fresh());
     }
 
-    /// Resolves the alerts of events that have stopped coming. To be called every second or so.
+    /// Resolves the alerts whose events have stopped coming. To be called about once a second.
     pub fn settle(&self) {
         let over = self.board().settle(self.clock.now());
         self.publish(over, TraceParent::fresh());
@@ -64,7 +64,8 @@ impl Alerting {
 
     fn publish(&self, records: impl IntoIterator<Item = CacheAlert>, trace: TraceParent) {
         for record in records {
-            self.outputs.alert(&record, trace);
+            let alert = &record;
+            self.observer.alerted(&Alerted { alert, trace });
         }
     }
 
