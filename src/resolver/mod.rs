@@ -5,9 +5,9 @@
 //!              └──────── judged by the tag table at every step ────────┘          └▶ finish: all waiters
 //! ```
 //!
-//! [`Resolver::resolve`] is the whole way. Its steps are in [`lookup`] (what the layers have),
-//! [`join`] (one flight a key in this process), [`lease`] (one call a key among all instances) and
-//! [`call`] (the work of a flight's leader).
+//! [`Resolver::resolve`] is the whole way. Its steps are in `lookup` (what the layers have),
+//! `join` (one flight a key in this process), `lease` (one call a key among all instances) and
+//! `call` (the work of a flight's leader).
 //!
 //! The promises rest on the order of four things: the view is read before an entry is judged, a
 //! flight is stamped before its call begins, a fill is durable before anybody is answered from it,

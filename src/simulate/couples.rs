@@ -182,7 +182,7 @@ pub fn sample_share(catalog: &Catalog, factors: &[f64; 12], sample: usize) -> f6
 #[derive(Debug, Clone, Copy)]
 pub struct Census<'a> {
     pub catalog: &'a Catalog,
-    /// The load factor of each month; see [`crate::topology::Topology::capacity_factors`].
+    /// The load factor of each month; see [`crate::topology::Policy::capacity_factors`].
     pub factors: &'a [f64; 12],
     pub assumptions: &'a Assumptions,
     pub first_day: NaiveDate,

@@ -107,7 +107,7 @@ pub struct Unusable {
     pub reason: &'static str,
     pub detail: String,
     pub alerts: Vec<Alert>,
-    /// Its invalidations, as a range of [`Step::append`].
+    /// Its invalidations, as a range of `Step::append`.
     pub appended: Range<usize>,
     /// The number of refreshes that it asked for and that are held back.
     pub owed: usize,

@@ -153,7 +153,7 @@ impl Topics {
 /// The settings for answering a cache type's questions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
-    /// The name of the provider in [`super::Topology::providers`].
+    /// The name of the provider in [`super::Deployment::providers`].
     pub provider: Arc<str>,
     pub max_tokens: u32,
 }
