@@ -13,7 +13,8 @@
 //!
 //! # Reading order
 //! 1. [`model`]: what everything is made of, as plain values: events, keys, tags, entries.
-//! 2. [`codec`]: bytes ⇄ events in three formats. [`topology`]: the YAML file, validated.
+//! 2. [`codec`]: bytes ⇄ events in three formats. [`topology`]: the YAML file, validated: its
+//!    deployment, which is fixed, and its policy; [`policy`] is the one in force.
 //! 3. [`invalidation`]: rules → planned invalidations (pure); the log's events; the tag table that
 //!    judges.
 //! 4. [`observe`]: events for whoever watches. [`metrics`]: Prometheus, one of the observers.
@@ -44,6 +45,23 @@
 //!    processes ([`cache::lease`]), durable before it is published.
 //! 4. No input is lost, none blocks the others: [`kafka::offsets`], dead letters, widening.
 //! 5. A broken layer degrades the lookup, never the query.
+//!
+//! # Words
+//! - **answer**: the record that a query is answered with; **entry**: an answer as it is stored.
+//! - **key**: what a question is, whoever asks it; **tag**: a fact that an entry depends on.
+//! - **invalidation**: a record of the log that *purges* (never served again) or *refreshes* (served
+//!   as stale while one call renews it) all entries with a tag.
+//! - **stamp**: the log's position at which an entry's call began; **view**: the position up to
+//!   which a lookup knew the log. An entry is judged by what stands between the two.
+//! - **flight**: one call for a key; its **leader** makes it, its **waiters** share the answer; it is
+//!   **joinable** until it has a result. A **lease** makes one flight of those of all instances.
+//! - **widen**: to invalidate more where a change cannot be read; **park**: to let a record wait for
+//!   its schema; **progress**: the offset below which all changes are judged, in the log.
+//! - **hold**: a record that waits on purpose and does not count as stuck; **owed**: a refresh that
+//!   is held back, with whose change the offset stays uncommitted.
+//! - **dead letter**: a record that cannot be used, in a topic of its own with the reason.
+//! - **policy**: what decides about answers, replaced while the program runs; **deployment**:
+//!   addresses, threads and sizes.
 //!
 //! # Deliberately absent
 //! Transactions of Kafka (ids make duplicates recognisable instead), wall clocks in validity (the

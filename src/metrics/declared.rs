@@ -45,6 +45,8 @@ declare! {
         "Calls that asked the other instances first: held (this instance calls), not_needed (another's answer came), unavailable (called without a lease).";
     FILLS_OVERTAKEN = Counter "wedcache_fills_overtaken_total" []
         "Answers not stored because a purge had overtaken them.";
+    POLICY_READINGS = Counter "wedcache_policy_readings_total" ["result"]
+        "Readings of the topology file while the program runs: applied, unchanged, refused (the policy in force stays).";
     ATTEMPTS = Counter "wedcache_provider_attempts_total" ["provider", "result"]
         "Calls as the resolver sees them: ok, or the error's code.";
     REQUESTS = Counter "wedcache_provider_requests_total" ["provider"]

@@ -4,7 +4,7 @@
 use super::declared::{
     ATTEMPTS, CONDITION_FAILURES, DEAD_LETTERS, FILLS, FILLS_OVERTAKEN, INTAKE_LATE,
     INTAKE_REBALANCES, INVALIDATIONS, LEASES, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES,
-    PRICED_CALLS, RECORDS, REQUESTS, TOKENS, TOPICS_RECREATED, WIDENED,
+    POLICY_READINGS, PRICED_CALLS, RECORDS, REQUESTS, TOKENS, TOPICS_RECREATED, WIDENED,
 };
 use super::{Declared, Metrics};
 use crate::model::{LayerName, Mode};
@@ -29,11 +29,12 @@ impl Metrics {
         let inputs: Vec<&str> = [&["queries"], known.changes].concat();
         let results: Vec<&str> = [&["ok"], known.codes].concat();
         let modes = [Mode::Purge.as_str(), Mode::Refresh.as_str()];
-        let rules: Vec<&str> = [known.rules, &["unreadable"]].concat();
+        let rules: Vec<&str> = [known.rules, &["unreadable", "policy-replaced"]].concat();
         let stages = ["queries", "rules"];
         self.show_layers();
         self.show(LEASES, &[&["held", "not_needed", "unavailable"]]);
         self.show(FILLS_OVERTAKEN, &[]);
+        self.show(POLICY_READINGS, &[&["applied", "unchanged", "refused"]]);
         self.show(ATTEMPTS, &[known.providers, &results]);
         self.show(REQUESTS, &[known.providers]);
         self.show(TOKENS, &[known.providers, &["prompt", "completion"]]);

@@ -19,7 +19,9 @@ use prometheus::{
 };
 
 use crate::model::{LayerName, Operation};
-use declared::{COALESCED, COST, INFO, LOOKUPS, QUERIES, QUERY_SECONDS, RECORDS, SAVED};
+use declared::{
+    COALESCED, COST, INFO, LOOKUPS, POLICY_READINGS, QUERIES, QUERY_SECONDS, RECORDS, SAVED,
+};
 pub use declared::{DECLARED, Declared, Kind};
 pub use gauges::{OutputState, PollThread};
 pub use known::Known;
@@ -145,6 +147,12 @@ impl Metrics {
             }
         }
         self.types.store(Arc::new(types));
+    }
+
+    /// Counts a reading of the topology file while the program runs: `applied`, `unchanged` or
+    /// `refused`.
+    pub fn policy_reading(&self, result: &'static str) {
+        self.count(POLICY_READINGS, &[result], 1);
     }
 
     fn counters_of(&self, name: Arc<str>) -> TypeCounters {

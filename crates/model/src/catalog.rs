@@ -260,19 +260,24 @@ fn with_prompt(mut of: CacheType, tables: &CatalogTables) -> CacheType {
 /// tags.
 fn prompt_digest(of: &CacheType, tables: &CatalogTables) -> String {
     let digest = digest(|list| {
-        list(&[&of.instructions, &of.model]);
+        let form = TAG_FORM.to_string();
+        let ids = [tables.ids.case().as_str(), tables.ids.vendor_pattern()];
+        list(&[&form, &of.instructions, &of.model, ids[0], ids[1]]);
         let dimensions: Vec<_> = of.dimensions.iter().map(|of| of.as_str()).collect();
         list(&dimensions);
         let vendor_types: Vec<_> = of.vendor_types.iter().map(String::as_str).collect();
         list(&vendor_types);
-        list_tag_tables(tables, list);
+        list_markets(tables, list);
     });
     digest.to_hex()[..8].to_owned()
 }
 
 fn list_tag_tables(tables: &CatalogTables, list: &mut dyn FnMut(&[&str])) {
-    let ids = [tables.ids.case().as_str(), tables.ids.vendor_pattern()];
-    list(&[&TAG_FORM.to_string(), ids[0], ids[1]]);
+    list(&[tables.ids.case().as_str(), tables.ids.vendor_pattern()]);
+    list_markets(tables, list);
+}
+
+fn list_markets(tables: &CatalogTables, list: &mut dyn FnMut(&[&str])) {
     for market in &tables.markets {
         list(&[&market.city, &market.state]);
         let aliases: Vec<_> = market.aliases.iter().map(String::as_str).collect();

@@ -10,6 +10,21 @@ fn prompt(user: &str) -> Prompt {
     }
 }
 
+fn price() -> Price {
+    Price {
+        pattern: "sim*".to_owned(),
+        input_usd_per_million: 2.5,
+        output_usd_per_million: 10.0,
+    }
+}
+
+fn priced(user: &str) -> Prompt {
+    Prompt {
+        prices: PriceTable::new(None, vec![price()]).unwrap().into(),
+        ..prompt(user)
+    }
+}
+
 fn pool() -> Vec<String> {
     (1..=20).map(|n| format!("v-{n}")).collect()
 }
@@ -146,18 +161,10 @@ async fn a_call_costs_its_tokens_takes_its_time_and_says_that_it_is_simulated() 
         behaviour,
         ..SimulatorOptions::default()
     });
-    let price = Price {
-        pattern: "sim*".to_owned(),
-        input_usd_per_million: 2.5,
-        output_usd_per_million: 10.0,
-    };
+    let price = price();
     let free = simulator.attempt(&prompt("Which venue?")).await;
     assert_eq!(free.call.unwrap().cost_usd, Some(0.0));
-    let priced = Prompt {
-        prices: PriceTable::new(None, vec![price.clone()]).unwrap().into(),
-        ..prompt("Which venue?")
-    };
-    let attempt = simulator.attempt(&priced).await;
+    let attempt = simulator.attempt(&priced("Which venue?")).await;
     let (completion, call) = (attempt.result.unwrap(), attempt.call.unwrap());
     assert_eq!(call.elapsed, Duration::from_millis(350));
     assert!(call.usable && call.simulated && completion.simulated);
@@ -185,7 +192,7 @@ async fn faults_come_at_their_rates_and_only_those_that_were_written_are_charged
     });
     let (mut away, mut cut) = (0, 0);
     for _ in 0..1000 {
-        let Attempt { result, call } = simulator.attempt(&prompt("Which venue?")).await;
+        let Attempt { result, call } = simulator.attempt(&priced("Which venue?")).await;
         match result.as_ref().err().map(ProviderError::code) {
             Some("provider_unavailable") => {
                 away += 1;

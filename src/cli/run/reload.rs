@@ -58,7 +58,7 @@ impl Reloader {
                 () = stop.cancelled() => return,
                 Some(()) = signals.recv() => {
                     let reading = self.read(&policies);
-                    self.report(&reading);
+                    self.report(&reading, &policies);
                 }
                 _ = looks.tick(), if watch => {
                     let now = self.source.read().ok().map(|read| read.text);
@@ -66,7 +66,7 @@ impl Reloader {
                     let changed = now.as_ref().is_some_and(|now| *now != self.text);
                     if changed && now == seen {
                         let reading = self.read(&policies);
-                        self.report(&reading);
+                        self.report(&reading, &policies);
                     }
                     seen = now;
                 }
@@ -104,8 +104,13 @@ impl Reloader {
         })
     }
 
-    fn report(&self, reading: &Reading) {
+    fn report(&self, reading: &Reading, policies: &Policies) {
         let file = self.source.path().display();
+        policies.metrics.policy_reading(match reading {
+            Reading::Refused(_) => "refused",
+            Reading::Applied { policy, .. } if policy.is_empty() => "unchanged",
+            Reading::Applied { .. } => "applied",
+        });
         match reading {
             Reading::Refused(why) => {
                 tracing::error!(%file, "the topology file is refused, the policy in force stays:\n{why}");
