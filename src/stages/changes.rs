@@ -269,7 +269,9 @@ impl<T: Unfinished> Changes<T> {
     fn step(&mut self, now: Timestamp) -> Step<T> {
         let mut step = Step::default();
         let purges = self.judge.follow_policy(now);
-        step.append_alone(purges);
+        if !purges.is_empty() {
+            step.append_alone(purges);
+        }
         step
     }
 
