@@ -89,9 +89,10 @@ class Broker:
     """The foreign client's side of Kafka."""
 
     def __init__(self, bootstrap):
-        self.bootstrap = bootstrap
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
-        self.reader = Consumer({"bootstrap.servers": bootstrap, "group.id": f"mixed-load-{uuid.uuid4()}",
+        # Lost connections are no news: proofs end brokers, and a request that fails says so itself.
+        self.common = {"bootstrap.servers": bootstrap, "log_level": 2}
+        self.admin = AdminClient(self.common)
+        self.reader = Consumer({**self.common, "group.id": f"mixed-load-{uuid.uuid4()}",
                                 "enable.auto.commit": False, "auto.offset.reset": "earliest",
                                 "fetch.message.max.bytes": 16 << 20})
 
@@ -121,7 +122,7 @@ class Broker:
 
     def produce(self, records):
         """All records acknowledged, their places noted."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all", "enable.idempotence": True,
+        producer = Producer({**self.common, "acks": "all", "enable.idempotence": True,
                              "linger.ms": 5, "message.max.bytes": 16 << 20, "partitioner": "murmur2_random"})
         failures = []
 
@@ -149,7 +150,7 @@ class Broker:
 
     def member_of(self, group):
         """A client that may ask for the group's offsets; it never joins."""
-        return Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "enable.auto.commit": False})
+        return Consumer({**self.common, "group.id": group, "enable.auto.commit": False})
 
     def committed(self, consumer, topics):
         """A group's committed offsets; a partition without one counts as 0."""
