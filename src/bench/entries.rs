@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crate::model::entry::Header;
+use crate::model::entry::{Extensions, Header};
 use crate::model::{AiQuery, CacheKey, Catalog, Entry, LogId, Position, Prepared, Tag, Timestamp};
 
 use super::queries::HIT_TYPE;
@@ -93,6 +93,7 @@ fn entry(key: CacheKey, tags: Vec<Tag>, data: &str, made: Made) -> Entry {
             cost_usd: Some(0.0021),
             simulated: true,
             tag_hashes: tags.iter().map(Tag::hash).collect(),
+            extensions: Extensions::default(),
         },
         tags: Arc::from(tags),
         model: "simulated-planner".into(),

@@ -10,7 +10,7 @@ use crate::ai::{Ai, Completion};
 use crate::failpoint::failpoint;
 use crate::invalidation::Verdict;
 use crate::model::catalog::TtlInput;
-use crate::model::entry::Header;
+use crate::model::entry::{Extensions, Header};
 use crate::model::{AnswerError, Entry, Tag, TagHash};
 
 /// The result of a flight: an answer, stored or not, or the reason why there is none.
@@ -158,6 +158,7 @@ impl Resolver {
                 cost_usd: completion.cost_usd,
                 simulated: completion.simulated,
                 tag_hashes: tags.iter().map(Tag::hash).collect(),
+                extensions: Extensions::default(),
             },
             tags: tags.into(),
             model: completion.model.as_str().into(),

@@ -11,7 +11,7 @@ use wedcache::invalidation::rule::Source;
 use wedcache::invalidation::{TagTable, TagTableOptions};
 use wedcache::kafka::offsets::{Begin, Tracker};
 use wedcache::metrics::Metrics;
-use wedcache::model::entry::{Entry, Header};
+use wedcache::model::entry::{Entry, Extensions, Header};
 use wedcache::model::invalidation::{LogIdentity, SkippedRange};
 use wedcache::model::record::RecordId;
 use wedcache::model::{
@@ -401,6 +401,7 @@ fn entries() -> Vec<Vec<u8>> {
             cost_usd: Some(0.0021),
             simulated: false,
             tag_hashes: tags.iter().map(Tag::hash).collect(),
+            extensions: Extensions::default(),
         },
         tags: tags.into(),
         model: "m-1".into(),

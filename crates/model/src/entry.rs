@@ -7,7 +7,7 @@
 //! | at | bytes | what |
 //! |---|---|---|
 //! | 0 | 2 | magic `WE` |
-//! | 2 | 1 | version, 1 |
+//! | 2 | 1 | version, 2 |
 //! | 3 | 1 | flags: 1 simulated, 2 compressed payload, 4 cost known |
 //! | 4 | 2 | number of tags |
 //! | 6 | 2 | length of the model's name |
@@ -15,9 +15,16 @@
 //! | 24 | 8 × 5 | stamp; call began, cached, expires, kept until (ms since 1970) |
 //! | 64 | 8 × 3 | prompt tokens, completion tokens, cost in USD (double) |
 //! | 88 | 4 × 4 | lengths of key, tags' text, stored payload, raw payload |
-//! | 104 | 8 | checksum: the first 8 bytes of BLAKE3 over all but these eight |
-//! | 112 | 8 each | tag hashes |
-//! | … | | key, tags joined by line feeds, model's name, payload |
+//! | 104 | 4 | length of the extensions |
+//! | 108 | 4 | zero |
+//! | 112 | 8 | checksum: the first 8 bytes of BLAKE3 over all but these eight |
+//! | 120 | 8 each | tag hashes |
+//! | … | | extensions, key, tags joined by line feeds, model's name, payload |
+//!
+//! The form of an [extension](Extensions) is its kind (1 byte), the length of its value (4 bytes) and
+//! the value. Kinds that a program does not know it keeps as they are, so that a later version can add
+//! one without another form of entries. Version 1 had no extensions; a layer drops its entries when
+//! they are read.
 
 use std::sync::Arc;
 
@@ -28,13 +35,13 @@ use super::tag::{Tag, TagHash};
 use super::time::Timestamp;
 
 const MAGIC: [u8; 2] = *b"WE";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const SIMULATED: u8 = 1;
 const COMPRESSED: u8 = 2;
 const COST_KNOWN: u8 = 4;
 /// Bytes before the tag hashes.
-const FIXED: usize = 112;
-const CHECKSUM: std::ops::Range<usize> = 104..112;
+const FIXED: usize = 120;
+const CHECKSUM: std::ops::Range<usize> = 112..120;
 /// The largest payload that is accepted when its length is read back, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 /// A bound on the expansion by LZ4, which is less than this: a payload that claims more is not
@@ -72,6 +79,89 @@ pub struct Header {
     pub simulated: bool,
     /// The hashes in the order of the tags.
     pub tag_hashes: Arc<[TagHash]>,
+    pub extensions: Extensions,
+}
+
+/// What later versions add to entries: values by their kind, in the order of the kinds. Cloning copies
+/// nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extensions(Option<Arc<[u8]>>);
+
+/// The kind of an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExtensionKind(pub u8);
+
+impl ExtensionKind {
+    /// The life of an entry while the feed of its facts is alive, in milliseconds.
+    pub const FED_LIFE: Self = Self(1);
+    /// The job that filled the entry before it was asked for.
+    pub const JOB: Self = Self(2);
+    /// The number of hits when the entry was stored.
+    pub const HITS: Self = Self(3);
+    /// The id of the key with which the payload is encrypted.
+    pub const ENCRYPTION_KEY: Self = Self(4);
+    /// The answer's record but for what varies from query to query.
+    pub const ANSWER_RECORD: Self = Self(5);
+}
+
+/// Bytes before the value of an extension.
+const EXTENSION_HEAD: usize = 5;
+
+impl Extensions {
+    /// Returns the value of a kind.
+    pub fn get(&self, kind: ExtensionKind) -> Option<&[u8]> {
+        let mut all = self.iter();
+        all.find_map(|(of, value)| (of == kind).then_some(value))
+    }
+
+    /// Returns these extensions with another value of one kind.
+    #[must_use]
+    pub fn with(&self, kind: ExtensionKind, value: &[u8]) -> Self {
+        let mut all: Vec<_> = self.iter().filter(|(of, _)| *of != kind).collect();
+        let at = all.partition_point(|(of, _)| *of < kind);
+        all.insert(at, (kind, value));
+        let mut bytes = Vec::new();
+        for (kind, value) in all {
+            bytes.push(kind.0);
+            bytes.extend(length::<u32>(value.len()).to_le_bytes());
+            bytes.extend_from_slice(value);
+        }
+        Self(Some(bytes.into()))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (ExtensionKind, &[u8])> {
+        let mut rest = self.bytes();
+        std::iter::from_fn(move || {
+            let (kind, value, after) = split_extension(rest)?;
+            rest = after;
+            Some((kind, value))
+        })
+    }
+
+    /// Reads the extensions of an entry; an error unless the bytes are whole extensions.
+    fn read(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.is_empty() {
+            return Ok(Self(None));
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (_, _, after) = split_extension(rest).ok_or(EntryError::Lengths)?;
+            rest = after;
+        }
+        Ok(Self(Some(bytes.into())))
+    }
+}
+
+fn split_extension(bytes: &[u8]) -> Option<(ExtensionKind, &[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<EXTENSION_HEAD>()?;
+    let [kind, len @ ..] = *head;
+    let len = usize::try_from(u32::from_le_bytes(len)).ok()?;
+    let (value, after) = rest.split_at_checked(len)?;
+    Some((ExtensionKind(kind), value, after))
 }
 
 /// The reason why bytes are not an entry.
@@ -100,6 +190,7 @@ impl Entry {
             + self.data.weight()
             + self.model.len()
             + tags
+            + self.header.extensions.bytes().len()
             + 96
     }
 
@@ -134,6 +225,7 @@ impl Entry {
         let mut out = Vec::with_capacity(
             FIXED + 8 * self.tags.len() + key.len() + tags_text.len() + payload.len() + 32,
         );
+        let extensions = header.extensions.bytes();
         out.extend(MAGIC);
         out.push(VERSION);
         let simulated = if header.simulated { SIMULATED } else { 0 };
@@ -162,12 +254,14 @@ impl Entry {
         for len in [key.len(), tags_text.len(), payload.len(), raw.len()] {
             out.extend(length::<u32>(len).to_le_bytes());
         }
-        out.extend([0; 8]);
+        out.extend(length::<u32>(extensions.len()).to_le_bytes());
+        out.extend([0; 4 + 8]);
         header
             .tag_hashes
             .iter()
             .for_each(|hash| out.extend(hash.0.to_le_bytes()));
         for part in [
+            extensions,
             key.as_bytes(),
             tags_text.as_bytes(),
             self.model.as_bytes(),
@@ -192,7 +286,7 @@ impl Entry {
             "" => Arc::default(),
             tags => tags.split('\n').map(Tag::from_text).collect(),
         };
-        let header = raw.header();
+        let header = raw.header()?;
         if tags.len() != header.tag_hashes.len() {
             return Err(EntryError::Lengths);
         }
@@ -217,7 +311,7 @@ impl Entry {
 impl Header {
     /// Decodes the header of a binary form without reading the rest.
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
-        RawEntry::new(bytes).map(|raw| raw.header())
+        RawEntry::new(bytes)?.header()
     }
 }
 
@@ -251,7 +345,7 @@ impl<'a> RawEntry<'a> {
             return Err(EntryError::Version { version: bytes[2] });
         }
         let raw = Self { bytes };
-        if bytes.len() < FIXED + 8 * raw.tag_count() {
+        if bytes.len() < raw.end_of_header() {
             return Err(EntryError::Lengths);
         }
         Ok(raw)
@@ -271,12 +365,22 @@ impl<'a> RawEntry<'a> {
         usize::from(u16::from_le_bytes(self.array(4)))
     }
 
-    fn header(&self) -> Header {
+    fn extensions_len(&self) -> usize {
+        u32::from_le_bytes(self.array(104)) as usize
+    }
+
+    /// The end of the extensions, which are the last that a header needs.
+    fn end_of_header(&self) -> usize {
+        (FIXED + 8 * self.tag_count()).saturating_add(self.extensions_len())
+    }
+
+    fn header(&self) -> Result<Header, EntryError> {
         let number = |at| i64::from_le_bytes(self.array(at));
         let tag_hashes = (0..self.tag_count())
             .map(|tag| TagHash(u64::from_le_bytes(self.array(FIXED + 8 * tag))))
             .collect();
-        Header {
+        let extensions = &self.bytes[FIXED + 8 * self.tag_count()..self.end_of_header()];
+        Ok(Header {
             log_id: LogId(self.array(8)),
             stamp: Position(number(24)),
             called_at: Timestamp(number(32)),
@@ -288,14 +392,15 @@ impl<'a> RawEntry<'a> {
             cost_usd: (self.flags() & COST_KNOWN != 0).then(|| f64::from_le_bytes(self.array(80))),
             simulated: self.flags() & SIMULATED != 0,
             tag_hashes,
-        }
+            extensions: Extensions::read(extensions)?,
+        })
     }
 
     fn parts(&self) -> Result<Parts<'a>, EntryError> {
         let len = |at| u32::from_le_bytes(self.array(at)) as usize;
         let model_len = usize::from(u16::from_le_bytes(self.array(6)));
         let raw_len = len(100);
-        let mut rest = &self.bytes[FIXED + 8 * self.tag_count()..];
+        let mut rest = &self.bytes[self.end_of_header()..];
         let mut take = |len: usize| {
             let (part, after) = rest.split_at_checked(len).ok_or(EntryError::Lengths)?;
             rest = after;
@@ -338,7 +443,7 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
 
 #[cfg(any(test, feature = "testing"))]
 pub mod sample {
-    use super::{CacheKey, Entry, Header, LogId, Position, Tag, Timestamp};
+    use super::{CacheKey, Entry, Extensions, Header, LogId, Position, Tag, Timestamp};
 
     /// Returns an entry of a shared type with the given stamp and tags; everything else is fixed.
     pub fn entry(key: &str, stamp: i64, tags: &[Tag]) -> Entry {
@@ -357,6 +462,7 @@ pub mod sample {
                 cost_usd: Some(0.0021),
                 simulated: true,
                 tag_hashes: tags.iter().map(Tag::hash).collect(),
+                extensions: Extensions::default(),
             },
             tags: tags.into(),
             model: "sim-1".into(),
@@ -390,6 +496,49 @@ mod tests {
             "the payload is compressed: {}",
             bytes.len()
         );
+    }
+
+    #[test]
+    fn extensions_are_kept_also_those_of_later_versions() {
+        let mut entry = sample::entry("k", 1, &tags());
+        let later = ExtensionKind(200);
+        let with = entry.header.extensions.with(later, b"later");
+        entry.header.extensions = with
+            .with(ExtensionKind::HITS, &7_u64.to_le_bytes())
+            .with(ExtensionKind::JOB, b"")
+            .with(ExtensionKind::HITS, &8_u64.to_le_bytes());
+        let bytes = entry.encode();
+        let read = Entry::decode(&bytes).unwrap();
+        assert_eq!(read, entry);
+        assert_eq!(Header::decode(&bytes).unwrap(), entry.header);
+        let value = |kind| read.header.extensions.get(kind);
+        assert_eq!(value(ExtensionKind::HITS), Some(&8_u64.to_le_bytes()[..]));
+        assert_eq!(value(ExtensionKind::JOB), Some(&[][..]));
+        assert_eq!(value(later), Some(&b"later"[..]));
+        assert_eq!(value(ExtensionKind::FED_LIFE), None);
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x40;
+            assert!(Entry::decode(&flipped).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn extensions_that_are_cut_short_make_no_header() {
+        let mut entry = sample::entry("k", 1, &[]);
+        entry.header.extensions = Extensions::default().with(ExtensionKind::JOB, b"1234");
+        let mut bytes = entry.encode();
+        // The length of the value, one too long.
+        bytes[FIXED + 1] += 1;
+        assert_eq!(Header::decode(&bytes), Err(EntryError::Lengths));
+    }
+
+    #[test]
+    fn an_entry_of_version_1_is_none() {
+        let mut bytes = sample::entry("k", 1, &[]).encode();
+        bytes[2] = 1;
+        let error = Entry::decode(&bytes).unwrap_err();
+        assert_eq!(error, EntryError::Version { version: 1 });
     }
 
     #[test]

@@ -45,9 +45,10 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::breaker::{BreakerOptions, BreakerState};
-use super::{Layer, LayerError, Lookup, Put, sealed};
+use super::sealed::{self, OpenError};
+use super::{Layer, LayerError, Lookup, Put};
 use crate::clock::Clock;
-use crate::model::entry::Header;
+use crate::model::entry::{EntryError, Header};
 use crate::model::{CacheKey, Entry, LayerName};
 use crate::trouble::report::{self, Purpose, Reporter};
 use crate::trouble::{Pace, Trouble};
@@ -235,6 +236,8 @@ impl Redis {
         };
         match script::sealed_part(&bytes).map(|sealed| sealed::open(sealed, key)) {
             Some(Ok(entry)) => Lookup::Hit(Arc::new(entry)),
+            // Written by an instance of another version, which shares Redis during an upgrade.
+            Some(Err(OpenError::Unreadable(EntryError::Version { .. }))) => Lookup::Miss,
             unreadable => {
                 tracing::debug!(?unreadable, hash = ?key.hash(), "a value in Redis is not the entry asked for");
                 // Not removed, because another version may have written it.
