@@ -11,7 +11,7 @@ use wedcache::invalidation::rule::Source;
 use wedcache::invalidation::{TagTable, TagTableOptions};
 use wedcache::kafka::offsets::{Begin, Tracker};
 use wedcache::metrics::Metrics;
-use wedcache::model::entry::{Entry, Extensions, Header};
+use wedcache::model::entry::{Entry, ExtensionKind, Extensions, Header};
 use wedcache::model::invalidation::{LogIdentity, SkippedRange};
 use wedcache::model::record::RecordId;
 use wedcache::model::{
@@ -412,7 +412,13 @@ fn entries() -> Vec<Vec<u8>> {
         Tag::vendor("vendor_matching", "v-17"),
     ];
     let long = "Peonies fit a barn wedding. ".repeat(40);
+    let mut extended = sample(&tags, "short");
+    let extensions = &mut extended.header.extensions;
+    *extensions = extensions
+        .with(ExtensionKind::JOB, b"job")
+        .with(ExtensionKind(200), b"later");
     vec![
+        extended.encode(),
         sample(&tags, &long).encode(),
         sample(&tags, "short").encode(),
         sample(&[], &long).encode(),
@@ -421,7 +427,7 @@ fn entries() -> Vec<Vec<u8>> {
 
 /// Sets the checksum to that of the mutated bytes.
 fn mend_entry(bytes: &mut [u8]) {
-    const CHECKSUM: std::ops::Range<usize> = 104..112;
+    const CHECKSUM: std::ops::Range<usize> = 112..120;
     if bytes.len() < CHECKSUM.end {
         return;
     }
@@ -439,6 +445,7 @@ fn entry(input: &[u8]) -> bool {
             let again = Entry::decode(&entry.encode()).unwrap();
             let same_text =
                 again.key == entry.key && again.tags == entry.tags && again.data == entry.data;
+            assert_eq!(again.header.extensions, entry.header.extensions);
             assert!(same_text && header.is_ok());
             true
         }
