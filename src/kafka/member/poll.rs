@@ -114,8 +114,9 @@ impl<H: Handler> PollThread<H> {
             return false;
         }
         let since = closing_since.get_or_insert_with(Instant::now);
+        // A member that has had no assignment yet, be it of no partition, has not joined yet.
         let settled = |at: Instant| at.elapsed() >= GROUP_SETTLES;
-        self.last_rebalance.is_none_or(settled) || since.elapsed() >= SETTLE_TIMEOUT
+        self.last_rebalance.is_some_and(settled) || since.elapsed() >= SETTLE_TIMEOUT
     }
 
     fn poll_batch(&mut self) -> usize {
