@@ -28,12 +28,12 @@ const PAUSED_WAIT: Duration = Duration::from_millis(2);
 const BATCH_RECORDS: usize = 256;
 
 /// The time without a rebalance after which a group has settled. A group that has just moved
-/// partitions mostly moves some more: members learn of it by their heartbeats, every 500 ms by
-/// default. librdkafka does not announce that it leaves while it joins; the others then wait for it
+/// partitions mostly moves some more: members learn of it by their heartbeats, which librdkafka sends
+/// when its main loop wakes, so up to a second apart. librdkafka does not announce that it leaves while it joins; the others then wait for it
 /// until its session ends, with their commits behind their joins.
-const GROUP_SETTLES: Duration = Duration::from_millis(750);
+const GROUP_SETTLES: Duration = Duration::from_millis(1250);
 /// The longest time for which a closing member waits for its group to settle.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub(super) struct PollThread<H> {
     pub(super) consumer: Arc<BaseConsumer<GroupContext>>,
