@@ -69,7 +69,10 @@ impl Policies {
         // Before the first entry that lives longer, and the first answer of a new cache type.
         self.table.keep_for(keep(&policy));
         let types = policy.catalog.types().iter();
-        self.metrics.add_types(types.map(|of| Arc::clone(&of.name)));
+        self.metrics
+            .follow_types(types.map(|of| Arc::clone(&of.name)));
+        let rules: Vec<&str> = policy.rules.iter().map(|rule| &*rule.name).collect();
+        self.metrics.show_rules(&rules);
         self.in_force.replace(policy);
     }
 }
@@ -79,6 +82,22 @@ impl PolicyInForce {
     /// Returns a policy without rules and providers.
     pub(crate) fn sample(catalog: crate::model::Catalog) -> Self {
         Self::with_rules(catalog, &[])
+    }
+
+    /// Returns a policy whose one rule has a scope that no record key names, so that an unreadable
+    /// change refreshes whole types.
+    pub(crate) fn widening_types() -> Self {
+        use crate::invalidation::rule::{RuleSpec, Scope, Selection};
+        let nearby = RuleSpec {
+            name: "nearby".into(),
+            on: "vendor.*".into(),
+            cache_types: Selection::All,
+            scope: Scope::Location,
+            mode: crate::model::Mode::Purge,
+            condition: None,
+            active: true,
+        };
+        Self::with_rules(crate::model::catalog::sample::catalog(), &[nearby])
     }
 
     pub(crate) fn with_rules(

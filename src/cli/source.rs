@@ -98,6 +98,12 @@ impl Source {
         Self { path, named }
     }
 
+    /// Returns a file that was named as FILE.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &Path) -> Self {
+        Self::new(path.to_owned(), Named::File)
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

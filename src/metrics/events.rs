@@ -44,7 +44,7 @@ impl Observer for Metrics {
         self.query_seconds[at].observe(event.took.as_secs_f64());
         let cache_type = event.asked.cache_type;
         // All names come from the one catalogue, so the pointers are usually the same.
-        let is_it = |of: &&Arc<TypeCounters>| Arc::ptr_eq(&of.name, cache_type);
+        let is_it = |of: &&TypeCounters| Arc::ptr_eq(&of.name, cache_type);
         let types = self.types.load();
         let of = types.iter().find(is_it);
         if let Some(of) = of.or_else(|| types.iter().find(|of| of.name == *cache_type)) {

@@ -28,8 +28,6 @@ impl Metrics {
     pub fn show_known(&self, known: &Known<'_>) {
         let inputs: Vec<&str> = [&["queries"], known.changes].concat();
         let results: Vec<&str> = [&["ok"], known.codes].concat();
-        let modes = [Mode::Purge.as_str(), Mode::Refresh.as_str()];
-        let rules: Vec<&str> = [known.rules, &["unreadable", "policy-replaced"]].concat();
         let stages = ["queries", "rules"];
         self.show_layers();
         self.show(LEASES, &[&["held", "not_needed", "unavailable"]]);
@@ -48,8 +46,9 @@ impl Metrics {
         );
         self.show(RECORDS, &[known.changes, &["judged_late", "heartbeat"]]);
         self.show(DEAD_LETTERS, &[&inputs, known.reasons]);
-        self.show(INVALIDATIONS, &[&rules, &modes]);
-        self.show(CONDITION_FAILURES, &[known.rules]);
+        let modes = [Mode::Purge.as_str(), Mode::Refresh.as_str()];
+        self.show(INVALIDATIONS, &[&["unreadable", "policy-replaced"], &modes]);
+        self.show_rules(known.rules);
         self.show(WIDENED, &[known.changes, &["key", "type"]]);
         self.show(INTAKE_LATE, &[&stages]);
         self.show(TOPICS_RECREATED, &[&stages]);
@@ -57,6 +56,13 @@ impl Metrics {
         self.show(INTAKE_REBALANCES, &[&stages, &events]);
         self.show(OUTPUT_FAILURES, &[known.outputs]);
         self.show(OUTPUT_DROPPED, &[known.outputs]);
+    }
+
+    /// Shows the counters of these rules of a policy.
+    pub fn show_rules(&self, rules: &[&str]) {
+        let modes = [Mode::Purge.as_str(), Mode::Refresh.as_str()];
+        self.show(INVALIDATIONS, &[rules, &modes]);
+        self.show(CONDITION_FAILURES, &[rules]);
     }
 
     fn show_layers(&self) {

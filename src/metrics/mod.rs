@@ -36,7 +36,7 @@ pub struct Metrics {
     cost: CounterVec,
     /// In the order of [`OUTCOMES`].
     query_seconds: [Histogram; OUTCOMES.len()],
-    types: ArcSwap<Vec<Arc<TypeCounters>>>,
+    types: ArcSwap<Vec<TypeCounters>>,
     /// The money saved, by cache type; the other counters of a type are among the counters.
     saved: CounterVec,
     query_events: IntCounter,
@@ -132,20 +132,26 @@ impl Metrics {
             lagging: Mutex::default(),
             probes: Mutex::default(),
         };
-        metrics.add_types(cache_types);
+        metrics.follow_types(cache_types);
         metrics.gauge(INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         metrics.register_process();
         metrics
     }
 
-    /// Counts the answers of these cache types too; the counts of known types go on.
-    pub fn add_types(&self, names: impl IntoIterator<Item = Arc<str>>) {
-        let mut types = Vec::clone(&self.types.load());
-        for name in names {
-            if types.iter().all(|of| of.name != name) {
-                types.push(Arc::new(self.counters_of(name)));
-            }
-        }
+    /// Counts the answers of these cache types; the counts of types that are known already go on.
+    pub fn follow_types(&self, names: impl IntoIterator<Item = Arc<str>>) {
+        let mut types: Vec<_> = names
+            .into_iter()
+            .map(|name| self.counters_of(name))
+            .collect();
+        let known = self.types.load();
+        let gone = known
+            .iter()
+            .filter(|old| types.iter().all(|of| of.name != old.name));
+        let gone: Vec<_> = gone
+            .map(|old| self.counters_of(Arc::clone(&old.name)))
+            .collect();
+        types.extend(gone);
         self.types.store(Arc::new(types));
     }
 

@@ -201,3 +201,33 @@ fn lag_is_the_sum_and_the_worst_of_the_partitions_that_are_held() {
     metrics.consumer_lag("g", lags(&[]));
     assert!(shown("group=\"g\"").is_empty() && shown("group=\"h\"").len() == 2);
 }
+
+#[test]
+fn the_cache_types_of_another_policy_are_counted_beside_the_old_ones() {
+    let metrics = Metrics::new(["guest_management".into(), "vendor_matching".into()]);
+    let answered = |name| metrics.answered(&AnsweredSample::of(name).answered(Operation::Hit));
+    answered("vendor_matching");
+    // The names of another catalogue are other allocations.
+    metrics.follow_types(["vendor_matching".into(), "venue_recommendations".into()]);
+    for name in [
+        "guest_management",
+        "vendor_matching",
+        "venue_recommendations",
+    ] {
+        answered(name);
+    }
+    let count = |name| metrics.total(QUERIES.name, Some(("cache_type", name)));
+    let counts = [
+        "guest_management",
+        "vendor_matching",
+        "venue_recommendations",
+    ]
+    .map(count);
+    assert_eq!(counts.map(|of| format!("{of}")), ["1", "2", "1"]);
+    assert_eq!(
+        &*metrics.types.load()[0].name,
+        "vendor_matching",
+        "the new come first"
+    );
+    assert_eq!(metrics.types.load().len(), 3);
+}

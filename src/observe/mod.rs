@@ -92,9 +92,3 @@ impl Forward for Observers {
         self.0.iter().map(|of| &**of).for_each(tell);
     }
 }
-
-/// Observes nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nobody;
-
-impl Observer for Nobody {}

@@ -28,6 +28,11 @@ impl Observer for Names {
     }
 }
 
+/// Observes nothing.
+struct Nobody;
+
+impl Observer for Nobody {}
+
 #[test]
 fn each_observer_is_given_each_event_once() {
     let (one, other) = (Arc::new(Names::default()), Arc::new(Names::default()));

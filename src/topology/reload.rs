@@ -153,6 +153,7 @@ pub fn policy_for(running: &Deployment, new: Loaded) -> Result<Policy, Box<Probl
 
 fn refusals(running: &Deployment, file: &Deployment, policy: &Policy) -> Vec<Refusal> {
     let mut refusals = Vec::new();
+    let mut others = BTreeSet::new();
     for (cache_type, generation) in &policy.generation {
         let name = &generation.provider;
         let path = ["cache_types", cache_type, "provider"];
@@ -162,9 +163,9 @@ fn refusals(running: &Deployment, file: &Deployment, policy: &Policy) -> Vec<Ref
             continue;
         };
         let asked = file.providers.get(name).map(|of| (of.kind(), of.model()));
-        if asked != Some((runs.kind(), runs.model())) {
+        if asked != Some((runs.kind(), runs.model())) && others.insert(name) {
             let message = format!(
-                "`{cache_type}` is answered by the provider `{name}`, which runs as {} with the model {}: another needs a restart",
+                "the provider `{name}` runs as {} with the model {}, which this policy is not written for: the other needs a restart",
                 runs.kind(),
                 runs.model()
             );

@@ -87,7 +87,8 @@ pub enum StaleReason {
     LogLag,
     /// The judging of change events lags.
     RulesLag,
-    /// A change arrived while the answer was being made.
+    /// A change arrived while the answer was being made. It belongs to the contract's set; nothing
+    /// here serves such an answer.
     Overtaken,
 }
 

@@ -18,12 +18,6 @@ pub use normal::normalise;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text<'a>(Cow<'a, str>);
 
-impl Text<'_> {
-    pub fn into_string(self) -> String {
-        self.0.into_owned()
-    }
-}
-
 impl Deref for Text<'_> {
     type Target = str;
 

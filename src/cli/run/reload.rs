@@ -16,11 +16,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The file of a running program and what the program runs by.
 pub(super) struct Reloader {
     source: Source,
-    /// The text that was read last, applied or not.
-    text: String,
+    /// What was read last, applied or not.
+    read: FileState,
     settings: Settings,
     deployment: Deployment,
 }
+
+/// The text of the file, or the reason why it cannot be read.
+type FileState = Result<String, String>;
 
 /// The result of one reading.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl Reloader {
     pub(super) fn new(source: Source, text: String, loaded: &Loaded) -> Self {
         Self {
             source,
-            text,
+            read: Ok(text),
             settings: loaded.settings(),
             deployment: loaded.topology.deployment.clone(),
         }
@@ -52,7 +55,7 @@ impl Reloader {
         stop: CancellationToken,
     ) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
-        let mut seen = None;
+        let mut seen = self.read.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -61,10 +64,9 @@ impl Reloader {
                     self.report(&reading, &policies);
                 }
                 _ = looks.tick(), if watch => {
-                    let now = self.source.read().ok().map(|read| read.text);
+                    let now = self.look().map(|read| read.text);
                     // Twice the same: whoever writes the file has finished.
-                    let changed = now.as_ref().is_some_and(|now| *now != self.text);
-                    if changed && now == seen {
+                    if now != self.read && now == seen {
                         let reading = self.read(&policies);
                         self.report(&reading, &policies);
                     }
@@ -74,13 +76,21 @@ impl Reloader {
         }
     }
 
+    fn look(&self) -> Result<Text, String> {
+        self.source.read().map_err(|error| error.to_string())
+    }
+
     fn read(&mut self, policies: &Policies) -> Reading {
-        let Text { file, text } = match self.source.read() {
+        let found = self.look();
+        self.read = match &found {
+            Ok(read) => Ok(read.text.clone()),
+            Err(why) => Err(why.clone()),
+        };
+        let Text { file, text } = match found {
             Ok(read) => read,
-            Err(error) => return Reading::Refused(error.to_string()),
+            Err(why) => return Reading::Refused(why),
         };
         let loaded = topology::read(&file, &text, Variables::From(&crate::cli::environment));
-        self.text = text;
         match loaded.and_then(|loaded| self.apply(loaded, policies)) {
             Ok(reading) => reading,
             Err(problems) => Reading::Refused(problems.to_string()),
@@ -93,10 +103,9 @@ impl Reloader {
         }
         let new = loaded.settings();
         let changes = self.settings.changes(&new);
-        let policy = policy_for(&self.deployment, loaded)?;
-        self.settings = self.settings.with_policy_of(&new);
         if !changes.policy.is_empty() {
-            policies.replace(policy);
+            policies.replace(policy_for(&self.deployment, loaded)?);
+            self.settings = self.settings.with_policy_of(&new);
         }
         Ok(Reading::Applied {
             policy: changes.policy,
@@ -130,3 +139,6 @@ impl Reloader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

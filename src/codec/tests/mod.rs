@@ -3,13 +3,16 @@
 mod decode;
 mod encode;
 mod random;
+mod reject;
+
+use std::sync::Arc;
 
 use apache_avro::Schema;
 use apache_avro::types::Value as AvroValue;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Value, json};
 
-use super::{RecordKind, SINGLE_OBJECT_MAGIC};
+use super::{Decoded, Decoder, Reason, RecordKind, SINGLE_OBJECT_MAGIC, Schemas};
 use crate::model::{
     AiAnswer, Freshness, LayerName, Position, Source, StaleReason, Status, Timestamp,
 };
@@ -79,4 +82,44 @@ pub(super) fn answer() -> AiAnswer<'static> {
         error: None,
         answered_at: Timestamp(1_795_341_600_000),
     }
+}
+
+fn decoder() -> Decoder {
+    Decoder::new(Arc::new(Schemas::embedded()), 64 * 1024)
+}
+
+fn vendor_change() -> Value {
+    json!({"eventId": "e-1", "vendorId": "v-17", "vendorType": "florist",
+        "change": "price_changed", "location": {"city": "Austin", "state": "TX"},
+        "occurredAt": "2026-11-22T10:00:00Z", "source": "bloomdesk",
+        "attributes": {"priceChangePct": 12.5, "rooms": 3, "open": true, "note": "up"}})
+}
+
+fn wedding_update() -> Value {
+    json!({"eventId": "e-2", "weddingId": "w-9", "change": "location_changed",
+        "weddingContext": {"location": {"city": "Austin", "state": "TX"}, "guestCount": 80},
+        "previous": {"location": {"city": "Waco", "state": "TX"}, "budgetRange": "luxury",
+            "weddingDate": "2027-06-12"}})
+}
+
+#[track_caller]
+fn rejected(value: &[u8], reason: Reason, detail: &str) {
+    match decoder().decode_query(Some(value)) {
+        Decoded::Rejected(reject) => {
+            assert_eq!(reject.reason, reason, "{reject}");
+            assert!(reject.detail.contains(detail), "{reject}, not {detail:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Sets or removes (`None`) the field at a path.
+fn with(mut event: Value, path: &str, value: Option<Value>) -> Vec<u8> {
+    let (parents, name) = path.rsplit_once('/').unwrap();
+    let parent = event.pointer_mut(parents).unwrap().as_object_mut().unwrap();
+    match value {
+        Some(value) => parent.insert(name.to_owned(), value),
+        None => parent.remove(name),
+    };
+    event.to_string().into_bytes()
 }

@@ -100,7 +100,8 @@ fn a_policy_is_refused_that_the_running_deployment_cannot_honour() {
     );
     let text = refusal(&running(), replaced("model: gpt-4o-mini", "model: gpt-4o"));
     assert!(
-        text.contains("runs as openai with the model gpt-4o-mini"),
+        text.contains("`main` runs as openai with the model gpt-4o-mini")
+            && text.matches("needs a restart").count() == 1,
         "{text}"
     );
     let mut short = running();
