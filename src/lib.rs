@@ -68,7 +68,9 @@
 //! log's offsets are the clock), scans of keys to invalidate, similarity search over questions.
 
 pub use wedcache_broker as broker;
-pub use wedcache_model::{self as model, backoff, clock};
+pub use wedcache_codec as codec;
+pub use wedcache_model::{self as model, backoff, clock, failpoint, trouble};
+pub use wedcache_outbound as outbound;
 
 pub mod ai;
 pub mod alerts;
@@ -78,16 +80,13 @@ pub mod bench;
 pub mod cache;
 pub mod checker;
 pub mod cli;
-pub mod codec;
 pub mod demo;
 pub mod driver;
-mod failpoint;
 pub mod health;
 pub mod invalidation;
 pub mod kafka;
 pub mod metrics;
 pub mod observe;
-pub mod outbound;
 pub mod pipeline;
 pub mod policy;
 pub mod resolver;
@@ -97,4 +96,3 @@ pub mod stages;
 pub mod telemetry;
 pub mod topics;
 pub mod topology;
-pub mod trouble;

@@ -49,7 +49,7 @@ pub fn run(args: &Args, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
     );
     #[cfg(feature = "failpoints")]
     if let Some(text) = super::environment("FAILPOINT") {
-        crate::failpoint::armed::set_up(&text)?;
+        crate::failpoint::set_up(&text).map_err(anyhow::Error::msg)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

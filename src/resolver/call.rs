@@ -7,7 +7,7 @@ use super::lease::Permission;
 use super::prompt::prompt_of;
 use super::{Ask, Resolver};
 use crate::ai::{Ai, Completion};
-use crate::failpoint::failpoint;
+use crate::failpoint;
 use crate::invalidation::Verdict;
 use crate::model::catalog::TtlInput;
 use crate::model::entry::{Extensions, Header};
@@ -68,17 +68,17 @@ impl Resolver {
     /// Calls the provider, stores the answer and gives it to the waiters. Returns true if no write
     /// of the answer is still in progress.
     async fn call_and_finish(&self, leader: Leader, ask: &Ask) -> bool {
-        failpoint!("before-call");
+        failpoint::pass("before-call");
         let flight = &leader.flight;
         let mut settled = true;
         let result = match self.call(flight, ask).await {
             Ok(completion) => {
-                failpoint!("replied");
+                failpoint::pass("replied");
                 let (entry, tags_complete) = self.entry(flight, ask, &completion);
                 if ask.stores() && tags_complete {
                     let _in_line = flight.until.stand_in_line();
                     settled = self.fill(ask, &entry).await;
-                    failpoint!("fill-stored");
+                    failpoint::pass("fill-stored");
                 }
                 Ok(FlightAnswer::Called {
                     entry,

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod clock;
 pub mod entry;
 pub mod event;
+pub mod failpoint;
 pub mod id;
 pub mod invalidation;
 pub mod key;
@@ -25,6 +26,7 @@ pub mod tag;
 pub mod text;
 pub mod time;
 pub mod topic_id;
+pub mod trouble;
 
 pub use answer::{AiAnswer, AnswerError, Freshness, LayerName, Source, StaleReason, Status};
 pub use audit::AuditRecord;

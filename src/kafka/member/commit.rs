@@ -16,7 +16,7 @@ use super::context::GroupContext;
 use super::offsets::Commit;
 use super::partition::PartitionState;
 use super::state::MemberState;
-use crate::failpoint::failpoint;
+use crate::failpoint;
 
 pub(super) type Commits = Vec<(Arc<PartitionState>, Commit)>;
 
@@ -121,7 +121,7 @@ pub(super) fn run(state: &MemberState, consumer: &BaseConsumer<GroupContext>) {
             NextCommits::Closed => return,
             NextCommits::None => {}
             NextCommits::Some(commits) => {
-                failpoint!("before-commit");
+                failpoint::pass("before-commit");
                 state.commit(consumer, &commits);
                 state.commits.done();
             }

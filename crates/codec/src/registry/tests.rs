@@ -5,9 +5,9 @@ use wiremock::matchers::{body_partial_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::codec::{Decoded, Decoder, Encoder, Framing, Framings, Reason};
-use crate::model::AiQuery;
-use crate::trouble::captured::Captured;
+use crate::{Decoded, Decoder, Encoder, Framing, Framings, Reason};
+use wedcache_model::AiQuery;
+use wedcache_model::trouble::captured::Captured;
 
 fn registry_at(urls: &[String]) -> (Arc<Schemas>, Registry) {
     let schemas = Arc::new(Schemas::embedded());
@@ -48,10 +48,10 @@ const QUERY: &str = r#"{"queryId":"q","query":{"type":"t","content":"c"},
 #[tokio::test]
 async fn a_frame_of_an_unknown_id_is_read_once_the_registry_has_told() {
     let server = MockServer::start().await;
-    let avro = json!({ "schema": crate::codec::RecordKind::AiQuery.schema_text() });
+    let avro = json!({ "schema": crate::RecordKind::AiQuery.schema_text() });
     serves(&server, 7, schema(&avro), 1).await;
     let (schemas, registry) = registry_at(&[server.uri()]);
-    let value = frame(7, &crate::codec::avro::minimal_query());
+    let value = frame(7, &crate::avro::minimal_query());
 
     assert_eq!(
         decode(&schemas, &value),
@@ -99,7 +99,7 @@ async fn schemas_of_no_use_here_are_rejected_with_their_reason() {
         (4, json!({"schema": "\"string\""}), Reason::UnreadableAvro),
         (
             5,
-            json!({"schema": crate::codec::RecordKind::VendorChange.schema_text()}),
+            json!({"schema": crate::RecordKind::VendorChange.schema_text()}),
             Reason::UnreadableAvro,
         ),
     ] {
@@ -210,7 +210,7 @@ async fn a_caller_that_goes_away_leaves_the_request_to_the_others() {
 #[tokio::test]
 async fn ids_for_output_are_looked_up_and_else_registered() {
     let server = MockServer::start().await;
-    let text = crate::codec::RecordKind::AiAnswer.schema_text();
+    let text = crate::RecordKind::AiAnswer.schema_text();
     Mock::given(method("POST"))
         .and(path("/subjects/known%2Dvalue"))
         .and(header("authorization", "Basic dTpw"))
@@ -238,7 +238,7 @@ async fn ids_for_output_are_looked_up_and_else_registered() {
         ..RegistryOptions::new(vec![server.uri()])
     };
     let registry = Registry::new(options, Arc::new(Schemas::embedded())).unwrap();
-    let kind = crate::codec::RecordKind::AiAnswer;
+    let kind = crate::RecordKind::AiAnswer;
     assert_eq!(registry.register("known-value", kind).await.unwrap(), 3);
     assert_eq!(registry.register("new-value", kind).await.unwrap(), 4);
     match registry.register("old-value", kind).await {
@@ -258,13 +258,13 @@ async fn ids_for_output_are_looked_up_and_else_registered() {
         ..Framings::default()
     });
     let mut out = b"earlier".to_vec();
-    encoder.encode_answer(&crate::codec::tests::answer(), None, &mut out);
+    encoder.encode_answer(&crate::tests::answer(), None, &mut out);
     assert!(out.starts_with(&[0, 0, 0, 0, 3]));
 }
 
 #[tokio::test]
 async fn only_confluent_frames_need_a_registry() {
-    let kind = crate::codec::RecordKind::CacheMetric;
+    let kind = crate::RecordKind::CacheMetric;
     for (format, want) in [
         (Format::Json, Some(Framing::Json)),
         (Format::AvroSingleObject, Some(Framing::SingleObject)),
@@ -328,7 +328,7 @@ async fn a_token_goes_as_a_bearer() {
         ..RegistryOptions::new(vec![server.uri()])
     };
     let registry = Registry::new(options, Arc::new(Schemas::embedded())).unwrap();
-    let kind = crate::codec::RecordKind::AiAnswer;
+    let kind = crate::RecordKind::AiAnswer;
     assert_eq!(registry.register("known-value", kind).await.unwrap(), 3);
 }
 

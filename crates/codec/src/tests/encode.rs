@@ -1,16 +1,16 @@
 //! Output records, and those of the invalidation log.
 
-use crate::model::invalidation::SkippedRange;
+use wedcache_model::invalidation::SkippedRange;
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use serde_json::{Value, json};
 
 use super::{answer, single_object};
-use crate::codec::{Encoder, Framing, Framings, LogRecord, RecordKind, log};
-use crate::model::answer::AnswerError;
-use crate::model::audit::AuditOutcome;
-use crate::model::invalidation::{AlertState, CacheAlert, Cause, Severity};
-use crate::model::{
+use crate::{Encoder, Framing, Framings, LogRecord, RecordKind, log};
+use wedcache_model::answer::AnswerError;
+use wedcache_model::audit::AuditOutcome;
+use wedcache_model::invalidation::{AlertState, CacheAlert, Cause, Severity};
+use wedcache_model::{
     AiAnswer, AuditRecord, CacheMetric, LayerName, Mode, Operation, Progress, Source, StaleReason,
     Status, TagInvalidation, Timestamp, TopicId,
 };

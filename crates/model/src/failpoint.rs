@@ -9,16 +9,15 @@
 //! TLS is built on: a build with failpoints would build half of the dependencies again.)
 
 /// Passes a named point.
-macro_rules! failpoint {
-    ($name:literal) => {
-        #[cfg(feature = "failpoints")]
-        $crate::failpoint::armed::pass($name);
-    };
-}
-pub(crate) use failpoint;
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn pass(_point: &str) {}
 
 #[cfg(feature = "failpoints")]
-pub(crate) mod armed {
+pub use armed::{pass, set_up};
+
+#[cfg(feature = "failpoints")]
+mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -31,17 +30,17 @@ pub(crate) mod armed {
     }
 
     /// Arms the point that `FAILPOINT` names; may be called once per process.
-    pub(crate) fn set_up(text: &str) -> anyhow::Result<()> {
+    pub fn set_up(text: &str) -> Result<(), String> {
         let (point, left) = text.split_once(':').unwrap_or((text, "0"));
         let armed = Armed {
             point: point.to_owned(),
-            left: AtomicI64::new(left.parse()?),
+            left: AtomicI64::new(left.parse().map_err(|error| format!("FAILPOINT: {error}"))?),
         };
-        anyhow::ensure!(ARMED.set(armed).is_ok(), "FAILPOINT was set before");
-        Ok(())
+        ARMED.set(armed).map_err(|_| "FAILPOINT was set before".to_owned())
     }
 
-    pub(crate) fn pass(point: &str) {
+    /// Passes a named point; stops the thread there if it is armed.
+    pub fn pass(point: &str) {
         let Some(armed) = ARMED.get().filter(|armed| armed.point == point) else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::RegistryError;
-use crate::trouble::report;
+use wedcache_model::trouble::report;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {

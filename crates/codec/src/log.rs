@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::invalidation::{
+use wedcache_model::invalidation::{
     IDENTITY_KEY_PREFIX, LogIdentity, PROGRESS_KEY_PREFIX, SKIP_KEY_PREFIX, SkippedRange,
 };
-use crate::model::{LogId, Mode, Progress, TagInvalidation, Timestamp};
+use wedcache_model::{LogId, Mode, Progress, TagInvalidation, Timestamp};
 
 /// A record of the log by its kind.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,11 +14,11 @@ use tracing_subscriber::fmt::MakeWriter;
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
 #[derive(Clone, Default)]
-pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
     /// Captures log lines for as long as the guard lives.
-    pub(crate) fn begin(level: tracing::Level) -> (Self, DefaultGuard) {
+    pub fn begin(level: tracing::Level) -> (Self, DefaultGuard) {
         LazyLock::force(&SECOND);
         let captured = Self::default();
         let subscriber = tracing_subscriber::fmt()
@@ -29,11 +29,11 @@ impl Captured {
         (captured, tracing::subscriber::set_default(subscriber))
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    pub(crate) fn lines_with(&self, words: &[&str]) -> usize {
+    pub fn lines_with(&self, words: &[&str]) -> usize {
         let has = |line: &&str| words.iter().all(|word| line.contains(word));
         self.text().lines().filter(has).count()
     }

@@ -1,6 +1,6 @@
 //! What a decoder rejects, with its reason and place.
 
-use crate::codec::{MaxBytes, Reject};
+use crate::{MaxBytes, Reject};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     avro_query, datum, decoder, query, rejected, single_object, vendor_change, wedding_update, with,
 };
-use crate::codec::{Decoded, Decoder, LogRecord, Reason, RecordKind, Schemas};
+use crate::{Decoded, Decoder, LogRecord, Reason, RecordKind, Schemas};
 
 #[test]
 fn values_that_are_no_records_are_told_apart() {

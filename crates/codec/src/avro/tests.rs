@@ -5,13 +5,13 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{Layout, read};
-use crate::codec::RecordKind;
-use crate::codec::tests::{avro_query, datum};
-use crate::model::event::QueryOptions;
-use crate::model::{AiQuery, VendorChange};
+use crate::RecordKind;
+use crate::tests::{avro_query, datum};
+use wedcache_model::event::QueryOptions;
+use wedcache_model::{AiQuery, VendorChange};
 
 /// Returns a query with only the required fields, as Avro.
-pub(in crate::codec) fn minimal_query() -> Vec<u8> {
+pub(in crate) fn minimal_query() -> Vec<u8> {
     let query = json!({"queryId": "q", "query": {"type": "t", "content": "c"},
         "weddingContext": {"location": {"city": "Austin", "state": "TX"}}});
     datum(RecordKind::AiQuery.schema_text(), &query)

@@ -9,7 +9,7 @@ use super::fault::{Fault, FaultKind};
 use super::reject::{Decoded, Reason, Reject};
 use super::schemas::{RecordKind, Registered, Schemas};
 use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json};
-use crate::model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
+use wedcache_model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 
 /// The byte order mark of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";

@@ -9,12 +9,12 @@ use proptest::sample::Index;
 use serde::Serialize;
 
 use super::*;
-use crate::codec::{Decoded, Decoder, Schemas};
-use crate::model::event::{
+use crate::{Decoded, Decoder, Schemas};
+use wedcache_model::event::{
     Attribute, Attributes, BudgetRange, Location, QueryOptions, Question, WeddingContext,
     WeddingFacts,
 };
-use crate::model::{AiQuery, Date, VendorChange, WeddingUpdate};
+use wedcache_model::{AiQuery, Date, VendorChange, WeddingUpdate};
 
 const MAX_BYTES: usize = 1 << 20;
 const ID: u32 = 77;

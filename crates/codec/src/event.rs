@@ -5,8 +5,8 @@ use serde::de::{self, Deserialize, DeserializeOwned};
 use super::fault::Fault;
 use super::reject::{Reason, Reject};
 use super::schemas::RecordKind;
-use crate::model::event::Location;
-use crate::model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
+use wedcache_model::event::Location;
+use wedcache_model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 
 /// An input record.
 pub(super) trait Incoming<'de>: Deserialize<'de> {

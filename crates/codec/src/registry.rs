@@ -1,7 +1,7 @@
 //! The client of a schema registry with Confluent's REST API: requests the schemas of incoming
 //! frames, and ids for the schemas of outgoing records.
 //!
-//! Written over [`crate::outbound`]'s HTTP client, as all outgoing calls, instead of with the crate
+//! Written over [`wedcache_outbound`]'s HTTP client, as all outgoing calls, instead of with the crate
 //! `schema_registry_converter`: few endpoints are needed, callers that wait for one id share a
 //! request, an unknown id is remembered only for a time, and every failure has its reason for the
 //! log.
@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use super::encoder::Framing;
 use super::schemas::{RecordKind, Schemas};
 use super::{Format, Reject};
-use crate::backoff::{Backoff, Policy};
-use crate::clock::Clock;
-use crate::outbound::{self, ClientError};
-use crate::trouble::report::{Purpose, Reporter};
-use crate::trouble::{Pace, Trouble};
+use wedcache_model::backoff::{Backoff, Policy};
+use wedcache_model::clock::Clock;
+use wedcache_outbound::ClientError;
+use wedcache_model::trouble::report::{Purpose, Reporter};
+use wedcache_model::trouble::{Pace, Trouble};
 use trouble::Reason;
 
 /// The largest response that is read, in bytes.
@@ -265,7 +265,7 @@ impl Registry {
                 .timeout(options.request_timeout)
         };
         let with_https = servers.iter().any(Server::is_https);
-        let client = outbound::client(builder, with_https)?;
+        let client = wedcache_outbound::client(builder, with_https)?;
         let shown: Vec<_> = servers.iter().map(|of| of.shown.as_str()).collect();
         let location = shown.join(", ");
         Ok(Self {

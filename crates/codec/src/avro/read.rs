@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqA
 use serde::forward_to_deserialize_any;
 
 use super::layout::{Layout, Node, NodeId};
-use crate::codec::fault::Fault;
+use crate::fault::Fault;
 
 /// The deepest nesting of values.
 const MAX_DEPTH: u32 = 64;
@@ -24,7 +24,7 @@ const VALUES_PER_BYTE: usize = 4;
 const VALUES_BASE: usize = 16_384;
 
 /// Reads a single datum, which must take all of `bytes`.
-pub(in crate::codec) fn read<'de, T: Deserialize<'de>>(
+pub(in crate) fn read<'de, T: Deserialize<'de>>(
     layout: &Layout,
     bytes: &'de [u8],
 ) -> Result<T, Fault> {

@@ -54,14 +54,14 @@ impl RecordKind {
     /// Returns the text of the record's schema file.
     pub fn schema_text(self) -> &'static str {
         match self {
-            Self::AiQuery => include_str!("../../schemas/AiQuery.avsc"),
-            Self::VendorChange => include_str!("../../schemas/VendorChange.avsc"),
-            Self::WeddingUpdate => include_str!("../../schemas/WeddingUpdate.avsc"),
-            Self::AiAnswer => include_str!("../../schemas/AiAnswer.avsc"),
-            Self::CacheMetric => include_str!("../../schemas/CacheMetric.avsc"),
-            Self::CacheAlert => include_str!("../../schemas/CacheAlert.avsc"),
-            Self::AuditRecord => include_str!("../../schemas/AuditRecord.avsc"),
-            Self::TagInvalidation => include_str!("../../schemas/TagInvalidation.avsc"),
+            Self::AiQuery => include_str!("../../../schemas/AiQuery.avsc"),
+            Self::VendorChange => include_str!("../../../schemas/VendorChange.avsc"),
+            Self::WeddingUpdate => include_str!("../../../schemas/WeddingUpdate.avsc"),
+            Self::AiAnswer => include_str!("../../../schemas/AiAnswer.avsc"),
+            Self::CacheMetric => include_str!("../../../schemas/CacheMetric.avsc"),
+            Self::CacheAlert => include_str!("../../../schemas/CacheAlert.avsc"),
+            Self::AuditRecord => include_str!("../../../schemas/AuditRecord.avsc"),
+            Self::TagInvalidation => include_str!("../../../schemas/TagInvalidation.avsc"),
         }
     }
 
@@ -69,8 +69,8 @@ impl RecordKind {
     /// write them.
     fn older_schema_texts(self) -> &'static [&'static str] {
         match self {
-            Self::AiQuery => &[include_str!("../../schemas/older/AiQuery-1.avsc")],
-            Self::VendorChange => &[include_str!("../../schemas/older/VendorChange-1.avsc")],
+            Self::AiQuery => &[include_str!("../../../schemas/older/AiQuery-1.avsc")],
+            Self::VendorChange => &[include_str!("../../../schemas/older/VendorChange-1.avsc")],
             _ => &[],
         }
     }
@@ -260,7 +260,7 @@ mod tests {
         ] {
             let hex = format!("{:016x}", kind.fingerprint().swap_bytes());
             assert_eq!(hex, header, "{kind:?}");
-            let readme = include_str!("../../schemas/README.md");
+            let readme = include_str!("../../../schemas/README.md");
             assert!(readme.contains(&hex), "{kind:?}");
         }
     }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn older_schemas_are_known_by_their_fingerprints() {
         let schemas = Schemas::embedded();
-        let readme = include_str!("../../schemas/README.md");
+        let readme = include_str!("../../../schemas/README.md");
         assert_eq!(older().len(), 2);
         for layout in older() {
             let fingerprint = layout.fingerprint();

@@ -6,9 +6,9 @@
 //! pure: times are passed in and nothing is logged. Most components use `Reporter`, which counts,
 //! logs the lines, and returns the current trouble.
 
-#[cfg(test)]
-pub(crate) mod captured;
-pub(crate) mod report;
+#[cfg(any(test, feature = "testing"))]
+pub mod captured;
+pub mod report;
 mod throttle;
 
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use crate::model::answer::{Freshness, LayerName, StaleReason};
-use crate::model::{AiAnswer, CacheMetric, Timestamp};
+use wedcache_model::answer::{Freshness, LayerName, StaleReason};
+use wedcache_model::{AiAnswer, CacheMetric, Timestamp};
 
 /// Writes an answer. `data` is the answer's text, already escaped for a JSON string; without it the
 /// record's own field is written.
@@ -159,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{AnswerError, Operation, Position, Source, Status};
+    use wedcache_model::{AnswerError, Operation, Position, Source, Status};
 
     fn texts() -> impl Strategy<Value = String> {
         prop_oneof!["[ -~]{0,40}", "(\\PC|[\"\\\\\n\t])*"]

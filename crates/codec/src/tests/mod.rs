@@ -13,7 +13,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Value, json};
 
 use super::{Decoded, Decoder, Reason, RecordKind, SINGLE_OBJECT_MAGIC, Schemas};
-use crate::model::{
+use wedcache_model::{
     AiAnswer, Freshness, LayerName, Position, Source, StaleReason, Status, Timestamp,
 };
 

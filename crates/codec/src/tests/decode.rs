@@ -7,9 +7,9 @@ use serde_json::json;
 use super::{
     avro_query, datum, decoder, query, rejected, single_object, vendor_change, wedding_update, with,
 };
-use crate::codec::{Decoded, Decoder, Reason, RecordKind, Schemas};
-use crate::model::event::{Attribute, BudgetRange};
-use crate::model::{Date, Timestamp};
+use crate::{Decoded, Decoder, Reason, RecordKind, Schemas};
+use wedcache_model::event::{Attribute, BudgetRange};
+use wedcache_model::{Date, Timestamp};
 
 #[test]
 fn a_query_is_the_same_in_all_formats() {
@@ -123,7 +123,7 @@ fn single_object_of(schema: &str, datum: &[u8]) -> Vec<u8> {
 }
 
 /// The schema of `VendorChange` before the vendor became optional.
-const BEFORE_HEARTBEATS: &str = include_str!("../../../schemas/older/VendorChange-1.avsc");
+const BEFORE_HEARTBEATS: &str = include_str!("../../../../schemas/older/VendorChange-1.avsc");
 
 #[test]
 fn changes_by_the_schema_of_before_are_read_without_its_file() {

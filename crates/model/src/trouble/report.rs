@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Notice, Pace, Troubles};
 use crate::clock::Clock;
-use crate::model::Timestamp;
+use crate::Timestamp;
 
 /// The current trouble of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Trouble {
 }
 
 /// The reasons why a component fails: a closed set, in the order of [`Reason::ALL`].
-pub(crate) trait Reason: Copy + Ord + Debug + 'static {
+pub trait Reason: Copy + Ord + Debug + 'static {
     const ALL: &'static [Self];
 
     /// Returns the label of the reason in metrics.
@@ -39,13 +39,13 @@ pub(crate) trait Reason: Copy + Ord + Debug + 'static {
 /// A failure as it may be shown: the text is without secrets and payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
-pub(crate) struct Failure<R> {
-    pub(crate) reason: R,
-    pub(crate) text: Arc<str>,
+pub struct Failure<R> {
+    pub reason: R,
+    pub text: Arc<str>,
 }
 
 impl<R> Failure<R> {
-    pub(crate) fn new(reason: R, text: &str) -> Self {
+    pub fn new(reason: R, text: &str) -> Self {
         let text = Arc::from(text);
         Self { reason, text }
     }
@@ -55,7 +55,7 @@ impl<R> Failure<R> {
 /// replica, or a disk that is full, can still be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     Read = 1,
     Write = 2,
     /// Connecting, or opening a folder.
@@ -63,10 +63,10 @@ pub(crate) enum Purpose {
 }
 
 /// A function that returns the words for a failed purpose of one component in the log.
-pub(crate) type Words = fn(Purpose) -> &'static str;
+pub type Words = fn(Purpose) -> &'static str;
 
 #[derive(Debug)]
-pub(crate) struct Reporter<R> {
+pub struct Reporter<R> {
     words: Words,
     /// The address or folder, without secrets.
     location: String,
@@ -86,7 +86,7 @@ struct State<R> {
 }
 
 impl<R: Reason> Reporter<R> {
-    pub(crate) fn new(words: Words, location: String, clock: Clock, pace: Pace) -> Self {
+    pub fn new(words: Words, location: String, clock: Clock, pace: Pace) -> Self {
         Self {
             words,
             location,
@@ -102,7 +102,7 @@ impl<R: Reason> Reporter<R> {
 
     /// Counts a failure that is worth no line alone. While its reason is an open trouble, it counts
     /// as any other failure does.
-    pub(crate) fn count(&self, failure: &Failure<R>, purpose: Purpose) {
+    pub fn count(&self, failure: &Failure<R>, purpose: Purpose) {
         let is_open = self
             .state()
             .troubles
@@ -116,7 +116,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Counts a failure and logs a line if one is due.
-    pub(crate) fn failed(&self, failure: &Failure<R>, purpose: Purpose) {
+    pub fn failed(&self, failure: &Failure<R>, purpose: Purpose) {
         self.add(failure.reason);
         let mut state = self.state();
         state.met.insert(failure.reason, (purpose, failure.clone()));
@@ -130,7 +130,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Notes a success. While there is no trouble, this costs one atomic read.
-    pub(crate) fn worked(&self, purpose: Purpose) {
+    pub fn worked(&self, purpose: Purpose) {
         if self.awaited.load(Ordering::Relaxed) & purpose as u8 == 0 {
             return;
         }
@@ -142,7 +142,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Logs the lines that have come due. To be called about every second.
-    pub(crate) fn settle(&self) {
+    pub fn settle(&self) {
         let mut state = self.state();
         let due = state.troubles.settle(now());
         let met = |(reason, notice)| {
@@ -158,13 +158,13 @@ impl<R: Reason> Reporter<R> {
     }
 
     /// Returns the number of failures, by label.
-    pub(crate) fn failures(&self) -> Vec<(&'static str, u64)> {
+    pub fn failures(&self) -> Vec<(&'static str, u64)> {
         let counts = self.failures.iter().map(|of| of.load(Ordering::Relaxed));
         R::ALL.iter().map(|of| of.label()).zip(counts).collect()
     }
 
     /// Returns the oldest open trouble; those that prevent hits come before those that do not.
-    pub(crate) fn trouble(&self, down: bool) -> Option<Trouble> {
+    pub fn trouble(&self, down: bool) -> Option<Trouble> {
         let state = self.state();
         let met = |reason: R| state.met.get(&reason);
         let spares_hits =
