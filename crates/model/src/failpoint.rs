@@ -34,9 +34,14 @@ mod armed {
         let (point, left) = text.split_once(':').unwrap_or((text, "0"));
         let armed = Armed {
             point: point.to_owned(),
-            left: AtomicI64::new(left.parse().map_err(|error| format!("FAILPOINT: {error}"))?),
+            left: AtomicI64::new(
+                left.parse()
+                    .map_err(|error| format!("FAILPOINT: {error}"))?,
+            ),
         };
-        ARMED.set(armed).map_err(|_| "FAILPOINT was set before".to_owned())
+        ARMED
+            .set(armed)
+            .map_err(|_| "FAILPOINT was set before".to_owned())
     }
 
     /// Passes a named point; stops the thread there if it is armed.

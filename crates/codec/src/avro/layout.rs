@@ -44,7 +44,7 @@ pub enum SchemaFault {
 
 /// A writer's schema.
 #[derive(Debug)]
-pub(in crate) struct Layout {
+pub(crate) struct Layout {
     nodes: Vec<Node>,
     root: NodeId,
     /// The root record's name without its namespace.
@@ -53,7 +53,7 @@ pub(in crate) struct Layout {
 }
 
 impl Layout {
-    pub(in crate) fn parse(text: &str) -> Result<Self, SchemaFault> {
+    pub(crate) fn parse(text: &str) -> Result<Self, SchemaFault> {
         let schema = Schema::parse_str(text).map_err(Box::new)?;
         let mut nodes = Builder::default();
         let root = nodes.add(&schema)?;
@@ -70,16 +70,16 @@ impl Layout {
     }
 
     /// Returns the CRC-64-AVRO fingerprint of the parsing canonical form.
-    pub(in crate) fn fingerprint(&self) -> u64 {
+    pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprints[0]
     }
 
     /// Returns that fingerprint, and the one that Rust's Avro library computes for the schema.
-    pub(in crate) fn fingerprints(&self) -> [u64; 2] {
+    pub(crate) fn fingerprints(&self) -> [u64; 2] {
         self.fingerprints
     }
 
-    pub(in crate) fn record(&self) -> Option<&str> {
+    pub(crate) fn record(&self) -> Option<&str> {
         self.record.as_deref()
     }
 

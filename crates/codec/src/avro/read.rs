@@ -24,7 +24,7 @@ const VALUES_PER_BYTE: usize = 4;
 const VALUES_BASE: usize = 16_384;
 
 /// Reads a single datum, which must take all of `bytes`.
-pub(in crate) fn read<'de, T: Deserialize<'de>>(
+pub(crate) fn read<'de, T: Deserialize<'de>>(
     layout: &Layout,
     bytes: &'de [u8],
 ) -> Result<T, Fault> {

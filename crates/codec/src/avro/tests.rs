@@ -11,7 +11,7 @@ use wedcache_model::event::QueryOptions;
 use wedcache_model::{AiQuery, VendorChange};
 
 /// Returns a query with only the required fields, as Avro.
-pub(in crate) fn minimal_query() -> Vec<u8> {
+pub(crate) fn minimal_query() -> Vec<u8> {
     let query = json!({"queryId": "q", "query": {"type": "t", "content": "c"},
         "weddingContext": {"location": {"city": "Austin", "state": "TX"}}});
     datum(RecordKind::AiQuery.schema_text(), &query)

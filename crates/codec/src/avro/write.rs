@@ -11,12 +11,12 @@ use wedcache_model::invalidation::CacheAlert;
 use wedcache_model::{AiAnswer, CacheMetric, Freshness, LayerName, StaleReason};
 
 /// A record that can be written as Avro.
-pub(in crate) trait WriteAvro {
+pub(crate) trait WriteAvro {
     fn write_avro(&self, out: &mut Vec<u8>);
 }
 
 /// Writes an answer; `data` replaces the answer's own data, which may be kept elsewhere.
-pub(in crate) fn write_answer(answer: &AiAnswer<'_>, data: Option<&str>, out: &mut Vec<u8>) {
+pub(crate) fn write_answer(answer: &AiAnswer<'_>, data: Option<&str>, out: &mut Vec<u8>) {
     out.reserve(data.map_or(0, str::len) + 1024);
     text(out, &answer.answer_id);
     text(out, &answer.query_id);

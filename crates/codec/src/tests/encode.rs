@@ -1,9 +1,9 @@
 //! Output records, and those of the invalidation log.
 
-use wedcache_model::invalidation::SkippedRange;
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use serde_json::{Value, json};
+use wedcache_model::invalidation::SkippedRange;
 
 use super::{answer, single_object};
 use crate::{Encoder, Framing, Framings, LogRecord, RecordKind, log};

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::{Notice, Pace, Troubles};
-use crate::clock::Clock;
 use crate::Timestamp;
+use crate::clock::Clock;
 
 /// The current trouble of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
