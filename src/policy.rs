@@ -105,8 +105,8 @@ impl PolicyInForce {
         rules: &[crate::invalidation::rule::RuleSpec],
     ) -> Self {
         use crate::invalidation::rule::Rules;
-        use crate::topology::settings::{Freshness, Lag, LagAction};
-        let lag = Lag {
+        use crate::topology::settings::{Freshness, LagAction, LagBound};
+        let lag = LagBound {
             bound: Duration::from_secs(10),
             then: LagAction::Stale,
         };

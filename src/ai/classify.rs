@@ -115,7 +115,7 @@ pub(super) fn message(body: &Value) -> Option<&str> {
 }
 
 /// Returns the meaning of a status that the provider itself sent, without a body.
-pub(crate) fn bare_status(status: u16) -> ProviderError {
+pub fn bare_status(status: u16) -> ProviderError {
     let kind = Kind {
         own: true,
         ..Kind::default()

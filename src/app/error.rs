@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::drain::Left;
-use super::providers::UnusableProvider;
+use crate::ai::UnusableProvider;
 use crate::api::ApiError;
 use crate::codec::RegistryError;
 use crate::kafka::KafkaError;

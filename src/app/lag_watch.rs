@@ -14,8 +14,8 @@ use crate::metrics::Metrics;
 use crate::policy::PolicyInForce;
 use crate::resolver::{Lag, LagState};
 use crate::stages::follower::LogStatus;
-use crate::stages::lag::{LagBound, LagBounds, LagClock, Measured, Then};
-use crate::topology::settings::{self, LagAction, Role};
+use crate::stages::lag::{LagClock, Measured};
+use crate::topology::settings::Role;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -39,8 +39,7 @@ impl LagWatch {
         judged: bool,
     ) -> Self {
         let policies = Arc::clone(&shared.policies.in_force);
-        let bounds = bounds(&policies.get().freshness);
-        let mut clock = LagClock::new(bounds, Instant::now());
+        let mut clock = LagClock::new(policies.get().freshness, Instant::now());
         if !judged {
             clock.rules_unknown();
         }
@@ -98,8 +97,7 @@ impl LagWatch {
                 rules_whole: None,
             });
         }
-        self.clock
-            .set_bounds(bounds(&self.policies.get().freshness));
+        self.clock.set_bounds(self.policies.get().freshness);
         let now = Instant::now();
         let (state, lags) = (self.clock.state(now), self.clock.lags(now));
         if state != self.lag.get() {
@@ -153,22 +151,4 @@ pub async fn change_ends(admin: &Admin, topics: &[Arc<str>]) -> Result<ChangeEnd
         at.topic = ids.get(topic).copied();
     }
     Ok(found)
-}
-
-/// Returns the lags that the topology allows.
-pub fn bounds(freshness: &settings::Freshness) -> LagBounds {
-    LagBounds {
-        log: bound(freshness.max_invalidation_lag),
-        rules: bound(freshness.max_rules_lag),
-    }
-}
-
-fn bound(lag: settings::Lag) -> LagBound {
-    LagBound {
-        max: lag.bound,
-        then: match lag.then {
-            LagAction::Stale => Then::Label,
-            LagAction::Bypass => Then::Bypass,
-        },
-    }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Providers;
 use crate::ai::ProviderError;
+use crate::ai::Providers;
 use crate::cache::{BreakerState, LayeredStats};
 use crate::codec::Reason;
 use crate::health::Health;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{clients, layers, providers, registry};
+use super::{clients, layers, registry};
 use crate::ai::reach::{Dialect, Reached};
 use crate::ai::{self, shown_address};
 use crate::cache::Redis;
@@ -180,8 +180,8 @@ async fn reach_provider(
     dialect: Dialect,
 ) -> Result<String, Refusal> {
     let path = ["providers", name, kind, "base_url"];
-    let endpoint = providers::endpoint(name, http, &Clock::System);
-    let site = providers::site(name, kind, http);
+    let endpoint = ai::configured::endpoint(name, http, &Clock::System);
+    let site = ai::configured::site(name, kind, http);
     let model = &http.model;
     match ai::reach::reach(dialect, &endpoint).await {
         Ok(Ok(Reached::Listed)) => Ok(format!("takes the key and has {model}")),

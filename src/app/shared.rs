@@ -9,15 +9,14 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::log_identity::{append_identity, identity};
-use super::providers::keyless;
-use super::{
-    AppError, Providers, client, clients, lag_watch, layers, patiently, providers, registry,
-};
+use super::{AppError, client, clients, lag_watch, layers, patiently, registry};
+use crate::ai::configured::keyless;
 use crate::ai::simulator::World;
+use crate::ai::{Providers, providers};
 use crate::api::Served;
 use crate::cache::Layers;
 use crate::clock::Clock;
-use crate::codec::{Decoder, Encoder, MaxBytes, Registry, Schemas};
+use crate::codec::{Decoder, Encoder, Registry, Schemas};
 use crate::health::Phase;
 use crate::invalidation::{ChangeEnds, RulesProgress, TagTable, TagTableOptions};
 use crate::kafka::{Admin, PartitionReader, ReaderOptions, Skips};
@@ -34,6 +33,7 @@ use crate::resolver::Resolver;
 use crate::stages::alerting::Alerting;
 use crate::stages::follower::{LogFollower, LogStatus, SkipChange};
 use crate::stages::judge::ChangeJudge;
+use crate::stages::max_bytes;
 use crate::stages::query::{AnswerWriter, Queries, QueryReader};
 use crate::topology::Topology;
 use crate::topology::settings::{Format, Role};
@@ -172,7 +172,10 @@ impl Shared {
             progress: Arc::default(),
             skips: Arc::default(),
             registry,
-            decoder: Arc::new(Decoder::new(schemas, max_bytes(topology))),
+            decoder: Arc::new(Decoder::new(
+                schemas,
+                max_bytes(&topology.deployment.topics),
+            )),
             outputs,
             admin,
             stall: Arc::default(),
@@ -319,21 +322,6 @@ impl Shared {
             runtime: Handle::current(),
             waiting: waiting.clone(),
         }
-    }
-}
-
-/// Returns the length in bytes up to which the values of each input are read.
-pub fn max_bytes(topology: &Topology) -> MaxBytes {
-    let of = |role| {
-        let max = topology.deployment.topics.get(role).max_bytes;
-        max.map_or(usize::MAX, |max| {
-            usize::try_from(max.0).unwrap_or(usize::MAX)
-        })
-    };
-    MaxBytes {
-        queries: of(Role::Queries),
-        vendor_changes: of(Role::VendorChanges),
-        wedding_updates: of(Role::WeddingUpdates),
     }
 }
 

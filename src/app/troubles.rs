@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Providers, Shared};
+use super::Shared;
+use crate::ai::Providers;
 use crate::ai::{AlertChange, Level, Notice};
 use crate::alerts::Alert;
 use crate::health::{Component, Health};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use self::format::{Diagnostic, Format, json, show, show_one};
 use super::screen::Screen;
 use super::{SourceError, Text, TopologiesArgs};
+use crate::ai;
 use crate::app;
 use crate::clock::Clock;
 use crate::codec::Schemas;
@@ -159,7 +160,7 @@ impl Validation<'_> {
 fn usable(loaded: Loaded) -> Result<Loaded, Box<Problems>> {
     let topology = &loaded.topology;
     let mut refusals: Vec<_> = app::kafka_faults(topology).iter().map(of_kafka).collect();
-    if let Err(error) = app::providers(topology, &Clock::System, &app::still_world()) {
+    if let Err(error) = ai::providers(topology, &Clock::System, &ai::still_world()) {
         let kind = topology
             .deployment
             .providers

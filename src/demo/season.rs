@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, VecDeque};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+use crate::ai::configured::VENDORS;
 use crate::ai::simulator::vendor_type;
-use crate::app::VENDORS;
 
 /// The `source` of the season's vendor changes.
 pub(super) const SOURCE: &str = "demo";

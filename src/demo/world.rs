@@ -13,8 +13,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::ai::configured::VENDORS;
 use crate::ai::simulator::{Vendors, World};
-use crate::app::VENDORS;
 use crate::model::VendorChange;
 
 /// The longest that a call waits for the changes written before it.

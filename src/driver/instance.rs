@@ -11,8 +11,7 @@ use super::collect::Collector;
 use super::durable::{Mounted, Store};
 use super::log::Log;
 use super::provider::{Mocked, Script};
-use crate::ai::Ai;
-use crate::app::{self, Providers};
+use crate::ai::{self, Ai, Providers};
 use crate::cache::{Holder, LayeredOptions, Layers, Leases, Memory, MemoryOptions};
 use crate::clock::Clock;
 use crate::codec::{Decoder, Encoder, Schemas};
@@ -140,7 +139,7 @@ impl Instance {
             status,
             progress,
             lag,
-            lag_clock: LagClock::new(app::bounds(&world.policies.get().freshness), Instant::now()),
+            lag_clock: LagClock::new(world.policies.get().freshness, Instant::now()),
             policies: Arc::clone(&world.policies),
             read_to: 0,
         };
@@ -187,8 +186,7 @@ impl Instance {
             log_whole: self.status.borrow().measured.map(|(_, whole)| whole),
             rules_whole: Some(self.progress.behind(ends) == 0),
         };
-        self.lag_clock
-            .set_bounds(app::bounds(&self.policies.get().freshness));
+        self.lag_clock.set_bounds(self.policies.get().freshness);
         self.lag_clock.observe(&measured);
         self.lag.set(self.lag_clock.state(measured.at));
     }
@@ -234,7 +232,7 @@ fn providers(world: &World) -> Providers {
             model: provider.model().to_owned(),
             script: Arc::clone(&world.script),
         };
-        let ai = Ai::new(Arc::new(mocked), app::ai_options(provider));
+        let ai = Ai::new(Arc::new(mocked), ai::options(provider));
         (Arc::clone(name), Arc::new(ai))
     };
     topology.deployment.providers.iter().map(mocked).collect()

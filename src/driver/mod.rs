@@ -33,7 +33,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::app;
 use crate::clock::Clock;
 use crate::codec::{Decoder, Schemas};
 use crate::invalidation::rule::Source;
@@ -42,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::model::{AiQuery, KeyMemo, LayerName, Position, Timestamp, VendorChange, WeddingUpdate};
 use crate::observe::{Observer, Observers};
 use crate::policy::{self, PolicyInForce};
+use crate::stages;
 use crate::stages::alerting::Alerting;
 use crate::stages::judge::ChangeJudge;
 use crate::topology::cases::{InputRole, RawRecord};
@@ -136,7 +136,10 @@ impl Driver {
         };
         let observer = Observers::new([Arc::clone(&metrics) as Arc<dyn Observer>, own]);
         let schemas = Arc::new(Schemas::embedded());
-        let decoder = Decoder::new(Arc::clone(&schemas), app::max_bytes(&topology));
+        let decoder = Decoder::new(
+            Arc::clone(&schemas),
+            stages::max_bytes(&topology.deployment.topics),
+        );
         let decoder = Arc::new(decoder);
         let policies = Arc::new(PolicyInForce::new(topology.policy.clone()));
         let judge = ChangeJudge::new(

@@ -7,35 +7,12 @@ use tokio::time::Instant;
 
 use crate::model::StaleReason;
 use crate::resolver::LagState;
-
-/// The bound of one kind of lag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LagBound {
-    pub max: Duration,
-    pub then: Then,
-}
-
-/// The consequence of a lag past the bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Serve from the cache, labelled stale.
-    Label,
-    /// Ask the provider.
-    Bypass,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LagBounds {
-    /// The bound of this instance's view of the invalidation log.
-    pub log: LagBound,
-    /// The bound of the judging of change events.
-    pub rules: LagBound,
-}
+use crate::topology::settings::{Freshness, LagAction};
 
 /// The last moments at which nothing was missing.
 #[derive(Debug, Clone, Copy)]
 pub struct LagClock {
-    bounds: LagBounds,
+    bounds: Freshness,
     log_whole_at: Instant,
     rules_whole_at: Instant,
 }
@@ -60,7 +37,7 @@ pub struct Lags {
 
 impl LagClock {
     /// Starts at a moment at which the log was read to its end and all changes were judged.
-    pub fn new(bounds: LagBounds, now: Instant) -> Self {
+    pub fn new(bounds: Freshness, now: Instant) -> Self {
         Self {
             bounds,
             log_whole_at: now,
@@ -69,14 +46,14 @@ impl LagClock {
     }
 
     /// Judges lags by these bounds from now on.
-    pub fn set_bounds(&mut self, bounds: LagBounds) {
+    pub fn set_bounds(&mut self, bounds: Freshness) {
         self.bounds = bounds;
     }
 
     /// Notes that the start barrier ended with changes unjudged: the rules lag is past its bound until
     /// they are judged.
     pub fn rules_unknown(&mut self) {
-        let past = self.bounds.rules.max + Duration::from_secs(1);
+        let past = self.bounds.max_rules_lag.bound + Duration::from_secs(1);
         self.rules_whole_at = self
             .rules_whole_at
             .checked_sub(past)
@@ -103,11 +80,15 @@ impl LagClock {
     pub fn state(&self, now: Instant) -> LagState {
         let lags = self.lags(now);
         let past = [
-            (self.bounds.log, lags.log, StaleReason::LogLag),
-            (self.bounds.rules, lags.rules, StaleReason::RulesLag),
+            (
+                self.bounds.max_invalidation_lag,
+                lags.log,
+                StaleReason::LogLag,
+            ),
+            (self.bounds.max_rules_lag, lags.rules, StaleReason::RulesLag),
         ];
-        let past = || past.iter().filter(|(bound, lag, _)| *lag > bound.max);
-        if let Some((.., reason)) = past().find(|(bound, ..)| bound.then == Then::Bypass) {
+        let past = || past.iter().filter(|(bound, lag, _)| *lag > bound.bound);
+        if let Some((.., reason)) = past().find(|(bound, ..)| bound.then == LagAction::Bypass) {
             return LagState::Bypass(*reason);
         }
         past()
@@ -119,15 +100,17 @@ impl LagClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::settings::LagBound;
 
-    fn clock(log: Then, rules: Then) -> (LagClock, Instant) {
+    fn clock(log: LagAction, rules: LagAction) -> (LagClock, Instant) {
         let bound = |secs, then| LagBound {
-            max: Duration::from_secs(secs),
+            bound: Duration::from_secs(secs),
             then,
         };
-        let bounds = LagBounds {
-            log: bound(5, log),
-            rules: bound(30, rules),
+        let bounds = Freshness {
+            max_invalidation_lag: bound(5, log),
+            max_rules_lag: bound(30, rules),
+            widen_refresh_interval: Duration::ZERO,
         };
         let now = Instant::now();
         (LagClock::new(bounds, now), now)
@@ -143,7 +126,7 @@ mod tests {
 
     #[test]
     fn silence_and_falling_behind_both_count_as_lag() {
-        let (mut clock, start) = clock(Then::Label, Then::Bypass);
+        let (mut clock, start) = clock(LagAction::Stale, LagAction::Bypass);
         let at = |secs| start + Duration::from_secs(secs);
         assert_eq!(clock.state(at(5)), LagState::Current);
         clock.observe(&measured(at(4), Some(true), Some(true)));
@@ -158,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_start_with_unjudged_changes_is_past_the_bound_until_they_are_judged() {
-        let (mut clock, start) = clock(Then::Bypass, Then::Label);
+        let (mut clock, start) = clock(LagAction::Bypass, LagAction::Stale);
         clock.rules_unknown();
         assert_eq!(clock.state(start), LagState::Label(StaleReason::RulesLag));
         clock.observe(&measured(start, Some(true), Some(true)));

@@ -15,3 +15,21 @@ pub mod follower;
 pub mod judge;
 pub mod lag;
 pub mod query;
+
+use crate::codec::MaxBytes;
+use crate::topology::settings::{Role, Topics};
+
+/// Returns the length in bytes up to which the values of each input are read.
+pub fn max_bytes(topics: &Topics) -> MaxBytes {
+    let of = |role| {
+        let max = topics.get(role).max_bytes;
+        max.map_or(usize::MAX, |max| {
+            usize::try_from(max.0).unwrap_or(usize::MAX)
+        })
+    };
+    MaxBytes {
+        queries: of(Role::Queries),
+        vendor_changes: of(Role::VendorChanges),
+        wedding_updates: of(Role::WeddingUpdates),
+    }
+}

@@ -259,7 +259,7 @@ struct Batches {
 impl Batches {
     fn new(topology: &Topology, now: Timestamp) -> Self {
         let schemas = Arc::new(Schemas::embedded());
-        let max = crate::app::max_bytes(topology);
+        let max = crate::stages::max_bytes(&topology.deployment.topics);
         let judge = ChangeJudge::new(
             Arc::new(Decoder::new(Arc::clone(&schemas), max)),
             Arc::new(PolicyInForce::new(topology.policy.clone())),

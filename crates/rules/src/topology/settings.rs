@@ -283,14 +283,14 @@ pub struct Simulator {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freshness {
     /// The largest lag of this instance's view of the invalidation log.
-    pub max_invalidation_lag: Lag,
+    pub max_invalidation_lag: LagBound,
     /// The largest lag of the judging of change events.
-    pub max_rules_lag: Lag,
+    pub max_rules_lag: LagBound,
     pub widen_refresh_interval: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lag {
+pub struct LagBound {
     pub bound: Duration,
     pub then: LagAction,
 }

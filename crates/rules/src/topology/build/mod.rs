@@ -19,7 +19,7 @@ pub(super) use rules::KNOWN_CHANGES;
 
 use super::env::{Form, Resolved, Variable, Variables, resolve, variables_in};
 use super::problem::{Code, Problem, Severity, Span};
-use super::settings::{Freshness, Lag};
+use super::settings::{Freshness, LagBound};
 use super::shape::{FreshnessShape, LagShape, TopologyFile};
 use super::tree::Parsed;
 use super::units::{At, Connection, Lasting};
@@ -318,8 +318,8 @@ impl Build<'_> {
         (barrier, freshness)
     }
 
-    fn lag(&mut self, shape: &LagShape) -> Lag {
-        Lag {
+    fn lag(&mut self, shape: &LagShape) -> LagBound {
+        LagBound {
             bound: self.positive(&shape.lag, "a lag's bound"),
             then: shape.then,
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ai::http::DEFAULT_BODY_LIMIT;
-use crate::ai::simulator::{Behaviour, Faults, Latency, Vendors, World};
-use crate::ai::{
+use super::http::DEFAULT_BODY_LIMIT;
+use super::simulator::{Behaviour, Faults, Latency, Vendors, World};
+use super::{
     Ai, AiOptions, Anthropic, BreakerOptions, BudgetOptions, BuildError, Endpoint, OpenAi,
     OpenAiOptions, Provider, Simulator, SimulatorOptions, Site, Timeouts, is_loopback_address,
     shown_address,
@@ -73,7 +73,7 @@ fn provider(
 }
 
 /// Returns the names by which operators know a provider: its address, settings and variables.
-pub(super) fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
+pub fn site(name: &str, kind: &str, http: &HttpProvider) -> Site {
     Site {
         name: name.to_owned(),
         address: shown_address(&http.base_url),
@@ -116,7 +116,7 @@ pub fn keyless(topology: &Topology) -> Vec<String> {
     .collect()
 }
 
-pub(super) fn endpoint(name: &str, http: &HttpProvider, clock: &Clock) -> Endpoint {
+pub fn endpoint(name: &str, http: &HttpProvider, clock: &Clock) -> Endpoint {
     Endpoint {
         name: name.to_owned(),
         base_url: http.base_url.clone(),
@@ -134,7 +134,7 @@ pub(super) fn endpoint(name: &str, http: &HttpProvider, clock: &Clock) -> Endpoi
 }
 
 /// Returns the options with which a provider is asked.
-pub fn ai_options(provider: &settings::Provider) -> AiOptions {
+pub fn options(provider: &settings::Provider) -> AiOptions {
     match provider {
         settings::Provider::OpenAi(http) | settings::Provider::Anthropic(http) => {
             http_options(http)
