@@ -1,6 +1,5 @@
 //! The command line: one file per command, each a function from its arguments to an exit code.
 
-pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod demo;
@@ -14,12 +13,11 @@ pub mod run;
 pub mod sample;
 pub mod schema;
 pub mod screen;
-pub mod simulate;
 mod source;
 pub mod test;
 pub mod topics;
 pub mod validate;
-mod version;
+pub mod version;
 
 use std::io;
 use std::process::ExitCode;
@@ -27,8 +25,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::screen::Screen;
-pub use self::source::TopologyArgs;
-use self::source::{Source, SourceError, Text, TopologiesArgs};
+use self::source::{Source, SourceError, TopologiesArgs};
+pub use self::source::{Text, TopologyArgs};
 use crate::telemetry::{self, LogFormat, TelemetryError};
 use crate::topology::{self, Loaded, Topology, Variables};
 
@@ -46,7 +44,6 @@ use crate::topology::{self, Loaded, Topology, Variables};
   wedcache validate                       # every mistake of a topology at once
   wedcache test                           # its test cases, in mocked time
   wedcache topics apply                   # create the topics that it names
-  wedcache simulate --quick               # a wedding season in seconds
   wedcache run                            # the stream, against a real Kafka
   wedcache sample                         # sample questions for a stream that runs
   wedcache check                          # was any answer one that a change forbids?
@@ -97,8 +94,6 @@ enum Command {
     Topics(topics::Args),
     Dlq(dlq::Args),
     Check(check::Args),
-    Bench(bench::Args),
-    Simulate(simulate::Args),
     Sample(sample::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -163,14 +158,6 @@ impl Cli {
             Command::Check(args) => {
                 self.log.install_for_report()?;
                 check::run(args, screen)?
-            }
-            Command::Bench(args) => {
-                self.log.install_for_report()?;
-                bench::run(args, screen)?
-            }
-            Command::Simulate(args) => {
-                self.log.install_for_report()?;
-                simulate::run(args, screen)?
             }
             Command::Sample(args) => {
                 self.log.install_for_report()?;
