@@ -4,7 +4,7 @@
 //! `wedcache` in its own process.
 //!
 //! # Reading order
-//! 1. [`bench`]: scenarios, each timed beside a baseline in the same run.
+//! 1. [`mod@bench`]: scenarios, each timed beside a baseline in the same run.
 //! 2. [`simulate`]: a year of couples, vendors and a model on stopped time.
 //! 3. [`cli`]: the command line.
 
