@@ -26,8 +26,10 @@
 //!    [`app`]: all of it put together.
 //! 9. [`cli`], [`api`], [`health`], [`telemetry`], [`shutdown`]: the outside;
 //!    [`outbound`]: the HTTP clients of [`ai`] and [`codec`] and their TLS.
-//! 10. [`driver`]: all of it but Kafka on stopped time, for tests; [`simulate`]: a year on it.
-//!     [`demo`]: all of it in one process, with a season that asks and changes.
+//! 10. [`driver`]: all of it but Kafka on stopped time, for tests. [`demo`]: all of it in one
+//!     process, with a season that asks and changes.
+//!
+//! `crates/lab` is a program of its own over this library: benchmarks, and a year on [`driver`].
 //!
 //! [`trouble`] says when a failure that lasts is worth a log line.
 //! `failpoint` names the points at which proofs stop a process in order to kill it.
@@ -77,7 +79,6 @@ pub mod ai;
 pub mod alerts;
 pub mod api;
 pub mod app;
-pub mod bench;
 pub mod cache;
 pub mod checker;
 pub mod cli;
@@ -91,7 +92,6 @@ pub mod pipeline;
 pub mod policy;
 pub mod resolver;
 pub mod shutdown;
-pub mod simulate;
 pub mod stages;
 pub mod telemetry;
 pub mod topics;

@@ -1,6 +1,5 @@
 //! The command line: one file per command, each a function from its arguments to an exit code.
 
-pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod demo;
@@ -14,12 +13,11 @@ pub mod run;
 pub mod sample;
 pub mod schema;
 pub mod screen;
-pub mod simulate;
 mod source;
 pub mod test;
 pub mod topics;
 pub mod validate;
-mod version;
+pub mod version;
 
 use std::io;
 use std::process::ExitCode;
@@ -27,9 +25,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::screen::Screen;
-pub use self::source::TopologyArgs;
-use self::source::{Source, SourceError, Text, TopologiesArgs};
-use crate::telemetry::{self, LogFormat};
+use self::source::{Source, SourceError, TopologiesArgs};
+pub use self::source::{Text, TopologyArgs};
+use crate::telemetry::{self, LogFormat, TelemetryError};
 use crate::topology::{self, Loaded, Topology, Variables};
 
 /// Answers AI queries from Kafka out of a cache that forgets an answer the moment the facts under
@@ -46,7 +44,6 @@ use crate::topology::{self, Loaded, Topology, Variables};
   wedcache validate                       # every mistake of a topology at once
   wedcache test                           # its test cases, in mocked time
   wedcache topics apply                   # create the topics that it names
-  wedcache simulate --quick               # a wedding season in seconds
   wedcache run                            # the stream, against a real Kafka
   wedcache sample                         # sample questions for a stream that runs
   wedcache check                          # was any answer one that a change forbids?
@@ -61,8 +58,9 @@ pub struct Cli {
     command: Command,
 }
 
+/// The arguments of a program that logs.
 #[derive(Debug, clap::Args)]
-struct LogArgs {
+pub struct LogArgs {
     /// The log filter, levels by module, as in `info,wedcache::kafka=debug`.
     #[arg(
         long,
@@ -96,8 +94,6 @@ enum Command {
     Topics(topics::Args),
     Dlq(dlq::Args),
     Check(check::Args),
-    Bench(bench::Args),
-    Simulate(simulate::Args),
     Sample(sample::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -107,7 +103,15 @@ enum Command {
 /// Reads the command line and runs the command that it names.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.run() {
+    execute(|screen| cli.run(screen))
+}
+
+/// Runs a command with standard output as its screen; returns the program's exit code. An error is
+/// printed on standard error and is exit code 1; a reader of the output that has gone is no error.
+pub fn execute(command: impl FnOnce(&mut Screen<'_>) -> anyhow::Result<u8>) -> ExitCode {
+    let mut stdout = io::stdout();
+    let mut screen = Screen::stdout(&mut stdout, &environment);
+    match command(&mut screen) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -117,53 +121,50 @@ pub fn main() -> ExitCode {
     }
 }
 
+impl LogArgs {
+    /// Sets up logging for a command whose output is its report: errors alone are logged.
+    pub fn install_for_report(&self) -> Result<(), TelemetryError> {
+        telemetry::install(self.log_format, "error")
+    }
+}
+
 impl Cli {
-    fn run(self) -> anyhow::Result<u8> {
-        let mut stdout = io::stdout();
-        let mut screen = Screen::stdout(&mut stdout, &environment);
+    fn run(&self, screen: &mut Screen<'_>) -> anyhow::Result<u8> {
         let code = match &self.command {
             Command::Demo(args) => {
                 // The panel owns the screen, and log lines would overwrite it.
                 let filter = if args.has_panel() { "off" } else { "error" };
                 telemetry::install(self.log.log_format, filter)?;
-                demo::run(args, &mut screen)?
+                demo::run(args, screen)?
             }
             Command::Run(args) => {
                 telemetry::install(self.log.log_format, &self.log.log)?;
-                run::run(args, &mut screen)?
+                run::run(args, screen)?
             }
-            Command::Init(args) => init::run(args, &mut screen)?,
-            Command::Validate(args) => validate::run(args, &environment, &mut screen)?,
-            Command::Test(args) => test::run(args, &mut screen)?,
-            Command::Explain(args) => explain::run(args, &mut screen)?,
-            Command::Graph(args) => graph::run(args, &mut screen)?,
-            Command::Schema(args) => schema::run(args, &mut screen)?,
+            Command::Init(args) => init::run(args, screen)?,
+            Command::Validate(args) => validate::run(args, &environment, screen)?,
+            Command::Test(args) => test::run(args, screen)?,
+            Command::Explain(args) => explain::run(args, screen)?,
+            Command::Graph(args) => graph::run(args, screen)?,
+            Command::Schema(args) => schema::run(args, screen)?,
             Command::Topics(args) => {
-                telemetry::install(self.log.log_format, "error")?;
-                topics::run(args, &mut screen)?
+                self.log.install_for_report()?;
+                topics::run(args, screen)?
             }
             Command::Dlq(args) => {
-                telemetry::install(self.log.log_format, "error")?;
-                dlq::run(args, &mut screen)?
+                self.log.install_for_report()?;
+                dlq::run(args, screen)?
             }
             Command::Check(args) => {
-                telemetry::install(self.log.log_format, "error")?;
-                check::run(args, &mut screen)?
-            }
-            Command::Bench(args) => {
-                telemetry::install(self.log.log_format, "error")?;
-                bench::run(args, &mut screen)?
-            }
-            Command::Simulate(args) => {
-                telemetry::install(self.log.log_format, "error")?;
-                simulate::run(args, &mut screen)?
+                self.log.install_for_report()?;
+                check::run(args, screen)?
             }
             Command::Sample(args) => {
-                telemetry::install(self.log.log_format, "error")?;
-                sample::run(args, &mut screen)?
+                self.log.install_for_report()?;
+                sample::run(args, screen)?
             }
-            Command::Completions(args) => completions::run(args, &mut screen)?,
-            Command::Man(args) => man::run(args, &mut screen)?,
+            Command::Completions(args) => completions::run(args, screen)?,
+            Command::Man(args) => man::run(args, screen)?,
         };
         Ok(code)
     }

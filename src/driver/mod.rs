@@ -1,5 +1,5 @@
 //! A fleet of wedcache without Kafka, disk, network or waiting: records in, records out, in time
-//! that is moved by hand. `wedcache test`, `wedcache simulate` and the tests of freshness run on it.
+//! that is moved by hand. `wedcache test`, `wedcache-lab simulate` and the tests of freshness run on it.
 //!
 //! ```text
 //! query ──▶ Queries ─▶ Resolver ─▶ memory ─▶ bytes kept over restarts ─▶ Ai ─▶ script

@@ -1,7 +1,14 @@
-//! Holds the picture in `src/lib.rs`: which module may import which, and each outside crate's home.
+//! Holds the picture in `src/lib.rs`: which module may import which, and each outside crate's home;
+//! also in `crates/lab`, whose modules import those of `src` as `wedcache::…`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The folders whose modules are checked, each with the beginnings of the paths of modules in it.
+const FOLDERS: [(&str, &[&str]); 2] = [
+    ("src", &["crate::"]),
+    ("crates/lab/src", &["crate::", "wedcache::"]),
+];
 
 /// The modules and what each may import besides itself, `model`, `clock`, `backoff`, `trouble`,
 /// `alerts`, `failpoint` and `outbound`: a module, or one module within it.
@@ -63,18 +70,21 @@ const HOMES: &[(&str, &[&str])] = &[
 /// A source file without its test code.
 struct SourceFile {
     path: PathBuf,
+    /// The path below the folder of [`FOLDERS`].
+    place: String,
+    /// The beginnings of the paths of modules.
+    roots: &'static [&'static str],
     code: String,
 }
 
 impl SourceFile {
-    /// The path below `src`.
-    fn place(&self) -> String {
-        let place = self.path.strip_prefix("src").unwrap();
-        place.to_string_lossy().into_owned()
+    /// Returns the paths of modules in the code, without their beginning.
+    fn imports(&self) -> impl Iterator<Item = &str> {
+        self.roots.iter().flat_map(|root| imports(&self.code, root))
     }
 }
 
-/// Reads all files below `src`, without test modules and without items that only tests have.
+/// Reads all files below [`FOLDERS`], without test modules and without items that only tests have.
 fn sources() -> Vec<SourceFile> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -86,15 +96,23 @@ fn sources() -> Vec<SourceFile> {
             }
         }
     }
-    let mut paths = Vec::new();
-    walk(Path::new("src"), &mut paths);
     let (mut files, mut test_modules) = (Vec::new(), Vec::new());
-    for path in paths {
-        let text = fs::read_to_string(&path).unwrap();
-        let (code, modules) = split_tests(&text);
-        let folder = module_folder(&path);
-        test_modules.extend(modules.iter().map(|module| folder.join(module)));
-        files.push(SourceFile { path, code });
+    for (root_folder, roots) in FOLDERS {
+        let mut paths = Vec::new();
+        walk(Path::new(root_folder), &mut paths);
+        for path in paths {
+            let text = fs::read_to_string(&path).unwrap();
+            let (code, modules) = split_tests(&text);
+            let folder = module_folder(&path);
+            test_modules.extend(modules.iter().map(|module| folder.join(module)));
+            let place = path.strip_prefix(root_folder).unwrap();
+            files.push(SourceFile {
+                place: place.to_string_lossy().into_owned(),
+                path,
+                roots,
+                code,
+            });
+        }
     }
     // A test module is a file, or a folder of files, of its name.
     files.retain(|file| {
@@ -185,9 +203,9 @@ use crate::h;
     assert_eq!(modules, ["sample", "tests"]);
 }
 
-/// Returns the paths in `code` that begin with `crate::`, without that beginning.
-fn imports(code: &str) -> impl Iterator<Item = &str> {
-    code.match_indices("crate::").map(|(at, found)| {
+/// Returns the paths in `code` that begin with `root`, without that beginning.
+fn imports<'a>(code: &'a str, root: &'static str) -> impl Iterator<Item = &'a str> {
+    code.match_indices(root).map(|(at, found)| {
         let rest = &code[at + found.len()..];
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
         &rest[..end.unwrap_or(rest.len())]
@@ -213,17 +231,17 @@ fn modules_import_only_what_they_may() {
     ];
     let mut wrong = Vec::new();
     for file in sources() {
-        let place = file.place();
+        let place = &file.place;
         let module = ALLOWED
             .iter()
             .find(|(module, _)| place.starts_with(&format!("{module}/")));
         let Some((module, allowed)) = module else {
             continue;
         };
-        for path in imports(&file.code) {
+        for path in file.imports() {
             let mut may = always.iter().chain(*allowed).chain([module]);
             if !may.any(|of| is_within(path, of)) {
-                wrong.push(format!("{place} imports crate::{path}"));
+                wrong.push(format!("{} imports {path}", file.path.display()));
             }
         }
     }
@@ -234,7 +252,7 @@ fn modules_import_only_what_they_may() {
 fn outside_crates_stay_at_home() {
     let mut wrong = Vec::new();
     for file in sources() {
-        let place = file.place();
+        let place = &file.place;
         for (outside, homes) in HOMES {
             let named = file.code.lines().any(|line| {
                 let line = line.trim_start();
@@ -245,7 +263,8 @@ fn outside_crates_stay_at_home() {
                     })
             });
             if named && !homes.iter().any(|home| place.starts_with(home)) {
-                wrong.push(format!("{place} names {outside}, whose home is {homes:?}"));
+                let path = file.path.display();
+                wrong.push(format!("{path} names {outside}, whose home is {homes:?}"));
             }
         }
     }

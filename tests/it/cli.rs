@@ -9,7 +9,7 @@ use clap::CommandFactory as _;
 use wedcache::cli::Cli;
 
 /// Every command that works on a topology, without a topology's name.
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 13] = [
     &["run"],
     &["validate"],
     &["test"],
@@ -22,7 +22,6 @@ const COMMANDS: [&[&str]; 14] = [
     &["dlq", "list"],
     &["dlq", "replay", "--yes"],
     &["dlq", "skip", "topic", "0", "1", "2", "--yes"],
-    &["simulate", "--quick"],
     &["validate", "--short"],
 ];
 

@@ -9,7 +9,6 @@
 )]
 
 mod architecture;
-mod bench;
 mod cli;
 mod foreign_ai;
 mod guarantees;

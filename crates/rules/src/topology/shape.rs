@@ -210,7 +210,7 @@ pub(super) struct SeasonShape {
     #[serde(default = "factor")]
     pub(super) ttl_factor: At<f64>,
     /// The capacity that these months need, relative to the quietest; the load of each month in
-    /// `wedcache simulate`. By default 1.
+    /// `wedcache-lab simulate`. By default 1.
     #[serde(default = "factor")]
     pub(super) capacity_factor: At<f64>,
 }
