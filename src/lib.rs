@@ -71,27 +71,19 @@
 
 pub use wedcache_broker as broker;
 pub use wedcache_codec as codec;
+pub use wedcache_engine::{ai, alerts, cache, health, metrics, observe, policy, resolver, stages};
 pub use wedcache_model::{self as model, backoff, clock, failpoint, trouble};
 pub use wedcache_outbound as outbound;
 pub use wedcache_rules::{invalidation, topology};
 
-pub mod ai;
-pub mod alerts;
 pub mod api;
 pub mod app;
-pub mod cache;
 pub mod checker;
 pub mod cli;
 pub mod demo;
 pub mod driver;
-pub mod health;
 pub mod kafka;
-pub mod metrics;
-pub mod observe;
 pub mod pipeline;
-pub mod policy;
-pub mod resolver;
 pub mod shutdown;
-pub mod stages;
 pub mod telemetry;
 pub mod topics;
