@@ -12,6 +12,7 @@ use crate::codec::{Encoder, Reject};
 use crate::kafka::dead_letters::{self, DeadLetterOrigin, OwnedHeader};
 use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, OutRecord, Output, Ticket};
+use crate::model::Unfinished as _;
 use crate::model::{Coordinates, TraceParent};
 
 /// The names of the output topics.

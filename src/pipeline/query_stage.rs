@@ -10,8 +10,9 @@ use super::outputs::{DeadLetter, Original, Outputs, send_patiently};
 use crate::codec::{Registry, Reject, learn_schema};
 use crate::kafka::producer::{Refusal, Refused};
 use crate::kafka::{Delivery, Handler, InRecord, OutRecord, OwnedRecord, Ticket, Undelivered};
+use crate::model::Unfinished as _;
 use crate::model::{Coordinates, KeyMemo, Text, TraceParent};
-use crate::resolver::{Ask, Outcome, Waiter};
+use crate::resolver::{Ask, Outcome};
 use crate::stages::query::{AnswerWriter, Queries, QueryRecord, QueryStep};
 
 /// The most time for which the poll thread itself waits for room in the producer's queue.
@@ -116,17 +117,6 @@ impl Handler for QueryStage {
                 self.spawn(async move { parked.resolve(&parts, schema_id, ticket).await });
             }
         }
-    }
-}
-
-/// A record that waits for its turn is held: its age raises no alarm.
-impl Waiter for Ticket {
-    fn waits(&self) {
-        self.hold();
-    }
-
-    fn goes_on(&self) {
-        self.release();
     }
 }
 

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use configs::TopicConfig;
 use groups::Groups;
 use topics::Topics;
+
 use wedcache_model::clock::Clock;
 
 pub use batch::Damage;

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use wedcache_model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
+
 use super::avro::{self, Layout};
 use super::event::Incoming;
 use super::fault::{Fault, FaultKind};
 use super::reject::{Decoded, Reason, Reject};
 use super::schemas::{RecordKind, Registered, Schemas};
 use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json};
-use wedcache_model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 
 /// The byte order mark of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";

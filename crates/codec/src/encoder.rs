@@ -3,11 +3,12 @@
 
 use serde::Serialize;
 
+use wedcache_model::invalidation::CacheAlert;
+use wedcache_model::{AiAnswer, AuditRecord, Body, CacheMetric};
+
 use super::avro::{self, WriteAvro};
 use super::schemas::RecordKind;
 use super::{CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC, json_write};
-use wedcache_model::invalidation::CacheAlert;
-use wedcache_model::{AiAnswer, AuditRecord, Body, CacheMetric};
 
 /// The framing of a topic's values: its format, with the data that the format needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,11 +2,12 @@
 
 use serde::de::{self, Deserialize, DeserializeOwned};
 
+use wedcache_model::event::Location;
+use wedcache_model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
+
 use super::fault::Fault;
 use super::reject::{Reason, Reject};
 use super::schemas::RecordKind;
-use wedcache_model::event::Location;
-use wedcache_model::{AiAnswer, AiQuery, Text, VendorChange, WeddingUpdate};
 
 /// An input record.
 pub(super) trait Incoming<'de>: Deserialize<'de> {

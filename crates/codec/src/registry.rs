@@ -18,15 +18,17 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use super::encoder::Framing;
-use super::schemas::{RecordKind, Schemas};
-use super::{Format, Reject};
 use trouble::Reason;
+
 use wedcache_model::backoff::{Backoff, Policy};
 use wedcache_model::clock::Clock;
 use wedcache_model::trouble::report::{Purpose, Reporter};
 use wedcache_model::trouble::{Pace, Trouble};
 use wedcache_outbound::ClientError;
+
+use super::encoder::Framing;
+use super::schemas::{RecordKind, Schemas};
+use super::{Format, Reject};
 
 /// The largest response that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 1 << 20;

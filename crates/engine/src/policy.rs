@@ -9,9 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::metrics::Metrics;
 use wedcache_rules::invalidation::TagTable;
 use wedcache_rules::topology::Policy;
+
+use crate::metrics::Metrics;
 
 /// The time beyond the longest life of an entry for which the tag table keeps tags.
 const KEEP_LONGER: Duration = Duration::from_hours(1);

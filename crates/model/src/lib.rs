@@ -40,7 +40,7 @@ pub use key_memo::KeyMemo;
 pub use metric::{CacheMetric, Operation};
 pub use prepared::{EntryTags, Keyed, Prepared, UnknownCacheType};
 pub use price::{Price, PriceProblem, PriceTable};
-pub use record::{Coordinates, TraceParent};
+pub use record::{Coordinates, TraceParent, Unfinished};
 pub use tag::{Tag, TagHash};
 pub use text::Text;
 pub use time::{Date, Timestamp};

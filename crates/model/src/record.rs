@@ -190,6 +190,23 @@ fn put_hex(text: &mut [u8], bytes: &[u8]) {
     }
 }
 
+/// A record that was taken in and is not finished, as whoever watches for stuck records sees it.
+pub trait Unfinished: Sync {
+    /// Marks the record as waiting on purpose: its age raises no alarm.
+    fn hold(&self) {}
+
+    /// Ends [`Unfinished::hold`].
+    fn release(&self) {}
+
+    /// Returns true if the record's partition has another owner by now: finishing has no effect.
+    fn is_fenced(&self) -> bool {
+        false
+    }
+}
+
+/// A record that nobody watches.
+impl Unfinished for () {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,26 +8,12 @@ use crate::invalidation::rule::Source;
 use crate::kafka::Assigned;
 use crate::kafka::{Handler, InRecord, Ticket};
 use crate::model::TraceParent;
-use crate::stages::changes::{Assignment, Change, ChangeInput, Unfinished};
+use crate::stages::changes::{Assignment, Change, ChangeInput};
 
 #[derive(Debug, Clone)]
 pub struct ChangeTopics {
     pub vendor: Arc<str>,
     pub wedding: Arc<str>,
-}
-
-impl Unfinished for Ticket {
-    fn hold(&self) {
-        Self::hold(self);
-    }
-
-    fn release(&self) {
-        Self::release(self);
-    }
-
-    fn is_fenced(&self) -> bool {
-        Self::is_fenced(self)
-    }
 }
 
 /// The poll thread's half: it hands changes over and never waits. A member that takes this one's

@@ -8,9 +8,10 @@ use rdkafka::message::{Header, Message, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::*;
 use wedcache_model as model;
 use wedcache_model::clock::Clock;
+
+use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn record_comes_back_with_key_value_headers_and_time() {

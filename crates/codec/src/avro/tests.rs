@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use wedcache_model::event::QueryOptions;
+use wedcache_model::{AiQuery, VendorChange};
+
 use super::{Layout, read};
 use crate::RecordKind;
 use crate::tests::{avro_query, datum};
-use wedcache_model::event::QueryOptions;
-use wedcache_model::{AiQuery, VendorChange};
 
 /// Returns a query with only the required fields, as Avro.
 pub(crate) fn minimal_query() -> Vec<u8> {

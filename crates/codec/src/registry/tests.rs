@@ -4,10 +4,11 @@ use serde_json::json;
 use wiremock::matchers::{body_partial_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::*;
-use crate::{Decoded, Decoder, Encoder, Framing, Framings, Reason};
 use wedcache_model::AiQuery;
 use wedcache_model::trouble::captured::Captured;
+
+use super::*;
+use crate::{Decoded, Decoder, Encoder, Framing, Framings, Reason};
 
 fn registry_at(urls: &[String]) -> (Arc<Schemas>, Registry) {
     let schemas = Arc::new(Schemas::embedded());

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-use super::RegistryError;
 use wedcache_model::trouble::report;
+
+use super::RegistryError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use wedcache_model::event::{Attribute, BudgetRange};
+use wedcache_model::{Date, Timestamp};
+
 use super::{
     avro_query, datum, decoder, query, rejected, single_object, vendor_change, wedding_update, with,
 };
 use crate::{Decoded, Decoder, Reason, RecordKind, Schemas};
-use wedcache_model::event::{Attribute, BudgetRange};
-use wedcache_model::{Date, Timestamp};
 
 #[test]
 fn a_query_is_the_same_in_all_formats() {

@@ -3,10 +3,9 @@
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use serde_json::{Value, json};
+
 use wedcache_model::invalidation::SkippedRange;
 
-use super::{answer, single_object};
-use crate::{Encoder, Framing, Framings, LogRecord, RecordKind, log};
 use wedcache_model::answer::AnswerError;
 use wedcache_model::audit::AuditOutcome;
 use wedcache_model::invalidation::{AlertState, CacheAlert, Cause, Severity};
@@ -14,6 +13,9 @@ use wedcache_model::{
     AiAnswer, AuditRecord, CacheMetric, LayerName, Mode, Operation, Progress, Source, StaleReason,
     Status, TagInvalidation, Timestamp, TopicId,
 };
+
+use super::{answer, single_object};
+use crate::{Encoder, Framing, Framings, LogRecord, RecordKind, log};
 
 /// Returns the value that Apache's library reads from the bytes by the schema of `kind`.
 fn read_back(kind: RecordKind, bytes: &[u8]) -> Value {

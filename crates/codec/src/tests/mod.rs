@@ -12,10 +12,11 @@ use apache_avro::types::Value as AvroValue;
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde_json::{Value, json};
 
-use super::{Decoded, Decoder, Reason, RecordKind, SINGLE_OBJECT_MAGIC, Schemas};
 use wedcache_model::{
     AiAnswer, Freshness, LayerName, Position, Source, StaleReason, Status, Timestamp,
 };
+
+use super::{Decoded, Decoder, Reason, RecordKind, SINGLE_OBJECT_MAGIC, Schemas};
 
 /// Writes `value` (dates and instants as numbers) with Apache's library by a schema.
 pub(super) fn datum(schema: &str, value: &Value) -> Vec<u8> {

@@ -8,13 +8,14 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde::Serialize;
 
-use super::*;
-use crate::{Decoded, Decoder, Schemas};
 use wedcache_model::event::{
     Attribute, Attributes, BudgetRange, Location, QueryOptions, Question, WeddingContext,
     WeddingFacts,
 };
 use wedcache_model::{AiQuery, Date, VendorChange, WeddingUpdate};
+
+use super::*;
+use crate::{Decoded, Decoder, Schemas};
 
 const MAX_BYTES: usize = 1 << 20;
 const ID: u32 = 77;

@@ -8,13 +8,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use wedcache_model::backoff::{Backoff, Policy};
+
 use super::breaker::{Admission, Breaker, BreakerOptions, BreakerState};
 use super::budget::{BudgetOptions, RetryBudget};
 use super::deadline::Until;
 use super::error::{ProviderError, ProviderHealth};
 use super::provider::{Attempt, Completion, PricedCall, Prompt, Provider};
 use super::troubles::{Notice, Site, Troubles};
-use wedcache_model::backoff::{Backoff, Policy};
 
 /// The limits for calls to a provider.
 #[derive(Debug, Clone, Copy, PartialEq)]

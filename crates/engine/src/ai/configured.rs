@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wedcache_model::backoff::Policy;
+use wedcache_model::clock::Clock;
+use wedcache_rules::topology::Topology;
+use wedcache_rules::topology::settings::{self, HttpProvider};
+
 use super::http::DEFAULT_BODY_LIMIT;
 use super::simulator::{Behaviour, Faults, Latency, Vendors, World};
 use super::{
@@ -11,10 +16,6 @@ use super::{
     OpenAiOptions, Provider, Simulator, SimulatorOptions, Site, Timeouts, is_loopback_address,
     shown_address,
 };
-use wedcache_model::backoff::Policy;
-use wedcache_model::clock::Clock;
-use wedcache_rules::topology::Topology;
-use wedcache_rules::topology::settings::{self, HttpProvider};
 
 /// The clients, by the provider's name in the topology.
 pub type Providers = BTreeMap<Arc<str>, Arc<Ai>>;

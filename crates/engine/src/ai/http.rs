@@ -9,14 +9,15 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::time::timeout;
 
+use wedcache_model::clock::Clock;
+use wedcache_outbound::{ClientError, root_cause};
+
 use super::classify;
 use super::connect::{Names, unreached};
 use super::error::{CallPhase, ProviderError, ReplyProblem};
 use super::headers;
 use super::reply::{self, Raw, Said};
 use super::words::clean_message;
-use wedcache_model::clock::Clock;
-use wedcache_outbound::{ClientError, root_cause};
 
 /// The limits on the duration of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,9 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::provider::Prompt;
 use wedcache_model::PriceTable;
+
+use super::provider::Prompt;
 
 /// The part that is the same for all prompts of a cache type.
 #[derive(Debug, Clone, Copy)]

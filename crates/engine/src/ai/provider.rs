@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::error::ProviderError;
 use wedcache_model::PriceTable;
+
+use super::error::ProviderError;
 
 /// The question to a model. Built by [`super::prompt`], so that only named values enter it.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,13 +18,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use wedcache_model::entry::Header;
+use wedcache_model::{CacheKey, Entry, LayerName};
+
 use self::writes::Durable;
 use super::disk::{Disk, DiskStats};
 use super::memory::{Memory, MemoryStats};
 use super::redis::{Redis, RedisStats};
 use super::{Layer, LayerError, Leases, Lookup, Put};
-use wedcache_model::entry::Header;
-use wedcache_model::{CacheKey, Entry, LayerName};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayeredOptions {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::LayerError;
 use wedcache_model::{CacheKey, LogId, Position, Timestamp};
+
+use super::LayerError;
 
 /// One flight as all instances can read it: its leader, and the stamp that its answer will have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use futures_util::future::{self, BoxFuture, FutureExt as _};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use quick_cache::{Lifecycle, Weighter};
 
-use super::{Layer, LayerError, Lookup, Put};
 use wedcache_model::entry::Header;
 use wedcache_model::{CacheKey, Entry, Form, KeyHash, LayerName};
+
+use super::{Layer, LayerError, Lookup, Put};
 
 /// The assumed weight of an entry in bytes, used to size the tables at first.
 const ESTIMATED_ENTRY_BYTES: u64 = 4096;

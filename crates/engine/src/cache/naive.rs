@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::Put;
 use wedcache_model::entry::sample;
 use wedcache_model::{CacheKey, Entry, LogId, Tag, Timestamp};
+
+use super::Put;
 
 /// A time before the `keep_until` of every entry made here.
 pub(super) const NOW: Timestamp = Timestamp(1_790_000_000_000);

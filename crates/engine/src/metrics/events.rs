@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use wedcache_model::LayerName;
+
 use super::declared::{
     ATTEMPTS, CONDITION_FAILURES, DEAD_LETTERS, FILLS, FILLS_OVERTAKEN, INVALIDATIONS, LEASES,
     LOOKUPS, PRICED_CALLS, RECORDS, REQUESTS, TOKENS, WIDENED,
@@ -11,7 +13,6 @@ use crate::observe::{
     Answered, Attempted, Called, ConditionFailed, DeadLettered, Filled, Input, Invalidated, Leased,
     LookedUp, LookupResult, Observer, Overtaken, Taken, TakenAs, Widened,
 };
-use wedcache_model::LayerName;
 
 impl Observer for Metrics {
     #[inline]

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use wedcache_model::{LayerName, Position};
+
 use super::Metrics;
 use super::declared::{
     CONSUMER_LAG, CONSUMER_LAG_MAX, Declared, FLIGHTS, INTAKE_BYTES, INTAKE_LATE, INTAKE_OLDEST,
@@ -13,7 +15,6 @@ use super::declared::{
     OUTPUT_FAILURES, OUTPUT_QUEUE, PROVIDER_CALLS, PROVIDER_STATE, READY, RULES_LAG, TAGS,
     TOPICS_RECREATED,
 };
-use wedcache_model::{LayerName, Position};
 
 /// The state of a poll thread, and what it has counted since it began.
 #[derive(Debug, Clone, Default)]

@@ -1,13 +1,14 @@
 //! Counters that are shown from the start: a rate over a counter that appears with its first event
 //! misses that event.
 
+use wedcache_model::{LayerName, Mode};
+
 use super::declared::{
     ATTEMPTS, CONDITION_FAILURES, DEAD_LETTERS, FILLS, FILLS_OVERTAKEN, INTAKE_LATE,
     INTAKE_REBALANCES, INVALIDATIONS, LEASES, LOOKUPS, OUTPUT_DROPPED, OUTPUT_FAILURES,
     POLICY_READINGS, PRICED_CALLS, RECORDS, REQUESTS, TOKENS, TOPICS_RECREATED, WIDENED,
 };
 use super::{Declared, Metrics};
-use wedcache_model::{LayerName, Mode};
 
 /// The label values that are known before anything has happened.
 #[derive(Debug, Clone, Copy)]

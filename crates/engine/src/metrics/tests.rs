@@ -2,11 +2,12 @@ use std::fmt::Write as _;
 
 use std::time::Duration;
 
+use wedcache_model::Timestamp;
+
 use super::declared::LAYER_FAILURES;
 use super::*;
 use crate::observe::sample::{AnsweredSample, asked};
 use crate::observe::{Called, Input, Observer as _, Taken, TakenAs};
-use wedcache_model::Timestamp;
 
 /// The list that operators read, as it must stand in `docs/metrics.md`.
 fn listed() -> String {

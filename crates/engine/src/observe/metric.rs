@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::event::{Answered, Asked, Called, Filled, Invalidated};
 use wedcache_model::record::RecordId;
 use wedcache_model::{CacheMetric, Operation, Tag, Timestamp};
+
+use super::event::{Answered, Asked, Called, Filled, Invalidated};
 
 impl Answered<'_> {
     /// Returns the id of [`Answered::metric`].

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answered, Asked, Querying};
 use wedcache_model::catalog::sample::catalog;
 use wedcache_model::event::QueryOptions;
 use wedcache_model::record::RecordId;
@@ -11,6 +10,8 @@ use wedcache_model::{
     AiAnswer, AiQuery, LayerName, Operation, Position, Prepared, Source, Status, Timestamp,
     TraceParent,
 };
+
+use super::{Answered, Asked, Querying};
 
 pub fn asked(cache_type: &Arc<str>) -> Asked<'_> {
     Asked {

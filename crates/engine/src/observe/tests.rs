@@ -1,8 +1,9 @@
 use std::sync::Mutex;
 
+use wedcache_model::{CacheMetric, LayerName, Operation, Timestamp};
+
 use super::sample::{AnsweredSample, asked};
 use super::*;
-use wedcache_model::{CacheMetric, LayerName, Operation, Timestamp};
 
 /// Keeps the names of the events in their order.
 #[derive(Default)]

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::flight;
-use super::lease::Permission;
-use super::prompt::prompt_of;
-use super::{Ask, Resolver};
-use crate::ai::{Ai, Completion};
 use wedcache_model::catalog::TtlInput;
 use wedcache_model::entry::{Extensions, Header};
 use wedcache_model::failpoint;
 use wedcache_model::{AnswerError, Entry, Tag, TagHash};
 use wedcache_rules::invalidation::Verdict;
+
+use super::flight;
+use super::lease::Permission;
+use super::prompt::prompt_of;
+use super::{Ask, Resolver};
+use crate::ai::{Ai, Completion};
 
 /// The result of a flight: an answer, stored or not, or the reason why there is none.
 pub(super) type FlightResult = Result<FlightAnswer, Arc<FlightError>>;

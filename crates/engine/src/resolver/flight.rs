@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::ai::Until;
 use wedcache_model::{CacheKey, KeyHash, Timestamp};
 use wedcache_rules::invalidation::OpenStamp;
+
+use crate::ai::Until;
 
 /// The flights of one process; `R` is the result of a flight.
 #[derive(Debug)]

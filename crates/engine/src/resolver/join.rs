@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use wedcache_model::{Entry, StaleReason, Tag, TagHash};
+
 use super::call::{Flight, FlightAnswer, FlightResult, Leader};
 use super::flight::{Joinable, Part};
 use super::usable::Use;
 use super::{Ask, Called, Hit, LagState, Resolver};
-use wedcache_model::{Entry, StaleReason, Tag, TagHash};
 
 /// The number of times that a query looks up again because a change overtook the flight that it
 /// waited for, before it leads a flight of its own.

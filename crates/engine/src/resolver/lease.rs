@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use wedcache_model::{CacheKey, Entry, TagHash};
+
 use super::call::Flight;
 use super::{Ask, Resolver};
 use crate::cache::{Claim, Claimed, LayerError, Leases};
 use crate::observe::{LeaseResult, Leased, Observer as _};
-use wedcache_model::{CacheKey, Entry, TagHash};
 
 /// The first and the longest pause between two looks at another instance's claim. A model takes
 /// seconds.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use wedcache_model::entry::Header;
+use wedcache_model::{Entry, LayerName, Position, Timestamp};
+use wedcache_rules::invalidation::Verdict;
+
 use super::usable::{Use, usable};
 use super::{Ask, Hit, Parts, Resolver};
 use crate::cache::LayerHit;
 use crate::observe::{LookedUp, LookupResult, Observer as _};
-use wedcache_model::entry::Header;
-use wedcache_model::{Entry, LayerName, Position, Timestamp};
-use wedcache_rules::invalidation::Verdict;
 
 /// The result of a look-up in all layers.
 pub(super) enum CacheResult {

@@ -39,18 +39,20 @@ pub use ask::{Ask, AskerTags};
 pub use flight::Flights;
 pub use lag::{Lag, LagState};
 pub use outcome::{Called, Hit, Outcome};
-pub use waiter::Waiter;
 
-use crate::ai::Ai;
-use crate::cache::{Holder, Layers};
-use crate::observe::Observers;
 use call::FlightResult;
 use join::FlightOrHit;
 use lookup::CacheResult;
 use waiter::result_for;
+
+use wedcache_model::Unfinished;
 use wedcache_model::clock::Clock;
 use wedcache_model::trouble::Throttle;
 use wedcache_rules::invalidation::TagTable;
+
+use crate::ai::Ai;
+use crate::cache::{Holder, Layers};
+use crate::observe::Observers;
 
 /// Everything that a resolver works with.
 pub struct Parts {
@@ -113,7 +115,7 @@ impl Resolver {
     /// Answers a query that [`Resolver::hit`] could not answer; `waiter` is notified while the
     /// query waits for its turn at the provider. Dropping the future gives the query up; a call in
     /// progress goes on and its answer is kept.
-    pub async fn resolve(self: &Arc<Self>, ask: &Ask, waiter: &impl Waiter) -> Outcome {
+    pub async fn resolve(self: &Arc<Self>, ask: &Ask, waiter: &impl Unfinished) -> Outcome {
         if ask.came_late() {
             return Outcome::Expired;
         }
@@ -125,7 +127,7 @@ impl Resolver {
         }
     }
 
-    async fn resolve_in_time(self: &Arc<Self>, ask: &Ask, waiter: &impl Waiter) -> Outcome {
+    async fn resolve_in_time(self: &Arc<Self>, ask: &Ask, waiter: &impl Unfinished) -> Outcome {
         let (mut last_resort, mut known, mut overtaken) = (None, None, 0);
         loop {
             if ask.reads() {

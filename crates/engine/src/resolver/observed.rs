@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use wedcache_model::{Entry, LayerName, Timestamp, key};
+
 use super::{Ask, Resolver};
 use crate::ai::AiOutcome;
 use crate::cache::{FillOutcome, LookupOutcome};
@@ -9,7 +11,6 @@ use crate::observe::{
     Asked, Attempted, Called, Filled, LookedUp, LookupResult, Observer as _, Overtaken, Querying,
     Stored,
 };
-use wedcache_model::{Entry, LayerName, Timestamp, key};
 
 impl<S> Ask<S> {
     /// Returns the query as events name it.

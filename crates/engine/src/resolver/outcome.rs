@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::ask::Ask;
-use super::usable::Use;
-use crate::cache::LayerHit;
 use wedcache_model::{
     AiAnswer, AnswerError, Body, Entry, Freshness, LayerName, Operation, Position, Source,
     StaleReason, Status, Tag, Timestamp,
 };
+
+use super::ask::Ask;
+use super::usable::Use;
+use crate::cache::LayerHit;
 
 /// The outcome of a query.
 #[derive(Debug, Clone)]

@@ -1,10 +1,11 @@
 //! The prompt of a query: made from its key, its question and, for a private type alone, the couple's
 //! context.
 
+use wedcache_model::{Sharing, key, place};
+
 use super::Ask;
 use crate::ai::Prompt;
 use crate::ai::prompt::{self, Instruction};
-use wedcache_model::{Sharing, key, place};
 
 /// Returns the prompt of a query. For a type that couples share it is made from the key and the
 /// question alone.

@@ -1,11 +1,12 @@
 //! The verdict on an entry for one query: by the log first, then by the entry's times and the
 //! query's wish.
 
-use super::ask::Ask;
-use super::lag::LagState;
 use wedcache_model::entry::Header;
 use wedcache_model::{StaleReason, Timestamp};
 use wedcache_rules::invalidation::{TagTable, Verdict};
+
+use super::ask::Ask;
+use super::lag::LagState;
 
 /// The use that one query can make of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

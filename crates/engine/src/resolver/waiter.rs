@@ -1,22 +1,15 @@
 //! The waiter for a flight's result, which is notified while the flight waits for its turn.
 
+use wedcache_model::Unfinished;
+
 use super::flight::Flight;
-
-/// A query that waits for an answer, as its watchdog sees it.
-pub trait Waiter: Sync {
-    /// Notes that the question waits for its turn, so that a long wait does not count as stuck.
-    fn waits(&self) {}
-
-    /// Notes that work on the question goes on.
-    fn goes_on(&self) {}
-}
-
-/// A waiter that no watchdog looks at.
-impl Waiter for () {}
 
 /// Waits for the flight's result and notifies the waiter while the flight waits for its turn;
 /// `None` if the flight ended without a result. Cancel safe.
-pub(super) async fn result_for<R: Clone>(waiter: &impl Waiter, flight: &Flight<R>) -> Option<R> {
+pub(super) async fn result_for<R: Clone>(
+    waiter: &impl Unfinished,
+    flight: &Flight<R>,
+) -> Option<R> {
     let mut in_line = flight.until.in_line();
     let mut result = std::pin::pin!(flight.result());
     let mut waits = false;
@@ -25,16 +18,16 @@ pub(super) async fn result_for<R: Clone>(waiter: &impl Waiter, flight: &Flight<R
         if now != waits {
             waits = now;
             if waits {
-                waiter.waits();
+                waiter.hold();
             } else {
-                waiter.goes_on();
+                waiter.release();
             }
         }
         tokio::select! {
             result = &mut result => {
-                // Each `waits` is followed by a `goes_on`.
+                // Each `hold` is followed by a `release`.
                 if waits {
-                    waiter.goes_on();
+                    waiter.release();
                 }
                 return result;
             }
@@ -56,13 +49,13 @@ mod tests {
     #[derive(Default)]
     struct Told(Mutex<Vec<&'static str>>);
 
-    impl Waiter for Told {
-        fn waits(&self) {
-            self.0.lock().unwrap().push("waits");
+    impl Unfinished for Told {
+        fn hold(&self) {
+            self.0.lock().unwrap().push("hold");
         }
 
-        fn goes_on(&self) {
-            self.0.lock().unwrap().push("goes on");
+        fn release(&self) {
+            self.0.lock().unwrap().push("release");
         }
     }
 
@@ -91,6 +84,6 @@ mod tests {
         let (result, ()) = tokio::join!(result_for(&told, &flight), lead);
         assert_eq!(result, Some(7));
         let told = told.0.into_inner().unwrap();
-        assert_eq!(told, ["waits", "goes on", "waits", "goes on"]);
+        assert_eq!(told, ["hold", "release", "hold", "release"]);
     }
 }

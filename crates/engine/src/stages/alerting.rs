@@ -3,11 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::alerts::{Alert, AlertBoard};
-use crate::observe::{Alerted, Observer as _, Observers};
 use wedcache_model::TraceParent;
 use wedcache_model::clock::Clock;
 use wedcache_model::invalidation::CacheAlert;
+
+use crate::alerts::{Alert, AlertBoard};
+use crate::observe::{Alerted, Observer as _, Observers};
 
 /// The time without its event after which an alert resolves that nothing clears.
 const QUIET: Duration = Duration::from_mins(10);

@@ -15,28 +15,17 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-use self::parked::{Parked, Waiting};
-use self::positions::Positions;
-use super::judge::{ChangeJudge, ChangeRecord, Fate, Judged};
-use crate::alerts::Alert;
 use wedcache_codec::Reject;
 use wedcache_model::{
-    Cause, Coordinates, Progress, Tag, TagInvalidation, Timestamp, TopicId, TraceParent,
+    Cause, Coordinates, Progress, Tag, TagInvalidation, Timestamp, TopicId, TraceParent, Unfinished,
 };
 use wedcache_rules::invalidation::rule::Source;
 use wedcache_rules::invalidation::{ChangePartition, RulesProgress};
 
-/// A record that was taken in and is not finished. If it is dropped, the record stays unfinished.
-pub trait Unfinished {
-    /// Marks the record as waiting on purpose: its age raises no alarm.
-    fn hold(&self);
-
-    /// Ends [`Unfinished::hold`].
-    fn release(&self);
-
-    /// Returns true if the record's partition has another owner by now: finishing has no effect.
-    fn is_fenced(&self) -> bool;
-}
+use self::parked::{Parked, Waiting};
+use self::positions::Positions;
+use super::judge::{ChangeJudge, ChangeRecord, Fate, Judged};
+use crate::alerts::Alert;
 
 /// A change record as it was read.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::policy::PolicyInForce;
 use wedcache_codec::LogRecord;
 use wedcache_codec::log::invalidation_of_key;
 use wedcache_model::clock::Clock;
@@ -17,6 +16,8 @@ use wedcache_model::{LogId, Position, Tag, TagHash, TopicId};
 use wedcache_rules::invalidation::log::{Follow, ReaderEvent, StoredRecord};
 use wedcache_rules::invalidation::tag_table::Applied;
 use wedcache_rules::invalidation::{RulesProgress, TagTable};
+
+use crate::policy::PolicyInForce;
 
 /// The state of reading the log, for the rest of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::alerts::Alert;
-use crate::observe::{
-    self, ConditionFailed, DeadLettered, Input, Observer as _, Observers, Reach, Taken, TakenAs,
-};
-use crate::policy::PolicyInForce;
 use wedcache_codec::{Decoded, Decoder, Reject};
 use wedcache_model::invalidation::Severity;
 use wedcache_model::{Cause, Coordinates, Mode, Tag, TagInvalidation, Timestamp};
@@ -17,6 +12,12 @@ use wedcache_rules::invalidation::plan::{self, Plan, Planned};
 use wedcache_rules::invalidation::rule::{Change, Source};
 use wedcache_rules::invalidation::widen::{self, HeldBack, WidenLimiter, Widened};
 use wedcache_rules::topology::Policy;
+
+use crate::alerts::Alert;
+use crate::observe::{
+    self, ConditionFailed, DeadLettered, Input, Observer as _, Observers, Reach, Taken, TakenAs,
+};
+use crate::policy::PolicyInForce;
 
 /// The rule and the cause of invalidations that a new policy asks for.
 const POLICY_REPLACED: &str = "policy-replaced";

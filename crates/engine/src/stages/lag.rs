@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resolver::LagState;
 use wedcache_model::StaleReason;
 use wedcache_rules::topology::settings::{Freshness, LagAction};
+
+use crate::resolver::LagState;
 
 /// The last moments at which nothing was missing.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::observe::{self, Answered, DeadLettered, Input, Observer as _, Observers, TakenAs};
-use crate::policy::PolicyInForce;
-use crate::resolver::{Ask, Outcome, Resolver};
 use wedcache_codec::{Decoded, Decoder, Encoder, Reject};
 use wedcache_model::clock::Clock;
 use wedcache_model::record::RecordId;
@@ -16,6 +13,10 @@ use wedcache_model::{
 };
 use wedcache_rules::invalidation::TagTable;
 use wedcache_rules::topology::Policy;
+
+use crate::observe::{self, Answered, DeadLettered, Input, Observer as _, Observers, TakenAs};
+use crate::policy::PolicyInForce;
+use crate::resolver::{Ask, Outcome, Resolver};
 
 /// Reads queries, and answers those that need not wait.
 #[derive(Clone)]

@@ -28,10 +28,11 @@ use cel::parser::Parser;
 use cel::{Context, Env, IdedExpr, ParseErrors, Value};
 use serde::Serialize;
 
+use wedcache_model::id::Ids;
+
 use self::check::Check;
 use super::facts::Facts;
 use super::rule::Source;
-use wedcache_model::id::Ids;
 
 /// The longest condition, in characters.
 pub const MAX_CHARS: usize = 1000;

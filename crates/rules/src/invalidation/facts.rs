@@ -8,13 +8,14 @@ use cel::Value;
 use cel::objects::{Key, Map};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 
-use super::rule::{Change, Source};
 use wedcache_model::Catalog;
 use wedcache_model::event::{
     Attribute, Attributes, BudgetRange, Location, VendorChange, WeddingFacts, WeddingUpdate,
 };
 use wedcache_model::text::normalise;
 use wedcache_model::{Date, Timestamp};
+
+use super::rule::{Change, Source};
 
 /// The longest text of an event that conditions are evaluated on, in bytes.
 pub const MAX_TEXT_BYTES: usize = 8 << 10;

@@ -11,14 +11,15 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::condition::Truth;
-use super::facts::{Facts, TooLarge};
-use super::rule::{Change, Rule, Rules, Scope};
-use super::widen;
 use wedcache_model::event::{Location, WeddingFacts};
 use wedcache_model::key::ANY;
 use wedcache_model::text::normalise;
 use wedcache_model::{Catalog, Cause, Mode, Tag, TagInvalidation, Timestamp};
+
+use super::condition::Truth;
+use super::facts::{Facts, TooLarge};
+use super::rule::{Change, Rule, Rules, Scope};
+use super::widen;
 
 /// A tag to be invalidated, and the rule that invalidates it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use self::check::Check;
 pub(super) use self::check::nearest;
-use super::condition::{Condition, TextPosition};
 use wedcache_model::event::{VendorChange, WeddingUpdate};
 use wedcache_model::{Catalog, Mode};
+
+use super::condition::{Condition, TextPosition};
 
 /// The kinds of change events, each in a separate topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plan::{Planned, PlannedSet};
-use super::rule::{Rule, Rules, Source};
 use wedcache_model::invalidation::UNREADABLE_RULE;
 use wedcache_model::{Catalog, Cause, Mode, Tag, Timestamp};
+
+use super::plan::{Planned, PlannedSet};
+use super::rule::{Rule, Rules, Source};
 
 /// The invalidations for an unreadable event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,11 +10,12 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::units::{At, Lasting};
 use wedcache_model::{
     AiQuery, Freshness, LayerName, Mode, Operation, Source, StaleReason, Status, Timestamp,
     VendorChange, WeddingUpdate,
 };
+
+use super::units::{At, Lasting};
 
 /// A checked case.
 #[derive(Debug, Clone)]

@@ -36,8 +36,9 @@ use self::settings::{
     Freshness, Generation, Kafka, Layers, Provider, Registry, Server, Topics, Vendor,
 };
 pub use self::units::ByteSize;
-use crate::invalidation::rule::Rules;
 use wedcache_model::{Catalog, PriceTable};
+
+use crate::invalidation::rule::Rules;
 
 /// The validated configuration of one instance.
 #[derive(Debug, Clone)]

@@ -9,9 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
 
+use wedcache_model::Mode;
+
 use super::cases::CaseShape;
 use super::units::{At, Connection, Lasting, Named};
-use wedcache_model::Mode;
 
 macro_rules! defaults {
     ($($name:ident: $type:ty = $value:expr;)*) => {$(

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use wedcache_model::{Dimension, Sharing};
+
 use super::settings::{Format, Role};
 use super::units::{At, Lasting};
 use super::*;
-use wedcache_model::{Dimension, Sharing};
 
 const WEDSYNC: &str = include_str!("../../../../topologies/wedsync.yaml");
 const DEMO: &str = include_str!("../../../../topologies/demo.yaml");

@@ -10,14 +10,15 @@ use serde_json::json;
 use wiremock::matchers::{body_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use wedcache_model::backoff::Policy;
+use wedcache_model::clock::Clock;
+use wedcache_model::{Date, Price, PriceTable, Timestamp};
+
 use super::*;
 use crate::ai::http::Timeouts;
 use crate::ai::{
     Ai, AiOptions, AiOutcome, Anthropic, OpenAi, OpenAiOptions, Prompt, Provider, TokenLimit, Until,
 };
-use wedcache_model::backoff::Policy;
-use wedcache_model::clock::Clock;
-use wedcache_model::{Date, Price, PriceTable, Timestamp};
 
 const KEY: &str = "sk-secret";
 const CHAT: &str = "/v1/chat/completions";

@@ -1,5 +1,6 @@
-use super::*;
 use wedcache_model::{Price, PriceTable};
+
+use super::*;
 
 fn prompt(user: &str) -> Prompt {
     Prompt {

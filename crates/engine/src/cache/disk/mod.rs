@@ -20,13 +20,14 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 use tokio::sync::{oneshot, watch};
 
-use super::breaker::{Breaker, BreakerOptions, BreakerState};
-use super::{Layer, LayerError, Lookup, Put, sealed};
 use wedcache_model::clock::Clock;
 use wedcache_model::entry::Header;
 use wedcache_model::trouble::report::{Purpose, Reporter};
 use wedcache_model::trouble::{Pace, Trouble};
 use wedcache_model::{CacheKey, Entry, KeyHash, LayerName};
+
+use super::breaker::{Breaker, BreakerOptions, BreakerState};
+use super::{Layer, LayerError, Lookup, Put, sealed};
 
 pub use open::DiskError;
 use open::Store;

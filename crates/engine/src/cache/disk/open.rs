@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DiskOptions;
 use wedcache_model::Timestamp;
+
+use super::DiskOptions;
 
 /// The name of the file, and of the tree and key in sled, that mark a folder as having been in use.
 const WITNESS: &str = "wedcache";

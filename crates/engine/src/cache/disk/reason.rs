@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
+use wedcache_model::trouble::report;
+
 use super::open::DiskError;
 use crate::cache::LayerError;
-use wedcache_model::trouble::report;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {

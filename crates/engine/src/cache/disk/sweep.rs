@@ -4,9 +4,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use wedcache_model::KeyHash;
+
 use super::open::Store;
 use super::{LayerError, Shared, guarded, sealed};
-use wedcache_model::KeyHash;
 
 /// The most entries that are examined between two groups of writes.
 const CHUNK: usize = 1024;

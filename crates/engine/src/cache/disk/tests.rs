@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use wedcache_model::Timestamp;
+
 use super::super::naive::{self, Step};
 use super::*;
-use wedcache_model::Timestamp;
 
 /// The variable that names the folder for the child, which is this test binary started again.
 const CHILD_FOLDER: &str = "WEDCACHE_TEST_DISK_CHILD";

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::open::{self, DiskError, Store};
-use super::sweep::Sweep;
-use super::{LayerError, Put, Shared, guarded, reason, sealed};
 use wedcache_model::entry::Header;
 use wedcache_model::trouble::report::Purpose;
 use wedcache_model::{Entry, KeyHash};
+
+use super::open::{self, DiskError, Store};
+use super::sweep::Sweep;
+use super::{LayerError, Put, Shared, guarded, reason, sealed};
 
 /// The longest wait for a write before the thread attends to the sweep and checks whether to end.
 const TICK: Duration = Duration::from_millis(50);

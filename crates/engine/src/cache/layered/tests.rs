@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
+use wedcache_model::Position;
+
 use super::super::memory::MemoryOptions;
 use super::super::naive::{self, Model};
 use super::*;
-use wedcache_model::Position;
 
 struct Fake {
     name: LayerName,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::super::{Layer, LayerError, Put};
 use wedcache_model::{Entry, LayerName};
+
+use super::super::{Layer, LayerError, Put};
 
 /// Pause before a write that found no room in a layer is retried.
 const AGAIN: Duration = Duration::from_millis(5);

@@ -3,9 +3,10 @@
 //! A refusal of writes does not affect reads: a replica, or a server that is full, still serves its
 //! entries. A server that does not answer at all fails both.
 
+use wedcache_model::trouble::report::Purpose;
+
 use super::reason::Reach;
 use crate::cache::breaker::{Breaker, BreakerOptions, BreakerState, Pass};
-use wedcache_model::trouble::report::Purpose;
 
 #[derive(Debug)]
 pub(super) struct Breakers {

@@ -5,6 +5,9 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use redis::Script;
 
+use wedcache_model::CacheKey;
+use wedcache_model::trouble::report::Purpose;
+
 use super::connect::Connection;
 use super::failure::Failure;
 use super::reason::Reason;
@@ -12,8 +15,6 @@ use super::{Redis, server_key};
 use crate::cache::LayerError;
 use crate::cache::breaker::BreakerState;
 use crate::cache::lease::{Claim, Claimed, Leases};
-use wedcache_model::CacheKey;
-use wedcache_model::trouble::report::Purpose;
 
 /// ARGV: the claim, its term in milliseconds, the claim that it may replace. Replies with the claim
 /// that is in place, if that is a different one.

@@ -10,11 +10,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use wedcache_model::trouble::report::{Purpose, Reporter};
+
 use super::breakers::Breakers;
 use super::connect::{Connection, Target};
 use super::failure::{Failure, Secrets};
 use super::reason::Reason;
-use wedcache_model::trouble::report::{Purpose, Reporter};
 
 /// The interval at which the reporter checks for due log lines, unless troubles end sooner.
 const TICK: Duration = Duration::from_secs(1);

@@ -44,14 +44,15 @@ use redis::{RedisResult, Value};
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
-use super::breaker::{BreakerOptions, BreakerState};
-use super::sealed::{self, OpenError};
-use super::{Layer, LayerError, Lookup, Put};
 use wedcache_model::clock::Clock;
 use wedcache_model::entry::{EntryError, Header};
 use wedcache_model::trouble::report::{self, Purpose, Reporter};
 use wedcache_model::trouble::{Pace, Trouble};
 use wedcache_model::{CacheKey, Entry, LayerName};
+
+use super::breaker::{BreakerOptions, BreakerState};
+use super::sealed::{self, OpenError};
+use super::{Layer, LayerError, Lookup, Put};
 
 use breakers::Breakers;
 pub use connect::RedisSetupError;

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Change;
 use wedcache_model::{Tag, Timestamp};
+
+use super::Change;
 
 /// The time that the registry has to respond about a schema before whole types are refreshed for a
 /// change in it.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Assignment, Change};
 use wedcache_model::{Progress, Timestamp, TopicId};
 use wedcache_rules::invalidation::{ChangePartition, RulesProgress};
+
+use super::{Assignment, Change};
 
 #[derive(Debug)]
 pub(super) struct Positions {

@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use wedcache_codec::{Decoder, Schemas};
+use wedcache_model::Unfinished;
+
 use super::*;
 use crate::policy::PolicyInForce;
-use wedcache_codec::{Decoder, Schemas};
 
 const INTERVAL: Duration = Duration::from_mins(5);
 

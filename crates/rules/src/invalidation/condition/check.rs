@@ -8,14 +8,15 @@ use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SourceInfo, operators,
 };
 
-use super::super::facts::{self, Kind};
-use super::super::rule::{Source, nearest};
-use super::types::{FindingKind, Inference};
-use super::{ConditionProblem, MAX_DEPTH, TextPosition};
 use wedcache_model::event::BudgetRange;
 use wedcache_model::id::Ids;
 use wedcache_model::place::{self, Places};
 use wedcache_model::text::normalise;
+
+use super::super::facts::{self, Kind};
+use super::super::rule::{Source, nearest};
+use super::types::{FindingKind, Inference};
+use super::{ConditionProblem, MAX_DEPTH, TextPosition};
 
 /// The name of the only variable.
 pub(super) const EVENT: &str = "event";

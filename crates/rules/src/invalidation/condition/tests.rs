@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
+use wedcache_model::catalog::sample;
+
 use super::*;
 use crate::invalidation::rule::Change;
-use wedcache_model::catalog::sample;
 
 fn vendor_facts() -> Facts {
     let change = serde_json::from_str(

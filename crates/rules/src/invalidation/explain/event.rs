@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use wedcache_model::{Catalog, Mode, Tag};
+
 use super::super::plan::{Judge, Planned, RuleVerdict, plan};
 use super::super::rule::{Change, Rule, Rules, Scope};
-use wedcache_model::{Catalog, Mode, Tag};
 
 /// The result of an event, rule by rule, and its final invalidations.
 #[derive(Debug, Clone, PartialEq, Serialize)]

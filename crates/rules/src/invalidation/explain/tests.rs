@@ -1,7 +1,8 @@
-use super::super::rule::{Change, RuleSpec, Rules, Scope, Selection};
-use super::*;
 use wedcache_model::catalog::sample;
 use wedcache_model::{AiQuery, Mode, Timestamp};
+
+use super::super::rule::{Change, RuleSpec, Rules, Scope, Selection};
+use super::*;
 
 fn spec(name: &str, on: &str, scope: Scope, condition: Option<&str>) -> RuleSpec {
     RuleSpec {

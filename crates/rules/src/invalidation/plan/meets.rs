@@ -1,10 +1,11 @@
 //! Tests that the two halves of freshness fit together: the tags that a change invalidates are
 //! exactly those by which the concerned entries and askers are judged.
 
-use super::super::rule::{RuleSpec, Selection, Source};
-use super::*;
 use wedcache_model::catalog::sample;
 use wedcache_model::{AiQuery, Prepared};
+
+use super::super::rule::{RuleSpec, Selection, Source};
+use super::*;
 
 fn query(cache_type: &str, question: &str, wedding: &str, city: &str) -> AiQuery {
     serde_json::from_str(&format!(

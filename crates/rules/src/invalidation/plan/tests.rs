@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
+use wedcache_model::catalog::sample;
+
 use super::super::rule::{RuleSpec, Selection, Source};
 use super::super::widen::{Widened, widen};
 use super::*;
-use wedcache_model::catalog::sample;
 
 fn spec(name: &str, on: &str, scope: Scope, types: &[&str]) -> RuleSpec {
     RuleSpec {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::condition::{Condition, ConditionProblem};
-use super::{RuleError, RuleField, RuleSpec, Scope, Selection, Source};
 use wedcache_model::Catalog;
 use wedcache_model::event::HEARTBEAT;
 use wedcache_model::invalidation::UNREADABLE_RULE;
+
+use super::super::condition::{Condition, ConditionProblem};
+use super::{RuleError, RuleField, RuleSpec, Scope, Selection, Source};
 
 /// The state of checking one rule.
 pub(super) struct Check<'a> {

@@ -1,5 +1,6 @@
-use super::*;
 use wedcache_model::catalog::sample;
+
+use super::*;
 
 fn spec(name: &str, on: &str, scope: Scope) -> RuleSpec {
     RuleSpec {

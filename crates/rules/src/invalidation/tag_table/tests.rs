@@ -2,8 +2,9 @@ mod model;
 
 use proptest::prelude::*;
 
-use super::*;
 use wedcache_model::entry::sample;
+
+use super::*;
 
 const LOG: LogId = LogId([7; 16]);
 

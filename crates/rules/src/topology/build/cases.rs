@@ -3,6 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use wedcache_model::invalidation::UNREADABLE_RULE;
+use wedcache_model::{Catalog, Timestamp};
+
 use super::Build;
 use crate::invalidation::rule::Rules;
 use crate::topology::cases::{
@@ -11,8 +14,6 @@ use crate::topology::cases::{
 };
 use crate::topology::problem::{Code, Problem, Span};
 use crate::topology::units::At;
-use wedcache_model::invalidation::UNREADABLE_RULE;
-use wedcache_model::{Catalog, Timestamp};
 
 impl Build<'_> {
     pub(super) fn cases(

@@ -4,6 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use wedcache_model::catalog::{CatalogTables, Nearness, Season};
+use wedcache_model::id::{self, IdCase, Ids};
+use wedcache_model::place::{self, Market};
+use wedcache_model::text::normalise;
+use wedcache_model::{CacheType, Catalog, Dimension, Sharing};
+
 use super::Build;
 use crate::topology::problem::{Problem, Span};
 use crate::topology::settings::{Generation, Provider, Vendor};
@@ -12,11 +18,6 @@ use crate::topology::shape::{
     SharingShape, VendorShape,
 };
 use crate::topology::units::{At, Connection, Named};
-use wedcache_model::catalog::{CatalogTables, Nearness, Season};
-use wedcache_model::id::{self, IdCase, Ids};
-use wedcache_model::place::{self, Market};
-use wedcache_model::text::normalise;
-use wedcache_model::{CacheType, Catalog, Dimension, Sharing};
 
 /// The sections that become tables.
 pub(super) struct TableShapes {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use wedcache_model::{Date, Price, PriceTable};
+
 use super::Build;
 use crate::topology::env::variables_in;
 use crate::topology::problem::Problem;
@@ -11,7 +13,6 @@ use crate::topology::shape::{
     HttpProviderShape, PricesShape, ProviderShape, RetryShape, SimulatorShape,
 };
 use crate::topology::units::{At, Connection, Named};
-use wedcache_model::{Date, Price, PriceTable};
 
 impl Build<'_> {
     pub(super) fn providers(

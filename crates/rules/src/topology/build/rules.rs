@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use wedcache_model::Catalog;
+
 use super::Build;
 use crate::invalidation::condition::TextPosition;
 use crate::invalidation::rule::{RuleError, RuleField, RuleSpec, Rules, Scope, Selection};
 use crate::topology::problem::{Code, Problem, Span, nearest};
 use crate::topology::shape::{RuleShape, ScopeShape, TypesShape};
 use crate::topology::units::At;
-use wedcache_model::Catalog;
 
 /// The changes of the wire contract. Others are legal, but one that nearly equals one of these is
 /// probably a typo.

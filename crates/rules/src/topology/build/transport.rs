@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use wedcache_model::Catalog;
+
 use super::Build;
 use crate::topology::env::{Form, variables_in};
 use crate::topology::problem::Problem;
@@ -15,7 +17,6 @@ use crate::topology::shape::{
     TopicsShape,
 };
 use crate::topology::units::{At, ByteSize, Connection, Lasting};
-use wedcache_model::Catalog;
 
 /// librdkafka settings on which wedcache's guarantees rest, with the field that sets them, if there
 /// is one.

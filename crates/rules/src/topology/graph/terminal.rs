@@ -1,11 +1,12 @@
 //! The drawing for the terminal: the data flow, then the cache types, then the rules by topic.
 
+use wedcache_model::{Mode, Sharing};
+
 use super::{by_change, counts, layers, rules_of, short_time};
 use crate::invalidation::rule::{Rule, Source};
 use crate::topology::Topology;
 use crate::topology::problem::Look;
 use crate::topology::settings::{Role, Topic};
-use wedcache_model::{Mode, Sharing};
 
 /// Two columns of boxes with a gap for an arrow; 99 in all.
 const LEFT: usize = 45;

@@ -17,8 +17,9 @@ use super::super::lease::{Claim, Claimed, Holder, Leases};
 use super::super::naive::{self, Step};
 use server::Server;
 
-use super::*;
 use wedcache_model::{LogId, Position};
+
+use super::*;
 
 /// Returns generous time-outs, because the machine may be busy; the tests of time-outs set their
 /// own.

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use tracing::Level;
 
+use wedcache_model::trouble::captured::Captured;
+
 use super::fake::{Fake, Mood};
 use super::*;
-use wedcache_model::trouble::captured::Captured;
 
 /// A pace at which the lines of a trouble follow each other as fast as the tick allows.
 const FAST: Pace = Pace {

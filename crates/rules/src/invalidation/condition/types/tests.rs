@@ -10,12 +10,13 @@ use cel::parser::Parser;
 use cel::{Context, ExecutionError, IdedExpr, Value};
 use proptest::prelude::*;
 
+use wedcache_model::catalog::sample;
+
 use super::super::{Condition, LIBRARY, Truth};
 use super::attempt::is_about_types;
 use super::infer::{Finding, Inference, Kind};
 use crate::invalidation::facts::Facts;
 use crate::invalidation::rule::{Change, Source};
-use wedcache_model::catalog::sample;
 
 /// Returns a wedding update with all fields; `attributes` is JSON.
 fn full(attributes: &str) -> Facts {
