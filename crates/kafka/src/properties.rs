@@ -353,6 +353,6 @@ mod tests {
             assert!(features().iter().any(|of| of == codec), "{:?}", features());
         }
         let has_tls = features().iter().any(|of| of == "ssl");
-        assert_eq!(has_tls, cfg!(feature = "kafka-ssl"));
+        assert_eq!(has_tls, cfg!(feature = "ssl"));
     }
 }

@@ -1,5 +1,7 @@
 //! Helpers of the tests: a cluster, records in it, and waits with a deadline.
 
+#![allow(clippy::unwrap_used, reason = "only tests use it, and they may panic")]
+
 use std::time::{Duration, Instant};
 
 use wedcache_broker::{Broker, BrokerOptions};

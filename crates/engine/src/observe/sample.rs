@@ -1,5 +1,7 @@
 //! Events for tests.
 
+#![allow(clippy::unwrap_used, reason = "only tests use it, and they may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

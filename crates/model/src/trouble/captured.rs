@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 /// tracing-core's `callsite.rs`): a test that captures nothing would hide the line from all others.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
+const NO_PANIC: &str = "no test panics while it writes a line";
+
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -30,7 +32,7 @@ impl Captured {
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().expect(NO_PANIC).clone()).expect("log lines are text")
     }
 
     pub fn lines_with(&self, words: &[&str]) -> usize {
@@ -41,7 +43,7 @@ impl Captured {
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().expect(NO_PANIC).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
