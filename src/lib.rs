@@ -11,32 +11,39 @@
 //!  anything unreadable ─▶ dead letters
 //! ```
 //!
-//! # Reading order
-//! 1. [`model`]: what everything is made of, as plain values: events, keys, tags, entries.
-//! 2. [`codec`]: bytes ⇄ events in three formats. [`topology`]: the YAML file, validated: its
-//!    deployment, which is fixed, and its policy; [`policy`] is the one in force.
-//! 3. [`invalidation`]: rules → planned invalidations (pure); the log's events; the tag table that
-//!    judges.
-//! 4. [`observe`]: events for whoever watches. [`metrics`]: Prometheus, one of the observers.
-//! 5. [`cache`]: memory, disk and Redis behind one trait. [`ai`]: the providers.
-//! 6. [`resolver`]: a query through the layers to a flight; where the promises meet.
-//! 7. [`kafka`]: members of consumer groups, producers, log reader. [`broker`]: a broker in memory
-//!    for `demo` and tests.
-//! 8. [`stages`]: the cores of the stages, without Kafka. [`pipeline`]: the stages on Kafka.
-//!    [`app`]: all of it put together.
-//! 9. [`cli`], [`api`], [`health`], [`telemetry`], [`shutdown`]: the outside;
-//!    [`outbound`]: the HTTP clients of [`ai`] and [`codec`] and their TLS.
-//! 10. [`driver`]: all of it but Kafka on stopped time, for tests. [`demo`]: all of it in one
-//!     process, with a season that asks and changes.
+//! # The crates
+//! ```text
+//!  wedcache-lab ─▶ wedcache (app, pipeline, cli, api, demo) ─▶ kafka ──┐
+//!                     │                                               ├─▶ rules ─▶ model
+//!                     └─▶ driver ─▶ engine ─▶ codec ─▶ outbound       │
+//!                                      └──────────────────────────────┘
+//! ```
+//! In reading order, each under its name here:
+//! 1. `crates/model`: [`model`]: what everything is made of, as plain values: events, keys, tags,
+//!    entries; [`clock`], [`backoff`]; [`trouble`]: when a failure that lasts is worth a log line;
+//!    [`failpoint`]: the points at which proofs stop a process in order to kill it.
+//! 2. `crates/codec`: [`codec`]: bytes ⇄ events in three formats. `crates/outbound`: [`outbound`]:
+//!    the HTTP clients of [`codec`] and [`ai`] and their TLS.
+//! 3. `crates/rules`: [`topology`]: the YAML file, validated: its deployment, which is fixed, and its
+//!    policy. [`invalidation`]: rules → planned invalidations (pure); the log's events; the tag table
+//!    that judges.
+//! 4. `crates/engine`, in which there is no Kafka: [`observe`]: events for whoever watches;
+//!    [`metrics`]: Prometheus, one of the observers; [`cache`]: memory, disk and Redis behind one
+//!    trait; [`ai`]: the providers; [`policy`]: the policy in force; [`resolver`]: a query through
+//!    the layers to a flight, where the promises meet; [`stages`]: the cores of the stages;
+//!    [`health`], [`alerts`].
+//! 5. `crates/kafka`: [`kafka`]: members of consumer groups, producers, log reader, admin.
+//!    `crates/broker`: [`broker`]: a broker in memory for `demo` and tests. `crates/rdkafka-ext`: what
+//!    rdkafka does not wrap of librdkafka.
+//! 6. `crates/driver`: [`driver`]: a fleet without Kafka on stopped time, for `wedcache test` and
+//!    proofs; [`checker`]: answers against the log.
+//! 7. `src`, the program: [`pipeline`]: the stages on Kafka; [`app`]: all of it put together, its start
+//!    and its drain; [`cli`], [`api`], [`telemetry`], [`shutdown`]: the outside; [`demo`]: all of it in
+//!    one process, with a season that asks and changes.
+//! 8. `crates/lab`: a program of its own over this library: benchmarks, and a year on [`driver`].
 //!
-//! `crates/lab` is a program of its own over this library: benchmarks, and a year on [`driver`].
-//!
-//! [`trouble`] says when a failure that lasts is worth a log line.
-//! `failpoint` names the points at which proofs stop a process in order to kill it.
-//!
-//! `model` is imported by everything and imports nothing; `cache`, `ai` and `kafka` never import
-//! each other, and `kafka` imports only the events of the log's reader from `invalidation`; only
-//! `app` and `cli` see everything. `tests/it/architecture.rs` holds that.
+//! Arrows run one way, and Cargo holds them; those within a crate are held by
+//! `tests/it/architecture.rs`.
 //!
 //! # Invariants
 //! 1. An answer shared between couples is made only from what its key says ([`resolver`] builds
