@@ -1,7 +1,8 @@
 //! Reports partitions that stand still: in the log, and as alerts that end when they move again.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::alerts::Alert;
@@ -21,14 +22,11 @@ pub struct Standing(Mutex<Option<(Timestamp, String)>>);
 impl Standing {
     /// Returns the time since which that partition has been standing still, and the summary.
     pub fn now(&self) -> Option<(Timestamp, String)> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 
     fn set(&self, worst: Option<(Timestamp, String)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = worst;
+        *self.0.lock() = worst;
     }
 }
 

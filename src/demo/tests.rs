@@ -64,9 +64,9 @@ fn closes(topology: &Topology, vendor: &str) -> Output {
 }
 
 /// Returns all answers in their topic, read by a client that shares nothing with the demo's.
-fn answers(topology: &Topology) -> (Vec<PartitionReader>, Arc<std::sync::Mutex<Vec<Value>>>) {
+fn answers(topology: &Topology) -> (Vec<PartitionReader>, Arc<parking_lot::Mutex<Vec<Value>>>) {
     let topic = &topology.deployment.topics.answers;
-    let found = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let found = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let reader = |partition| {
         let found = Arc::clone(&found);
         let client = client(&topology.deployment.kafka).named("stranger-reads");
@@ -78,7 +78,7 @@ fn answers(topology: &Topology) -> (Vec<PartitionReader>, Arc<std::sync::Mutex<V
             for event in events {
                 if let ReaderEvent::Record(record) = event {
                     let value = serde_json::from_slice(&record.value.unwrap()).unwrap();
-                    found.lock().unwrap().push(value);
+                    found.lock().push(value);
                 }
             }
         };
@@ -101,13 +101,7 @@ async fn a_vendor_that_somebody_closes_is_in_no_answer_that_is_judged_after_it()
             .is_some_and(|text| text.contains("v-3 "))
     };
     until("answers name the florist", || {
-        found
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|of| names_florist(of))
-            .count()
-            >= 10
+        found.lock().iter().filter(|of| names_florist(of)).count() >= 10
     })
     .await;
     let stranger = closes(&topology, "v-3");
@@ -134,18 +128,11 @@ async fn a_vendor_that_somebody_closes_is_in_no_answer_that_is_judged_after_it()
     let last = effect.last_offset.unwrap();
     let is_after = |of: &Value| of["view"].as_i64().is_some_and(|view| view > last);
     until("many were judged after the closing", || {
-        found
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|of| is_after(of))
-            .count()
-            >= 400
+        found.lock().iter().filter(|of| is_after(of)).count() >= 400
     })
     .await;
     let named: Vec<Value> = found
         .lock()
-        .unwrap()
         .iter()
         .filter(|of| is_after(of) && of["freshness"] == "fresh" && names_florist(of))
         .cloned()

@@ -1,6 +1,7 @@
 //! The demo's view of its stream, read from topics that any other client could read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::changes::Changes;
@@ -42,7 +43,7 @@ impl Watch {
 
     /// Locks what was seen; the readers and the season wait until the guard is dropped.
     pub fn look(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 
     /// Starts readers of the answers, the invalidation log and the change topics; vendor changes

@@ -95,7 +95,7 @@ impl World for LiveWorld {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use futures_util::FutureExt as _;
 
@@ -108,7 +108,7 @@ mod tests {
 
     fn world(ends: &Arc<Mutex<Option<Vec<i64>>>>) -> LiveWorld {
         let ends = Arc::clone(ends);
-        LiveWorld::new(2, Box::new(move || ends.lock().unwrap().clone()))
+        LiveWorld::new(2, Box::new(move || ends.lock().clone()))
     }
 
     #[tokio::test]
@@ -118,10 +118,10 @@ mod tests {
         let vendors = world.vendors().now_or_never().unwrap().unwrap();
         assert!(!vendors.is_closed("v-3"), "there is nothing to wait for");
 
-        *ends.lock().unwrap() = Some(vec![1, 2]);
+        *ends.lock() = Some(vec![1, 2]);
         let mut call = world.vendors();
         assert!((&mut call).now_or_never().is_none());
-        *ends.lock().unwrap() = Some(vec![1, 9]);
+        *ends.lock() = Some(vec![1, 9]);
         world.read(1, 2);
         assert!(
             (&mut call).now_or_never().is_none(),
@@ -149,7 +149,7 @@ mod tests {
         let ends = Arc::new(Mutex::new(Some(vec![1, 0])));
         let world = world(&ends);
         assert_eq!(world.vendors().await, None);
-        *ends.lock().unwrap() = None;
+        *ends.lock() = None;
         assert_eq!(world.vendors().await, None);
     }
 }

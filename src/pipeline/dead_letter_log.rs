@@ -1,8 +1,9 @@
 //! The log lines about dead letters: one for the first of a topic and reason, then counts, once a
 //! minute.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -84,7 +85,7 @@ impl DeadLetterLog {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.lock())
     }
 }
 

@@ -32,9 +32,10 @@ mod server;
 mod tests;
 mod topics;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -262,11 +263,11 @@ impl Drop for Broker {
 
 impl Shared {
     fn topics(&self) -> MutexGuard<'_, Topics> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+        self.topics.lock()
     }
 
     fn groups(&self) -> MutexGuard<'_, Groups> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+        self.groups.lock()
     }
 
     fn delete_topic(&self, name: &str) -> Result<TopicId, TopicError> {

@@ -6,8 +6,9 @@
 //! request, an unknown id is remembered only for a time, and every failure has its reason for the
 //! log.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -499,7 +500,7 @@ impl Answer<'_> {
 
 /// Locks a mutex. A panic elsewhere leaves these maps consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 mod trouble;

@@ -1,6 +1,6 @@
 //! Everything that comes out, kept until it is taken.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use wedcache_codec::{Encoder, Framings, Reject};
 use wedcache_engine::observe::{Alerted, Answered, Called, Filled, Invalidated, Observer};
@@ -96,9 +96,7 @@ impl Collector {
 
     /// Nothing that can panic half-way runs under the lock.
     fn lock(&self) -> MutexGuard<'_, Collected> {
-        self.collected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.collected.lock()
     }
 }
 

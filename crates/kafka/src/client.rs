@@ -1,8 +1,9 @@
 //! Settings, logging and error counts that all Kafka clients of this program share.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -122,10 +123,7 @@ pub struct ClientCounters {
 
 impl ClientCounters {
     pub fn last_error(&self) -> Option<String> {
-        let last = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last = self.last_error.lock();
         last.clone()
     }
 
@@ -134,10 +132,7 @@ impl ClientCounters {
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.all_brokers_down.fetch_add(1, Ordering::Relaxed);
         }
-        let mut last = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_error.lock();
         *last = Some(reason.to_owned());
     }
 }

@@ -1,8 +1,9 @@
 //! First contact with a cluster: its content, or the reason why it cannot be reached, in a text
 //! that says more than "no broker answers".
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -148,7 +149,7 @@ impl Listener {
     const MOST: usize = 32;
 
     fn errors(&self) -> Vec<ClientError> {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = self.0.lock();
         told.clone()
     }
 }
@@ -164,7 +165,7 @@ impl ClientContext for Listener {
         if code == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock();
         if told.len() < Self::MOST {
             told.push(ClientError {
                 code,

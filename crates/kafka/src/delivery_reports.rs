@@ -7,9 +7,10 @@
 //! and the distance of its offset from the first one there), and the delivery thread gathers
 //! numbers and finishes them by partition under one lock.
 
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -248,15 +249,11 @@ impl DeliveryReports {
     }
 
     fn read_partitions(&self) -> RwLockReadGuard<'_, HashMap<u32, Arc<PartitionState>>> {
-        self.partitions
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.partitions.read()
     }
 
     fn write_partitions(&self) -> RwLockWriteGuard<'_, HashMap<u32, Arc<PartitionState>>> {
-        self.partitions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.partitions.write()
     }
 }
 
@@ -300,7 +297,7 @@ fn report(waiter: ReportSender, outcome: Result<Appended, DeliveryFailed>) {
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
+    of.lock()
 }
 
 #[cfg(test)]

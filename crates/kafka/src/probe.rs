@@ -1,6 +1,6 @@
 //! A look at one offset: a record that can be read, or a batch that cannot.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -108,7 +108,7 @@ struct ProbeContext {
 
 impl ProbeContext {
     fn first(&self) -> Option<BadBatch> {
-        *self.first.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.first.lock()
     }
 }
 
@@ -122,10 +122,7 @@ impl ClientContext for ProbeContext {
             return self.log.error(error, reason);
         };
         // Reports after a wrong checksum come from within that batch, and name no other one.
-        self.first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(batch);
+        self.first.lock().get_or_insert(batch);
     }
 }
 

@@ -6,9 +6,10 @@
 //! away if something failed and no request has been answered for a while since; as long as requests
 //! are answered, only the broker that cannot be reached is named.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
@@ -86,7 +87,7 @@ impl Reach {
     /// Returns the state of the cluster with this bootstrap address.
     pub fn of(bootstrap: &str) -> Arc<Self> {
         static CLUSTERS: Mutex<BTreeMap<String, Weak<Reach>>> = Mutex::new(BTreeMap::new());
-        let mut clusters = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clusters = CLUSTERS.lock();
         if let Some(known) = clusters.get(bootstrap).and_then(Weak::upgrade) {
             return known;
         }
@@ -245,7 +246,7 @@ impl Reach {
     }
 
     fn state(&self) -> MutexGuard<'_, ReachState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn log(&self, line: &ReachLine) {

@@ -1,7 +1,7 @@
 //! Undelivered records, which a producer took and could not deliver, with the tickets that wait for
 //! them.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use wedcache_model::Unfinished as _;
 
@@ -93,7 +93,7 @@ impl Returned {
         self.lock().is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Undelivered>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<Undelivered>> {
+        self.waiting.lock()
     }
 }

@@ -1,6 +1,6 @@
 //! The state of appending to the invalidation log.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Set while the log refuses appends: all changes in flight wait then, though nothing is stuck here.
@@ -31,6 +31,6 @@ impl Stall {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Stalled>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

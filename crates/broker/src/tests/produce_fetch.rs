@@ -145,14 +145,14 @@ async fn too_large_batch_is_refused() {
         .map_err(|_| ())
         .unwrap();
     producer.flush(DEADLINE).unwrap();
-    let outcomes = producer.context().0.lock().unwrap();
+    let outcomes = producer.context().0.lock();
     assert_eq!(*outcomes, [Some(RDKafkaErrorCode::MessageSizeTooLarge)]);
     assert_eq!(broker.watermarks("t", 0), Some((0, 0)));
 }
 
 /// Collects the delivery result of each record.
 #[derive(Default)]
-struct Outcomes(std::sync::Mutex<Vec<Option<RDKafkaErrorCode>>>);
+struct Outcomes(parking_lot::Mutex<Vec<Option<RDKafkaErrorCode>>>);
 
 impl rdkafka::ClientContext for Outcomes {}
 
@@ -164,7 +164,7 @@ impl rdkafka::producer::ProducerContext for Outcomes {
             .as_ref()
             .err()
             .and_then(|(error, _)| error.rdkafka_error_code());
-        self.0.lock().unwrap().push(code);
+        self.0.lock().push(code);
     }
 }
 

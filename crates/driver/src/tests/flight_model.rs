@@ -262,7 +262,7 @@ impl Model {
 struct Beside<'a> {
     stage: &'a mut Stage,
     models: [Model; 2],
-    respond: Arc<std::sync::Mutex<(u64, Vec<usize>)>>,
+    respond: Arc<parking_lot::Mutex<(u64, Vec<usize>)>>,
     begin_ms: i64,
 }
 
@@ -276,7 +276,7 @@ impl Beside<'_> {
                 for model in &mut self.models {
                     (model.takes_secs, model.names) = (takes, names.clone());
                 }
-                *self.respond.lock().unwrap() = (takes, names);
+                *self.respond.lock() = (takes, names);
             }
         }
     }
@@ -360,10 +360,10 @@ fn check(steps: &[Step]) -> bool {
     topology.deployment.layers.disk = None;
     let mut spoke = false;
     play_on(topology, async |stage| {
-        let respond = Arc::new(std::sync::Mutex::new((2_u64, vec![0_usize])));
+        let respond = Arc::new(parking_lot::Mutex::new((2_u64, vec![0_usize])));
         let shared = Arc::clone(&respond);
         stage.driver.respond(Box::new(move |call| {
-            let (takes, names) = shared.lock().unwrap().clone();
+            let (takes, names) = shared.lock().clone();
             let names: Vec<_> = names.iter().map(|of| format!("v-{of}")).collect();
             let takes = u64::try_from(takes_ms(takes, call.number)).unwrap();
             Scripted::text(format!("{}|{}", call.number, names.join(" ")))

@@ -2,8 +2,9 @@
 //! its answers carry the version of every fact at the begin of their call, so that an old answer
 //! gives itself away.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
@@ -213,7 +214,7 @@ fn respond(stage: &mut Stage, facts: &Facts, behaviour: Behaviour) {
         let told = Told {
             call: call.number,
             began: clock.now(),
-            versions: *versions.lock().unwrap(),
+            versions: *versions.lock(),
             names: behaviour.names.clone(),
             policy: policies::asked(call),
         };
@@ -316,13 +317,13 @@ async fn take_step(stage: &mut Stage, facts: &mut Facts, number: usize, step: St
 
 impl Facts {
     fn vendor_changes(&mut self, of: usize) -> Fact {
-        let mut now = self.now.lock().unwrap();
+        let mut now = self.now.lock();
         now.vendors[of] += 1;
         Fact::Vendor(of, now.vendors[of])
     }
 
     fn wedding_changes(&mut self, of: usize) -> Fact {
-        let mut now = self.now.lock().unwrap();
+        let mut now = self.now.lock();
         now.weddings[of] += 1;
         Fact::Wedding(of, now.weddings[of])
     }

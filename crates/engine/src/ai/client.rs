@@ -1,8 +1,9 @@
 //! The client that the resolver holds: one provider, with retries under a budget, a circuit breaker
 //! and a bounded number of concurrent calls; further calls wait in a queue, first in, first out.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -299,7 +300,7 @@ impl Drop for Place<'_> {
 /// Locks a mutex. Nothing that can panic runs under these locks, so a poisoned one holds consistent
 /// data.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 #[cfg(test)]

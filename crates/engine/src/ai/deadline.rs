@@ -1,7 +1,8 @@
 //! The deadline until which somebody waits for a call; it can move while the call is in flight.
 //! Also records whether the call still waits for its turn.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -48,12 +49,12 @@ impl Until {
 
     /// Adds a waiter with this deadline; `None` waits forever.
     pub fn extend(&self, at: Option<Instant>) {
-        let mut until = self.0.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.0.until.lock();
         *until = until.and_then(|until| at.map(|at| until.max(at)));
     }
 
     pub fn get(&self) -> Option<Instant> {
-        *self.0.until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.until.lock()
     }
 
     /// Marks the question as only waiting for its turn while the guard lives: no work is done on

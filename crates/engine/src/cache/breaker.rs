@@ -1,8 +1,8 @@
 //! A circuit breaker: after repeated failures calls to a layer are refused for a while; then one
 //! probe is let through.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -113,7 +113,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Instant> {
-        self.probe_at.lock().unwrap_or_else(PoisonError::into_inner)
+        self.probe_at.lock()
     }
 
     fn open(&self) {

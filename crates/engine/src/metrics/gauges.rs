@@ -2,7 +2,7 @@
 //! there, with plain numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use wedcache_model::{LayerName, Position};
@@ -136,7 +136,7 @@ impl Metrics {
             self.gauge(CONSUMER_LAG_MAX, &[group, topic], count(*max));
         }
         let held: BTreeSet<Arc<str>> = lags.into_keys().collect();
-        let mut lagging = self.lagging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lagging = self.lagging.lock();
         let before = lagging.insert(group.to_owned(), held.clone());
         for topic in before.unwrap_or_default().difference(&held) {
             for declared in [CONSUMER_LAG, CONSUMER_LAG_MAX] {
@@ -156,7 +156,7 @@ impl Metrics {
     /// begins at 0 again, which a counter must not.
     fn reached(&self, declared: Declared, labels: &[&str], part: usize, total: u64) {
         let key = (declared.name, labels.join(","), part);
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = self.counted.lock();
         let before = counted.insert(key, total).unwrap_or(0);
         let more = if total >= before {
             total - before

@@ -9,8 +9,9 @@ mod events;
 mod gauges;
 mod known;
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use prometheus::{
@@ -187,20 +188,12 @@ impl Metrics {
 
     /// Adds a probe, which is called each time the metrics are shown.
     pub fn probe(&self, probe: impl Fn(&Self) + Send + Sync + 'static) {
-        self.probes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(probe));
+        self.probes.lock().push(Box::new(probe));
     }
 
     /// Returns the text of `/metrics`.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        for probe in self
-            .probes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
+        for probe in self.probes.lock().iter() {
             probe(self);
         }
         let mut text = Vec::new();

@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use wedcache_model::{CacheMetric, LayerName, Operation, Timestamp};
 
@@ -11,7 +11,7 @@ struct Names(Mutex<Vec<&'static str>>);
 
 impl Names {
     fn note(&self, name: &'static str) {
-        self.0.lock().unwrap().push(name);
+        self.0.lock().push(name);
     }
 }
 
@@ -53,7 +53,7 @@ fn each_observer_is_given_each_event_once() {
     let sample = AnsweredSample::of("vendor_matching");
     observers.answered(&sample.answered(Operation::Hit));
     for names in [one, other] {
-        let names = names.0.lock().unwrap();
+        let names = names.0.lock();
         assert_eq!(*names, ["taken", "looked up", "answered"]);
     }
 }

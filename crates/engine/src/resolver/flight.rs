@@ -4,8 +4,9 @@
 //! position, and by the time of the call, whether the flight's answer will do. If it will not, a
 //! newer flight takes the key's place, and the older one goes on for those that wait for it.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -150,7 +151,7 @@ impl<R> Drop for Leader<R> {
 
 /// Locks the map. Nothing that panics changes it half, so a poisoned one is consistent.
 fn lock<R>(joinable: &Mutex<NewestFlights<R>>) -> MutexGuard<'_, NewestFlights<R>> {
-    joinable.lock().unwrap_or_else(PoisonError::into_inner)
+    joinable.lock()
 }
 
 #[cfg(test)]

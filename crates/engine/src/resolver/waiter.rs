@@ -39,7 +39,8 @@ pub(super) async fn result_for<R: Clone>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     use super::super::flight::{Flights, Joinable, Part};
     use super::*;
@@ -51,11 +52,11 @@ mod tests {
 
     impl Unfinished for Told {
         fn hold(&self) {
-            self.0.lock().unwrap().push("hold");
+            self.0.lock().push("hold");
         }
 
         fn release(&self) {
-            self.0.lock().unwrap().push("release");
+            self.0.lock().push("release");
         }
     }
 
@@ -83,7 +84,7 @@ mod tests {
         };
         let (result, ()) = tokio::join!(result_for(&told, &flight), lead);
         assert_eq!(result, Some(7));
-        let told = told.0.into_inner().unwrap();
+        let told = told.0.into_inner();
         assert_eq!(told, ["hold", "release", "hold", "release"]);
     }
 }

@@ -1,6 +1,6 @@
 //! The alerts of this instance: raises and clears them, and tells observers of each change.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use wedcache_model::TraceParent;
@@ -71,6 +71,6 @@ impl Alerting {
     }
 
     fn board(&self) -> MutexGuard<'_, AlertBoard> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        self.board.lock()
     }
 }

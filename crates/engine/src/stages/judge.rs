@@ -349,7 +349,7 @@ fn alert(summary: String) -> Alert {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::observe::Observer;
@@ -362,7 +362,7 @@ mod tests {
 
     impl Observer for Kept {
         fn taken(&self, event: &Taken) {
-            self.0.lock().unwrap().push(*event);
+            self.0.lock().push(*event);
         }
     }
 
@@ -406,6 +406,6 @@ mod tests {
             input: Input::VendorChanges,
             result: TakenAs::Heartbeat,
         };
-        assert_eq!(*taken.lock().unwrap(), [heartbeat]);
+        assert_eq!(*taken.lock(), [heartbeat]);
     }
 }

@@ -4,7 +4,8 @@
 //! a failure would go unseen. A synchronous commit on its own thread neither blocks the polling nor
 //! hides a failure.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -67,10 +68,8 @@ impl CommitQueue {
             partition.commit_failed();
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let (queued, _) = self
-            .changed
-            .wait_timeout_while(queued, left, |queued| queued.on_its_way)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.changed
+            .wait_while_for(&mut queued, |queued| queued.on_its_way, left);
         !queued.on_its_way
     }
 
@@ -82,10 +81,8 @@ impl CommitQueue {
 
     fn next(&self, wait: Duration) -> NextCommits {
         let idle = |queued: &mut Queued| queued.waiting.is_none() && !queued.closed;
-        let (mut queued, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), wait, idle)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut queued = self.lock();
+        self.changed.wait_while_for(&mut queued, idle, wait);
         if queued.closed {
             return NextCommits::Closed;
         }
@@ -100,7 +97,7 @@ impl CommitQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queued> {
-        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queued.lock()
     }
 }
 

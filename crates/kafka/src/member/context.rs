@@ -3,8 +3,9 @@
 //! librdkafka calls back on the poll thread, inside `poll`. So nothing is taken in while a callback
 //! runs, and tickets must be finished by other threads for a drain to end.
 
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -37,11 +38,11 @@ impl GroupContext {
     /// Takes the rebalances since the last call, in order. The handler sees them outside of the
     /// callback.
     pub(super) fn take_pending(&self) -> Vec<Rebalance> {
-        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.pending.lock())
     }
 
     pub(super) fn push_pending(&self, event: Rebalance) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         pending.push(event);
     }
 }

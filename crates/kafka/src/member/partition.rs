@@ -1,9 +1,10 @@
 //! One assigned partition and the work in flight on it, shared by the poll thread, the rebalance
 //! callback and the threads that finish tickets.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use wedcache_model::TopicId;
@@ -163,9 +164,7 @@ impl PartitionState {
     }
 
     pub(super) fn standstill(&self) -> MutexGuard<'_, Option<(Instant, Standstill)>> {
-        self.standstill
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.standstill.lock()
     }
 
     pub(crate) fn topic_id(&self) -> Option<TopicId> {
@@ -253,10 +252,9 @@ impl PartitionState {
     /// Waits until no ticket is out, or until the deadline; returns true if none is.
     pub(super) fn wait_drained(&self, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        let (work, _) = self
-            .drained
-            .wait_timeout_while(self.lock(), left, |work| work.in_flight > 0)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.lock();
+        self.drained
+            .wait_while_for(&mut work, |work| work.in_flight > 0, left);
         work.in_flight == 0
     }
 
@@ -345,7 +343,7 @@ impl PartitionState {
 
     /// Locks the work, also after a panic of a holder: that leaves counts, not a broken structure.
     fn lock(&self) -> MutexGuard<'_, PartitionWork> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+        self.work.lock()
     }
 }
 

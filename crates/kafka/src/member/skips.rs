@@ -1,7 +1,7 @@
 //! Ranges of input partitions that an operator has given up: members resume behind them.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wedcache_model::TopicId;
 use wedcache_model::invalidation::SkippedRange;
@@ -47,7 +47,7 @@ impl Skips {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, i32), Vec<SkippedRange>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

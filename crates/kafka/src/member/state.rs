@@ -1,7 +1,8 @@
 //! The state that a member's poll thread, its callbacks and its handle share.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::client::ClientLog;
 use super::super::topic_ids::TopicIds;
@@ -60,9 +61,7 @@ impl MemberState {
     }
 
     pub(super) fn partitions(&self) -> MutexGuard<'_, Vec<Arc<PartitionState>>> {
-        self.partitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.partitions.lock()
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -74,11 +73,11 @@ impl MemberState {
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut IntakeCounters)) {
-        add(&mut self.counters.lock().unwrap_or_else(PoisonError::into_inner));
+        add(&mut self.counters.lock());
     }
 
     pub(super) fn counters(&self) -> IntakeCounters {
-        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.counters.lock()
     }
 
     pub(super) fn new_partition(
@@ -116,16 +115,13 @@ impl MemberState {
 
     /// Leaves the cluster's answer about the topics for the poll thread.
     pub(super) fn put_topic_ids(&self, ids: TopicIds) {
-        *self
-            .topic_ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(ids);
+        *self.topic_ids.lock() = Some(ids);
     }
 
     /// Takes the last answer about the topics, if there is a new one.
     pub(super) fn take_topic_ids(&self) -> Option<TopicIds> {
         // Never waits: the committing thread holds this lock only for a moment every two seconds.
-        let mut ids = self.topic_ids.try_lock().ok()?;
+        let mut ids = self.topic_ids.try_lock()?;
         ids.take()
     }
 

@@ -1,7 +1,7 @@
 //! Offsets of batches that librdkafka has reported as bad.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::standstill::{BadBatch, BatchFault};
@@ -98,7 +98,7 @@ impl Suspects {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Suspect>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock()
     }
 }
 

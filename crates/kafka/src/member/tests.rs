@@ -2,7 +2,7 @@ mod churn;
 mod standstill;
 mod stuck;
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ impl Handler for Tickets {
     }
 
     fn assigned(&mut self, partitions: &[Assigned]) {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.told.lock();
         told.extend(
             partitions
                 .iter()
@@ -48,7 +48,7 @@ impl Handler for Tickets {
     }
 
     fn revoked(&mut self, partitions: &[Revoked]) {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.told.lock();
         told.extend(partitions.iter().map(|p| format!("-{}", p.partition)));
     }
 }
@@ -94,7 +94,7 @@ impl Member {
     }
 
     fn told(&self) -> Vec<String> {
-        self.told.lock().unwrap().clone()
+        self.told.lock().clone()
     }
 
     async fn end(self) -> Receiver<Ticket> {

@@ -1,7 +1,7 @@
 //! The work in flight on all partitions of a member, and the poll thread's wait for room.
 
+use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The records in flight on all partitions of one member, and the counts of finished and abandoned
@@ -44,9 +44,9 @@ impl Totals {
             finished,
         } = &self.relief;
         waits.store(true, Ordering::SeqCst);
-        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = finished.wait_timeout_while(guard, patience, |()| crowded());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let mut guard = lock.lock();
+        finished.wait_while_for(&mut guard, |()| crowded(), patience);
+        drop(guard);
         waits.store(false, Ordering::SeqCst);
     }
 

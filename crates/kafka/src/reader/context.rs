@@ -1,6 +1,7 @@
 //! librdkafka's callbacks into a reader, and the batch at which reading stands still.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rdkafka::client::ClientContext;
@@ -27,7 +28,7 @@ pub(super) struct SharedBadBatch(Arc<Mutex<Option<BlockingBatch>>>);
 
 impl SharedBadBatch {
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<BlockingBatch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The thread of a reader.
 
+use parking_lot::MutexGuard;
 use std::sync::Arc;
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! The hit path without Kafka, put together as an instance has it.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use wedcache::cache::{Holder, LayeredOptions, Layers, Memory, MemoryOptions};
 use wedcache::clock::Clock;
@@ -29,7 +30,7 @@ struct Metric {
 
 impl Observer for Metric {
     fn answered(&self, event: &Answered<'_>) {
-        let mut value = self.value.lock().expect("nothing panics under the lock");
+        let mut value = self.value.lock();
         let id = event.metric_id();
         self.encoder.encode_metric(&event.metric(&id), &mut value);
         std::hint::black_box(&*value);

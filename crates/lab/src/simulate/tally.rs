@@ -1,8 +1,9 @@
 //! Counts the driver's outputs, judges every answer by the log, and determines the reason of every
 //! miss.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::figures::{Counts, LATENCY_BOUNDS_MS, Log, MissReason, Repeats};
@@ -59,7 +60,7 @@ impl Tally {
     /// Locks the state. A poisoned lock is used all the same: nothing that can panic half-way runs
     /// under the lock.
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Drops the tags of expired fills: no reason of a miss depends on them any more.

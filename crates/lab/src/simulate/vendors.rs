@@ -1,7 +1,8 @@
 //! Vendors and the changes that their integrations send: as they happen, in bursts at night, and
 //! sometimes unreadable.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -78,7 +79,7 @@ impl Directory {
     }
 
     fn vendors(&self) -> MutexGuard<'_, Vec<Vendor>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Returns the changes of the day that begins at `day`, for places with simulated couples: no

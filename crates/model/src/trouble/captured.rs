@@ -1,8 +1,9 @@
 //! Captures the log of a test on a runtime of one thread, as an operator sees it at the default
 //! level.
 
+use parking_lot::Mutex;
 use std::io::{self, Write};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 
 use tracing::Dispatch;
 use tracing::subscriber::{DefaultGuard, NoSubscriber};
@@ -12,8 +13,6 @@ use tracing_subscriber::fmt::MakeWriter;
 /// each log statement whether the thread that reaches it first has a subscriber (`JustOne` in
 /// tracing-core's `callsite.rs`): a test that captures nothing would hide the line from all others.
 static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
-
-const NO_PANIC: &str = "no test panics while it writes a line";
 
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -32,7 +31,7 @@ impl Captured {
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect(NO_PANIC).clone()).expect("log lines are text")
+        String::from_utf8(self.0.lock().clone()).expect("log lines are text")
     }
 
     pub fn lines_with(&self, words: &[&str]) -> usize {
@@ -43,7 +42,7 @@ impl Captured {
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect(NO_PANIC).extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -1,10 +1,11 @@
 //! Reports the failures of a component: counts them by reason, logs a line when one is due, and
 //! returns the component's current trouble.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
@@ -194,7 +195,7 @@ impl<R: Reason> Reporter<R> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<R>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn await_successes(&self, state: &State<R>) {

@@ -1,8 +1,9 @@
 //! The progress of judging the change topics, read from the invalidation log, so that every
 //! instance has it even if no member of the rules group is running.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use wedcache_model::{Progress, TopicId};
 
@@ -68,7 +69,7 @@ impl RulesProgress {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ChangePartition, HashMap<Option<TopicId>, i64>>> {
-        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+        self.judged.lock()
     }
 }
 

@@ -9,10 +9,11 @@
 //! bounded, or because the tag is older than any entry can be), it raises the floor below which
 //! stamps are void.
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -358,11 +359,11 @@ impl TagTable {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Exact> {
-        self.exact.read().unwrap_or_else(PoisonError::into_inner)
+        self.exact.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Exact> {
-        self.exact.write().unwrap_or_else(PoisonError::into_inner)
+        self.exact.write()
     }
 }
 

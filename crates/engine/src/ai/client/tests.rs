@@ -20,8 +20,8 @@ impl Provider for Scripted {
 
     fn attempt<'a>(&'a self, _prompt: &'a Prompt) -> BoxFuture<'a, Attempt> {
         Box::pin(async move {
-            self.sent.lock().unwrap().push(Instant::now());
-            let error = self.script.lock().unwrap().pop_front();
+            self.sent.lock().push(Instant::now());
+            let error = self.script.lock().pop_front();
             tokio::time::sleep(self.latency).await;
             let call = PricedCall {
                 model: "m".to_owned(),
@@ -187,7 +187,7 @@ async fn retry_after_is_the_least_wait() {
         .complete(&prompt(), &Until::forever())
         .await;
     assert_eq!(code(&outcome), "answered");
-    let sent = provider.sent.lock().unwrap();
+    let sent = provider.sent.lock();
     let waited = sent[1] - sent[0];
     assert!(
         (secs(7)..=secs(7) + Duration::from_millis(260)).contains(&waited),
@@ -349,7 +349,7 @@ async fn calls_at_once_are_bounded_and_all_others_wait_in_line() {
         assert_eq!(code(&call.await.unwrap()), "answered");
     }
     assert_eq!((in_line(), ai.status().waiting), (0, 0));
-    let sent = provider.sent.lock().unwrap();
+    let sent = provider.sent.lock();
     let second = |from: u64| {
         sent.iter()
             .filter(|at| **at - sent[0] == secs(from))
@@ -402,7 +402,7 @@ async fn a_call_that_is_given_up_frees_its_place_and_its_probe() {
             ..AiOptions::default()
         },
     );
-    provider.script.lock().unwrap().push_back(away());
+    provider.script.lock().push_back(away());
     assert_eq!(
         code(&ai.complete(&prompt(), &Until::forever()).await),
         "provider_unavailable"

@@ -47,7 +47,7 @@ impl Changing {
     }
 
     fn change(&self, vendor: &str, change: &str) {
-        let mut vendors = self.0.lock().unwrap();
+        let mut vendors = self.0.lock();
         let event = format!(
             r#"{{"eventId":"e","vendorId":"{vendor}","change":"{change}","attributes":{{"priceChangePct":10}}}}"#
         );
@@ -57,7 +57,7 @@ impl Changing {
 
 impl World for Changing {
     fn vendors(&self) -> BoxFuture<'_, Option<Arc<Vendors>>> {
-        Box::pin(std::future::ready(self.0.lock().unwrap().clone()))
+        Box::pin(std::future::ready(self.0.lock().clone()))
     }
 }
 
@@ -308,7 +308,7 @@ async fn with_all_vendors_closed_none_is_named() {
 #[tokio::test]
 async fn a_world_that_cannot_be_read_fails_the_call() {
     let world = Changing::new();
-    *world.0.lock().unwrap() = None;
+    *world.0.lock() = None;
     let attempt = always_mentions(&world)
         .attempt(&prompt("Which venue?"))
         .await;
@@ -349,7 +349,7 @@ proptest::proptest! {
         for (vendor, change) in changes {
             let change = ["closed", "opened", "price_changed", "menu_changed"][change];
             world.change(&format!("v-{vendor}"), change);
-            let vendors = world.0.lock().unwrap().clone().unwrap();
+            let vendors = world.0.lock().clone().unwrap();
             let answer = simulator.answer(&prompt(&question), &vendors);
             let is_id = |c: char| c.is_alphanumeric() || c == '-';
             for word in answer.split(|c| !is_id(c)) {

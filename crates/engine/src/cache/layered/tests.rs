@@ -1,7 +1,7 @@
 //! The layers together, on paused time with layers that can be slow or down.
 
+use parking_lot::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 
@@ -29,23 +29,23 @@ impl Fake {
     }
 
     fn slow(&self, delay: Duration) {
-        *self.delay.lock().unwrap() = delay;
+        *self.delay.lock() = delay;
     }
 
     async fn run<T>(&self, work: impl FnOnce(&mut Model) -> T) -> Result<T, LayerError> {
-        let delay = *self.delay.lock().unwrap();
+        let delay = *self.delay.lock();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
         if self.down.load(Ordering::Relaxed) {
             return Err(LayerError::Away);
         }
-        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut model = self.model.lock();
         Ok(work(&mut model))
     }
 
     fn holds(&self, key: &CacheKey) -> Option<Arc<Entry>> {
-        self.model.lock().unwrap().get(key)
+        self.model.lock().get(key)
     }
 }
 

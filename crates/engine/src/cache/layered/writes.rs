@@ -1,6 +1,7 @@
 //! Writes to one durable layer: counts those in flight and tracks whether the layer still works.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -106,8 +107,6 @@ impl Durable {
     }
 
     fn silence(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.silent_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.silent_since.lock()
     }
 }

@@ -1,7 +1,8 @@
 //! Batches that cannot be read: their partition stands still, is named, and loses nothing.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wedcache_broker::Damage;
@@ -30,25 +31,25 @@ struct Sees {
 impl Handler for Sees {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         let place = record.coordinates();
-        let mut seen = self.seen.lock().unwrap();
+        let mut seen = self.seen.lock();
         if !seen.insert((place.partition, place.offset)) {
-            self.again.lock().unwrap().push(place.offset);
+            self.again.lock().push(place.offset);
         }
         if place.offset < self.holds_below {
-            self.held.lock().unwrap().push(ticket);
+            self.held.lock().push(ticket);
         } else {
             ticket.finish();
         }
     }
 
     fn skipped(&mut self, partition: &Assigned) {
-        self.skipped_to.lock().unwrap().push(partition.next_offset);
+        self.skipped_to.lock().push(partition.next_offset);
     }
 }
 
 impl Sees {
     fn of(&self, partition: i32) -> Vec<i64> {
-        let seen = self.seen.lock().unwrap();
+        let seen = self.seen.lock();
         let of_partition = seen.iter().filter(|(of, _)| *of == partition);
         of_partition.map(|(_, offset)| *offset).collect()
     }
@@ -169,9 +170,9 @@ async fn is_skipped(damage: Damage) {
     skips.add(skip(None, 2, 4));
     eventually("it goes on behind", || sees.of(0) == [0, 1, 4, 5]);
     eventually("nothing stands still", || standstill(&handle, 0).is_none());
-    assert_eq!(*sees.skipped_to.lock().unwrap(), [Some(4)]);
+    assert_eq!(*sees.skipped_to.lock(), [Some(4)]);
     assert_eq!(cluster.committed("g", TOPIC).unwrap_or(0), 0);
-    for ticket in sees.held.lock().unwrap().drain(..) {
+    for ticket in sees.held.lock().drain(..) {
         ticket.finish();
     }
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
@@ -276,7 +277,7 @@ async fn moves_no_position(filling: Filling) {
     assert!(cluster.0.damage(TOPIC, 0, 3, Damage::Bytes));
     let all: Vec<i64> = (0..206).collect();
     eventually("nothing was lost", || sees.of(0) == all);
-    assert_eq!(*sees.again.lock().unwrap(), Vec::<i64>::new());
+    assert_eq!(*sees.again.lock(), Vec::<i64>::new());
     let counters = handle.stats().counters;
     assert_eq!((counters.rewinds, counters.offset_resets), (0, 0));
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
@@ -319,7 +320,7 @@ async fn what_can_be_read_is_skipped_by_force_alone() {
         });
         if forced {
             eventually("it goes on behind the range", || {
-                *sees.skipped_to.lock().unwrap() == [Some(4)]
+                *sees.skipped_to.lock() == [Some(4)]
             });
         } else {
             // Longer than it takes to look.

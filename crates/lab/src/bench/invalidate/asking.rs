@@ -1,7 +1,8 @@
 //! A steady stream of queries, and a count of the answers made before a change.
 
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,7 @@ impl Ear {
 }
 
 fn lock(ear: &Mutex<Ear>) -> MutexGuard<'_, Ear> {
-    ear.lock().unwrap_or_else(PoisonError::into_inner)
+    ear.lock()
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! A server on loopback that sends the replies it is given: for replies that are hard to provoke
 //! from a real Redis.
 
+use parking_lot::Mutex;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// The way in which a connection is answered.
 #[derive(Clone, Default)]
@@ -55,7 +56,7 @@ impl Fake {
     }
 
     pub(super) fn set(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+        *self.mood.lock() = mood;
     }
 
     pub(super) fn url(&self) -> String {
@@ -68,14 +69,14 @@ impl Fake {
 }
 
 fn serve(mut stream: TcpStream, mood: &Mutex<Mood>) -> std::io::Result<()> {
-    let found = mood.lock().unwrap().clone();
+    let found = mood.lock().clone();
     if let Some(turned_away) = &found.turned_away {
         return stream.write_all(turned_away);
     }
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         while let Some(words) = command(&mut bytes) {
-            let now = mood.lock().unwrap().clone();
+            let now = mood.lock().clone();
             let mood = if found.keeps { &found } else { &now };
             stream.write_all(&mood.reply(&words))?;
         }
