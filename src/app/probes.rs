@@ -8,7 +8,7 @@ use crate::ai::Providers;
 use crate::cache::{BreakerState, LayeredStats};
 use crate::codec::Reason;
 use crate::health::Health;
-use crate::invalidation::rule::Source;
+use crate::invalidation::rule::ChangeSource;
 use crate::kafka::IntakeStats;
 use crate::metrics::{Known, Metrics, OutputState, PollThread};
 use crate::model::LayerName;
@@ -60,7 +60,7 @@ pub fn known(metrics: &Metrics, topology: &Topology, outputs: &Outputs) {
         .map(|rule| &*rule.name)
         .collect();
     metrics.show_known(&Known {
-        changes: &Source::ALL.map(Source::as_str),
+        changes: &ChangeSource::ALL.map(ChangeSource::as_str),
         reasons: &Reason::ALL.map(Reason::as_str),
         providers: &providers,
         codes: ProviderError::CODES,

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
-use self::report::{Place, Report};
+use self::report::{AnswerPlace, Report};
 use super::dlq::Since;
 use super::reading::{Reading, Span};
 use super::screen::Screen;
@@ -109,7 +109,7 @@ async fn check(topology: &Topology, since: Option<Timestamp>) -> anyhow::Result<
         if since.is_some_and(|since| record.timestamp < since) {
             continue;
         }
-        let place = Place {
+        let place = AnswerPlace {
             partition,
             offset: record.offset,
         };

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::screen::Screen;
-use self::source::{Source, SourceError, TopologiesArgs};
+use self::source::{SourceError, TopologiesArgs, TopologyFile};
 pub use self::source::{Text, TopologyArgs};
 use crate::telemetry::{self, LogFormat, TelemetryError};
 use crate::topology::{self, Loaded, Topology, Variables};

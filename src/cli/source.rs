@@ -38,19 +38,21 @@ pub struct TopologiesArgs {
 
 impl TopologyArgs {
     /// Returns the file that these arguments and the environment name.
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> TopologyFile {
         choose(self.file.clone(), self.topology.clone(), &environment)
     }
 }
 
 impl TopologiesArgs {
     /// Returns the files that these arguments and the environment name; at least one.
-    pub fn sources(&self) -> Vec<Source> {
+    pub fn sources(&self) -> Vec<TopologyFile> {
         if self.files.is_empty() {
             return vec![choose(None, self.topology.clone(), &environment)];
         }
         let files = self.files.iter().cloned();
-        files.map(|file| Source::new(file, Named::File)).collect()
+        files
+            .map(|file| TopologyFile::new(file, Named::File))
+            .collect()
     }
 }
 
@@ -58,14 +60,14 @@ fn choose(
     file: Option<PathBuf>,
     option: Option<PathBuf>,
     variables: &dyn Fn(&str) -> Option<String>,
-) -> Source {
+) -> TopologyFile {
     let variable = || variables(VARIABLE).filter(|name| !name.is_empty());
     match (file, option) {
-        (Some(file), _) => Source::new(file, Named::File),
-        (None, Some(file)) => Source::new(file, Named::Option),
+        (Some(file), _) => TopologyFile::new(file, Named::File),
+        (None, Some(file)) => TopologyFile::new(file, Named::Option),
         (None, None) => match variable() {
-            Some(file) => Source::new(file.into(), Named::Variable),
-            None => Source::new(USUAL.into(), Named::Nowhere),
+            Some(file) => TopologyFile::new(file.into(), Named::Variable),
+            None => TopologyFile::new(USUAL.into(), Named::Nowhere),
         },
     }
 }
@@ -81,7 +83,7 @@ enum Named {
 
 /// A topology file that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct TopologyFile {
     path: PathBuf,
     named: Named,
 }
@@ -93,7 +95,7 @@ pub struct Text {
     pub text: String,
 }
 
-impl Source {
+impl TopologyFile {
     fn new(path: PathBuf, named: Named) -> Self {
         Self { path, named }
     }
@@ -149,7 +151,7 @@ fn decode(mut bytes: Vec<u8>) -> Result<String, Unreadable> {
 /// The reason why a topology file cannot be read, with the origin of its name and the remedy.
 #[derive(Debug)]
 pub struct SourceError {
-    source: Source,
+    source: TopologyFile,
     problem: Unreadable,
 }
 
@@ -245,7 +247,7 @@ mod tests {
         let empty = |_: &str| Some(String::new());
         let unset = |_: &str| None;
         let path = |text: &str| Some(PathBuf::from(text));
-        let source = |path: &str, named| Source::new(path.into(), named);
+        let source = |path: &str, named| TopologyFile::new(path.into(), named);
         for (file, option, variables, want) in [
             (
                 path("f"),
@@ -281,7 +283,7 @@ mod tests {
             ),
         ] {
             let error = SourceError {
-                source: Source::new("t.yaml".into(), Named::Option),
+                source: TopologyFile::new("t.yaml".into(), Named::Option),
                 problem: decode(bytes.to_vec()).unwrap_err(),
             };
             let told = format!("{want}\n  --topology named it; save it as UTF-8");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::screen::Screen;
-use super::{Source, Text, TopologiesArgs};
-use crate::driver::case::{self, Verdict};
+use super::{Text, TopologiesArgs, TopologyFile};
+use crate::driver::case::{self, CaseResult};
 use crate::topology::cases::Case;
 use crate::topology::{self, Look, Topology, Variables};
 
@@ -92,8 +92,8 @@ fn run_cases(args: &Args, screen: &mut Screen<'_>) -> io::Result<Tally> {
             let verdict = case::run(&topology, case)?;
             show(&file, case, &verdict, screen)?;
             match verdict {
-                Verdict::Passed => tally.passed += 1,
-                Verdict::Failed { .. } => tally.failed += 1,
+                CaseResult::Passed => tally.passed += 1,
+                CaseResult::Failed { .. } => tally.failed += 1,
             }
         }
     }
@@ -102,7 +102,10 @@ fn run_cases(args: &Args, screen: &mut Screen<'_>) -> io::Result<Tally> {
 }
 
 /// Reads a topology without the environment, so that its cases end alike on every machine.
-fn read(source: &Source, screen: &mut Screen<'_>) -> io::Result<Option<(String, Arc<Topology>)>> {
+fn read(
+    source: &TopologyFile,
+    screen: &mut Screen<'_>,
+) -> io::Result<Option<(String, Arc<Topology>)>> {
     let Text { file, text } = match source.read() {
         Ok(text) => text,
         Err(error) => {
@@ -120,10 +123,10 @@ fn read(source: &Source, screen: &mut Screen<'_>) -> io::Result<Option<(String, 
     }
 }
 
-fn show(file: &str, case: &Case, verdict: &Verdict, screen: &mut Screen<'_>) -> io::Result<()> {
+fn show(file: &str, case: &Case, verdict: &CaseResult, screen: &mut Screen<'_>) -> io::Result<()> {
     let (look, out) = (screen.look, &mut screen.out);
     let (passed, failed) = marks(look);
-    let Verdict::Failed { line, differences } = verdict else {
+    let CaseResult::Failed { line, differences } = verdict else {
         return writeln!(out, "  {} {}", good(look, passed), case.name);
     };
     writeln!(out, "  {} {}", bad(look, failed), case.name)?;

@@ -88,8 +88,8 @@ impl Watch {
         Ok(readers)
     }
 
-    fn source(&self, topic: &Topic, partition: i32) -> Source {
-        Source {
+    fn source(&self, topic: &Topic, partition: i32) -> WatchedPartition {
+        WatchedPartition {
             watch: self.clone(),
             topic: topic.name.to_string(),
             partition,
@@ -130,13 +130,13 @@ impl Watch {
 type Follow = Box<dyn FnMut(Vec<ReaderEvent>) + Send>;
 
 /// A partition of a change topic, with the watch that its records go to.
-struct Source {
+struct WatchedPartition {
     watch: Watch,
     topic: String,
     partition: i32,
 }
 
-impl Source {
+impl WatchedPartition {
     fn vendor_changes(&self, events: Vec<ReaderEvent>, world: &LiveWorld) {
         let partition = usize::try_from(self.partition).unwrap_or_default();
         for event in events {

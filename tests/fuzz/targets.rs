@@ -7,7 +7,7 @@ use std::time::Duration;
 use wedcache::clock::Clock;
 use wedcache::codec::log::{encode_identity, encode_invalidation, encode_progress, encode_skip};
 use wedcache::codec::{Decoder, Encoder, Framing, Framings, LogRecord, MAX_DETAIL_BYTES, Reject};
-use wedcache::invalidation::rule::Source;
+use wedcache::invalidation::rule::ChangeSource;
 use wedcache::invalidation::{TagTable, TagTableOptions};
 use wedcache::kafka::offsets::{Begin, Tracker};
 use wedcache::metrics::Metrics;
@@ -121,12 +121,12 @@ pub fn all() -> Vec<Target> {
         value(
             "vendor changes",
             seeds::in_all_formats(seeds::VENDOR_CHANGE, &Avro::VendorChange),
-            changes(&topology, &decoder, Source::Vendor),
+            changes(&topology, &decoder, ChangeSource::Vendor),
         ),
         value(
             "wedding updates",
             seeds::in_all_formats(seeds::WEDDING_UPDATE, &Avro::WeddingUpdate),
-            changes(&topology, &decoder, Source::Wedding),
+            changes(&topology, &decoder, ChangeSource::Wedding),
         ),
         value("invalidation log", log_records(), Box::new(log_record)),
         Target {
@@ -262,7 +262,7 @@ fn queries(topology: &Arc<Topology>, decoder: &Arc<Decoder>) -> Run {
 }
 
 /// Judges a change; one that cannot be read must forbid what its key names, at once.
-fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: Source) -> Run {
+fn changes(topology: &Arc<Topology>, decoder: &Arc<Decoder>, source: ChangeSource) -> Run {
     let judge = RefCell::new(ChangeJudge::new(
         Arc::clone(decoder),
         Arc::new(PolicyInForce::new(topology.policy.clone())),

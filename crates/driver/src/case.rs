@@ -12,7 +12,7 @@ use super::{Driver, Idle, stopped};
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CaseResult {
     Passed,
     /// At the first expectation that does not hold; what comes after it rests on it.
     Failed {
@@ -23,7 +23,7 @@ pub enum Verdict {
 }
 
 /// Runs a case on a clock, a provider and layers of its own.
-pub fn run(topology: &Arc<Topology>, case: &Case) -> io::Result<Verdict> {
+pub fn run(topology: &Arc<Topology>, case: &Case) -> io::Result<CaseResult> {
     stopped::run(async |idle: Idle| {
         let respond = replies(case.replies.clone());
         let mut driver = Driver::new(Arc::clone(topology), case.now, respond, idle);
@@ -31,7 +31,7 @@ pub fn run(topology: &Arc<Topology>, case: &Case) -> io::Result<Verdict> {
     })
 }
 
-async fn play(driver: &mut Driver, case: &Case) -> Verdict {
+async fn play(driver: &mut Driver, case: &Case) -> CaseResult {
     for step in &case.steps {
         match &step.action {
             Action::Query(query) => driver.query(query),
@@ -42,7 +42,7 @@ async fn play(driver: &mut Driver, case: &Case) -> Verdict {
             Action::Expect(expected) => {
                 let differences = expect::compare(expected, &driver.take());
                 if !differences.is_empty() {
-                    return Verdict::Failed {
+                    return CaseResult::Failed {
                         line: step.line,
                         differences,
                     };
@@ -51,7 +51,7 @@ async fn play(driver: &mut Driver, case: &Case) -> Verdict {
         }
         driver.settle().await;
     }
-    Verdict::Passed
+    CaseResult::Passed
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
             assert!(!topology.cases.is_empty());
             for case in &topology.cases {
                 let verdict = run(&topology, case).unwrap();
-                assert_eq!(verdict, Verdict::Passed, "{}", case.name);
+                assert_eq!(verdict, CaseResult::Passed, "{}", case.name);
             }
         }
     }
@@ -112,7 +112,7 @@ mod tests {
 "#;
         let topology = with_tests(CASE);
         let case = &topology.cases[0];
-        let Verdict::Failed { line, differences } = run(&topology, case).unwrap() else {
+        let CaseResult::Failed { line, differences } = run(&topology, case).unwrap() else {
             panic!("it passed")
         };
         assert_eq!(line, case.line + 10);

@@ -8,28 +8,28 @@ use wedcache_engine::observe::{Invalidated, Observer as _};
 use wedcache_engine::stages::changes::{Change, ChangeInput, Changes, Settle, Step};
 use wedcache_engine::stages::judge::ChangeJudge;
 use wedcache_model::{Coordinates, Timestamp, TraceParent, Unfinished};
-use wedcache_rules::invalidation::rule::Source;
+use wedcache_rules::invalidation::rule::ChangeSource;
 
 use super::{DeadLetter, Driver, next};
 
 /// The one member of the rules group.
 pub(super) struct Judging {
-    core: Changes<Place>,
+    core: Changes<OpenChange>,
     /// Changes that are in their topic and not yet read.
-    unread: VecDeque<ChangeInput<Place>>,
+    unread: VecDeque<ChangeInput<OpenChange>>,
     /// Changes whose offsets are not committed.
-    unfinished: BTreeSet<Place>,
+    unfinished: BTreeSet<OpenChange>,
 }
 
 /// The place of a change, which stands for its unfinished record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct OpenChange {
     topic: Arc<str>,
     offset: i64,
 }
 
 /// Nothing here watches the age of a record, and the one member keeps its partitions.
-impl Unfinished for Place {
+impl Unfinished for OpenChange {
     fn hold(&self) {}
 
     fn release(&self) {}
@@ -72,13 +72,18 @@ impl Driver {
         self.instances[0].judged(topic)
     }
 
-    pub(super) fn change(&mut self, source: Source, key: Option<Vec<u8>>, value: Option<Vec<u8>>) {
+    pub(super) fn change(
+        &mut self,
+        source: ChangeSource,
+        key: Option<Vec<u8>>,
+        value: Option<Vec<u8>>,
+    ) {
         let topics = &self.world.topology.deployment.topics;
         let (topic, end) = match source {
-            Source::Vendor => (&topics.vendor_changes.name, &mut self.ends.vendor),
-            Source::Wedding => (&topics.wedding_updates.name, &mut self.ends.wedding),
+            ChangeSource::Vendor => (&topics.vendor_changes.name, &mut self.ends.vendor),
+            ChangeSource::Wedding => (&topics.wedding_updates.name, &mut self.ends.wedding),
         };
-        let place = Place {
+        let place = OpenChange {
             topic: Arc::clone(topic),
             offset: next(end),
         };
@@ -138,7 +143,7 @@ impl Driver {
         }
     }
 
-    fn carry_out(&mut self, step: Step<Place>) {
+    fn carry_out(&mut self, step: Step<OpenChange>) {
         for change in step.unusable {
             for alert in change.alerts {
                 self.alerting.event(alert, change.trace);
@@ -165,7 +170,7 @@ impl Driver {
         }
     }
 
-    fn settle_change(&mut self, settle: Settle<Place>) {
+    fn settle_change(&mut self, settle: Settle<OpenChange>) {
         let finished = match settle {
             Settle::Finish(place) => Some(place),
             Settle::DeadLetter {

@@ -46,7 +46,7 @@ pub enum Blind {
         stamp: Position,
         view: Position,
         missing: i64,
-        later: Hit,
+        later: ForbiddingRecord,
     },
 }
 
@@ -58,14 +58,14 @@ pub enum Violation {
     NotFresh {
         stamp: Position,
         view: Position,
-        hit: Hit,
+        hit: ForbiddingRecord,
     },
     /// Served, even if labelled stale, although a purge in `[stamp, view)` forbids it.
     #[error("served at {view} with stamp {stamp}, but {hit}")]
     Purged {
         stamp: Position,
         view: Position,
-        hit: Hit,
+        hit: ForbiddingRecord,
     },
     /// A field of the answer that contradicts the others, with the problem.
     #[error("{field} {problem}")]
@@ -77,13 +77,13 @@ pub enum Violation {
 
 /// The record of the log that forbids an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hit {
+pub struct ForbiddingRecord {
     pub offset: i64,
     pub mode: Mode,
     pub tag: String,
 }
 
-impl fmt::Display for Hit {
+impl fmt::Display for ForbiddingRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { offset, mode, tag } = self;
         write!(f, "record {offset} is a {} of {tag}", mode.as_str())
@@ -126,7 +126,7 @@ impl Checker {
         tags: impl IntoIterator<Item = &'a str>,
         (from, to): (Position, Position),
         counts: impl Fn(Mode) -> bool,
-    ) -> Option<Hit> {
+    ) -> Option<ForbiddingRecord> {
         tags.into_iter()
             .filter_map(|tag| {
                 let records = self.records.get(tag)?;
@@ -135,7 +135,7 @@ impl Checker {
                     .iter()
                     .take_while(|(offset, _)| *offset < to.0)
                     .find(|(_, mode)| counts(*mode))?;
-                Some(Hit {
+                Some(ForbiddingRecord {
                     offset: *offset,
                     mode: *mode,
                     tag: tag.to_owned(),

@@ -45,7 +45,7 @@ use wedcache_model::clock::Clock;
 use wedcache_model::{
     AiQuery, KeyMemo, LayerName, Position, Timestamp, VendorChange, WeddingUpdate,
 };
-use wedcache_rules::invalidation::rule::Source;
+use wedcache_rules::invalidation::rule::ChangeSource;
 use wedcache_rules::invalidation::{ChangeEnd, ChangeEnds};
 use wedcache_rules::topology::cases::{InputRole, RawRecord};
 use wedcache_rules::topology::{Policy, Topology};
@@ -226,14 +226,14 @@ impl Driver {
     pub fn vendor_change(&mut self, change: &VendorChange) {
         let value = serde_json::to_vec(change).expect("a change is writable as JSON");
         let key = change.record_key().to_owned().into_bytes();
-        self.change(Source::Vendor, Some(key), Some(value));
+        self.change(ChangeSource::Vendor, Some(key), Some(value));
     }
 
     /// Sends a wedding update, under its wedding's id.
     pub fn wedding_update(&mut self, update: &WeddingUpdate) {
         let value = serde_json::to_vec(update).expect("an update is writable as JSON");
         self.change(
-            Source::Wedding,
+            ChangeSource::Wedding,
             Some(update.wedding_id.clone().into_bytes()),
             Some(value),
         );
@@ -244,8 +244,8 @@ impl Driver {
         let RawRecord { topic, key, value } = record;
         match topic {
             InputRole::Queries => self.query_record(key, value),
-            InputRole::VendorChanges => self.change(Source::Vendor, key, value),
-            InputRole::WeddingUpdates => self.change(Source::Wedding, key, value),
+            InputRole::VendorChanges => self.change(ChangeSource::Vendor, key, value),
+            InputRole::WeddingUpdates => self.change(ChangeSource::Wedding, key, value),
         }
     }
 

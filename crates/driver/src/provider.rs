@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use wedcache_engine::ai::error::CallPhase;
 use wedcache_engine::ai::{Attempt, PricedCall, Prompt, Provider, ProviderError, bare_status};
-use wedcache_rules::topology::cases::{Outcome, Reply};
+use wedcache_rules::topology::cases::{MockedCall, Reply};
 
 use super::collect::Collector;
 
@@ -35,14 +35,14 @@ impl Call {
 #[derive(Debug, Clone)]
 pub struct Scripted {
     pub takes: Duration,
-    pub outcome: Outcome,
+    pub outcome: MockedCall,
 }
 
 impl Scripted {
     pub fn text(text: impl Into<String>) -> Self {
         Self {
             takes: Duration::ZERO,
-            outcome: Outcome::Text(text.into()),
+            outcome: MockedCall::Text(text.into()),
         }
     }
 
@@ -137,23 +137,23 @@ impl Provider for Mocked {
                 tokio::time::sleep(takes).await;
             }
             let result = match outcome {
-                Outcome::Text(text) => Ok(text),
-                Outcome::Status(status) => return Attempt::failed(bare_status(status)),
-                Outcome::Timeout => {
+                MockedCall::Text(text) => Ok(text),
+                MockedCall::Status(status) => return Attempt::failed(bare_status(status)),
+                MockedCall::Timeout => {
                     let phase = CallPhase::Total;
                     return Attempt::failed(ProviderError::Timeout {
                         phase,
                         after: takes,
                     });
                 }
-                Outcome::Refused => Err(ProviderError::Refused {
+                MockedCall::Refused => Err(ProviderError::Refused {
                     message: "as the script says".to_owned(),
                 }),
-                Outcome::Truncated => Err(ProviderError::Truncated {
+                MockedCall::Truncated => Err(ProviderError::Truncated {
                     completion_tokens: u64::from(prompt.max_tokens),
                     why: "as the script says".to_owned(),
                 }),
-                Outcome::Empty => Err(ProviderError::Empty),
+                MockedCall::Empty => Err(ProviderError::Empty),
             };
             let text = result.as_deref().unwrap_or_default();
             Attempt::replied(self.account(prompt, text, began), result)

@@ -112,14 +112,14 @@ pub(super) fn denies(code: Code) -> bool {
 
 /// A request to the cluster, and the operation that must be allowed for it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct Permission {
     /// The request, such as `list topics`.
     pub what: &'static str,
     /// Kafka's name for the operation.
     pub needs: &'static str,
 }
 
-impl Ask {
+impl Permission {
     pub const fn new(what: &'static str, needs: &'static str) -> Self {
         Self { what, needs }
     }
@@ -134,7 +134,7 @@ impl Ask {
     }
 }
 
-impl fmt::Display for Ask {
+impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.what)
     }
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_refused_says_what_it_needs_and_others_do_not() {
-        let ask = Ask::new("create topics", "Create");
+        let ask = Permission::new("create topics", "Create");
         let hint = ask.hint(Some(Code::TopicAuthorizationFailed), "topic t");
         assert_eq!(hint, "; an ACL must allow Create on topic t");
         assert_eq!(ask.hint(Some(Code::TopicAlreadyExists), "topic t"), "");

@@ -17,7 +17,7 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use wedcache_model::TopicId;
 
 use super::KafkaError;
-use super::access::{self, Ask, Wants};
+use super::access::{self, Permission, Wants};
 use super::client::{ClientLog, ClientOptions};
 use super::topic_ids;
 
@@ -170,7 +170,7 @@ impl Admin {
 
     /// Returns all topics with their number of partitions.
     pub async fn topics(&self) -> Result<BTreeMap<String, i32>, KafkaError> {
-        const WHAT: &Ask = &Ask::new("list topics", "Describe");
+        const WHAT: &Permission = &Permission::new("list topics", "Describe");
         let this = self.clone();
         self.blocking(WHAT, move || {
             let metadata = this
@@ -194,7 +194,7 @@ impl Admin {
 
     /// Returns the number of a group's members; 0 if there is no such group.
     pub async fn members(&self, group: &str) -> Result<usize, KafkaError> {
-        const WHAT: &Ask = &Ask::new("list a group's members", "Describe");
+        const WHAT: &Permission = &Permission::new("list a group's members", "Describe");
         let (this, group) = (self.clone(), group.to_owned());
         self.blocking(WHAT, move || {
             let groups = this
@@ -213,7 +213,7 @@ impl Admin {
         &self,
         names: &[&str],
     ) -> Result<BTreeMap<String, TopicState>, KafkaError> {
-        const WHAT: &Ask = &Ask::new("describe topics", "DescribeConfigs");
+        const WHAT: &Permission = &Permission::new("describe topics", "DescribeConfigs");
         let all = self.topics().await?;
         let exist: Vec<&str> = names
             .iter()
@@ -280,7 +280,7 @@ impl Admin {
     }
 
     async fn create(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: &Ask = &Ask::new("create topics", "Create");
+        const WHAT: &Permission = &Permission::new("create topics", "Create");
         let specs = actions.iter().filter_map(|action| match action {
             TopicAction::Create(spec) => Some(spec),
             _ => None,
@@ -315,7 +315,7 @@ impl Admin {
     /// Alters settings. Kafka's AlterConfigs replaces all settings of a topic, so its other own
     /// ones are repeated.
     async fn alter(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: &Ask = &Ask::new("alter topic configs", "AlterConfigs");
+        const WHAT: &Permission = &Permission::new("alter topic configs", "AlterConfigs");
         let mut wanted: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
         for action in actions {
             if let TopicAction::Differs {
@@ -371,7 +371,7 @@ impl Admin {
     }
 
     async fn add_partitions(&self, actions: &[TopicAction]) -> Result<(), KafkaError> {
-        const WHAT: &Ask = &Ask::new("add partitions", "Alter");
+        const WHAT: &Permission = &Permission::new("add partitions", "Alter");
         let more: Vec<_> = actions
             .iter()
             .filter_map(|action| match action {
@@ -401,7 +401,7 @@ impl Admin {
         &self,
         topics: &[Arc<str>],
     ) -> Result<HashMap<Arc<str>, TopicId>, KafkaError> {
-        const WHAT: &Ask = &Ask::new("ask for the ids of topics", "Describe");
+        const WHAT: &Permission = &Permission::new("ask for the ids of topics", "Describe");
         let (this, topics) = (self.clone(), topics.to_vec());
         self.blocking(WHAT, move || {
             let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
@@ -423,7 +423,7 @@ impl Admin {
 
     /// Returns the first readable and the next offset of each partition of a topic.
     pub async fn ends(&self, topic: &str) -> Result<Vec<(i64, i64)>, KafkaError> {
-        const WHAT: &Ask = &Ask::new("ask for the ends of a topic", "Describe");
+        const WHAT: &Permission = &Permission::new("ask for the ends of a topic", "Describe");
         let (this, topic) = (self.clone(), topic.to_owned());
         self.blocking(WHAT, move || {
             let client = this.client.inner();
@@ -453,7 +453,7 @@ impl Admin {
         topic: &str,
         partitions: i32,
     ) -> Result<Vec<Option<i64>>, KafkaError> {
-        const WHAT: &Ask = &Ask::new("ask for committed offsets", "Describe");
+        const WHAT: &Permission = &Permission::new("ask for committed offsets", "Describe");
         let (this, topic, of) = (self.clone(), topic.to_owned(), group.to_owned());
         let ours = [("group.id", group), ("enable.auto.commit", "false")];
         let config = self.options.config(&ours)?;
@@ -485,7 +485,7 @@ impl Admin {
     /// Runs a blocking call of librdkafka on one of tokio's blocking threads.
     async fn blocking<T: Send + 'static>(
         &self,
-        ask: &'static Ask,
+        ask: &'static Permission,
         call: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         match tokio::task::spawn_blocking(call).await {
@@ -500,7 +500,11 @@ impl Admin {
 
     /// Notes the result of a request. The reason of a failed connection is in the client's queue,
     /// which only this serves.
-    fn saw<T>(&self, ask: &'static Ask, result: Result<T, KafkaError>) -> Result<T, KafkaError> {
+    fn saw<T>(
+        &self,
+        ask: &'static Permission,
+        result: Result<T, KafkaError>,
+    ) -> Result<T, KafkaError> {
         let client = self.client.inner();
         rdkafka_ext::serve(client);
         let log = client.context();
@@ -545,7 +549,11 @@ impl rdkafka::client::ClientContext for ReadOnly {
 
 impl rdkafka::consumer::ConsumerContext for ReadOnly {}
 
-fn of_group(request: &'static Ask, group: &str, source: rdkafka::error::KafkaError) -> KafkaError {
+fn of_group(
+    request: &'static Permission,
+    group: &str,
+    source: rdkafka::error::KafkaError,
+) -> KafkaError {
     KafkaError::Group {
         request,
         group: group.to_owned(),
@@ -553,11 +561,11 @@ fn of_group(request: &'static Ask, group: &str, source: rdkafka::error::KafkaErr
     }
 }
 
-fn request(request: &'static Ask, source: rdkafka::error::KafkaError) -> KafkaError {
+fn request(request: &'static Permission, source: rdkafka::error::KafkaError) -> KafkaError {
     KafkaError::Request { request, source }
 }
 
-fn refused(request: &'static Ask, topic: &str, code: RDKafkaErrorCode) -> KafkaError {
+fn refused(request: &'static Permission, topic: &str, code: RDKafkaErrorCode) -> KafkaError {
     KafkaError::Topic {
         request,
         topic: topic.to_owned(),

@@ -20,7 +20,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use wedcache_model::TraceParent;
 
 use super::KafkaError;
-use super::access::Ask;
+use super::access::Permission;
 use super::member::IntakeOptions;
 use super::producer::{OutRecord, OutputOptions};
 
@@ -76,7 +76,7 @@ impl BareLoop {
 
     /// Ends the loop, flushes, and returns the number of queries that it took. Blocks.
     pub fn stop(self) -> Result<u64, KafkaError> {
-        const WHAT: &Ask = &Ask::new("run the bare loop", "Read");
+        const WHAT: &Permission = &Permission::new("run the bare loop", "Read");
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
             Ok(taken) => taken.map_err(|source| KafkaError::Request {

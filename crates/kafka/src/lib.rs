@@ -34,7 +34,7 @@ pub mod standstill;
 pub mod testing;
 mod topic_ids;
 
-pub use access::Ask;
+pub use access::Permission;
 pub use admin::{Admin, TopicAction, TopicSpec};
 pub use client::ClientOptions;
 pub use member::stats::IntakeStats;
@@ -76,14 +76,14 @@ pub enum KafkaError {
     /// A request to the cluster failed or timed out.
     #[error("{request}: {source}{}", request.hint(source.rdkafka_error_code(), "the cluster"))]
     Request {
-        request: &'static Ask,
+        request: &'static Permission,
         #[source]
         source: rdkafka::error::KafkaError,
     },
     /// The cluster refused a request about a group.
     #[error("{request} of group {group}: {source}{}", request.hint(source.rdkafka_error_code(), &format!("group {group}")))]
     Group {
-        request: &'static Ask,
+        request: &'static Permission,
         group: String,
         #[source]
         source: rdkafka::error::KafkaError,
@@ -91,7 +91,7 @@ pub enum KafkaError {
     /// The cluster refused one topic's part of a request.
     #[error("{request} for topic {topic}: {code}{}", request.hint(Some(*code), &format!("topic {topic}")))]
     Topic {
-        request: &'static Ask,
+        request: &'static Permission,
         topic: String,
         code: rdkafka::types::RDKafkaErrorCode,
     },

@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::access::Wants;
 use super::client::{ClientLog, ClientOptions};
 use super::standstill::{self, BadBatch};
-use super::{Ask, KafkaError};
+use super::{KafkaError, Permission};
 
 const POLL_WAIT: Duration = Duration::from_millis(50);
 /// The time for which records before a bad batch are waited for once it is reported.
@@ -37,7 +37,7 @@ pub fn probe(
     offset: i64,
     patience: Duration,
 ) -> Result<Probe, KafkaError> {
-    const WHAT: &Ask = &Ask::new("read a partition", "Read");
+    const WHAT: &Permission = &Permission::new("read a partition", "Read");
     let failed = |source| KafkaError::Request {
         request: WHAT,
         source,

@@ -8,7 +8,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::KafkaError;
-use super::access::{Ask, Wants};
+use super::access::{Permission, Wants};
 use super::client::{ClientLog, ClientOptions};
 
 /// Returns all topics with the number of their replicas, that of the partition with the fewest.
@@ -17,7 +17,7 @@ pub fn replication(
     options: &ClientOptions,
     timeout: Duration,
 ) -> Result<BTreeMap<String, i32>, KafkaError> {
-    const WHAT: &Ask = &Ask::new("ask for the copies of topics", "Describe");
+    const WHAT: &Permission = &Permission::new("ask for the copies of topics", "Describe");
     let log = ClientLog::new(options, Wants::describe());
     let client: AdminClient<ClientLog> =
         AdminClient::from_config_and_context(&options.config(&[])?, log)

@@ -15,7 +15,7 @@ const SHOWN: usize = 20;
 
 /// The place of an answer in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct AnswerPlace {
     pub partition: i32,
     pub offset: i64,
 }
@@ -66,7 +66,7 @@ impl Report {
     }
 
     /// Counts an answer by its kind and by the judgement on it.
-    pub fn judged(&mut self, place: Place, answer: &AiAnswer<'_>, judgement: Judgement) {
+    pub fn judged(&mut self, place: AnswerPlace, answer: &AiAnswer<'_>, judgement: Judgement) {
         self.answers += 1;
         let kind = kind(answer);
         if let Some(count) = self.kinds.get_mut(&kind) {
@@ -93,7 +93,7 @@ impl Report {
     }
 
     /// Counts a record that cannot be judged because it cannot be read.
-    pub fn unreadable(&mut self, place: Place, why: String) {
+    pub fn unreadable(&mut self, place: AnswerPlace, why: String) {
         self.answers += 1;
         self.unknown += 1;
         name(&mut self.not_judged, || Finding::at(place, why));
@@ -109,7 +109,7 @@ impl Report {
 }
 
 impl Finding {
-    fn at(place: Place, why: String) -> Self {
+    fn at(place: AnswerPlace, why: String) -> Self {
         Self {
             partition: place.partition,
             offset: place.offset,

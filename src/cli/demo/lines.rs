@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::commands::{Addresses, commands};
 use super::figures::{Frame, percent, time};
-use super::panel::{Phase, Scene};
+use super::panel::{DemoPhase, Scene};
 use crate::demo::{Changes, Effect, Place, Seen};
 use crate::topology::Look;
 
@@ -76,13 +76,13 @@ impl Lines {
         let mut lines = Vec::new();
         let second = Duration::from_secs(1);
         let since = |at: Instant| now.saturating_duration_since(at);
-        if since(self.written) >= second && scene.phase == Phase::Running {
+        if since(self.written) >= second && scene.phase == DemoPhase::Running {
             self.written = now;
             self.frame.take(seen);
             lines.push(numbers(&self.frame, since(self.began)));
             lines.extend(self.changes(&seen.changes, now));
         }
-        if scene.phase == Phase::Draining && !std::mem::replace(&mut self.drains, true) {
+        if scene.phase == DemoPhase::Draining && !std::mem::replace(&mut self.drains, true) {
             lines.push("draining: calls under way are finished".to_owned());
         }
         lines
@@ -162,7 +162,7 @@ mod tests {
     }
 
     /// Returns the lines written for `seen`, `after` ms after the start.
-    fn written(lines: &mut Lines, seen: &Seen, (after, phase): (u64, Phase)) -> String {
+    fn written(lines: &mut Lines, seen: &Seen, (after, phase): (u64, DemoPhase)) -> String {
         let addresses = addresses();
         let scene = Scene {
             addresses: &addresses,
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_second_is_a_line_and_a_closing_is_told_twice() {
         let (mut lines, mut seen) = (Lines::new(Instant::now(), ASCII), Seen::default());
-        assert_eq!(written(&mut lines, &seen, (500, Phase::Running)), "");
+        assert_eq!(written(&mut lines, &seen, (500, DemoPhase::Running)), "");
         let numbers = |after| {
             format!(
                 "{after:>4} s      0/s  hits   0 %  AI calls   0 %  failed 0  p50 0.0 ms  p99 0.0 ms\n"
@@ -200,7 +200,7 @@ mod tests {
         });
         seen.changes.log_record(0, &judged, Timestamp(1008));
         let closing = "        v-3 closed -> concerned no answer given so far in 8 ms\n";
-        let running = |lines: &mut Lines, after| written(lines, &seen, (after, Phase::Running));
+        let running = |lines: &mut Lines, after| written(lines, &seen, (after, DemoPhase::Running));
         assert_eq!(running(&mut lines, 1200), numbers(1) + closing);
         assert_eq!(running(&mut lines, 1900), "");
         assert_eq!(running(&mut lines, 2200), numbers(2));
@@ -208,10 +208,10 @@ mod tests {
         assert_eq!(running(&mut lines, 9200), numbers(9));
         let draining = "draining: calls under way are finished\n";
         assert_eq!(
-            written(&mut lines, &seen, (9300, Phase::Draining)),
+            written(&mut lines, &seen, (9300, DemoPhase::Draining)),
             draining
         );
-        assert_eq!(written(&mut lines, &seen, (9900, Phase::Draining)), "");
+        assert_eq!(written(&mut lines, &seen, (9900, DemoPhase::Draining)), "");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const LABEL_WIDTH: usize = 10;
 
 /// The phase of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum DemoPhase {
     Running,
     Draining,
 }
@@ -29,7 +29,7 @@ pub enum Phase {
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
     pub addresses: &'a Addresses,
-    pub phase: Phase,
+    pub phase: DemoPhase,
     /// The time until the demo ends by itself; `None` without `--for`.
     pub left: Option<Duration>,
 }
@@ -85,9 +85,9 @@ impl Panel<'_> {
 
     fn title(&self, width: usize) -> Line<'static> {
         let state = match (self.scene.phase, self.scene.left) {
-            (Phase::Draining, _) => "draining: calls under way are finished".to_owned(),
-            (Phase::Running, None) => "c closes a vendor, q ends".to_owned(),
-            (Phase::Running, Some(left)) => {
+            (DemoPhase::Draining, _) => "draining: calls under way are finished".to_owned(),
+            (DemoPhase::Running, None) => "c closes a vendor, q ends".to_owned(),
+            (DemoPhase::Running, Some(left)) => {
                 format!("{} s left · c closes a vendor, q ends", left.as_secs())
             }
         };
@@ -97,8 +97,8 @@ impl Panel<'_> {
         let (name, gap) = fitting.unwrap_or((names[1], 1));
         let state = Span::raw(state);
         let state = match self.scene.phase {
-            Phase::Running => state,
-            Phase::Draining => self.paint(state, Color::Yellow),
+            DemoPhase::Running => state,
+            DemoPhase::Draining => self.paint(state, Color::Yellow),
         };
         Line::from(vec![
             Span::raw(format!(" {name}")).bold(),

@@ -12,7 +12,7 @@ use super::Screen;
 use super::commands::Addresses;
 use super::figures::Frame;
 use super::lines::Lines;
-use super::panel::{Panel, Phase, Scene};
+use super::panel::{DemoPhase, Panel, Scene};
 use super::span::Span;
 use crate::demo::{Demo, Watch};
 use crate::topology::Look;
@@ -63,7 +63,7 @@ impl Show {
         let ended = loop {
             // The drain is waited for even where nothing can be shown any more.
             if shown.is_ok() {
-                shown = self.show(&mut view, &watch, Phase::Draining, screen);
+                shown = self.show(&mut view, &watch, DemoPhase::Draining, screen);
             }
             tokio::select! {
                 ended = &mut ending => break ended.map(|()| Ended::Drained),
@@ -88,7 +88,7 @@ impl Show {
     ) -> io::Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         while !self.stop.is_cancelled() && !demo.is_over() && !self.span.is_over(Instant::now()) {
-            self.show(view, demo.watch(), Phase::Running, screen)?;
+            self.show(view, demo.watch(), DemoPhase::Running, screen)?;
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.stop.cancelled() => {}
@@ -107,7 +107,7 @@ impl Show {
         &self,
         view: &mut View,
         watch: &Watch,
-        phase: Phase,
+        phase: DemoPhase,
         screen: &mut Screen<'_>,
     ) -> io::Result<()> {
         let now = Instant::now();
@@ -174,7 +174,7 @@ pub struct PanelView {
     look: Look,
     frame: Frame,
     counted: Option<Instant>,
-    drawn: Option<(Instant, Phase)>,
+    drawn: Option<(Instant, DemoPhase)>,
 }
 
 impl PanelView {
@@ -200,7 +200,7 @@ impl PanelView {
     fn draw(&mut self, scene: Scene<'_>, watch: &Watch, now: Instant) -> io::Result<()> {
         let since = |at: Instant| now.saturating_duration_since(at);
         let is_drawn =
-            |(at, phase): (Instant, Phase)| phase == scene.phase && since(at) < DRAW_EVERY;
+            |(at, phase): (Instant, DemoPhase)| phase == scene.phase && since(at) < DRAW_EVERY;
         if self.drawn.is_some_and(is_drawn) {
             return Ok(());
         }

@@ -18,10 +18,10 @@ pub struct Letter {
 }
 
 /// The key that sorts letters by the time of their dead-lettering; unique within the topic.
-pub type Place = (i64, i32, i64);
+pub type LetterOrder = (i64, i32, i64);
 
 impl Letter {
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> LetterOrder {
         (self.record.timestamp.0, self.partition, self.record.offset)
     }
 

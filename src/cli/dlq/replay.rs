@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::letter::{Letter, Place};
+use super::letter::{Letter, LetterOrder};
 use super::select::Newest;
 use super::{Confirm, Letters, Tally};
 use crate::app::client;
@@ -146,7 +146,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn add(&mut self, verdict: Verdict) {
+    fn add(&mut self, verdict: Decision) {
         let tally = match verdict.to {
             Ok(topic) => self.sends.entry(topic).or_default(),
             Err(why) => self.skipped.entry(why).or_default(),
@@ -170,7 +170,7 @@ impl Plan {
 }
 
 /// The decision on a letter.
-struct Verdict {
+struct Decision {
     to: Result<String, Skipped>,
     reason: String,
 }
@@ -179,12 +179,12 @@ struct Verdict {
 async fn look(
     letters: &Letters<'_>,
     targets: &Targets<'_>,
-) -> anyhow::Result<(Plan, Option<BTreeSet<Place>>)> {
+) -> anyhow::Result<(Plan, Option<BTreeSet<LetterOrder>>)> {
     let mut plan = Plan::default();
     let mut newest = letters.filter.limit.map(Newest::new);
     let mut reading = letters.reading();
     while let Some(letter) = letters.next(&mut reading).await? {
-        let verdict = Verdict {
+        let verdict = Decision {
             to: targets.of(&letter).map(|(topic, _)| topic),
             reason: letter.reason().into_owned(),
         };
@@ -226,7 +226,7 @@ type Report = oneshot::Receiver<Result<Appended, DeliveryFailed>>;
 async fn send(
     letters: &Letters<'_>,
     targets: &Targets<'_>,
-    chosen: Option<&BTreeSet<Place>>,
+    chosen: Option<&BTreeSet<LetterOrder>>,
 ) -> anyhow::Result<Sent> {
     let output = output(letters)?;
     let mut sent = Sent::default();

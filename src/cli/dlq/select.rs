@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::builder::PossibleValuesParser;
 
-use super::letter::{Letter, Place};
+use super::letter::{Letter, LetterOrder};
 use crate::codec::Reason;
 use crate::kafka::dead_letters::UNDECODABLE_BATCH;
 use crate::model::Timestamp;
@@ -117,7 +117,7 @@ impl Filter {
 #[derive(Debug)]
 pub struct Newest<T> {
     limit: usize,
-    kept: BTreeMap<Place, T>,
+    kept: BTreeMap<LetterOrder, T>,
 }
 
 impl<T> Newest<T> {
@@ -128,14 +128,14 @@ impl<T> Newest<T> {
         }
     }
 
-    pub fn put(&mut self, place: Place, what: T) {
+    pub fn put(&mut self, place: LetterOrder, what: T) {
         self.kept.insert(place, what);
         if self.kept.len() > self.limit {
             self.kept.pop_first();
         }
     }
 
-    pub fn into_kept(self) -> BTreeMap<Place, T> {
+    pub fn into_kept(self) -> BTreeMap<LetterOrder, T> {
         self.kept
     }
 }

@@ -16,7 +16,7 @@ use crate::cli::screen::Screen;
 use crate::cli::topics::REACH;
 use crate::clock::Clock;
 use crate::codec::log::{encode_invalidation, encode_skip};
-use crate::invalidation::rule::Source;
+use crate::invalidation::rule::ChangeSource;
 use crate::invalidation::{plan, widen};
 use crate::kafka::dead_letters::{self, DeadLetterOrigin, UNDECODABLE_BATCH};
 use crate::kafka::probe::{Probe, probe};
@@ -207,8 +207,8 @@ impl<'a> Input<'a> {
     /// Returns the refreshes of everything that changes in the range may have concerned.
     fn refreshes(&self, skip: &SkippedRange) -> Vec<TagInvalidation> {
         let source = match self.role {
-            Role::VendorChanges => Source::Vendor,
-            Role::WeddingUpdates => Source::Wedding,
+            Role::VendorChanges => ChangeSource::Vendor,
+            Role::WeddingUpdates => ChangeSource::Wedding,
             _ => return Vec::new(),
         };
         let wide = widen::widen(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::source::{Source, Text};
+use crate::cli::source::{Text, TopologyFile};
 use crate::policy::Policies;
 use crate::topology::reload::{Settings, policy_for};
 use crate::topology::{self, Deployment, Loaded, Problems, Variables};
@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The file of a running program and what the program runs by.
 pub(super) struct Reloader {
-    source: Source,
+    source: TopologyFile,
     /// What was read last, applied or not.
     read: FileState,
     settings: Settings,
@@ -37,7 +37,7 @@ enum Reading {
 }
 
 impl Reloader {
-    pub(super) fn new(source: Source, text: String, loaded: &Loaded) -> Self {
+    pub(super) fn new(source: TopologyFile, text: String, loaded: &Loaded) -> Self {
         Self {
             source,
             read: Ok(text),

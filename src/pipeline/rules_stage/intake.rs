@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::invalidation::rule::Source;
+use crate::invalidation::rule::ChangeSource;
 use crate::kafka::Assigned;
 use crate::kafka::{Handler, InRecord, Ticket};
 use crate::model::TraceParent;
@@ -27,9 +27,9 @@ pub struct RulesIntake {
 impl Handler for RulesIntake {
     fn record(&mut self, record: &InRecord<'_>, ticket: Ticket) {
         let source = if *record.topic() == self.topics.wedding {
-            Source::Wedding
+            ChangeSource::Wedding
         } else {
-            Source::Vendor
+            ChangeSource::Vendor
         };
         let headers = record
             .headers()

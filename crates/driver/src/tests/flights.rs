@@ -201,7 +201,7 @@ fn in_a_refreshs_stale_window_one_flight_refills_and_past_it_the_entry_is_not_se
             "one call for the answer, one for its refill"
         );
         // vendor_matching's stale window is an hour.
-        stage.driver.respond(ends(Outcome::Refused));
+        stage.driver.respond(ends(MockedCall::Refused));
         stage.vendor_change(&change("v-1", "details_changed")).await;
         stage.advance(secs(3601)).await;
         let seen = stage.ask(&about("q-late", "v-1")).await;

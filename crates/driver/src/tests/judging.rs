@@ -12,7 +12,7 @@ use wedcache_engine::policy::PolicyInForce;
 use wedcache_engine::stages::changes::{Change, ChangeInput, Changes, Settle, Step};
 use wedcache_engine::stages::judge::ChangeJudge;
 use wedcache_model::{Coordinates, Mode, TraceParent, Unfinished};
-use wedcache_rules::invalidation::rule::Source as ChangeSource;
+use wedcache_rules::invalidation::rule::ChangeSource;
 
 use super::*;
 use crate::Response;

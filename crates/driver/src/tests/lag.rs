@@ -67,7 +67,7 @@ fn an_entry_that_the_lag_held_back_is_fresh_again_if_the_lag_ends_before_the_pro
         stage.advance(secs(11)).await;
         stage.driver.respond(Box::new(|_| Scripted {
             takes: secs(5),
-            outcome: Outcome::Timeout,
+            outcome: MockedCall::Timeout,
         }));
         stage.begin(&about("q-2", "v-1")).await;
         assert!(stage.is_waiting("q-2"));
@@ -134,7 +134,7 @@ fn a_purged_entry_is_not_served_however_much_the_log_lags() {
             .vendor_change(&change("v-2", "availability_changed"))
             .await;
         stage.advance(secs(11)).await;
-        stage.driver.respond(ends(Outcome::Refused));
+        stage.driver.respond(ends(MockedCall::Refused));
         stage.ask(&about("q-2", "v-1")).await.failed("refused");
     });
 }

@@ -83,7 +83,7 @@ fn when_a_call_brings_no_answer_the_next_instance_calls() {
         stage.driver.respond(Box::new(|call| match call.number {
             1 => Scripted {
                 takes: secs(5),
-                outcome: Outcome::Status(400),
+                outcome: MockedCall::Status(400),
             },
             number => Scripted::text(format!("answer {number}")),
         }));
@@ -222,7 +222,7 @@ fn a_claim_whose_release_was_not_heard_holds_up_nobody_of_its_own_instance() {
         stage.driver.respond(Box::new(|call| match call.number {
             1 => Scripted {
                 takes: secs(2),
-                outcome: Outcome::Status(400),
+                outcome: MockedCall::Status(400),
             },
             number => Scripted::text(format!("answer {number}")),
         }));

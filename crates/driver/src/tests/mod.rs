@@ -21,7 +21,7 @@ use wedcache_model::{
     AiAnswer, AiQuery, CacheMetric, Freshness, LayerName, Operation, Source, StaleReason, Status,
     TagInvalidation, Timestamp, VendorChange, WeddingUpdate,
 };
-use wedcache_rules::topology::cases::{InputRole, Outcome, RawRecord};
+use wedcache_rules::topology::cases::{InputRole, MockedCall, RawRecord};
 use wedcache_rules::topology::{self, Topology, Variables};
 
 use super::{Call, Collected, Driver, Fleet, Reply, Responder, Scripted, stopped};
@@ -98,7 +98,7 @@ fn numbered(text: &'static str, takes: Duration) -> Responder {
     Box::new(move |call| Scripted::text(format!("{text} {}", call.number)).after(takes))
 }
 
-fn ends(outcome: Outcome) -> Responder {
+fn ends(outcome: MockedCall) -> Responder {
     Box::new(move |_| Scripted {
         takes: Duration::ZERO,
         outcome: outcome.clone(),

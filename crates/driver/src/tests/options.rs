@@ -150,17 +150,17 @@ fn while_the_provider_is_away_an_expired_entry_is_served_and_says_so() {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         // vendor_matching lives for a day and may be served for half a day more.
         stage.advance(secs(25 * 3600)).await;
-        stage.driver.respond(ends(Outcome::Status(503)));
+        stage.driver.respond(ends(MockedCall::Status(503)));
         stage.begin(&about("q-2", "v-1")).await;
         stage.advance(secs(60)).await;
         stage.seen("q-2").is_stale(StaleReason::Expired, "answer 1");
         assert_eq!(stage.count(Operation::StaleHit), 1);
         // A refusal is not the provider being away.
-        stage.driver.respond(ends(Outcome::Refused));
+        stage.driver.respond(ends(MockedCall::Refused));
         stage.advance(secs(60)).await;
         stage.ask(&about("q-3", "v-1")).await.failed("refused");
         stage.advance(secs(12 * 3600)).await;
-        stage.driver.respond(ends(Outcome::Status(503)));
+        stage.driver.respond(ends(MockedCall::Status(503)));
         stage.begin(&about("q-4", "v-1")).await;
         stage.advance(secs(60)).await;
         stage.seen("q-4").failed("provider_unavailable");
@@ -172,7 +172,7 @@ fn while_the_circuit_is_open_a_refreshed_entry_is_served_and_no_refill_is_tried(
     play(async |stage| {
         stage.ask(&about("q-1", "v-1")).await.is_called("answer 1");
         stage.vendor_change(&change("v-1", "details_changed")).await;
-        stage.driver.respond(ends(Outcome::Status(503)));
+        stage.driver.respond(ends(MockedCall::Status(503)));
         for number in 0..20 {
             stage
                 .begin(&about(&format!("f-{number}"), &format!("v-f{number}")))
@@ -210,7 +210,7 @@ fn a_purged_entry_is_not_served_even_while_the_provider_is_away() {
         stage
             .vendor_change(&change("v-1", "availability_changed"))
             .await;
-        stage.driver.respond(ends(Outcome::Status(503)));
+        stage.driver.respond(ends(MockedCall::Status(503)));
         stage.begin(&about("q-2", "v-1")).await;
         stage.advance(secs(60)).await;
         stage.seen("q-2").failed("provider_unavailable");
@@ -224,7 +224,7 @@ fn a_purge_that_comes_while_the_provider_is_asked_forbids_the_expired_entry_too(
         stage.advance(secs(25 * 3600)).await;
         stage.driver.respond(Box::new(|_| Scripted {
             takes: secs(5),
-            outcome: Outcome::Timeout,
+            outcome: MockedCall::Timeout,
         }));
         stage.begin(&about("q-2", "v-1")).await;
         stage
@@ -238,9 +238,9 @@ fn a_purge_that_comes_while_the_provider_is_asked_forbids_the_expired_entry_too(
 #[test]
 fn refused_empty_and_truncated_answers_fail_and_are_never_stored() {
     for (outcome, code) in [
-        (Outcome::Refused, "refused"),
-        (Outcome::Empty, "empty"),
-        (Outcome::Truncated, "truncated"),
+        (MockedCall::Refused, "refused"),
+        (MockedCall::Empty, "empty"),
+        (MockedCall::Truncated, "truncated"),
     ] {
         play(async |stage| {
             stage.driver.respond(ends(outcome));
@@ -264,7 +264,7 @@ fn every_query_has_exactly_one_metric_of_its_outcome() {
                 options.deadline = Some(at);
             }))
             .await;
-        stage.driver.respond(ends(Outcome::Refused));
+        stage.driver.respond(ends(MockedCall::Refused));
         stage.ask(&query("q-4", PRIVATE)).await;
         let outcomes: Vec<_> = stage
             .metrics

@@ -219,8 +219,8 @@ fn respond(stage: &mut Stage, facts: &Facts, behaviour: Behaviour) {
             policy: policies::asked(call),
         };
         let outcome = match behaviour.fails {
-            Some(status) => Outcome::Status(status),
-            None => Outcome::Text(told.write()),
+            Some(status) => MockedCall::Status(status),
+            None => MockedCall::Text(told.write()),
         };
         Scripted {
             takes: secs(behaviour.takes_secs),

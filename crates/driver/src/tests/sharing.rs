@@ -154,7 +154,7 @@ fn one_couples_invalidation_does_not_take_the_entry_from_memory_when_its_own_cal
         let asks = |id, wedding| of_wedding(query(id, SHARED), wedding);
         stage.ask(&asks("q-1", "w-1")).await.is_called("answer 1");
         stage.wedding_update(&update("w-1", "cancelled")).await;
-        stage.driver.respond(ends(Outcome::Refused));
+        stage.driver.respond(ends(MockedCall::Refused));
         stage.ask(&asks("q-2", "w-1")).await.failed("refused");
         stage
             .ask(&asks("q-3", "w-2"))

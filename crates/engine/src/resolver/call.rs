@@ -6,7 +6,7 @@ use wedcache_model::catalog::TtlInput;
 use wedcache_model::entry::{Extensions, Header};
 use wedcache_model::failpoint;
 use wedcache_model::{AnswerError, Entry, Tag, TagHash};
-use wedcache_rules::invalidation::Verdict;
+use wedcache_rules::invalidation::Validity;
 
 use super::flight;
 use super::lease::Permission;
@@ -175,7 +175,7 @@ impl Resolver {
         // An answer that a purge has overtaken would never be served.
         if matches!(
             parts.table.judge(&entry.header, &[]),
-            Verdict::Purged | Verdict::Void
+            Validity::Purged | Validity::Void
         ) {
             self.fill_overtaken(ask, entry);
             return true;

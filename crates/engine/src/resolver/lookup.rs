@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wedcache_model::entry::Header;
 use wedcache_model::{Entry, LayerName, Position, Timestamp};
-use wedcache_rules::invalidation::Verdict;
+use wedcache_rules::invalidation::Validity;
 
 use super::usable::{Use, usable};
 use super::{Ask, Hit, Parts, Resolver};
@@ -145,7 +145,7 @@ impl Resolver {
     fn forget<S>(&self, ask: &Ask<S>, entry: &Entry) {
         let Parts { layers, table, .. } = &self.parts;
         if let Some(memory) = layers.memory()
-            && table.judge(&entry.header, &[]) == Verdict::Purged
+            && table.judge(&entry.header, &[]) == Validity::Purged
         {
             memory.remove(&ask.prepared.key, &entry.header);
         }

@@ -3,7 +3,7 @@
 
 use wedcache_model::entry::Header;
 use wedcache_model::{StaleReason, Timestamp};
-use wedcache_rules::invalidation::{TagTable, Verdict};
+use wedcache_rules::invalidation::{TagTable, Validity};
 
 use super::ask::Ask;
 use super::lag::LagState;
@@ -64,20 +64,20 @@ pub fn usable<S>(
     let expired = now >= header.expires_at;
     let on_error = || now < header.expires_at.plus(cache_type.stale_if_error);
     match table.judge(header, &ask.asker) {
-        Verdict::Void | Verdict::Purged => Use::Dead,
-        Verdict::Valid if !expired => match lag {
+        Validity::Void | Validity::Purged => Use::Dead,
+        Validity::Valid if !expired => match lag {
             LagState::Current => Use::Fresh,
             LagState::Label(reason) => Use::Stale(reason),
             LagState::Bypass(reason) => Use::IfError(reason),
         },
-        Verdict::Refreshed { at } if !expired && now < at.plus(cache_type.stale_window) => {
+        Validity::Refreshed { at } if !expired && now < at.plus(cache_type.stale_window) => {
             match lag {
                 LagState::Bypass(reason) => Use::IfError(reason),
                 _ => Use::Stale(StaleReason::Refreshed),
             }
         }
-        Verdict::Valid if on_error() => Use::IfError(StaleReason::Expired),
-        Verdict::Refreshed { .. } if on_error() => Use::IfError(StaleReason::Refreshed),
-        Verdict::Valid | Verdict::Refreshed { .. } => Use::Never,
+        Validity::Valid if on_error() => Use::IfError(StaleReason::Expired),
+        Validity::Refreshed { .. } if on_error() => Use::IfError(StaleReason::Refreshed),
+        Validity::Valid | Validity::Refreshed { .. } => Use::Never,
     }
 }

@@ -19,7 +19,7 @@ use wedcache_codec::Reject;
 use wedcache_model::{
     Cause, Coordinates, Progress, Tag, TagInvalidation, Timestamp, TopicId, TraceParent, Unfinished,
 };
-use wedcache_rules::invalidation::rule::Source;
+use wedcache_rules::invalidation::rule::ChangeSource;
 use wedcache_rules::invalidation::{ChangePartition, RulesProgress};
 
 use self::parked::{Parked, Waiting};
@@ -30,7 +30,7 @@ use crate::alerts::Alert;
 /// A change record as it was read.
 #[derive(Debug)]
 pub struct Change<T> {
-    pub source: Source,
+    pub source: ChangeSource,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
@@ -265,7 +265,7 @@ impl<T: Unfinished> Changes<T> {
     }
 
     /// Judges one change; its records and alerts go into the step.
-    fn judge(&mut self, waiting: &mut Waiting<T>, now: Timestamp, step: &mut Step<T>) -> Verdict {
+    fn judge(&mut self, waiting: &mut Waiting<T>, now: Timestamp, step: &mut Step<T>) -> Taken {
         let cause = waiting.change.cause();
         let mut judged = self.judge.judge(&waiting.change.record(&cause, now));
         if let Fate::Parked { schema_id } = judged.fate {
@@ -273,7 +273,7 @@ impl<T: Unfinished> Changes<T> {
                 self.positions.waits(&waiting.change);
                 step.append(&waiting.change, judged.records);
                 let (fate, owed) = (judged.fate, judged.owed);
-                return Verdict { fate, owed };
+                return Taken { fate, owed };
             }
             judged = self.widen(waiting, judged, now);
         }
@@ -295,10 +295,10 @@ impl<T: Unfinished> Changes<T> {
         judged: Judged,
         now: Timestamp,
         step: &mut Step<T>,
-    ) -> Verdict {
+    ) -> Taken {
         if waiting.widened {
             let (fate, owed) = (judged.fate, judged.owed);
-            return Verdict { fate, owed };
+            return Taken { fate, owed };
         }
         let judged = self.widen(waiting, judged, now);
         step.take(&waiting.change, judged)
@@ -307,7 +307,7 @@ impl<T: Unfinished> Changes<T> {
     fn settle(
         &mut self,
         mut waiting: Waiting<T>,
-        Verdict { fate, owed }: Verdict,
+        Taken { fate, owed }: Taken,
         now: Timestamp,
         step: &mut Step<T>,
     ) {
@@ -363,14 +363,14 @@ impl<T: Unfinished> Changes<T> {
 }
 
 /// The outcome of judging, once the records and alerts are in the step.
-struct Verdict {
+struct Taken {
     fate: Fate,
     owed: Vec<Tag>,
 }
 
 impl<T> Step<T> {
     /// Takes the records and alerts of a change that was judged.
-    fn take(&mut self, change: &Change<T>, judged: Judged) -> Verdict {
+    fn take(&mut self, change: &Change<T>, judged: Judged) -> Taken {
         let Judged {
             records,
             alerts,
@@ -386,7 +386,7 @@ impl<T> Step<T> {
             ),
             Fate::Done => match alerts.first() {
                 Some(alert) => ("lacking", alert.summary.clone()),
-                None => return Verdict { fate, owed },
+                None => return Taken { fate, owed },
             },
         };
         self.unusable.push(Unusable {
@@ -398,7 +398,7 @@ impl<T> Step<T> {
             appended,
             owed: owed.len(),
         });
-        Verdict { fate, owed }
+        Taken { fate, owed }
     }
 
     fn append(&mut self, change: &Change<T>, records: Vec<TagInvalidation>) -> Range<usize> {

@@ -266,7 +266,7 @@ mod tests {
     use wedcache_model::catalog::sample::catalog;
     use wedcache_model::entry::sample;
     use wedcache_model::{Cause, Mode, Tag, TagInvalidation, Timestamp};
-    use wedcache_rules::invalidation::{TagTableOptions, Verdict};
+    use wedcache_rules::invalidation::{TagTableOptions, Validity};
 
     fn follower() -> (LogFollower, watch::Receiver<LogStatus>, Arc<TagTable>) {
         let table = Arc::new(TagTable::new(TagTableOptions::default()));
@@ -333,13 +333,13 @@ mod tests {
             identity(0, 5, 7),
             purge(1, &tag),
         ]);
-        assert_eq!(table.judge(&entry.header, &[]), Verdict::Void);
+        assert_eq!(table.judge(&entry.header, &[]), Validity::Void);
         follower.on_batch(vec![ReaderEvent::CaughtUp { position: 2 }]);
         assert!(status.borrow().caught_up);
-        assert_eq!(table.judge(&entry.header, &[]), Verdict::Valid);
+        assert_eq!(table.judge(&entry.header, &[]), Validity::Valid);
         assert_eq!(
             table.judge(&sample::entry("k", 1, &[tag]).header, &[]),
-            Verdict::Purged
+            Validity::Purged
         );
     }
 
@@ -374,7 +374,7 @@ mod tests {
         };
         follower.on_batch(vec![started.clone(), identity(0, 5, 7), caught_up(1)]);
         let old = sample::entry("k", 1, &[]);
-        assert_eq!(table.judge(&old.header, &[]), Verdict::Valid);
+        assert_eq!(table.judge(&old.header, &[]), Validity::Valid);
         follower.on_batch(vec![
             ReaderEvent::Truncated {
                 position: 1,
@@ -383,10 +383,10 @@ mod tests {
             },
             started,
         ]);
-        assert_eq!(table.judge(&old.header, &[]), Verdict::Void);
+        assert_eq!(table.judge(&old.header, &[]), Validity::Void);
         assert!(!status.borrow().caught_up);
         follower.on_batch(vec![caught_up(0), identity(0, 6, 8), caught_up(1)]);
-        assert_eq!(table.judge(&old.header, &[]), Verdict::Void);
+        assert_eq!(table.judge(&old.header, &[]), Validity::Void);
         assert_eq!(status.borrow().log_id, Some(LogId([8; 16])));
     }
 
@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(table.log_id(), of_topic);
         assert_eq!((said.log_id, said.identity), (Some(of_topic), None));
         let old = sample::entry("k", 1, &[]);
-        assert_eq!(table.judge(&old.header, &[]), Verdict::Void);
+        assert_eq!(table.judge(&old.header, &[]), Validity::Void);
         follower.on_batch(vec![identity(1, 9, 8)]);
         assert!(status.borrow().identity.is_some());
         assert_eq!(table.log_id(), of_topic);
@@ -431,7 +431,7 @@ mod tests {
         let tag = Tag::vendor("m", "v-1");
         assert_eq!(
             table.judge(&sample::entry("k", 1, &[tag]).header, &[]),
-            Verdict::Purged
+            Validity::Purged
         );
     }
 
@@ -451,7 +451,7 @@ mod tests {
         ]);
         assert_eq!(
             table.judge(&sample::entry("k", 1, &[tag]).header, &[]),
-            Verdict::Purged
+            Validity::Purged
         );
     }
 }

@@ -9,7 +9,7 @@ use wedcache_codec::{Decoded, Decoder, Reject};
 use wedcache_model::invalidation::Severity;
 use wedcache_model::{Cause, Coordinates, Mode, Tag, TagInvalidation, Timestamp};
 use wedcache_rules::invalidation::plan::{self, Plan, Planned};
-use wedcache_rules::invalidation::rule::{Change, Source};
+use wedcache_rules::invalidation::rule::{Change, ChangeSource};
 use wedcache_rules::invalidation::widen::{self, HeldBack, WidenLimiter, Widened};
 use wedcache_rules::topology::Policy;
 
@@ -35,7 +35,7 @@ pub struct ChangeJudge {
 /// A change record as it was read.
 #[derive(Debug, Clone, Copy)]
 pub struct ChangeRecord<'a> {
-    pub source: Source,
+    pub source: ChangeSource,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub cause: &'a Cause,
@@ -158,12 +158,12 @@ impl ChangeJudge {
     }
 
     /// Tells that a change was parked and is judged again.
-    pub fn judges_late(&self, source: Source) {
+    pub fn judges_late(&self, source: ChangeSource) {
         self.taken(source, TakenAs::JudgedLate);
     }
 
     /// Tells that a change is for the dead-letter topic.
-    pub fn dead_letters(&self, source: Source, place: &Coordinates, reject: &Reject) {
+    pub fn dead_letters(&self, source: ChangeSource, place: &Coordinates, reject: &Reject) {
         self.taken(source, TakenAs::DeadLetter);
         self.observer.dead_lettered(&DeadLettered {
             input: input(source),
@@ -173,7 +173,7 @@ impl ChangeJudge {
         });
     }
 
-    fn taken(&self, source: Source, result: TakenAs) {
+    fn taken(&self, source: ChangeSource, result: TakenAs) {
         let input = input(source);
         self.observer.taken(&Taken { input, result });
     }
@@ -202,11 +202,11 @@ impl ChangeJudge {
 
     fn decode(&self, record: &ChangeRecord<'_>) -> Decoded<Change> {
         match record.source {
-            Source::Vendor => map(
+            ChangeSource::Vendor => map(
                 self.decoder.decode_vendor_change(record.value),
                 Change::Vendor,
             ),
-            Source::Wedding => map(
+            ChangeSource::Wedding => map(
                 self.decoder.decode_wedding_update(record.value),
                 Change::Wedding,
             ),
@@ -279,7 +279,7 @@ impl ChangeJudge {
         (wide, judged)
     }
 
-    fn widens(&self, source: Source, reach: Reach) {
+    fn widens(&self, source: ChangeSource, reach: Reach) {
         let input = input(source);
         self.observer.widened(&observe::Widened { input, reach });
     }
@@ -322,10 +322,10 @@ fn records_of(held_back: &[HeldBack], now: Timestamp) -> Vec<TagInvalidation> {
         .collect()
 }
 
-fn input(source: Source) -> Input {
+fn input(source: ChangeSource) -> Input {
     match source {
-        Source::Vendor => Input::VendorChanges,
-        Source::Wedding => Input::WeddingUpdates,
+        ChangeSource::Vendor => Input::VendorChanges,
+        ChangeSource::Wedding => Input::WeddingUpdates,
     }
 }
 
@@ -391,7 +391,7 @@ mod tests {
             event_id: None,
         };
         let judged = judge.judge(&ChangeRecord {
-            source: Source::Vendor,
+            source: ChangeSource::Vendor,
             key: Some(b"bloomdesk"),
             value: Some(value),
             cause: &cause,

@@ -22,7 +22,7 @@ use super::stage::{Setup, Stage};
 use super::table::Table;
 use super::{Bench, BenchError, Wire, on_runtime, positive, process};
 use wedcache::invalidation::tag_table::Applied;
-use wedcache::invalidation::{TagTable, TagTableOptions, Verdict};
+use wedcache::invalidation::{TagTable, TagTableOptions, Validity};
 use wedcache::kafka::{OutRecord, Output, OutputOptions};
 use wedcache::model::entry::Header;
 use wedcache::model::event::{Attribute, VendorChange};
@@ -247,7 +247,7 @@ async fn refused(table: &TagTable, headers: &[Header]) -> Result<Instant, BenchE
         return Ok(Instant::now());
     };
     let mut ticks = tokio::time::interval(JUDGE_EVERY);
-    while table.judge(header, &[]) == Verdict::Valid {
+    while table.judge(header, &[]) == Validity::Valid {
         if Instant::now() > deadline {
             return Err(BenchError::NotJudged { wait: JUDGED_WAIT });
         }
@@ -261,7 +261,7 @@ fn judge_all(table: &TagTable, headers: &[Header]) -> (f64, u64) {
     let began = Instant::now();
     let good = headers
         .iter()
-        .filter(|of| table.judge(of, &[]) == Verdict::Valid);
+        .filter(|of| table.judge(of, &[]) == Validity::Valid);
     let good = good.count() as u64;
     let nanos = began.elapsed().as_secs_f64() * 1e9;
     (nanos / float(headers.len() as u64).max(1.0), good)

@@ -32,7 +32,7 @@ pub struct Couple {
 
 /// The nearness of the wedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum PlanningPhase {
     Early,
     LastThreeMonths,
     LastTwoWeeks,
@@ -41,14 +41,14 @@ pub enum Phase {
 impl Couple {
     /// Returns the phase; `None` before the engagement, after the wedding and once the wedding is
     /// called off.
-    pub fn phase(&self, today: NaiveDate) -> Option<Phase> {
+    pub fn phase(&self, today: NaiveDate) -> Option<PlanningPhase> {
         if self.cancelled || today < self.engaged_on || today > self.date {
             return None;
         }
         Some(match (self.date - today).num_days() {
-            ..=14 => Phase::LastTwoWeeks,
-            15..=91 => Phase::LastThreeMonths,
-            _ => Phase::Early,
+            ..=14 => PlanningPhase::LastTwoWeeks,
+            15..=91 => PlanningPhase::LastThreeMonths,
+            _ => PlanningPhase::Early,
         })
     }
 
@@ -341,8 +341,8 @@ mod tests {
             let days = (couple.date - couple.engaged_on).num_days();
             assert!(assume::ENGAGED_DAYS.contains(&days));
             assert_eq!(couple.phase(couple.date + Days::new(1)), None);
-            assert_eq!(couple.phase(couple.date), Some(Phase::LastTwoWeeks));
-            assert_eq!(couple.phase(couple.engaged_on), Some(Phase::Early));
+            assert_eq!(couple.phase(couple.date), Some(PlanningPhase::LastTwoWeeks));
+            assert_eq!(couple.phase(couple.engaged_on), Some(PlanningPhase::Early));
         }
         let day = |text| Date::parse(text).unwrap().0;
         let engaged = |on| {

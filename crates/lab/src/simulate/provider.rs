@@ -17,7 +17,7 @@ use wedcache::clock::Clock;
 use wedcache::driver::{Call, Responder, Scripted};
 use wedcache::model::event::Location;
 use wedcache::model::{Catalog, Timestamp};
-use wedcache::topology::cases::Outcome;
+use wedcache::topology::cases::MockedCall;
 
 /// A model that answers as the assumptions say; `clock` is read when a call begins.
 pub struct Model {
@@ -75,24 +75,28 @@ impl Model {
         let soon = Duration::from_millis(800);
         let scripted = |outcome, takes| Scripted { takes, outcome };
         if is_down {
-            return scripted(Outcome::Status(503), soon);
+            return scripted(MockedCall::Status(503), soon);
         }
         let secs = assume::CALL_MEDIAN_SECS * (assume::CALL_SIGMA * normal(&mut self.rng)).exp();
         let takes = Duration::from_secs_f64(secs.min(55.0));
         let mut rest = self.rng.f64();
         for (share, outcome, takes) in [
-            (assume::UNAVAILABLE, Outcome::Status(503), soon),
-            (assume::RATE_LIMITED, Outcome::Status(429), soon),
-            (assume::TIMED_OUT, Outcome::Timeout, Duration::from_mins(1)),
-            (assume::REFUSED, Outcome::Refused, takes),
-            (assume::TRUNCATED, Outcome::Truncated, takes),
+            (assume::UNAVAILABLE, MockedCall::Status(503), soon),
+            (assume::RATE_LIMITED, MockedCall::Status(429), soon),
+            (
+                assume::TIMED_OUT,
+                MockedCall::Timeout,
+                Duration::from_mins(1),
+            ),
+            (assume::REFUSED, MockedCall::Refused, takes),
+            (assume::TRUNCATED, MockedCall::Truncated, takes),
         ] {
             if rest < share {
                 return scripted(outcome, takes);
             }
             rest -= share;
         }
-        scripted(Outcome::Text(self.text(call)), takes)
+        scripted(MockedCall::Text(self.text(call)), takes)
     }
 
     fn text(&mut self, call: &Call) -> String {

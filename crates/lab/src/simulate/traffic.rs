@@ -5,7 +5,7 @@ use chrono::{Datelike as _, NaiveDate};
 use fastrand::Rng;
 
 use super::assumptions::{self as assume, Assumptions};
-use super::couples::{Census, Couple, Phase, population, sample_share};
+use super::couples::{Census, Couple, PlanningPhase, population, sample_share};
 use super::places::PLACES;
 use super::questions::{Question, Questions, TYPES};
 use super::vendors::{Change, Directory};
@@ -207,7 +207,13 @@ impl Traffic {
         }
     }
 
-    fn visit(&mut self, at: usize, phase: Phase, midnight: Timestamp, all: &mut Vec<Happening>) {
+    fn visit(
+        &mut self,
+        at: usize,
+        phase: PlanningPhase,
+        midnight: Timestamp,
+        all: &mut Vec<Happening>,
+    ) {
         let rng = &mut self.rng;
         let offset = PLACES[self.couples[at].place].utc_offset_hours;
         let hour = i64::try_from(weighted(rng, HOURS)).unwrap_or(0) - offset;
@@ -220,7 +226,7 @@ impl Traffic {
                 let back = geometric(rng, 0.8) as usize - 1;
                 couple.remembered[back.min(remembered - 1)]
             } else {
-                self.questions.draw(rng, phase != Phase::Early)
+                self.questions.draw(rng, phase != PlanningPhase::Early)
             };
             couple.remember(question);
             let ask = |at: i64, options| Happening {
@@ -248,7 +254,7 @@ impl Traffic {
                 continue;
             };
             for (change, a_year) in assume::WEDDING_CHANGES {
-                let rate = a_year[usize::from(phase != Phase::Early)] / 365.0;
+                let rate = a_year[usize::from(phase != PlanningPhase::Early)] / 365.0;
                 for _ in 0..poisson(&mut self.rng, rate * self.assumptions.change_rate) {
                     let at = Timestamp(midnight.0 + self.rng.i64(DAY_MS / 2..DAY_MS));
                     all.push(Happening {
@@ -345,12 +351,12 @@ fn options(rng: &mut Rng) -> Options {
 }
 
 /// Returns the probability that a couple uses the assistant on a day.
-fn daily(phase: Phase) -> f64 {
+fn daily(phase: PlanningPhase) -> f64 {
     let [early, late, last] = assume::ACTIVE_DAYS_A_WEEK;
     let a_week = match phase {
-        Phase::Early => early,
-        Phase::LastThreeMonths => late,
-        Phase::LastTwoWeeks => last,
+        PlanningPhase::Early => early,
+        PlanningPhase::LastThreeMonths => late,
+        PlanningPhase::LastTwoWeeks => last,
     };
     a_week / 7.0
 }

@@ -32,7 +32,7 @@ use wedcache_model::id::Ids;
 
 use self::check::Check;
 use super::facts::Facts;
-use super::rule::Source;
+use super::rule::ChangeSource;
 
 /// The longest condition, in characters.
 pub const MAX_CHARS: usize = 1000;
@@ -111,7 +111,7 @@ impl Condition {
     /// the fields are not checked.
     pub fn compile(
         text: &str,
-        source: Option<Source>,
+        source: Option<ChangeSource>,
         ids: &Ids,
     ) -> Result<Self, Vec<ConditionProblem>> {
         let chars = text.chars().count();

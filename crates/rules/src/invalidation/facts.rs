@@ -15,7 +15,7 @@ use wedcache_model::event::{
 use wedcache_model::text::normalise;
 use wedcache_model::{Date, Timestamp};
 
-use super::rule::{Change, Source};
+use super::rule::{Change, ChangeSource};
 
 /// The longest text of an event that conditions are evaluated on, in bytes.
 pub const MAX_TEXT_BYTES: usize = 8 << 10;
@@ -81,10 +81,10 @@ const WEDDING: Kind = Kind::Object(&[
 ]);
 
 /// Returns the fields of a source's events.
-pub(super) fn shape(source: Source) -> Kind {
+pub(super) fn shape(source: ChangeSource) -> Kind {
     match source {
-        Source::Vendor => VENDOR,
-        Source::Wedding => WEDDING,
+        ChangeSource::Vendor => VENDOR,
+        ChangeSource::Wedding => WEDDING,
     }
 }
 

@@ -12,4 +12,4 @@ pub mod tag_table;
 pub mod widen;
 
 pub use progress::{ChangeEnd, ChangeEnds, ChangePartition, RulesProgress};
-pub use tag_table::{OpenStamp, TagTable, TagTableOptions, Verdict};
+pub use tag_table::{OpenStamp, TagTable, TagTableOptions, Validity};

@@ -19,14 +19,14 @@ use super::condition::{Condition, TextPosition};
 /// The kinds of change events, each in a separate topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum ChangeSource {
     /// Vendor changes; the record key is the vendor id.
     Vendor,
     /// Wedding updates; the record key is the wedding id.
     Wedding,
 }
 
-impl Source {
+impl ChangeSource {
     pub const ALL: [Self; 2] = [Self::Vendor, Self::Wedding];
 
     pub fn as_str(self) -> &'static str {
@@ -49,10 +49,10 @@ pub enum Change {
 }
 
 impl Change {
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> ChangeSource {
         match self {
-            Self::Vendor(_) => Source::Vendor,
-            Self::Wedding(_) => Source::Wedding,
+            Self::Vendor(_) => ChangeSource::Vendor,
+            Self::Wedding(_) => ChangeSource::Wedding,
         }
     }
 
@@ -122,11 +122,11 @@ impl Scope {
     }
 
     /// Returns true if events of `source` can have the values that the scope needs.
-    pub fn suits(self, source: Source) -> bool {
+    pub fn suits(self, source: ChangeSource) -> bool {
         match self {
             Self::Global | Self::Location => true,
-            Self::Wedding | Self::User => source == Source::Wedding,
-            Self::Vendor | Self::VendorType => source == Source::Vendor,
+            Self::Wedding | Self::User => source == ChangeSource::Wedding,
+            Self::Vendor | Self::VendorType => source == ChangeSource::Vendor,
         }
     }
 
@@ -161,7 +161,7 @@ pub struct RuleSpec {
 #[derive(Debug)]
 pub struct Rule {
     pub name: Arc<str>,
-    pub source: Source,
+    pub source: ChangeSource,
     /// The change that triggers the rule; `None` for every change of the source.
     pub change: Option<Arc<str>>,
     /// The affected cache types in the catalogue's order, each once.

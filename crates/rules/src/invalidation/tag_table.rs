@@ -46,7 +46,7 @@ impl Default for TagTableOptions {
 
 /// The verdict of the log on an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Validity {
     Valid,
     /// To be refilled; may be served stale. `at` is the time of the log's record.
     Refreshed {
@@ -130,22 +130,22 @@ impl TagTable {
 
     /// Judges an entry by its own tags and by those of the asker.
     #[inline]
-    pub fn judge(&self, header: &Header, asker: &[TagHash]) -> Verdict {
+    pub fn judge(&self, header: &Header, asker: &[TagHash]) -> Validity {
         let resets = self.resets();
         let log_id = **self.log_id.load();
         if header.log_id != log_id
             || log_id == LogId::UNKNOWN
             || header.stamp.0 < self.floor.load(Ordering::Relaxed)
         {
-            return Verdict::Void;
+            return Validity::Void;
         }
         let stamp = header.stamp.0;
         let tags = || header.tag_hashes.iter().chain(asker);
         if tags().all(|tag| self.slot(*tag).load(Ordering::Relaxed) < stamp) {
             return if self.is_unreset(resets) {
-                Verdict::Valid
+                Validity::Valid
             } else {
-                Verdict::Void
+                Validity::Void
             };
         }
         self.judge_exactly(resets, stamp, tags())
@@ -170,19 +170,19 @@ impl TagTable {
         resets: u64,
         stamp: i64,
         tags: impl Iterator<Item = &'a TagHash>,
-    ) -> Verdict {
+    ) -> Validity {
         let exact = self.read();
         // Tags may have been dropped since the filter was read; the floor was raised with them.
         if !self.is_unreset(resets) || stamp < self.floor.load(Ordering::Relaxed) {
-            return Verdict::Void;
+            return Validity::Void;
         }
-        let mut verdict = Verdict::Valid;
+        let mut verdict = Validity::Valid;
         for last in tags.filter_map(|tag| exact.tags.get(tag)) {
             if last.purge >= stamp {
-                return Verdict::Purged;
+                return Validity::Purged;
             }
             if last.refresh >= stamp {
-                verdict = Verdict::Refreshed { at: last.at };
+                verdict = Validity::Refreshed { at: last.at };
             }
         }
         verdict

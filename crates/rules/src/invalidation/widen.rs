@@ -14,7 +14,7 @@ use wedcache_model::invalidation::UNREADABLE_RULE;
 use wedcache_model::{Catalog, Cause, Mode, Tag, Timestamp};
 
 use super::plan::{Planned, PlannedSet};
-use super::rule::{Rule, Rules, Source};
+use super::rule::{ChangeSource, Rule, Rules};
 
 /// The invalidations for an unreadable event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Widened {
 pub fn widen(
     rules: &Rules,
     catalog: &Catalog,
-    source: Source,
+    source: ChangeSource,
     record_key: Option<&str>,
 ) -> Widened {
     let (mut by_key, mut refresh_types) = (PlannedSet::default(), PlannedSet::default());
@@ -72,10 +72,10 @@ pub(super) fn rule(
     }
 }
 
-fn by_id(source: Source, cache_type: &str, id: &str) -> Tag {
+fn by_id(source: ChangeSource, cache_type: &str, id: &str) -> Tag {
     match source {
-        Source::Vendor => Tag::vendor(cache_type, id),
-        Source::Wedding => Tag::wedding(cache_type, id),
+        ChangeSource::Vendor => Tag::vendor(cache_type, id),
+        ChangeSource::Wedding => Tag::wedding(cache_type, id),
     }
 }
 

@@ -78,13 +78,13 @@ pub struct Reply {
     pub times: Option<u32>,
     /// The duration of the call.
     pub takes: Duration,
-    pub outcome: Outcome,
+    pub outcome: MockedCall,
 }
 
 /// The result of a mocked call.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum MockedCall {
     /// The model answers with this text.
     Text(String),
     /// The provider answers with this HTTP status, 400 or above.
@@ -229,7 +229,7 @@ pub(super) struct ReplyShape {
     #[serde(default = "no_time")]
     pub(super) takes: Lasting,
     /// The result of the call.
-    pub(super) reply: At<Outcome>,
+    pub(super) reply: At<MockedCall>,
 }
 
 fn no_time() -> Lasting {

@@ -80,7 +80,12 @@ fn seen() -> Seen {
 }
 
 /// Returns the panel as shown by a terminal of this size.
-fn shown(addresses: &Addresses, (width, height): (u16, u16), look: Look, phase: Phase) -> String {
+fn shown(
+    addresses: &Addresses,
+    (width, height): (u16, u16),
+    look: Look,
+    phase: DemoPhase,
+) -> String {
     let (seen, mut frame) = (seen(), Frame::default());
     frame.take(&seen);
     frame.history = (0..200).map(|at| at % 101).collect();
@@ -113,7 +118,7 @@ fn shown(addresses: &Addresses, (width, height): (u16, u16), look: Look, phase: 
 
 #[test]
 fn at_80x24_the_panel_shows_everything() {
-    let shown = shown(&usual(), (80, 24), PLAIN, Phase::Running);
+    let shown = shown(&usual(), (80, 24), PLAIN, DemoPhase::Running);
     let Addresses { kafka, metrics } = usual();
     assert!(shown.contains(&kafka) && shown.contains(&metrics));
     for command in commands(&usual()).into_iter().take(3) {
@@ -126,7 +131,7 @@ fn at_80x24_the_panel_shows_everything() {
 
 #[test]
 fn a_small_terminal_shows_what_matters_most() {
-    insta::assert_snapshot!(shown(&usual(), (60, 12), PLAIN, Phase::Draining));
+    insta::assert_snapshot!(shown(&usual(), (60, 12), PLAIN, DemoPhase::Draining));
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn a_terminal_without_unicode_and_colours_shows_it_all_the_same() {
         unicode: false,
         colour: false,
     };
-    let shown = shown(&usual(), (100, 30), look, Phase::Running);
+    let shown = shown(&usual(), (100, 30), look, DemoPhase::Running);
     let inner = shown.replace('"', "");
     assert!(inner.is_ascii(), "{shown}");
     insta::assert_snapshot!(shown);
@@ -149,7 +154,7 @@ fn addresses_are_never_cut() {
     };
     for addresses in [usual(), long] {
         for size in [(80, 24), (60, 24), (40, 24), (20, 12), (200, 60)] {
-            let shown = shown(&addresses, size, PLAIN, Phase::Running);
+            let shown = shown(&addresses, size, PLAIN, DemoPhase::Running);
             let text: String = shown
                 .lines()
                 .map(|row| row.trim_matches('"').trim_end())
@@ -165,7 +170,7 @@ fn addresses_are_never_cut() {
 fn any_size_can_be_drawn() {
     for width in [1, 2, 9, 39, 79, 81, 300] {
         for height in 1..40 {
-            shown(&usual(), (width, height), PLAIN, Phase::Running);
+            shown(&usual(), (width, height), PLAIN, DemoPhase::Running);
         }
     }
 }

@@ -27,7 +27,7 @@ impl Running {
             table: Arc::new(TagTable::new(TagTableOptions::default())),
             metrics: Arc::new(Metrics::new([])),
         };
-        let reloader = Reloader::new(Source::of_file(&file), DEMO.to_owned(), &loaded);
+        let reloader = Reloader::new(TopologyFile::of_file(&file), DEMO.to_owned(), &loaded);
         Self {
             _folder: folder,
             file,

@@ -33,7 +33,7 @@ fn core() -> Changes<Offset> {
 
 fn unreadable(offset: i64) -> ChangeInput<Offset> {
     ChangeInput::Change(Box::new(Change {
-        source: Source::Vendor,
+        source: ChangeSource::Vendor,
         key: None,
         value: Some(b"{broken".to_vec()),
         headers: Vec::new(),

@@ -14,7 +14,7 @@ use wedcache_model::place::{self, Places};
 use wedcache_model::text::normalise;
 
 use super::super::facts::{self, Kind};
-use super::super::rule::{Source, nearest};
+use super::super::rule::{ChangeSource, nearest};
 use super::types::{FindingKind, Inference};
 use super::{ConditionProblem, MAX_DEPTH, TextPosition};
 
@@ -76,7 +76,7 @@ pub(super) struct Checked {
 }
 
 pub(super) struct Check<'a> {
-    source: Option<Source>,
+    source: Option<ChangeSource>,
     ids: &'a Ids,
     places: &'a SourceInfo,
     problems: Vec<ConditionProblem>,
@@ -91,7 +91,7 @@ pub(super) struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    pub(super) fn new(source: Option<Source>, ids: &'a Ids, places: &'a SourceInfo) -> Self {
+    pub(super) fn new(source: Option<ChangeSource>, ids: &'a Ids, places: &'a SourceInfo) -> Self {
         Self {
             source,
             ids,

@@ -29,15 +29,15 @@ fn wedding_facts() -> Facts {
     Facts::of(&Change::Wedding(update), &sample::catalog()).unwrap()
 }
 
-fn facts(source: Source) -> Facts {
+fn facts(source: ChangeSource) -> Facts {
     match source {
-        Source::Vendor => vendor_facts(),
-        Source::Wedding => wedding_facts(),
+        ChangeSource::Vendor => vendor_facts(),
+        ChangeSource::Wedding => wedding_facts(),
     }
 }
 
 #[track_caller]
-fn check(source: Source, text: &str, want: bool) {
+fn check(source: ChangeSource, text: &str, want: bool) {
     let condition = Condition::compile(text, Some(source), &sample::catalog().ids).expect(text);
     let truth = condition.evaluate(&facts(source));
     let want = if want {
@@ -80,7 +80,7 @@ fn conditions_read_the_event_by_its_names_on_the_wire() {
         ("[1, 2].exists(n, n > 1) && [3].all(n, n > 2)", true),
         ("type(event.attributes.grade) == double", true),
     ] {
-        check(Source::Vendor, text, want);
+        check(ChangeSource::Vendor, text, want);
     }
     for (text, want) in [
         (
@@ -101,7 +101,7 @@ fn conditions_read_the_event_by_its_names_on_the_wire() {
         ("event.weddingContext.location.place == 'Austin_TX'", true),
         ("has(event.userId)", false),
     ] {
-        check(Source::Wedding, text, want);
+        check(ChangeSource::Wedding, text, want);
     }
 }
 
@@ -113,12 +113,15 @@ fn ids_are_compared_in_canonical_form() {
         let facts = Facts::of(&Change::Vendor(change), &sample::catalog()).unwrap();
         let condition = Condition::compile(
             "event.vendorId == 'v-17'",
-            Some(Source::Vendor),
+            Some(ChangeSource::Vendor),
             &sample::catalog().ids,
         );
         assert_eq!(condition.unwrap().evaluate(&facts), Truth::Holds, "{given}");
     }
-    let refused = refused(Source::Vendor, "event.vendorId in ['v-17', 'V\u{2011}18']");
+    let refused = refused(
+        ChangeSource::Vendor,
+        "event.vendorId in ['v-17', 'V\u{2011}18']",
+    );
     assert!(refused.contains("v-18"), "{refused}");
 }
 
@@ -135,14 +138,15 @@ fn a_condition_that_cannot_be_evaluated_says_so() {
         "[1][size(event.attributes)] == 1",
     ] {
         let condition =
-            Condition::compile(text, Some(Source::Vendor), &sample::catalog().ids).expect(text);
+            Condition::compile(text, Some(ChangeSource::Vendor), &sample::catalog().ids)
+                .expect(text);
         let truth = condition.evaluate(&vendor_facts());
         assert!(matches!(truth, Truth::Failed(_)), "{text}: {truth:?}");
     }
 }
 
 #[track_caller]
-fn refused(source: Source, text: &str) -> String {
+fn refused(source: ChangeSource, text: &str) -> String {
     let problems = Condition::compile(text, Some(source), &sample::catalog().ids).expect_err(text);
     let mut lines = vec![text.chars().take(80).collect::<String>()];
     for problem in problems {
@@ -213,9 +217,9 @@ fn what_can_never_be_true_or_bounded_is_refused_with_its_place() {
         "event.weddingContext.weddingDate == '2027-06-12'",
     ];
     let report: Vec<_> = vendor
-        .map(|text| refused(Source::Vendor, text))
+        .map(|text| refused(ChangeSource::Vendor, text))
         .into_iter()
-        .chain(wedding.map(|text| refused(Source::Wedding, text)))
+        .chain(wedding.map(|text| refused(ChangeSource::Wedding, text)))
         .collect();
     insta::assert_snapshot!(report.join("\n"));
 }
@@ -233,7 +237,7 @@ fn what_is_as_deep_as_allowed_is_evaluated_on_an_ordinary_stack() {
         ),
         vec!["event.attributes.vip"; 38].join(" && "),
     ] {
-        check(Source::Vendor, &text, true);
+        check(ChangeSource::Vendor, &text, true);
     }
 }
 
@@ -257,7 +261,8 @@ fn an_event_beyond_the_bounds_is_not_evaluated() {
 #[test]
 fn the_fields_that_a_condition_reads_are_shown_with_their_values() {
     let text = "has(event.attributes.pct) || event.vendorType == 'x' || event.location.city == 'y'";
-    let condition = Condition::compile(text, Some(Source::Vendor), &sample::catalog().ids).unwrap();
+    let condition =
+        Condition::compile(text, Some(ChangeSource::Vendor), &sample::catalog().ids).unwrap();
     let read = condition.read_fields(&vendor_facts());
     let want = [
         ("event.attributes.pct", None),
@@ -333,7 +338,7 @@ proptest! {
     /// Tests that neither compiling nor evaluating panics, and that positions are within the text.
     #[test]
     fn any_text_is_a_condition_or_refused(text in prop_oneof![cel_like(), ".{0,80}"]) {
-        match Condition::compile(&text, Some(Source::Vendor), &sample::catalog().ids) {
+        match Condition::compile(&text, Some(ChangeSource::Vendor), &sample::catalog().ids) {
             Ok(condition) => {
                 condition.evaluate(&vendor_facts());
             }

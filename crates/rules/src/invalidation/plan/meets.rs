@@ -4,7 +4,7 @@
 use wedcache_model::catalog::sample;
 use wedcache_model::{AiQuery, Prepared};
 
-use super::super::rule::{RuleSpec, Selection, Source};
+use super::super::rule::{ChangeSource, RuleSpec, Selection};
 use super::*;
 
 fn query(cache_type: &str, question: &str, wedding: &str, city: &str) -> AiQuery {
@@ -166,7 +166,7 @@ fn couples_meet_their_updates_whatever_the_case_and_the_blanks() {
 fn a_record_key_in_any_dress_widens_to_the_id() {
     let catalog = sample::catalog();
     let rules = Rules::default();
-    let of = |key| widen::widen(&rules, &catalog, Source::Vendor, Some(key)).by_key;
+    let of = |key| widen::widen(&rules, &catalog, ChangeSource::Vendor, Some(key)).by_key;
     for dress in DRESSES {
         assert_eq!(of(dress), of("v-17"), "{dress:?}");
     }

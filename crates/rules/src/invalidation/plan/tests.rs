@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use wedcache_model::catalog::sample;
 
-use super::super::rule::{RuleSpec, Selection, Source};
+use super::super::rule::{ChangeSource, RuleSpec, Selection};
 use super::super::widen::{Widened, widen};
 use super::*;
 
@@ -232,7 +232,7 @@ fn the_records_of_a_plan_are_numbered_from_one() {
 }
 
 #[track_caller]
-fn check_widen(specs: &[RuleSpec], source: Source, key: Option<&str>, want: [&[&str]; 2]) {
+fn check_widen(specs: &[RuleSpec], source: ChangeSource, key: Option<&str>, want: [&[&str]; 2]) {
     let Widened {
         by_key,
         refresh_types,
@@ -280,12 +280,22 @@ fn an_unreadable_event_purges_by_its_key_and_refreshes_what_reaches_wider() {
         "refresh venue_recommendations|global",
     ];
     let guests = ["refresh guest_management|global"];
-    check_widen(&specs, Source::Vendor, Some("v-1"), [&by_vendor, &wide]);
-    check_widen(&specs, Source::Vendor, Some(" "), [&[], &all]);
-    check_widen(&specs, Source::Vendor, None, [&[], &all]);
-    check_widen(&specs, Source::Wedding, Some("w-1"), [&by_wedding, &[]]);
-    check_widen(&specs, Source::Wedding, None, [&[], &guests]);
-    check_widen(&[], Source::Wedding, None, [&[], &[]]);
+    check_widen(
+        &specs,
+        ChangeSource::Vendor,
+        Some("v-1"),
+        [&by_vendor, &wide],
+    );
+    check_widen(&specs, ChangeSource::Vendor, Some(" "), [&[], &all]);
+    check_widen(&specs, ChangeSource::Vendor, None, [&[], &all]);
+    check_widen(
+        &specs,
+        ChangeSource::Wedding,
+        Some("w-1"),
+        [&by_wedding, &[]],
+    );
+    check_widen(&specs, ChangeSource::Wedding, None, [&[], &guests]);
+    check_widen(&[], ChangeSource::Wedding, None, [&[], &[]]);
 }
 
 fn any_spec() -> impl Strategy<Value = RuleSpec> {
@@ -317,9 +327,9 @@ fn any_spec() -> impl Strategy<Value = RuleSpec> {
     )
         .prop_map(|(on, types, scope, purge, condition, active)| {
             let source = if on.starts_with("vendor") {
-                Source::Vendor
+                ChangeSource::Vendor
             } else {
-                Source::Wedding
+                ChangeSource::Wedding
             };
             let suiting: Vec<_> = Scope::ALL
                 .into_iter()

@@ -7,7 +7,7 @@ use wedcache_model::event::HEARTBEAT;
 use wedcache_model::invalidation::UNREADABLE_RULE;
 
 use super::super::condition::{Condition, ConditionProblem};
-use super::{RuleError, RuleField, RuleSpec, Scope, Selection, Source};
+use super::{ChangeSource, RuleError, RuleField, RuleSpec, Scope, Selection};
 
 /// The state of checking one rule.
 pub(super) struct Check<'a> {
@@ -82,7 +82,7 @@ impl Check<'_> {
             .collect()
     }
 
-    pub(super) fn trigger<'t>(&mut self, on: &'t str) -> Option<(Source, Option<&'t str>)> {
+    pub(super) fn trigger<'t>(&mut self, on: &'t str) -> Option<(ChangeSource, Option<&'t str>)> {
         const EXPECTED: &str =
             "`vendor.<change>` or `wedding.<change>`, or `*` for every change, as in `vendor.*`";
         let Some((source, change)) = on.split_once('.') else {
@@ -90,16 +90,19 @@ impl Check<'_> {
             self.report(RuleField::On, message, EXPECTED);
             return None;
         };
-        let Some(source) = Source::ALL.into_iter().find(|of| of.as_str() == source) else {
+        let Some(source) = ChangeSource::ALL
+            .into_iter()
+            .find(|of| of.as_str() == source)
+        else {
             let message = format!("there are no `{source}` events");
             let error = self.report(RuleField::On, message, EXPECTED);
-            error.nearest = nearest(source, Source::ALL.iter().map(|of| of.as_str()));
+            error.nearest = nearest(source, ChangeSource::ALL.iter().map(|of| of.as_str()));
             return None;
         };
         if change == "*" {
             return Some((source, None));
         }
-        if source == Source::Vendor && change == HEARTBEAT {
+        if source == ChangeSource::Vendor && change == HEARTBEAT {
             let message = "a heartbeat only says that its integration lives: no rule can name it";
             self.report(RuleField::On, message.to_owned(), "another change");
             return None;
@@ -113,7 +116,7 @@ impl Check<'_> {
         Some((source, Some(change)))
     }
 
-    pub(super) fn scope(&mut self, scope: Scope, source: Source) {
+    pub(super) fn scope(&mut self, scope: Scope, source: ChangeSource) {
         if scope.suits(source) {
             return;
         }
@@ -128,8 +131,8 @@ impl Check<'_> {
             _ => "vendor",
         };
         let events = match source {
-            Source::Vendor => "vendor changes",
-            Source::Wedding => "wedding updates",
+            ChangeSource::Vendor => "vendor changes",
+            ChangeSource::Wedding => "wedding updates",
         };
         let message = format!("{events} name no {lacking}: scope `{}`", scope.as_str());
         self.report(RuleField::Scope, message, &suiting.join(", "));
@@ -138,7 +141,7 @@ impl Check<'_> {
     pub(super) fn condition(
         &mut self,
         spec: &RuleSpec,
-        source: Option<Source>,
+        source: Option<ChangeSource>,
         catalog: &Catalog,
     ) -> Option<Condition> {
         let text = spec.condition.as_deref()?;

@@ -59,14 +59,14 @@ fn problems(specs: &[RuleSpec]) -> Vec<String> {
 
 #[test]
 fn every_scope_is_taken_for_the_sources_that_can_say_it_and_no_other() {
-    for source in Source::ALL {
+    for source in ChangeSource::ALL {
         for scope in Scope::ALL {
             let on = format!("{}.*", source.as_str());
             let accepted = problems(&[spec("r", &on, scope)]).is_empty();
             let want = match scope {
                 Scope::Global | Scope::Location => true,
-                Scope::Wedding | Scope::User => source == Source::Wedding,
-                Scope::Vendor | Scope::VendorType => source == Source::Vendor,
+                Scope::Wedding | Scope::User => source == ChangeSource::Wedding,
+                Scope::Vendor | Scope::VendorType => source == ChangeSource::Vendor,
             };
             assert_eq!(accepted, want, "{on} {scope:?}");
         }

@@ -43,16 +43,16 @@ fn put(table: &TagTable, offset: i64, tag: u64, mode: Mode) {
 fn an_entry_is_purged_by_a_record_at_or_after_its_stamp_and_by_no_other() {
     let table = table(100, 100);
     put(&table, 5, 1, Mode::Purge);
-    assert_eq!(table.judge(&header(5, &[1]), &[]), Verdict::Purged);
-    assert_eq!(table.judge(&header(6, &[1]), &[]), Verdict::Valid);
+    assert_eq!(table.judge(&header(5, &[1]), &[]), Validity::Purged);
+    assert_eq!(table.judge(&header(6, &[1]), &[]), Validity::Valid);
     assert_eq!(
         table.judge(&header(0, &[5]), &[]),
-        Verdict::Valid,
+        Validity::Valid,
         "same slot, another tag"
     );
     assert_eq!(
         table.judge(&header(0, &[2]), &[TagHash(1)]),
-        Verdict::Purged,
+        Validity::Purged,
         "the asker's tag"
     );
 }
@@ -62,14 +62,14 @@ fn a_refresh_after_a_purge_does_not_bring_the_purged_back() {
     let table = table(100, 100);
     put(&table, 5, 1, Mode::Purge);
     put(&table, 9, 1, Mode::Refresh);
-    assert_eq!(table.judge(&header(5, &[1]), &[]), Verdict::Purged);
+    assert_eq!(table.judge(&header(5, &[1]), &[]), Validity::Purged);
     assert_eq!(
         table.judge(&header(6, &[1]), &[]),
-        Verdict::Refreshed {
+        Validity::Refreshed {
             at: Timestamp(9000)
         }
     );
-    assert_eq!(table.judge(&header(10, &[1]), &[]), Verdict::Valid);
+    assert_eq!(table.judge(&header(10, &[1]), &[]), Validity::Valid);
 }
 
 #[test]
@@ -77,11 +77,11 @@ fn stamps_of_another_log_and_below_the_floor_are_void() {
     let table = table(100, 100);
     let mut foreign = header(5, &[]);
     foreign.log_id = LogId([8; 16]);
-    assert_eq!(table.judge(&foreign, &[]), Verdict::Void);
+    assert_eq!(table.judge(&foreign, &[]), Validity::Void);
     table.raise_floor(Position(6));
-    assert_eq!(table.judge(&header(5, &[]), &[]), Verdict::Void);
+    assert_eq!(table.judge(&header(5, &[]), &[]), Validity::Void);
     table.reset();
-    assert_eq!(table.judge(&header(500, &[]), &[]), Verdict::Void);
+    assert_eq!(table.judge(&header(500, &[]), &[]), Validity::Void);
 }
 
 #[test]
@@ -91,15 +91,15 @@ fn forgetting_tags_voids_the_stamps_that_they_could_have_hit() {
         put(&table, offset, offset.unsigned_abs(), Mode::Purge);
     }
     assert!(table.tags() <= 4);
-    assert_eq!(table.judge(&header(0, &[0]), &[]), Verdict::Void);
-    assert_eq!(table.judge(&header(4, &[4]), &[]), Verdict::Purged);
+    assert_eq!(table.judge(&header(0, &[0]), &[]), Validity::Void);
+    assert_eq!(table.judge(&header(4, &[4]), &[]), Validity::Purged);
 
     let table = self::table(100, 100);
     put(&table, 3, 1, Mode::Purge);
     table.sweep(Timestamp(3000).plus(Duration::from_hours(2)));
     assert_eq!(table.tags(), 0);
-    assert_eq!(table.judge(&header(3, &[1]), &[]), Verdict::Void);
-    assert_eq!(table.judge(&header(4, &[1]), &[]), Verdict::Valid);
+    assert_eq!(table.judge(&header(3, &[1]), &[]), Validity::Void);
+    assert_eq!(table.judge(&header(4, &[1]), &[]), Validity::Valid);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn never_valid(table: &TagTable, change: impl FnOnce()) {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let verdict = table.judge(&entry, &[]);
-                    let forbids = matches!(verdict, Verdict::Purged | Verdict::Void);
+                    let forbids = matches!(verdict, Validity::Purged | Validity::Void);
                     assert!(forbids, "{verdict:?}");
                     assert!(table.hit_between(LOG, &[TagHash(1)], Position(0), Position(1)));
                 }
@@ -171,7 +171,7 @@ fn what_is_purged_is_not_valid_at_the_moment_when_its_tag_is_forgotten() {
                 put(&table, at, 1 + at.unsigned_abs(), Mode::Purge);
             }
         });
-        assert_eq!(table.judge(&header(0, &[1]), &[]), Verdict::Void);
+        assert_eq!(table.judge(&header(0, &[1]), &[]), Validity::Void);
     }
 }
 
@@ -222,10 +222,10 @@ proptest! {
             (false, false) => "valid",
         };
         let got = match table.judge(&header(stamp, &tags), &[]) {
-            Verdict::Void => "void",
-            Verdict::Purged => "purged",
-            Verdict::Refreshed { .. } => "refreshed",
-            Verdict::Valid => "valid",
+            Validity::Void => "void",
+            Validity::Purged => "purged",
+            Validity::Refreshed { .. } => "refreshed",
+            Validity::Valid => "valid",
         };
         prop_assert!(got == naive || (small && got == "void"), "{got} for {naive}");
 

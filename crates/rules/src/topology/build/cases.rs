@@ -9,8 +9,8 @@ use wedcache_model::{Catalog, Timestamp};
 use super::Build;
 use crate::invalidation::rule::Rules;
 use crate::topology::cases::{
-    Action, Case, CaseShape, Expectation, Outcome, RawRecord, RecordShape, Reply, ReplyShape, Step,
-    StepShape,
+    Action, Case, CaseShape, Expectation, MockedCall, RawRecord, RecordShape, Reply, ReplyShape,
+    Step, StepShape,
 };
 use crate::topology::problem::{Code, Problem, Span};
 use crate::topology::units::At;
@@ -109,7 +109,7 @@ impl Build<'_> {
     }
 
     fn reply(&mut self, shape: ReplyShape) -> Reply {
-        if let Outcome::Status(status) = shape.reply.value
+        if let MockedCall::Status(status) = shape.reply.value
             && !(400..=599).contains(&status)
         {
             self.report(

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{layers, rules_of};
-use crate::invalidation::rule::Source;
+use crate::invalidation::rule::ChangeSource;
 use crate::topology::Topology;
 use crate::topology::settings::Role;
 
@@ -40,8 +40,8 @@ impl Diagram {
         diagram.node("judging", &judging, Kind::Stage);
         diagram.edge("queries", "answering", "");
         let rules = |source| format!("{} rules", rules_of(topology, source));
-        diagram.edge("vendor_changes", "judging", &rules(Source::Vendor));
-        diagram.edge("wedding_updates", "judging", &rules(Source::Wedding));
+        diagram.edge("vendor_changes", "judging", &rules(ChangeSource::Vendor));
+        diagram.edge("wedding_updates", "judging", &rules(ChangeSource::Wedding));
         diagram.edge("judging", "invalidations", "tags");
         diagram.edge("invalidations", "answering", "judges every look-up");
         diagram.ways_to_answer(topology);

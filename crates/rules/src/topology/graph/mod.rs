@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Topology;
 use super::problem::Look;
-use crate::invalidation::rule::{Rule, Source};
+use crate::invalidation::rule::{ChangeSource, Rule};
 
 /// The format of a drawing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub fn short_time(time: Duration) -> String {
 
 /// Returns the rules of one source by the change that triggers them, `*` first, the others in the
 /// file's order.
-fn by_change(topology: &Topology, source: Source) -> Vec<(String, Vec<&Rule>)> {
+fn by_change(topology: &Topology, source: ChangeSource) -> Vec<(String, Vec<&Rule>)> {
     let mut order: Vec<String> = Vec::new();
     let mut grouped: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
     for rule in topology
@@ -81,7 +81,7 @@ fn by_change(topology: &Topology, source: Source) -> Vec<(String, Vec<&Rule>)> {
         .collect()
 }
 
-fn rules_of(topology: &Topology, source: Source) -> usize {
+fn rules_of(topology: &Topology, source: ChangeSource) -> usize {
     topology
         .policy
         .rules

@@ -3,7 +3,7 @@
 use wedcache_model::{Mode, Sharing};
 
 use super::{by_change, counts, layers, rules_of, short_time};
-use crate::invalidation::rule::{Rule, Source};
+use crate::invalidation::rule::{ChangeSource, Rule};
 use crate::topology::Topology;
 use crate::topology::problem::Look;
 use crate::topology::settings::{Role, Topic};
@@ -27,7 +27,7 @@ pub(super) fn draw(topology: &Topology, look: Look) -> String {
     out.extend(flow(topology, pen));
     out.push(String::new());
     out.extend(types(topology, pen));
-    for source in Source::ALL {
+    for source in ChangeSource::ALL {
         out.push(String::new());
         out.extend(rules(topology, source, pen));
     }
@@ -206,8 +206,8 @@ fn flow(topology: &Topology, pen: Pen) -> Vec<String> {
             format!("group {}", kafka.rules_group),
             format!(
                 "{} vendor rules, {} wedding rules {arrow} tags",
-                rules_of(topology, Source::Vendor),
-                rules_of(topology, Source::Wedding)
+                rules_of(topology, ChangeSource::Vendor),
+                rules_of(topology, ChangeSource::Wedding)
             ),
         ],
     )
@@ -317,10 +317,10 @@ fn types(topology: &Topology, pen: Pen) -> Vec<String> {
     out
 }
 
-fn rules(topology: &Topology, source: Source, pen: Pen) -> Vec<String> {
+fn rules(topology: &Topology, source: ChangeSource, pen: Pen) -> Vec<String> {
     let role = match source {
-        Source::Vendor => Role::VendorChanges,
-        Source::Wedding => Role::WeddingUpdates,
+        ChangeSource::Vendor => Role::VendorChanges,
+        ChangeSource::Wedding => Role::WeddingUpdates,
     };
     let mut out = vec![heading(
         pen,

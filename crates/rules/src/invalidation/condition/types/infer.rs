@@ -13,7 +13,7 @@ use super::outcomes::outcomes;
 use super::words;
 use super::{Type, Types};
 use crate::invalidation::facts;
-use crate::invalidation::rule::Source;
+use crate::invalidation::rule::ChangeSource;
 
 /// The most walks over a macro's step until the types that it accumulates no longer grow.
 const ROUNDS: usize = 3;
@@ -50,7 +50,7 @@ pub(super) struct Operand<'a> {
 
 /// The walk over a condition.
 pub(in super::super) struct Inference<'a> {
-    source: Option<Source>,
+    source: Option<ChangeSource>,
     /// Parts whose other problems have been reported.
     reported: &'a HashSet<u64>,
     /// The variables of the enclosing macros.
@@ -59,7 +59,7 @@ pub(in super::super) struct Inference<'a> {
 }
 
 impl<'a> Inference<'a> {
-    pub(in super::super) fn new(source: Option<Source>, reported: &'a HashSet<u64>) -> Self {
+    pub(in super::super) fn new(source: Option<ChangeSource>, reported: &'a HashSet<u64>) -> Self {
         Self {
             source,
             reported,

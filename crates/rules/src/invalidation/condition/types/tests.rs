@@ -16,7 +16,7 @@ use super::super::{Condition, LIBRARY, Truth};
 use super::attempt::is_about_types;
 use super::infer::{Finding, Inference, Kind};
 use crate::invalidation::facts::Facts;
-use crate::invalidation::rule::{Change, Source};
+use crate::invalidation::rule::{Change, ChangeSource};
 
 /// Returns a wedding update with all fields; `attributes` is JSON.
 fn full(attributes: &str) -> Facts {
@@ -35,14 +35,15 @@ fn full(attributes: &str) -> Facts {
 #[track_caller]
 fn refused(text: &str) -> String {
     let mut lines = vec![text.to_owned()];
-    let problems = match Condition::compile(text, Some(Source::Wedding), &sample::catalog().ids) {
-        Err(problems) => problems,
-        Ok(condition) => {
-            assert!(!condition.warnings().is_empty(), "{text} is accepted");
-            lines.push("  only warnings".to_owned());
-            condition.warnings().to_vec()
-        }
-    };
+    let problems =
+        match Condition::compile(text, Some(ChangeSource::Wedding), &sample::catalog().ids) {
+            Err(problems) => problems,
+            Ok(condition) => {
+                assert!(!condition.warnings().is_empty(), "{text} is accepted");
+                lines.push("  only warnings".to_owned());
+                condition.warnings().to_vec()
+            }
+        };
     for problem in problems {
         let column = problem.at.map_or(0, |at| at.column);
         let line = format!("  {column}: {} | {}", problem.message, problem.expected);
@@ -143,7 +144,8 @@ fn what_can_be_evaluated_is_accepted_without_a_word() {
         "event.change == 'x' ? event.attributes.a : true",
         "b'a' < b'b' && 1u < 2u && 7u % 4u == 3u",
     ] {
-        let condition = Condition::compile(text, Some(Source::Wedding), &sample::catalog().ids);
+        let condition =
+            Condition::compile(text, Some(ChangeSource::Wedding), &sample::catalog().ids);
         let condition = condition.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
         assert_eq!(condition.warnings(), [], "{text}");
     }
@@ -162,7 +164,8 @@ fn what_was_accepted_is_evaluated() {
         ),
     ] {
         let condition =
-            Condition::compile(text, Some(Source::Wedding), &sample::catalog().ids).expect(text);
+            Condition::compile(text, Some(ChangeSource::Wedding), &sample::catalog().ids)
+                .expect(text);
         let want = if want {
             Truth::Holds
         } else {
@@ -382,7 +385,7 @@ proptest! {
     fn the_checker_and_the_evaluator_agree(text in conditions()) {
         let root = Parser::new().parse(&text).unwrap();
         let nothing = HashSet::new();
-        let findings = Inference::new(Some(Source::Wedding), &nothing).condition(&root);
+        let findings = Inference::new(Some(ChangeSource::Wedding), &nothing).condition(&root);
         let events = events(&text);
         for finding in &findings {
             for facts in &events {

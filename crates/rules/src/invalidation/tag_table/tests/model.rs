@@ -135,7 +135,7 @@ impl Pair {
             Step::Recreate => {
                 self.table.reset();
                 let stamped = header(0, &[]);
-                assert_eq!(self.table.judge(&stamped, &[]), Verdict::Void);
+                assert_eq!(self.table.judge(&stamped, &[]), Validity::Void);
                 self.naive = Naive {
                     logs: self.naive.logs + 1,
                     ..Naive::default()
@@ -180,10 +180,10 @@ impl Pair {
         let all = tags.into_iter().chain(asker.iter().map(|tag| tag.0));
         let want = self.naive.verdict(&all.collect::<Vec<_>>(), stamp);
         let got = match self.table.judge(&header, &asker) {
-            Verdict::Void => "void",
-            Verdict::Purged => "purged",
-            Verdict::Refreshed { .. } => "refreshed",
-            Verdict::Valid => "valid",
+            Validity::Void => "void",
+            Validity::Purged => "purged",
+            Validity::Refreshed { .. } => "refreshed",
+            Validity::Valid => "valid",
         };
         let may_be_void = !self.roomy || stamp < self.naive.forgotten;
         assert!(
@@ -191,7 +191,7 @@ impl Pair {
             "stamp {stamp}: {got}, by the log {want}"
         );
         header.log_id = LogId([99; 16]);
-        assert_eq!(self.table.judge(&header, &asker), Verdict::Void);
+        assert_eq!(self.table.judge(&header, &asker), Validity::Void);
     }
 
     fn land(&self, flight: prop::sample::Index, arrival_back: i64, tags: &[u64]) {
