@@ -79,7 +79,9 @@
 pub use wedcache_broker as broker;
 pub use wedcache_codec as codec;
 pub use wedcache_driver::{self as driver, checker};
-pub use wedcache_engine::{ai, alerts, cache, health, metrics, observe, policy, resolver, stages};
+pub use wedcache_engine::{
+    ai, alerts, cache, circuit, health, metrics, observe, policy, resolver, stages,
+};
 pub use wedcache_kafka as kafka;
 pub use wedcache_model::{self as model, backoff, clock, failpoint, trouble};
 pub use wedcache_outbound as outbound;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::ai::ProviderError;
 use crate::ai::Providers;
-use crate::cache::{BreakerState, LayeredStats};
+use crate::cache::LayeredStats;
 use crate::codec::Reason;
 use crate::health::Health;
 use crate::invalidation::rule::ChangeSource;
@@ -118,17 +118,9 @@ fn layers(metrics: &Metrics, stats: &LayeredStats) {
     if let Some(disk) = &stats.disk {
         let entries = disk.entries.unwrap_or(0);
         metrics.layer_size(LayerName::Disk, entries, disk.file_bytes);
-        metrics.layer_failures(LayerName::Disk, breaker(disk.breaker), &disk.failures);
+        metrics.layer_failures(LayerName::Disk, disk.breaker.as_number(), &disk.failures);
     }
     if let Some(redis) = &stats.redis {
-        metrics.layer_failures(LayerName::Redis, breaker(redis.breaker), &redis.failures);
-    }
-}
-
-fn breaker(state: BreakerState) -> u8 {
-    match state {
-        BreakerState::Closed => 0,
-        BreakerState::HalfOpen => 1,
-        BreakerState::Open => 2,
+        metrics.layer_failures(LayerName::Redis, redis.breaker.as_number(), &redis.failures);
     }
 }

@@ -10,6 +10,7 @@
 pub mod ai;
 pub mod alerts;
 pub mod cache;
+pub mod circuit;
 pub mod health;
 pub mod metrics;
 pub mod observe;

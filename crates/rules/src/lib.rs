@@ -4,4 +4,5 @@
 //! Nothing here does I/O. [`topology`] imports [`invalidation`], which imports the model alone.
 
 pub mod invalidation;
+mod nearest;
 pub mod topology;

@@ -1,6 +1,9 @@
 //! A circuit breaker: stops calling a provider that fails, and probes carefully whether it works
 //! again.
 //!
+//! It weighs the failures of a window, since providers fail one call in a few even when they work; a
+//! cache layer's breaker counts failures in a row, and costs its callers two atomic operations.
+//!
 //! Pure: time comes in as a parameter, and [`super::Ai`] keeps the breaker behind a briefly held
 //! lock.
 
@@ -9,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::ProviderHealth;
+use crate::circuit::CircuitState;
 
 /// The conditions under which the circuit opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,32 +37,6 @@ impl Default for BreakerOptions {
             failure_ratio: 0.5,
             open_for: Duration::from_secs(10),
             probes: 2,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BreakerState {
-    Closed,
-    HalfOpen,
-    Open,
-}
-
-impl BreakerState {
-    /// Returns the state as a gauge value: 0 closed, 1 half-open, 2 open.
-    pub fn as_number(self) -> u8 {
-        match self {
-            Self::Closed => 0,
-            Self::HalfOpen => 1,
-            Self::Open => 2,
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
         }
     }
 }
@@ -176,11 +154,11 @@ impl Breaker {
 
     /// Returns the state. An open circuit whose time is up counts as half-open: the next call is a
     /// probe.
-    pub fn state(&self, now: Instant) -> BreakerState {
+    pub fn state(&self, now: Instant) -> CircuitState {
         match self.state {
-            State::Closed { .. } => BreakerState::Closed,
-            State::Open { until } if now < until => BreakerState::Open,
-            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::Closed { .. } => CircuitState::Closed,
+            State::Open { until } if now < until => CircuitState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => CircuitState::HalfOpen,
         }
     }
 

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 
 use wedcache_model::backoff::{Backoff, Policy};
 
-use super::breaker::{Admission, Breaker, BreakerOptions, BreakerState};
+use super::breaker::{Admission, Breaker, BreakerOptions};
 use super::budget::{BudgetOptions, RetryBudget};
 use super::deadline::Until;
 use super::error::{ProviderError, ProviderHealth};
 use super::provider::{Attempt, Completion, PricedCall, Prompt, Provider};
 use super::troubles::{Notice, Site, Troubles};
+use crate::circuit::CircuitState;
 
 /// The limits for calls to a provider.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +61,7 @@ pub struct AiOutcome {
 /// The current activity of the client, for gauges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AiStatus {
-    pub breaker: BreakerState,
+    pub breaker: CircuitState,
     pub running: usize,
     pub waiting: usize,
     pub retries_left: u64,
@@ -248,7 +249,7 @@ impl Ai {
         }
         let (provider, state) = (self.provider.name(), after.as_str());
         // The troubles report the reason, the duration and the end of the failures.
-        if (before, after) == (BreakerState::Closed, BreakerState::Open) {
+        if (before, after) == (CircuitState::Closed, CircuitState::Open) {
             tracing::warn!(
                 provider,
                 state,

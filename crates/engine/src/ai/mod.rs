@@ -36,7 +36,7 @@ mod troubles;
 mod words;
 
 pub use anthropic::Anthropic;
-pub use breaker::{BreakerOptions, BreakerState};
+pub use breaker::BreakerOptions;
 pub use budget::BudgetOptions;
 pub use classify::bare_status;
 pub use client::{Ai, AiOptions, AiOutcome, AiStatus};

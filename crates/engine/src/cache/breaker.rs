@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::circuit::CircuitState;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerOptions {
     /// Consecutive failures that open the breaker. Default 5.
@@ -24,23 +26,12 @@ impl Default for BreakerOptions {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum BreakerState {
-    /// Calls pass.
-    Closed = 0,
-    /// Calls are refused at once.
-    Open = 1,
-    /// One probe is in flight; the other calls are refused.
-    HalfOpen = 2,
-}
-
 /// A breaker that all callers of one layer share. While it is closed, a call costs two atomic
 /// operations.
 #[derive(Debug)]
 pub struct Breaker {
     options: BreakerOptions,
-    /// The [`BreakerState`] as a number, read without the lock by the fast path and by gauges.
+    /// The [`CircuitState`] as a number, read without the lock by the fast path and by gauges.
     state: AtomicU8,
     failures_in_a_row: AtomicU32,
     opened_total: AtomicU64,
@@ -62,7 +53,7 @@ impl Breaker {
     pub fn new(options: BreakerOptions) -> Self {
         Self {
             options,
-            state: AtomicU8::new(BreakerState::Closed as u8),
+            state: AtomicU8::new(CircuitState::Closed as u8),
             failures_in_a_row: AtomicU32::new(0),
             opened_total: AtomicU64::new(0),
             probe_at: Mutex::new(Instant::now()),
@@ -72,14 +63,14 @@ impl Breaker {
     /// Returns permission for one call, or `None` while calls to the layer are refused.
     pub fn admit(&self) -> Option<Pass<'_>> {
         let probe = match self.state() {
-            BreakerState::Closed => false,
-            BreakerState::HalfOpen => return None,
-            BreakerState::Open => {
+            CircuitState::Closed => false,
+            CircuitState::HalfOpen => return None,
+            CircuitState::Open => {
                 let probe_at = self.lock();
-                if self.state() != BreakerState::Open || Instant::now() < *probe_at {
+                if self.state() != CircuitState::Open || Instant::now() < *probe_at {
                     return None;
                 }
-                self.set(BreakerState::HalfOpen);
+                self.set(CircuitState::HalfOpen);
                 true
             }
         };
@@ -90,11 +81,11 @@ impl Breaker {
         })
     }
 
-    pub fn state(&self) -> BreakerState {
+    pub fn state(&self) -> CircuitState {
         match self.state.load(Ordering::Acquire) {
-            0 => BreakerState::Closed,
-            1 => BreakerState::Open,
-            _ => BreakerState::HalfOpen,
+            0 => CircuitState::Closed,
+            1 => CircuitState::HalfOpen,
+            _ => CircuitState::Open,
         }
     }
 
@@ -108,7 +99,7 @@ impl Breaker {
         *self.lock() = Instant::now();
     }
 
-    fn set(&self, state: BreakerState) {
+    fn set(&self, state: CircuitState) {
         self.state.store(state as u8, Ordering::Release);
     }
 
@@ -119,7 +110,7 @@ impl Breaker {
     fn open(&self) {
         let mut probe_at = self.lock();
         *probe_at = Instant::now() + self.options.open_for;
-        self.set(BreakerState::Open);
+        self.set(CircuitState::Open);
         self.opened_total.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -130,12 +121,12 @@ impl Pass<'_> {
         let breaker = self.breaker;
         // The success of a call that began before the breaker opened does not show that the layer
         // works now.
-        if self.probe || breaker.state() == BreakerState::Closed {
+        if self.probe || breaker.state() == CircuitState::Closed {
             if breaker.failures_in_a_row.load(Ordering::Relaxed) != 0 {
                 breaker.failures_in_a_row.store(0, Ordering::Relaxed);
             }
             if self.probe {
-                breaker.set(BreakerState::Closed);
+                breaker.set(CircuitState::Closed);
             }
         }
     }
@@ -150,7 +141,7 @@ impl Pass<'_> {
         }
         let failures = breaker.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         let opens =
-            failures == breaker.options.failures.max(1) && breaker.state() == BreakerState::Closed;
+            failures == breaker.options.failures.max(1) && breaker.state() == CircuitState::Closed;
         if opens {
             breaker.open();
         }
@@ -162,7 +153,7 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.probe && !self.ended {
             let _unchanged = self.breaker.lock();
-            self.breaker.set(BreakerState::Open);
+            self.breaker.set(CircuitState::Open);
         }
     }
 }
@@ -190,9 +181,9 @@ mod tests {
         fail(&breaker, 2);
         breaker.admit().unwrap().succeeded();
         fail(&breaker, 2);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
         assert!(breaker.admit().unwrap().failed());
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
         assert!(breaker.admit().is_none());
         assert_eq!(breaker.opened_total(), 1);
     }
@@ -203,16 +194,16 @@ mod tests {
         fail(&breaker, 3);
         tokio::time::advance(Duration::from_secs(1)).await;
         let probe = breaker.admit().unwrap();
-        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert_eq!(breaker.state(), CircuitState::HalfOpen);
         assert!(breaker.admit().is_none(), "one probe only");
         assert!(probe.failed());
         assert!(breaker.admit().is_none());
 
         tokio::time::advance(Duration::from_secs(1)).await;
         breaker.admit().unwrap().succeeded();
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
         fail(&breaker, 2);
-        assert_eq!(breaker.state(), BreakerState::Closed, "counted anew");
+        assert_eq!(breaker.state(), CircuitState::Closed, "counted anew");
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,9 +212,9 @@ mod tests {
         fail(&breaker, 3);
         breaker.probe_now();
         drop(breaker.admit().unwrap());
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
         breaker.admit().unwrap().succeeded();
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!(breaker.state(), CircuitState::Closed);
     }
 
     #[test]
@@ -233,7 +224,7 @@ mod tests {
         fail(&breaker, 3);
         early.succeeded();
         assert!(!late.failed());
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.state(), CircuitState::Open);
         assert_eq!(breaker.opened_total(), 1);
     }
 }

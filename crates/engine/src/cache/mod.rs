@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 use wedcache_model::entry::Header;
 use wedcache_model::{CacheKey, Entry, LayerName};
 
-pub use breaker::{Breaker, BreakerOptions, BreakerState};
+pub use breaker::{Breaker, BreakerOptions};
 pub use disk::{Disk, DiskError, DiskOptions, DiskStats};
 pub use layered::{
     FillOutcome, LayerHit, LayeredOptions, LayeredStats, Layers, LookupOutcome, SlowLookup,

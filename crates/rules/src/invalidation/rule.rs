@@ -10,7 +10,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::check::Check;
-pub(super) use self::check::nearest;
 use wedcache_model::event::{VendorChange, WeddingUpdate};
 use wedcache_model::{Catalog, Mode};
 

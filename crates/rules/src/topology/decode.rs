@@ -14,8 +14,9 @@ use serde::de::{self, DeserializeOwned, Deserializer, Expected, Unexpected, Visi
 mod access;
 
 use self::access::{Choice, Entries, Items, Placed};
-use super::problem::{Code, Problem, Span, nearest};
+use super::problem::{Code, Problem, Span};
 use super::tree::{Entry, Node, STAND_IN, Value};
+use crate::nearest::nearest;
 
 /// The newtype name by which [`super::units::At`] requests its place.
 pub(super) const AT: &str = "wedcache::At";
@@ -294,7 +295,7 @@ fn unknown_problem(node: &Node, entry: &Entry, fields: &'static [&'static str]) 
     if entry.name() == "true" && fields.contains(&"on") {
         return problem.help("YAML 1.1 reads the name `on` as true: write `trigger`");
     }
-    match nearest(entry.name(), fields) {
+    match nearest(entry.name(), fields.iter().copied()) {
         Some(near) => problem.help(format!("did you mean `{near}`?")),
         None => problem,
     }

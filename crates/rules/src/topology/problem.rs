@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::nearest::nearest;
+
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
     ThemeCharacters, ThemeStyles,
@@ -154,7 +156,8 @@ impl Problem {
     /// Lists the expected names and suggests the nearest one.
     pub(super) fn choices<'a>(self, given: &str, among: impl IntoIterator<Item = &'a str>) -> Self {
         let among: Vec<&str> = among.into_iter().collect();
-        let near = nearest(given, &among).map(|name| format!("did you mean `{name}`?"));
+        let near =
+            nearest(given, among.iter().copied()).map(|name| format!("did you mean `{name}`?"));
         let mut problem = match among.as_slice() {
             [] => self,
             [only] => self.expected(format!("expected `{only}`")),
@@ -170,17 +173,6 @@ impl Problem {
 fn quoted(names: &[&str]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
-}
-
-/// Returns the most probable meaning of a misspelt name, if one is near enough.
-pub(super) fn nearest<'a>(given: &str, among: &[&'a str]) -> Option<&'a str> {
-    let given = given.to_lowercase().replace('-', "_");
-    among
-        .iter()
-        .map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), *name))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 /// All problems of one file, in the order of the file.

@@ -24,15 +24,15 @@ fn opened(now: Instant) -> Breaker {
     for _ in 0..4 {
         call(&mut breaker, ProviderHealth::Bad, now);
     }
-    assert_eq!(breaker.state(now), BreakerState::Open);
+    assert_eq!(breaker.state(now), CircuitState::Open);
     breaker
 }
 
 #[test]
 fn the_circuit_opens_at_the_ratio_and_not_below_the_least_number_of_failures() {
-    use BreakerState::{Closed, Open};
+    use CircuitState::{Closed, Open};
     use ProviderHealth::{Bad, Good, Unknown};
-    let cases: &[(&[ProviderHealth], BreakerState)] = &[
+    let cases: &[(&[ProviderHealth], CircuitState)] = &[
         (&[Bad, Bad, Bad], Closed),
         (&[Bad, Bad, Bad, Bad], Open),
         (&[Good, Good, Bad, Bad], Closed),
@@ -60,7 +60,7 @@ fn failures_older_than_the_window_are_forgotten() {
         call(&mut breaker, ProviderHealth::Bad, start);
     }
     call(&mut breaker, ProviderHealth::Bad, start + secs(10));
-    assert_eq!(breaker.state(start + secs(10)), BreakerState::Closed);
+    assert_eq!(breaker.state(start + secs(10)), CircuitState::Closed);
 }
 
 #[test]
@@ -70,14 +70,14 @@ fn an_open_circuit_says_how_long_and_then_admits_a_bounded_number_of_probes() {
     assert_eq!(breaker.admit(start + secs(2)), Err(secs(3)));
     assert_eq!(breaker.refuses(start + secs(2)), Some(secs(3)));
     let later = start + secs(5);
-    assert_eq!(breaker.state(later), BreakerState::HalfOpen);
+    assert_eq!(breaker.state(later), CircuitState::HalfOpen);
     let first = breaker.admit(later).unwrap();
     let second = breaker.admit(later).unwrap();
     assert_eq!(breaker.admit(later), Err(Duration::ZERO));
     breaker.finish(&first, ProviderHealth::Good, later);
-    assert_eq!(breaker.state(later), BreakerState::HalfOpen);
+    assert_eq!(breaker.state(later), CircuitState::HalfOpen);
     breaker.finish(&second, ProviderHealth::Good, later);
-    assert_eq!(breaker.state(later), BreakerState::Closed);
+    assert_eq!(breaker.state(later), CircuitState::Closed);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn one_failed_probe_opens_the_circuit_again_for_the_whole_time() {
     breaker.finish(&first, ProviderHealth::Bad, later);
     assert_eq!(breaker.admit(later), Err(secs(5)));
     breaker.finish(&second, ProviderHealth::Good, later);
-    assert_eq!(breaker.state(later), BreakerState::Open);
+    assert_eq!(breaker.state(later), CircuitState::Open);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_probe_that_was_given_up_makes_room_for_the_next() {
     for _ in 0..10 {
         call(&mut breaker, ProviderHealth::Unknown, later);
     }
-    assert_eq!(breaker.state(later), BreakerState::HalfOpen);
+    assert_eq!(breaker.state(later), CircuitState::HalfOpen);
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn what_a_call_from_before_the_opening_says_does_not_close_the_circuit() {
     for admission in &slow {
         breaker.finish(admission, ProviderHealth::Good, later);
     }
-    assert_eq!(breaker.state(later), BreakerState::HalfOpen);
+    assert_eq!(breaker.state(later), CircuitState::HalfOpen);
     breaker.finish(&probe, ProviderHealth::Good, later);
-    assert_eq!(breaker.state(later), BreakerState::HalfOpen);
+    assert_eq!(breaker.state(later), CircuitState::HalfOpen);
 }
 
 /// A model of the same rules that keeps every event.

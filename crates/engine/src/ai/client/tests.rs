@@ -321,7 +321,7 @@ async fn refusals_and_bad_requests_do_not_open_the_circuit() {
             "circuit_open"
         );
     }
-    assert_eq!(ai.status().breaker, BreakerState::Closed);
+    assert_eq!(ai.status().breaker, CircuitState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -413,5 +413,5 @@ async fn a_call_that_is_given_up_frees_its_place_and_its_probe() {
     probe.await.unwrap_err();
     assert_eq!(ai.status().running, 0);
     assert_eq!(code(&ai.complete(&prompt, &forever).await), "answered");
-    assert_eq!(ai.status().breaker, BreakerState::Closed);
+    assert_eq!(ai.status().breaker, CircuitState::Closed);
 }

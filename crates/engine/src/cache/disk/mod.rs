@@ -26,8 +26,9 @@ use wedcache_model::trouble::report::{Purpose, Reporter};
 use wedcache_model::trouble::{Pace, Trouble};
 use wedcache_model::{CacheKey, Entry, KeyHash, LayerName};
 
-use super::breaker::{Breaker, BreakerOptions, BreakerState};
+use super::breaker::{Breaker, BreakerOptions};
 use super::{Layer, LayerError, Lookup, Put, sealed};
+use crate::circuit::CircuitState;
 
 pub use open::DiskError;
 use open::Store;
@@ -94,7 +95,7 @@ pub struct DiskStats {
     /// Bytes that the files take, measured by the sweep every few seconds.
     pub file_bytes: u64,
     pub queued: u64,
-    pub breaker: BreakerState,
+    pub breaker: CircuitState,
     /// The number of times that the folder was found corrupt, put aside and rebuilt, since the
     /// start.
     pub rebuilds: u64,
@@ -252,7 +253,7 @@ impl Disk {
     /// Returns the current trouble, if there is one.
     pub fn trouble(&self) -> Option<Trouble> {
         let reads = self.shared.store.load().is_some()
-            && self.shared.breaker.state() == BreakerState::Closed;
+            && self.shared.breaker.state() == CircuitState::Closed;
         self.shared.reporter.trouble(!reads)
     }
 

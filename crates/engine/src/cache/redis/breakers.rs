@@ -6,7 +6,8 @@
 use wedcache_model::trouble::report::Purpose;
 
 use super::reason::Reach;
-use crate::cache::breaker::{Breaker, BreakerOptions, BreakerState, Pass};
+use crate::cache::breaker::{Breaker, BreakerOptions, Pass};
+use crate::circuit::CircuitState;
 
 #[derive(Debug)]
 pub(super) struct Breakers {
@@ -50,20 +51,14 @@ impl Breakers {
     }
 
     pub(super) fn let_reads(&self) -> bool {
-        let closed = |breaker: &Breaker| breaker.state() == BreakerState::Closed;
+        let closed = |breaker: &Breaker| breaker.state() == CircuitState::Closed;
         closed(&self.path) && closed(&self.reads)
     }
 
     /// Returns the worst state of the three.
-    pub(super) fn state(&self) -> BreakerState {
-        let rank = |state: &BreakerState| match state {
-            BreakerState::Closed => 0,
-            BreakerState::HalfOpen => 1,
-            BreakerState::Open => 2,
-        };
+    pub(super) fn state(&self) -> CircuitState {
         let states = [&self.path, &self.reads, &self.writes].map(Breaker::state);
-        let worst = states.into_iter().max_by_key(rank);
-        worst.unwrap_or(BreakerState::Closed)
+        states.into_iter().max().unwrap_or(CircuitState::Closed)
     }
 }
 
@@ -120,10 +115,10 @@ mod tests {
             breakers.admit(other).unwrap().succeeded();
             assert!(breakers.admit(refused).is_none(), "a read proves no write");
             assert_eq!(breakers.let_reads(), refused == Purpose::Write);
-            assert_eq!(breakers.state(), BreakerState::Open);
+            assert_eq!(breakers.state(), CircuitState::Open);
             breakers.probe_now();
             breakers.admit(refused).unwrap().succeeded();
-            assert_eq!(breakers.state(), BreakerState::Closed);
+            assert_eq!(breakers.state(), CircuitState::Closed);
         }
     }
 
@@ -141,6 +136,6 @@ mod tests {
     async fn a_matter_of_one_call_opens_nothing() {
         let breakers = breakers();
         fail(&breakers, Purpose::Read, Reach::Call);
-        assert_eq!(breakers.state(), BreakerState::Closed);
+        assert_eq!(breakers.state(), CircuitState::Closed);
     }
 }

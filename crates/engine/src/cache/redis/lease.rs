@@ -13,8 +13,8 @@ use super::failure::Failure;
 use super::reason::Reason;
 use super::{Redis, server_key};
 use crate::cache::LayerError;
-use crate::cache::breaker::BreakerState;
 use crate::cache::lease::{Claim, Claimed, Leases};
+use crate::circuit::CircuitState;
 
 /// ARGV: the claim, its term in milliseconds, the claim that it may replace. Replies with the claim
 /// that is in place, if that is a different one.
@@ -119,6 +119,6 @@ impl Leases for Redis {
     }
 
     fn available(&self) -> bool {
-        self.is_connected() && self.breakers.state() == BreakerState::Closed
+        self.is_connected() && self.breakers.state() == CircuitState::Closed
     }
 }

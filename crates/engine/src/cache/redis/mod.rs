@@ -50,9 +50,10 @@ use wedcache_model::trouble::report::{self, Purpose, Reporter};
 use wedcache_model::trouble::{Pace, Trouble};
 use wedcache_model::{CacheKey, Entry, LayerName};
 
-use super::breaker::{BreakerOptions, BreakerState};
+use super::breaker::BreakerOptions;
 use super::sealed::{self, OpenError};
 use super::{Layer, LayerError, Lookup, Put};
+use crate::circuit::CircuitState;
 
 use breakers::Breakers;
 pub use connect::RedisSetupError;
@@ -115,7 +116,7 @@ impl RedisOptions {
 pub struct RedisStats {
     pub connected: bool,
     /// The worst state of the breakers; reads and writes have one each.
-    pub breaker: BreakerState,
+    pub breaker: CircuitState,
     /// The number of connections made since the start.
     pub connects: u64,
     /// The number of calls and attempts to connect that have failed since the start, for every

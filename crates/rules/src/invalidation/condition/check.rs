@@ -14,9 +14,10 @@ use wedcache_model::place::{self, Places};
 use wedcache_model::text::normalise;
 
 use super::super::facts::{self, Kind};
-use super::super::rule::{ChangeSource, nearest};
+use super::super::rule::ChangeSource;
 use super::types::{FindingKind, Inference};
 use super::{ConditionProblem, MAX_DEPTH, TextPosition};
+use crate::nearest::nearest;
 
 /// The name of the only variable.
 pub(super) const EVENT: &str = "event";
@@ -206,7 +207,7 @@ impl<'a> Check<'a> {
                 .map(|field| format!("`{field}`"))
                 .collect::<Vec<_>>()
                 .join(", ");
-            problem.nearest = nearest(&path[found], known.into_iter());
+            problem.nearest = nearest(&path[found], known).map(str::to_owned);
         }
         self.fields.insert(path);
     }
@@ -222,7 +223,7 @@ impl<'a> Check<'a> {
         let is_operator = name.starts_with(['_', '@', '!', '-']);
         if !is_operator && !FUNCTIONS.contains(&name) {
             let problem = self.report(of, format!("there is no function `{name}`"));
-            problem.nearest = nearest(name, FUNCTIONS.into_iter());
+            problem.nearest = nearest(name, FUNCTIONS).map(str::to_owned);
             problem.expected = "a function or macro of CEL's standard library".into();
         }
         if name == "matches" {
@@ -372,7 +373,7 @@ impl<'a> Check<'a> {
                 if !known.contains(&text.inner()) {
                     let problem = self.never(at, field, "is never that");
                     problem.expected = known.map(|name| format!("`{name}`")).join(", ");
-                    problem.nearest = nearest(text.inner(), known.into_iter());
+                    problem.nearest = nearest(text.inner(), known).map(str::to_owned);
                 }
             }
             (Kind::Text | Kind::Id | Kind::VendorType | Kind::Place | Kind::Budget, _) => {

@@ -8,6 +8,7 @@ use wedcache_model::invalidation::UNREADABLE_RULE;
 
 use super::super::condition::{Condition, ConditionProblem};
 use super::{ChangeSource, RuleError, RuleField, RuleSpec, Scope, Selection};
+use crate::nearest::nearest;
 
 /// The state of checking one rule.
 pub(super) struct Check<'a> {
@@ -73,7 +74,7 @@ impl Check<'_> {
                 let message = format!("there is no cache type `{name}`");
                 let error = self.report(RuleField::Types, message, &expected.join(", "));
                 error.item = Some(item);
-                error.nearest = nearest(name, known().map(AsRef::as_ref));
+                error.nearest = nearest(name, known().map(AsRef::as_ref)).map(str::to_owned);
             }
         }
         known()
@@ -96,7 +97,8 @@ impl Check<'_> {
         else {
             let message = format!("there are no `{source}` events");
             let error = self.report(RuleField::On, message, EXPECTED);
-            error.nearest = nearest(source, ChangeSource::ALL.iter().map(|of| of.as_str()));
+            error.nearest =
+                nearest(source, ChangeSource::ALL.map(ChangeSource::as_str)).map(str::to_owned);
             return None;
         };
         if change == "*" {
@@ -160,16 +162,4 @@ impl Check<'_> {
             }
         }
     }
-}
-
-/// Returns the known name that an unknown one was probably meant to be.
-pub(in super::super) fn nearest<'a>(
-    name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Option<String> {
-    known
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known.to_owned())
 }

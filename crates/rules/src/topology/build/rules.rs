@@ -7,7 +7,8 @@ use wedcache_model::Catalog;
 use super::Build;
 use crate::invalidation::condition::TextPosition;
 use crate::invalidation::rule::{RuleError, RuleField, RuleSpec, Rules, Scope, Selection};
-use crate::topology::problem::{Code, Problem, Span, nearest};
+use crate::nearest::nearest;
+use crate::topology::problem::{Code, Problem, Span};
 use crate::topology::shape::{RuleShape, ScopeShape, TypesShape};
 use crate::topology::units::At;
 
@@ -78,7 +79,7 @@ impl Build<'_> {
             return;
         }
         let near =
-            nearest(on, &KNOWN_CHANGES).filter(|near| strsim::damerau_levenshtein(near, on) <= 2);
+            nearest(on, KNOWN_CHANGES).filter(|near| strsim::damerau_levenshtein(near, on) <= 2);
         if let Some(near) = near {
             let message = format!("`{}` is no change that the contract names", on.value);
             self.report(

@@ -271,7 +271,7 @@ async fn a_server_that_is_killed_costs_nothing_and_is_found_again() {
     // The restarted server has lost its memory and its scripts.
     fill_again(&layer, &entry).await;
     assert_eq!(hit(layer.get(&entry.key).await), Some(entry));
-    assert_eq!(layer.stats().breaker, BreakerState::Closed);
+    assert_eq!(layer.stats().breaker, CircuitState::Closed);
     assert!(layer.stats().connects >= 2);
 }
 
@@ -356,7 +356,7 @@ async fn a_slow_server_is_left_alone_until_it_answers() {
     assert!((3..10).contains(&timeouts), "{kinds:?}");
     assert_eq!(failures(&layer, "timeout"), timeouts as u64);
     fill_again(&layer, &naive::entry(1, 2, 0)).await;
-    assert_eq!(layer.stats().breaker, BreakerState::Closed);
+    assert_eq!(layer.stats().breaker, CircuitState::Closed);
 }
 
 /// Covers a bug that other projects had: a cancelled call's reply was read by the next caller.

@@ -91,7 +91,7 @@ async fn a_refusal_by_any_code_of_the_table_is_told_once_and_is_over_when_it_sto
         eventually("the end", || layer.trouble().is_none()).await;
         let over = log.lines_with(&["INFO", "over:", &format!("reason=\"{reason}\"")]);
         assert_eq!(over, 1, "{reply}:\n{}", log.text());
-        assert_eq!(layer.stats().breaker, BreakerState::Closed);
+        assert_eq!(layer.stats().breaker, CircuitState::Closed);
     }
 }
 
@@ -425,5 +425,5 @@ async fn another_version_s_values_are_counted_and_told_once() {
     }
     assert_eq!(failures(&layer, "unreadable"), 20);
     assert_eq!(log.lines_with(&["WARN"]), 1, "{}", log.text());
-    assert_eq!(layer.stats().breaker, BreakerState::Closed);
+    assert_eq!(layer.stats().breaker, CircuitState::Closed);
 }
