@@ -1,6 +1,8 @@
 """What every check from outside needs: a process with its log, a topology derived from ours, metrics."""
 
+import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -15,9 +17,13 @@ STOP_DEADLINE_SECS = 30
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port below those that the kernel gives to connections: who is killed and started again finds
+    it free."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class Child:

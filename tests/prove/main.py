@@ -5,11 +5,14 @@ A scenario is a module in scenarios/ whose docstring begins with what it proves,
   run(proof, options)      the proof; proof.report counts its checks
   BROKERS                  Kafka brokers that it needs (default 1)
   FAILPOINTS               whether it needs the binary with failpoints (default False)
+  ALONE                    whether its verdict depends on speed, so that nothing may run beside it
+                           (default False)
   arguments(parser)        its own options, if any; names are shared by all scenarios
 """
 
 import argparse
 import importlib
+import json
 import pathlib
 import shutil
 import signal
@@ -59,7 +62,8 @@ def main():
     parser.add_argument("--binary", type=pathlib.Path, help="a wedcache to prove, instead of a debug build")
     parser.add_argument("--failpoints-binary", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--keep", action="store_true", help="keep the logs and data of what passed, too")
-    parser.add_argument("--needs-failpoints", action="store_true", help=argparse.SUPPRESS)
+    # For scripts/prove and scripts/test: what the scenarios need, as JSON.
+    parser.add_argument("--plan", action="store_true", help=argparse.SUPPRESS)
     for one in found.values():
         if hasattr(one, "arguments"):
             one.arguments(parser)
@@ -67,8 +71,9 @@ def main():
     if unknown := [name for name in options.scenarios if name not in found]:
         parser.error(f"no scenario {', '.join(unknown)}; there are {', '.join(found)}")
     chosen = {name: found[name] for name in options.scenarios or found}
-    if options.needs_failpoints:
-        print("yes" if any(getattr(one, "FAILPOINTS", False) for one in chosen.values()) else "no")
+    if options.plan:
+        print(json.dumps({name: {"failpoints": getattr(one, "FAILPOINTS", False), "alone": getattr(one, "ALONE", False)}
+                          for name, one in chosen.items()}))
         return 0
     options.binary = options.binary.resolve()
     options.failpoints_binary = options.failpoints_binary and options.failpoints_binary.resolve()

@@ -14,7 +14,7 @@ mod sharing;
 mod unreadable;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use wedcache_model::{
@@ -41,16 +41,20 @@ fn production() -> Topology {
     topology
 }
 
-/// The same with Redis, for several instances.
+/// Returns the same with Redis, for several instances. The file is read once for all tests: that
+/// takes longer than most of them.
 fn fleet() -> Topology {
-    let text = include_str!("../../../../topologies/wedsync.yaml");
-    // The driver stands in for it; what counts is that there is one.
-    let text = text.replace("${WEDCACHE_REDIS:-}", "redis://127.0.0.1:6379");
-    let loaded = topology::read("wedsync.yaml", &text, Variables::Unresolved).unwrap();
-    let mut topology = loaded.topology;
-    assert!(topology.deployment.layers.redis.is_some());
-    Arc::make_mut(&mut topology.policy.catalog).ttl_jitter = 0.0;
-    topology
+    static FLEET: LazyLock<Topology> = LazyLock::new(|| {
+        let text = include_str!("../../../../topologies/wedsync.yaml");
+        // The driver stands in for it; what counts is that there is one.
+        let text = text.replace("${WEDCACHE_REDIS:-}", "redis://127.0.0.1:6379");
+        let loaded = topology::read("wedsync.yaml", &text, Variables::Unresolved).unwrap();
+        let mut topology = loaded.topology;
+        assert!(topology.deployment.layers.redis.is_some());
+        Arc::make_mut(&mut topology.policy.catalog).ttl_jitter = 0.0;
+        topology
+    });
+    FLEET.clone()
 }
 
 fn query(id: &str, cache_type: &str) -> AiQuery {

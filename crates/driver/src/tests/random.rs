@@ -4,7 +4,7 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -12,9 +12,6 @@ use wedcache_model::{Mode, Position};
 
 use super::policies::{self, POLICIES};
 use super::*;
-
-static TOPOLOGY: LazyLock<Topology> = LazyLock::new(production);
-static FLEET: LazyLock<Topology> = LazyLock::new(fleet);
 
 const VENDORS: usize = 3;
 const WEDDINGS: usize = 2;
@@ -422,8 +419,8 @@ impl Facts {
     }
 }
 
-fn check(instances: usize, topology: &Topology, steps: Vec<Step>) {
-    play_fleet(instances, topology.clone(), async |stage| {
+fn check(instances: usize, topology: Topology, steps: Vec<Step>) {
+    play_fleet(instances, topology, async |stage| {
         let mut facts = Facts::default();
         let behaviour = Behaviour {
             takes_secs: 2,
@@ -456,13 +453,13 @@ proptest! {
     fn no_interleaving_serves_what_the_log_has_forbidden(
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check(1, &TOPOLOGY, steps);
+        check(1, production(), steps);
     }
 
     #[test]
     fn nor_does_any_between_two_instances_that_share_leases(
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        check(2, &FLEET, steps);
+        check(2, fleet(), steps);
     }
 }

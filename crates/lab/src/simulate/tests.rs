@@ -1,6 +1,8 @@
 //! A few weeks of a small platform: the figures add up and are reproducible, and no forbidden
 //! answer is served.
 
+use std::sync::LazyLock;
+
 use super::figures::Counts;
 use super::report::{self, Report};
 use super::*;
@@ -10,10 +12,13 @@ use wedcache::observe::{Invalidated, Observer as _};
 use wedcache::topology::{self, Variables};
 
 fn topology() -> Arc<Topology> {
-    let text = include_str!("../../../../topologies/wedsync.yaml");
-    let redis = |name: &str| (name == "WEDCACHE_REDIS").then(|| "redis://simulated".to_owned());
-    let loaded = topology::read("wedsync.yaml", text, Variables::From(&redis)).unwrap();
-    Arc::new(loaded.topology)
+    static TOPOLOGY: LazyLock<Arc<Topology>> = LazyLock::new(|| {
+        let text = include_str!("../../../../topologies/wedsync.yaml");
+        let redis = |name: &str| (name == "WEDCACHE_REDIS").then(|| "redis://simulated".to_owned());
+        let loaded = topology::read("wedsync.yaml", text, Variables::From(&redis)).unwrap();
+        Arc::new(loaded.topology)
+    });
+    Arc::clone(&TOPOLOGY)
 }
 
 fn day(text: &str) -> NaiveDate {
@@ -37,22 +42,30 @@ fn options(queries: u64) -> Options {
     }
 }
 
+/// Options under which memory has no room for every answer.
+fn little_memory() -> Options {
+    Options {
+        memory_bytes: Some(64 << 10),
+        ..options(1500)
+    }
+}
+
 fn simulate(options: &Options) -> Figures {
     run(&topology(), options, |_| {}).unwrap()
 }
 
+// Runs that several tests look at: each takes seconds.
+static ROOMY: LazyLock<Figures> = LazyLock::new(|| simulate(&options(1500)));
+static TIGHT: LazyLock<Figures> = LazyLock::new(|| simulate(&little_memory()));
+
 #[test]
 fn the_same_seed_gives_the_same_figures_and_another_seed_others() {
-    let little_memory = Options {
-        memory_bytes: Some(64 << 10),
-        ..options(1500)
-    };
-    let once = simulate(&little_memory);
+    let once = &*TIGHT;
     assert!(once.log.evictions > 0, "{:?}", once.log);
-    assert_eq!(once, simulate(&little_memory));
+    assert_eq!(once, &simulate(&little_memory()));
     let other = Options {
         seed: 6,
-        ..little_memory
+        ..little_memory()
     };
     assert_ne!(once.total, simulate(&other).total);
 }
@@ -84,14 +97,10 @@ fn every_query_has_one_end_the_parts_add_up_and_no_answer_was_forbidden() {
 
 #[test]
 fn what_memory_has_no_room_for_comes_from_the_layers_below() {
-    let roomy = simulate(&options(1500));
-    let tight = simulate(&Options {
-        memory_bytes: Some(64 << 10),
-        ..options(1500)
-    });
+    let (roomy, tight) = (&*ROOMY, &*TIGHT);
     let below = |of: &Figures| of.total.disk + of.total.redis;
     assert!(
-        below(&tight) > 2 * below(&roomy),
+        below(tight) > 2 * below(roomy),
         "{:?} {:?}",
         tight.total,
         roomy.total
@@ -101,15 +110,12 @@ fn what_memory_has_no_room_for_comes_from_the_layers_below() {
 
 #[test]
 fn longer_times_to_live_expire_less() {
-    let expired = |ttl_factor| {
-        let figures = simulate(&Options {
-            ttl_factor,
-            ..options(1500)
-        });
-        assert_eq!(figures.forbidden, 0);
-        figures.total.misses[1]
-    };
-    assert!(3 * expired(20.0) < expired(1.0));
+    let long_lived = simulate(&Options {
+        ttl_factor: 20.0,
+        ..options(1500)
+    });
+    assert_eq!((ROOMY.forbidden, long_lived.forbidden), (0, 0));
+    assert!(3 * long_lived.total.misses[1] < ROOMY.total.misses[1]);
 }
 
 #[test]
@@ -224,9 +230,8 @@ fn a_report_says_what_was_found_and_why_before_whose_goal_it_meets() {
 
 #[test]
 fn the_report_reads_like_this() {
-    let figures = simulate(&options(1500));
     let report = Report {
-        figures: &figures,
+        figures: &ROOMY,
         sensitivity: &[],
         command: "wedcache-lab simulate",
     };
