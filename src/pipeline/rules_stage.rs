@@ -29,7 +29,7 @@ use crate::kafka::{OutRecord, Ticket};
 use crate::model::{Progress, Tag, TagInvalidation, TraceParent};
 use crate::observe::{Invalidated, Observer as _, Observers};
 use crate::stages::alerting::Alerting;
-use crate::stages::changes::{Change, ChangeInput, Changes, Settle, Step};
+use crate::stages::changes::{ChangeInput, Changes, Settle, Step, TakenChange};
 use crate::stages::judge::ChangeJudge;
 
 /// The most changes that are judged at once.
@@ -339,7 +339,11 @@ impl Appender {
 
 /// Writes the dead letter of a change. Returns the ticket once it has arrived, none if the partition
 /// has another owner by now.
-async fn dead_letter(outputs: &Outputs, change: Change<Ticket>, reject: &Reject) -> Option<Ticket> {
+async fn dead_letter(
+    outputs: &Outputs,
+    change: TakenChange<Ticket>,
+    reject: &Reject,
+) -> Option<Ticket> {
     let headers = change
         .headers
         .iter()

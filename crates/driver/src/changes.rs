@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wedcache_codec::Reject;
 use wedcache_engine::observe::{Invalidated, Observer as _};
-use wedcache_engine::stages::changes::{Change, ChangeInput, Changes, Settle, Step};
+use wedcache_engine::stages::changes::{ChangeInput, Changes, Settle, Step, TakenChange};
 use wedcache_engine::stages::judge::ChangeJudge;
 use wedcache_model::{Coordinates, Timestamp, TraceParent, Unfinished};
 use wedcache_rules::invalidation::rule::ChangeSource;
@@ -87,7 +87,7 @@ impl Driver {
             topic: Arc::clone(topic),
             offset: next(end),
         };
-        let change = Change {
+        let change = TakenChange {
             source,
             key,
             value,
@@ -178,7 +178,7 @@ impl Driver {
                 reject,
                 owed,
             } => {
-                let Change { key, value, .. } = *change;
+                let TakenChange { key, value, .. } = *change;
                 let letter = DeadLetter { key, value, reject };
                 self.world.collector.dead_letter(letter);
                 self.judging.core.dead_lettered(change.ticket, owed)

@@ -8,7 +8,7 @@ use crate::invalidation::rule::ChangeSource;
 use crate::kafka::Assigned;
 use crate::kafka::{Handler, InRecord, Ticket};
 use crate::model::TraceParent;
-use crate::stages::changes::{Assignment, Change, ChangeInput};
+use crate::stages::changes::{Assignment, ChangeInput, TakenChange};
 
 #[derive(Debug, Clone)]
 pub struct ChangeTopics {
@@ -35,7 +35,7 @@ impl Handler for RulesIntake {
             .headers()
             .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
             .collect();
-        let change = Change {
+        let change = TakenChange {
             source,
             key: record.key().map(<[u8]>::to_vec),
             value: record.value().map(<[u8]>::to_vec),

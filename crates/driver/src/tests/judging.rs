@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use wedcache_codec::{Decoder, Reject, Schemas};
 use wedcache_engine::observe::Invalidated;
 use wedcache_engine::policy::PolicyInForce;
-use wedcache_engine::stages::changes::{Change, ChangeInput, Changes, Settle, Step};
+use wedcache_engine::stages::changes::{ChangeInput, Changes, Settle, Step, TakenChange};
 use wedcache_engine::stages::judge::ChangeJudge;
 use wedcache_model::{Coordinates, Mode, TraceParent, Unfinished};
 use wedcache_rules::invalidation::rule::ChangeSource;
@@ -284,7 +284,7 @@ impl Batches {
         let offset = *end;
         *end += 1;
         self.unfinished.insert((Arc::clone(topic), offset));
-        self.batch.push(ChangeInput::Change(Box::new(Change {
+        self.batch.push(ChangeInput::Change(Box::new(TakenChange {
             source,
             key: record.key,
             value: record.value,

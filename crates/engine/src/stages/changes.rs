@@ -29,7 +29,7 @@ use crate::alerts::Alert;
 
 /// A change record as it was read.
 #[derive(Debug)]
-pub struct Change<T> {
+pub struct TakenChange<T> {
     pub source: ChangeSource,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
@@ -53,7 +53,7 @@ pub struct Assignment {
 /// What is read from the change topics.
 #[derive(Debug)]
 pub enum ChangeInput<T> {
-    Change(Box<Change<T>>),
+    Change(Box<TakenChange<T>>),
     Assigned(Vec<Assignment>),
 }
 
@@ -81,7 +81,7 @@ pub enum Settle<T> {
     Finish(T),
     /// Write the record to the dead-letter topic; when it has arrived: [`Changes::dead_lettered`].
     DeadLetter {
-        change: Box<Change<T>>,
+        change: Box<TakenChange<T>>,
         reject: Reject,
         /// The refreshes that it asked for and that are held back.
         owed: Vec<Tag>,
@@ -265,7 +265,7 @@ impl<T: Unfinished> Changes<T> {
     }
 
     /// Judges one change; its records and alerts go into the step.
-    fn judge(&mut self, waiting: &mut Waiting<T>, now: Timestamp, step: &mut Step<T>) -> Taken {
+    fn judge(&mut self, waiting: &mut Waiting<T>, now: Timestamp, step: &mut Step<T>) -> Ruling {
         let cause = waiting.change.cause();
         let mut judged = self.judge.judge(&waiting.change.record(&cause, now));
         if let Fate::Parked { schema_id } = judged.fate {
@@ -273,7 +273,7 @@ impl<T: Unfinished> Changes<T> {
                 self.positions.waits(&waiting.change);
                 step.append(&waiting.change, judged.records);
                 let (fate, owed) = (judged.fate, judged.owed);
-                return Taken { fate, owed };
+                return Ruling { fate, owed };
             }
             judged = self.widen(waiting, judged, now);
         }
@@ -295,10 +295,10 @@ impl<T: Unfinished> Changes<T> {
         judged: Judged,
         now: Timestamp,
         step: &mut Step<T>,
-    ) -> Taken {
+    ) -> Ruling {
         if waiting.widened {
             let (fate, owed) = (judged.fate, judged.owed);
-            return Taken { fate, owed };
+            return Ruling { fate, owed };
         }
         let judged = self.widen(waiting, judged, now);
         step.take(&waiting.change, judged)
@@ -307,7 +307,7 @@ impl<T: Unfinished> Changes<T> {
     fn settle(
         &mut self,
         mut waiting: Waiting<T>,
-        Taken { fate, owed }: Taken,
+        Ruling { fate, owed }: Ruling,
         now: Timestamp,
         step: &mut Step<T>,
     ) {
@@ -363,14 +363,14 @@ impl<T: Unfinished> Changes<T> {
 }
 
 /// The outcome of judging, once the records and alerts are in the step.
-struct Taken {
+struct Ruling {
     fate: Fate,
     owed: Vec<Tag>,
 }
 
 impl<T> Step<T> {
     /// Takes the records and alerts of a change that was judged.
-    fn take(&mut self, change: &Change<T>, judged: Judged) -> Taken {
+    fn take(&mut self, change: &TakenChange<T>, judged: Judged) -> Ruling {
         let Judged {
             records,
             alerts,
@@ -386,7 +386,7 @@ impl<T> Step<T> {
             ),
             Fate::Done => match alerts.first() {
                 Some(alert) => ("lacking", alert.summary.clone()),
-                None => return Taken { fate, owed },
+                None => return Ruling { fate, owed },
             },
         };
         self.unusable.push(Unusable {
@@ -398,10 +398,10 @@ impl<T> Step<T> {
             appended,
             owed: owed.len(),
         });
-        Taken { fate, owed }
+        Ruling { fate, owed }
     }
 
-    fn append(&mut self, change: &Change<T>, records: Vec<TagInvalidation>) -> Range<usize> {
+    fn append(&mut self, change: &TakenChange<T>, records: Vec<TagInvalidation>) -> Range<usize> {
         let from = self.append.len();
         let records = records.into_iter().map(|record| (record, change.trace));
         self.append.extend(records);
@@ -415,7 +415,7 @@ impl<T> Step<T> {
     }
 }
 
-impl<T> Change<T> {
+impl<T> TakenChange<T> {
     fn partition(&self) -> ChangePartition {
         (Arc::clone(&self.place.topic), self.place.partition)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wedcache_model::{Tag, Timestamp};
 
-use super::Change;
+use super::TakenChange;
 
 /// The time that the registry has to respond about a schema before whole types are refreshed for a
 /// change in it.
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A change under way.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
-    pub(super) change: Box<Change<T>>,
+    pub(super) change: Box<TakenChange<T>>,
     /// Refreshes that it asked for and that are held back.
     pub(super) owed: Vec<Tag>,
     /// True if everything that it may concern is invalidated, though it could not be read.
@@ -35,7 +35,7 @@ struct Awaited<T> {
 }
 
 impl<T> Waiting<T> {
-    pub(super) fn new(change: Box<Change<T>>) -> Self {
+    pub(super) fn new(change: Box<TakenChange<T>>) -> Self {
         Self {
             change,
             owed: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wedcache_model::{Progress, Timestamp, TopicId};
 use wedcache_rules::invalidation::{ChangePartition, RulesProgress};
 
-use super::{Assignment, Change};
+use super::{Assignment, TakenChange};
 
 #[derive(Debug)]
 pub(super) struct Positions {
@@ -75,13 +75,13 @@ impl Positions {
     }
 
     /// Keeps the progress below a change.
-    pub(super) fn waits<T>(&mut self, change: &Change<T>) {
+    pub(super) fn waits<T>(&mut self, change: &TakenChange<T>) {
         let waiting = self.waiting.entry(change.partition()).or_default();
         waiting.insert(change.place.offset);
     }
 
     /// Ends [`Positions::waits`]. Returns the partition if the progress stood below the change.
-    pub(super) fn waits_no_more<T>(&mut self, change: &Change<T>) -> Option<ChangePartition> {
+    pub(super) fn waits_no_more<T>(&mut self, change: &TakenChange<T>) -> Option<ChangePartition> {
         let partition = change.partition();
         let waiting = self.waiting.get_mut(&partition)?;
         let waited = waiting.remove(&change.place.offset);

@@ -32,7 +32,7 @@ fn core() -> Changes<Offset> {
 }
 
 fn unreadable(offset: i64) -> ChangeInput<Offset> {
-    ChangeInput::Change(Box::new(Change {
+    ChangeInput::Change(Box::new(TakenChange {
         source: ChangeSource::Vendor,
         key: None,
         value: Some(b"{broken".to_vec()),
