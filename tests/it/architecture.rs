@@ -49,12 +49,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// The modules that every module may import.
-const ALWAYS: [&str; 7] = [
+const ALWAYS: [&str; 9] = [
     "alerts",
     "backoff",
+    "circuit",
     "clock",
     "failpoint",
     "model",
+    "nearest",
     "outbound",
     "trouble",
 ];

@@ -81,38 +81,49 @@ class Phases:
 
     def execute(self, name, command, env, gives_way, watch):
         """Runs a command; returns its exit code, its output and the CPU time of what it waited for."""
-        with self.lock:
-            if self.ended:
-                raise Ended
-            try:
-                child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **PLAIN, **(env or {})},
-                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                         text=True, errors="replace", start_new_session=True)
-            except OSError as error:
-                return 1, f"{error}\n", 0.0
-            self.running[child.pid] = name
-        if gives_way:
-            give_way(child.pid)
-        deadline = threading.Timer(PHASE_DEADLINE_SECS, self.signal, (child.pid, signal.SIGKILL))
-        deadline.start()
-        output = []
         with open(log_of(name), "w") as log:
-            for line in child.stdout:
-                log.write(line)
-                log.flush()
-                output.append(line)
-                if watch:
-                    watch(line)
+            with self.lock:
+                if self.ended:
+                    raise Ended
+                try:
+                    child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **PLAIN, **(env or {})},
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                             text=True, errors="replace", start_new_session=True)
+                except OSError as error:
+                    return 1, f"{error}\n", 0.0
+                self.running[child.pid] = name
+            if gives_way:
+                give_way(child.pid)
+            deadline = threading.Timer(PHASE_DEADLINE_SECS, self.signal, (child.pid, signal.SIGKILL))
+            deadline.start()
+            output = []
+            try:
+                for line in child.stdout:
+                    output.append(line)
+                    log.write(line)
+                    log.flush()
+                    if watch:
+                        watch(line)
+            except BaseException:
+                # Such as a full disk: what was started ends all the same.
+                child.stdout.close()
+                self.signal(child.pid, signal.SIGTERM)
+                raise
+            finally:
+                usage = self.wait_for(child)
+                deadline.cancel()
+        if self.ended:
+            raise Ended
+        return child.returncode, "".join(output), usage.ru_utime + usage.ru_stime
+
+    def wait_for(self, child):
+        """Waits until a command has ended; its id is not signalled once it may be another's."""
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        deadline.cancel()
-        # Its id is not signalled once it may be another's.
         with self.lock:
             del self.running[child.pid]
             _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if self.ended:
-                raise Ended
-        return child.returncode, "".join(output), usage.ru_utime + usage.ru_stime
+        child.returncode = os.waitstatus_to_exitcode(status)
+        return usage
 
     def signal(self, pid, number):
         """Signals a phase's whole group: one that hangs must not leave its children behind."""
