@@ -29,15 +29,7 @@ pub(super) struct OpenChange {
 }
 
 /// Nothing here watches the age of a record, and the one member keeps its partitions.
-impl Unfinished for OpenChange {
-    fn hold(&self) {}
-
-    fn release(&self) {}
-
-    fn is_fenced(&self) -> bool {
-        false
-    }
-}
+impl Unfinished for OpenChange {}
 
 impl Judging {
     pub(super) fn new(judge: ChangeJudge) -> Self {

@@ -1,4 +1,4 @@
-//! Input values: good ones in every format, and every kind of bad one.
+//! Good input values in every format and version.
 
 use std::sync::Arc;
 

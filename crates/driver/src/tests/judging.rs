@@ -234,15 +234,7 @@ fn record((source, number, what): (ChangeSource, u8, What)) -> RawRecord {
 /// A ticket that counts what is done with it, unlike the driver's.
 struct Ticket(Arc<str>, i64);
 
-impl Unfinished for Ticket {
-    fn hold(&self) {}
-
-    fn release(&self) {}
-
-    fn is_fenced(&self) -> bool {
-        false
-    }
-}
+impl Unfinished for Ticket {}
 
 /// The stage's core, fed with whole batches, on a log that is a list.
 struct Batches {

@@ -13,10 +13,6 @@ const INTERVAL: Duration = Duration::from_mins(5);
 struct Offset(i64, Arc<std::sync::atomic::AtomicBool>);
 
 impl Unfinished for Offset {
-    fn hold(&self) {}
-
-    fn release(&self) {}
-
     fn is_fenced(&self) -> bool {
         self.1.load(std::sync::atomic::Ordering::Relaxed)
     }
