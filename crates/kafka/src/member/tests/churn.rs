@@ -106,7 +106,8 @@ async fn churn(client: &ClientOptions, assignor: Assignor) {
             counters.lost,
             counters.finished_late
         ),
-        (0, 0, 0)
+        (0, 0, 0),
+        "{counters:?}"
     );
     assert!(stays.shutdown(Instant::now() + PATIENCE).await);
     drop(sender);

@@ -279,7 +279,11 @@ async fn moves_no_position(filling: Filling) {
     eventually("nothing was lost", || sees.of(0) == all);
     assert_eq!(*sees.again.lock(), Vec::<i64>::new());
     let counters = handle.stats().counters;
-    assert_eq!((counters.rewinds, counters.offset_resets), (0, 0));
+    assert_eq!(
+        (counters.rewinds, counters.offset_resets),
+        (0, 0),
+        "{counters:?}"
+    );
     assert!(handle.shutdown(Instant::now() + PATIENCE).await);
 }
 
