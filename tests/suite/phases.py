@@ -24,6 +24,9 @@ GRACE_SECS = 60
 # Builds give way to what waits for clocks and sockets.
 GIVES_WAY = 10
 PLAIN = {"PYTHONUNBUFFERED": "1", "CARGO_TERM_COLOR": "never"}
+# What only the next build would use takes ten gigabytes: it is written where it is in use already.
+if not any((ROOT / "target/debug/incremental").glob("*")):
+    PLAIN["CARGO_INCREMENTAL"] = "0"
 # What says nothing of a failure: tests that passed, what cargo has built, and what librdkafka prints
 # of brokers that were killed. The log has it.
 NOISE = re.compile(r"test .* \.\.\. ok$|%\d\|\d+\.\d+\||\s*(Compiling|Checking|Documenting|Fresh|Downloaded) ")

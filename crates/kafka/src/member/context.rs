@@ -69,11 +69,11 @@ impl MemberState {
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        if facility == "OFFSET" && self.state.suspects.just_left_out() {
-            // librdkafka has reset an offset that it made up itself; the partition is held back.
-            return tracing::debug!(facility, "{text}");
+        if facility == "OFFSET" {
+            self.state.resets.put(level, text);
+        } else {
+            self.state.log.log(level, facility, text);
         }
-        self.state.log.log(level, facility, text);
     }
 
     fn error(&self, error: LibraryError, reason: &str) {

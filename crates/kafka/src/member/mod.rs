@@ -26,6 +26,7 @@ mod poll;
 mod rebalance;
 mod recreated;
 mod regulate;
+mod resets;
 mod revoke;
 mod skips;
 mod standstill_watch;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rdkafka::client::ClientContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
@@ -26,6 +27,7 @@ impl<H: Handler> PollThread<H> {
         if !self.watch.is_time_to_look() {
             return;
         }
+        self.see_resets();
         for partition in self.partitions.clone() {
             self.skip_if_told(&partition);
         }
@@ -37,6 +39,18 @@ impl<H: Handler> PollThread<H> {
             if self.seek_back(&partition) {
                 self.forget_suspect(&partition);
                 self.watch.let_go(&partition);
+            }
+        }
+    }
+
+    /// Logs and counts resets of positions, but for those that librdkafka had made up itself: their
+    /// partitions are held back.
+    fn see_resets(&self) {
+        for reset in self.state.resets.take(Instant::now()) {
+            if self.state.suspects.just_left_out() {
+                tracing::debug!("{}", reset.text);
+            } else {
+                self.state.log.log(reset.level, "OFFSET", &reset.text);
             }
         }
     }

@@ -11,6 +11,7 @@ use super::lifecycle::Lifecycle;
 use super::offsets::Tracker;
 use super::options::IntakeOptions;
 use super::partition::PartitionState;
+use super::resets::Resets;
 use super::skips::Skips;
 use super::stats::IntakeCounters;
 use super::suspects::Suspects;
@@ -37,6 +38,7 @@ pub(super) struct MemberState {
     pub(super) log: ClientLog,
     /// Batches that librdkafka has reported as bad.
     pub(super) suspects: Suspects,
+    pub(super) resets: Resets,
     /// Ranges of offsets that are not read.
     pub(super) skips: Arc<Skips>,
 }
@@ -56,6 +58,7 @@ impl MemberState {
             topic_ids: Mutex::default(),
             log,
             suspects: Suspects::default(),
+            resets: Resets::default(),
             skips: Arc::clone(&options.skips),
         }
     }

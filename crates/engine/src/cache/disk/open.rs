@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wedcache_model::Timestamp;
 
@@ -14,6 +14,10 @@ use super::DiskOptions;
 
 /// The name of the file, and of the tree and key in sled, that mark a folder as having been in use.
 const WITNESS: &str = "wedcache";
+/// The time for which a lock is waited for. A process that has just ended may hold it for a moment,
+/// and so may a child of this one until it has become another program.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_ASKED_EVERY: Duration = Duration::from_millis(10);
 
 /// The reason why the disk layer cannot be used. The program goes on without the layer.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +59,25 @@ pub(super) fn lock(path: &Path) -> Result<Arc<File>, DiskError> {
         .append(true)
         .open(beside(path, ".lock"))
         .map_err(failed)?;
-    match file.try_lock() {
+    match lock_soon(&file) {
         Ok(()) => Ok(Arc::new(file)),
         Err(TryLockError::WouldBlock) => Err(DiskError::Locked {
             path: path.to_owned(),
         }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Takes a lock that another may hold for a moment.
+fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(LOCK_ASKED_EVERY);
+            }
+            result => return result,
+        }
     }
 }
 
@@ -206,7 +223,7 @@ fn refuse_foreign_lock(path: &Path) -> Result<(), Damage> {
     let Ok(file) = File::open(path.join("db")) else {
         return Ok(());
     };
-    match file.try_lock() {
+    match lock_soon(&file) {
         Err(TryLockError::WouldBlock) => Err(Damage::None(DiskError::Locked {
             path: path.to_owned(),
         })),

@@ -214,6 +214,24 @@ async fn a_folder_in_use_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_lock_that_is_given_up_soon_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let beside = fs::File::create(folder.path().join("entries.lock")).unwrap();
+    fs::create_dir(folder.path().join("entries")).unwrap();
+    let inside = fs::File::create(folder.path().join("entries/db")).unwrap();
+    beside.lock().unwrap();
+    inside.lock().unwrap();
+    let leaver = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(beside);
+        std::thread::sleep(Duration::from_millis(100));
+        drop(inside);
+    });
+    assert!(!open(folder.path()).await.was_rebuilt());
+    leaver.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_place_that_cannot_be_used_is_an_error_and_nothing_worse() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -250,14 +268,9 @@ async fn a_corrupt_folder_is_put_aside_and_rebuilt() {
 }
 
 async fn fill_and_close(folder: &Path) {
-    let disk = loop {
-        match Disk::open(options(folder), Clock::mock(naive::NOW).0).await {
-            Ok(disk) => break disk,
-            // The layer dropped in the previous round is still closing.
-            Err(DiskError::Locked { .. }) => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
-        }
-    };
+    // Waits for the layer of the previous round, which is still closing.
+    let disk = Disk::open(options(folder), Clock::mock(naive::NOW).0);
+    let disk = disk.await.unwrap();
     for number in 0..200 {
         disk.put(&naive::entry_of_bytes(number, 1, 3000))
             .await
