@@ -46,8 +46,7 @@ use self::rules::RulesStage;
 use self::shared::{Prepared, Shared};
 use self::standstills::{Standing, Stands, Standstills};
 use self::troubles::TroubleWatch;
-use crate::ai::simulator::World;
-use crate::ai::still_world;
+use crate::ai::{Providers, providers, still_world};
 use crate::api::{Served, Server};
 use crate::cache::Holder;
 use crate::clock::Clock;
@@ -101,12 +100,13 @@ impl App {
     /// Starts an instance and returns when it is ready. Returns an error if `stop` is cancelled
     /// meanwhile.
     pub async fn start(topology: Topology, stop: &CancellationToken) -> Result<Self, AppError> {
-        Self::start_in(still_world(), topology, stop).await
+        let providers = providers(&topology, &Clock::System, &still_world())?;
+        Self::start_with(providers, topology, stop).await
     }
 
-    /// Starts an instance as [`App::start`] does, with `world` for simulated providers.
-    pub async fn start_in(
-        world: Arc<dyn World>,
+    /// Starts an instance as [`App::start`] does, with these providers instead of the topology's.
+    pub async fn start_with(
+        providers: Providers,
         topology: Topology,
         stop: &CancellationToken,
     ) -> Result<Self, AppError> {
@@ -136,7 +136,7 @@ impl App {
             standing,
         };
         let prepared = tokio::select! {
-            prepared = Prepared::new(&topology, &world, &seen) => prepared?,
+            prepared = Prepared::new(&topology, providers, &seen) => prepared?,
             // Nothing has been taken in yet.
             () = stop.cancelled() => return Err(AppError::StoppedEarly),
         };

@@ -11,8 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::log_identity::{append_identity, identity};
 use super::{AppError, client, clients, lag_watch, layers, patiently, registry};
 use crate::ai::configured::keyless;
-use crate::ai::simulator::World;
-use crate::ai::{Providers, providers};
+use crate::ai::Providers;
 use crate::api::Served;
 use crate::cache::Layers;
 use crate::clock::Clock;
@@ -54,15 +53,12 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Builds the providers, finds Kafka and its topics, and reads the log to its end.
+    /// Finds Kafka and its topics, and reads the log to its end.
     pub(super) async fn new(
         topology: &Arc<Topology>,
-        world: &Arc<dyn World>,
+        providers: Providers,
         Served { health, metrics }: &Served,
     ) -> Result<Self, AppError> {
-        // Before any group is joined: an instance that cannot ask its providers must not take
-        // partitions from instances that can.
-        let providers = providers(topology, &Clock::System, world)?;
         for line in keyless(topology) {
             tracing::warn!("{line}");
         }

@@ -33,9 +33,10 @@ pub use self::season::{Season, YOURS};
 pub use self::tally::{Tally, share};
 pub use self::watch::{Seen, Watch};
 use self::world::LiveWorld;
-use crate::ai::simulator::World;
+use crate::ai::{self, simulator::World};
 use crate::app::{App, AppError};
 use crate::broker::{Broker, BrokerError, BrokerOptions, TopicError};
+use crate::clock::Clock;
 use crate::kafka::{KafkaError, PartitionReader};
 use crate::topics;
 use crate::topology::Topology;
@@ -98,7 +99,9 @@ impl Demo {
         let readers = watch.follow(&topology, &world)?;
         let sender = Sender::new(&topology)?;
         let world: Arc<dyn World> = world;
-        let app = App::start_in(world, topology, stop).await?;
+        let providers =
+            ai::providers(&topology, &Clock::System, &world).map_err(AppError::from)?;
+        let app = App::start_with(providers, topology, stop).await?;
         let metrics_url = format!("http://{}/metrics", app.address());
         let (closings, to_close) = mpsc::channel(MOST_CLOSINGS);
         let player = Player {

@@ -53,6 +53,9 @@ class Phase(unittest.TestCase):
 
     def test_a_signal_ends_all_and_what_they_started(self):
         ready, ended = threading.Semaphore(0), []
+        # What a shell runs in the background ignores it.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
 
         def long():
             try:

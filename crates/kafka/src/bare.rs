@@ -34,7 +34,7 @@ const FLUSH_WAIT: Duration = Duration::from_secs(30);
 pub struct BareOutput {
     pub options: OutputOptions,
     pub topic: String,
-    /// The values, at least one, which are sent in turn.
+    /// The values, at least one, which are sent in turn; unused by [`BareLoop::spawn_making`].
     pub values: Vec<Vec<u8>>,
     /// The key of the records; `None` for the key of the query's record.
     pub key: Option<Vec<u8>>,
@@ -57,8 +57,24 @@ pub struct BareLoop {
     thread: JoinHandle<Result<u64, LibraryError>>,
 }
 
+/// Makes the values of the two outputs from a query's.
+type Make = Box<dyn FnMut(&[u8], &mut [Vec<u8>; 2]) + Send>;
+
 impl BareLoop {
+    /// Starts a loop that sends the outputs' own values.
     pub fn spawn(options: BareOptions) -> Result<Self, KafkaError> {
+        Self::start(options, None)
+    }
+
+    /// Starts a loop that sends what `make` makes of each query's value.
+    pub fn spawn_making(
+        options: BareOptions,
+        make: impl FnMut(&[u8], &mut [Vec<u8>; 2]) + Send + 'static,
+    ) -> Result<Self, KafkaError> {
+        Self::start(options, Some(Box::new(make)))
+    }
+
+    fn start(options: BareOptions, make: Option<Make>) -> Result<Self, KafkaError> {
         let starts = options.partitions.iter();
         let starts = starts.map(|partition| (*partition, Offset::Beginning));
         let consumer = consumer(&options.input, starts)?;
@@ -69,7 +85,7 @@ impl BareLoop {
         let name = "bare".to_owned();
         let thread = std::thread::Builder::new()
             .name(name.clone())
-            .spawn(move || run(&consumer, &outputs, &told))
+            .spawn(move || run(&consumer, &outputs, make, &told))
             .map_err(|source| KafkaError::Thread { name, source })?;
         Ok(Self { stop, thread })
     }
@@ -166,15 +182,23 @@ fn consumer(
 fn run(
     consumer: &BaseConsumer,
     outputs: &[Sender; 2],
+    mut make: Option<Make>,
     stop: &AtomicBool,
 ) -> Result<u64, LibraryError> {
-    let mut taken = 0_u64;
+    let (mut taken, mut made) = (0_u64, [Vec::new(), Vec::new()]);
     while !stop.load(Ordering::Relaxed) {
         match consumer.poll(POLL_WAIT) {
             None => {}
             Some(Ok(message)) => {
-                for output in outputs {
-                    output.send(taken, message.key())?;
+                if let Some(make) = &mut make {
+                    make(message.payload().unwrap_or_default(), &mut made);
+                    for (output, value) in outputs.iter().zip(&made) {
+                        output.send(value, message.key())?;
+                    }
+                } else {
+                    for output in outputs {
+                        output.send(output.value(taken), message.key())?;
+                    }
                 }
                 taken += 1;
             }
@@ -199,16 +223,21 @@ impl Sender {
         Ok(Self { producer, output })
     }
 
-    /// Sends a record, and waits for room as long as it takes.
-    fn send(&self, number: u64, key: Option<&[u8]>) -> Result<(), LibraryError> {
+    /// Returns the value of the record with this number.
+    fn value(&self, number: u64) -> &[u8] {
         let values = &self.output.values;
         let at = usize::try_from(number).unwrap_or(0) % values.len().max(1);
+        values.get(at).map_or(&[], Vec::as_slice)
+    }
+
+    /// Sends a record, and waits for room as long as it takes.
+    fn send(&self, value: &[u8], key: Option<&[u8]>) -> Result<(), LibraryError> {
         let record = OutRecord {
             trace: Some(TraceParent::fresh()),
             ..OutRecord::to(
                 &self.output.topic,
                 self.output.key.as_deref().or(key),
-                values.get(at).map(Vec::as_slice),
+                Some(value),
             )
         };
         let mut base = BaseRecord {

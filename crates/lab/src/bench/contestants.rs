@@ -6,10 +6,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::plain::Plain;
 use super::queries::HIT_TYPE;
 use super::stage::{Stage, bare_topic};
+use super::varied::Prose;
 use super::{BenchError, figures};
+use wedcache::ai;
 use wedcache::app::{App, AppError};
+use wedcache::clock::Clock;
 use wedcache::kafka::OutputOptions;
 use wedcache::kafka::bare::{self, BareLoop, BareOptions, BareOutput};
 use wedcache::metrics::Metrics;
@@ -37,7 +41,14 @@ impl Wedcache {
         topology.deployment.kafka.rules_group = format!("{group}.rules");
         topology.deployment.kafka.queries_group = group;
         let stop = CancellationToken::new();
-        let app = App::start(topology, &stop).await?;
+        let app = if stage.varied {
+            let calls = topology.deployment.kafka.max_in_flight_records;
+            let providers = ai::providers(&topology, &Clock::System, &ai::still_world());
+            let providers = Prose::instead_of(providers.map_err(AppError::from)?, calls);
+            App::start_with(providers, topology, &stop).await?
+        } else {
+            App::start(topology, &stop).await?
+        };
         let (metrics, resolver) = (Arc::clone(app.metrics()), Arc::clone(app.resolver()));
         let told = stop.clone();
         Ok(Self {
@@ -69,6 +80,22 @@ impl Bare {
         let loops = (0..threads).map(|thread| {
             let share = (0..stage.partitions(Role::Queries)).filter(|p| p % threads == thread);
             BareLoop::spawn(options(stage, samples, share.collect()))
+        });
+        Ok(Self(loops.collect::<Result<_, _>>()?))
+    }
+
+    /// Starts the same loops, but answering each query as [`Plain`] does.
+    pub(super) fn start_plain(
+        stage: &Stage,
+        samples: &Samples,
+        threads: usize,
+    ) -> Result<Self, BenchError> {
+        let threads = i32::try_from(threads.max(1)).unwrap_or(i32::MAX);
+        let loops = (0..threads).map(|thread| {
+            let share = (0..stage.partitions(Role::Queries)).filter(|p| p % threads == thread);
+            let mut plain = Plain::new(Clock::System);
+            let options = options(stage, samples, share.collect());
+            BareLoop::spawn_making(options, move |query, values| plain.answer(query, values))
         });
         Ok(Self(loops.collect::<Result<_, _>>()?))
     }
@@ -177,6 +204,10 @@ impl Tally {
 /// Returns the name of the bare loops in tables.
 pub(super) fn bare_name(threads: usize) -> String {
     format!("bare loop, {threads} poll thread(s)")
+}
+
+pub(super) fn plain_name(threads: usize) -> String {
+    format!("plain loop, {threads} poll thread(s)")
 }
 
 #[expect(

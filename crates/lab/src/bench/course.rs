@@ -95,9 +95,30 @@ impl Course<'_> {
         samples: &Samples,
         threads: usize,
     ) -> Result<Window, BenchError> {
+        self.loops("the bare loop", || Bare::start(self.stage, samples, threads))
+            .await
+    }
+
+    /// Runs the plain loop once.
+    pub(super) async fn plain(
+        &self,
+        samples: &Samples,
+        threads: usize,
+    ) -> Result<Window, BenchError> {
+        self.loops("the plain loop", || {
+            Bare::start_plain(self.stage, samples, threads)
+        })
+        .await
+    }
+
+    async fn loops(
+        &self,
+        who: &'static str,
+        start: impl FnOnce() -> Result<Bare, BenchError>,
+    ) -> Result<Window, BenchError> {
         let answers = bare_topic(&self.stage.topology, Role::Answers);
-        let watch = Watch::new("the bare loop", self.stage, &answers).await?;
-        let running = Bare::start(self.stage, samples, threads)?;
+        let watch = Watch::new(who, self.stage, &answers).await?;
+        let running = start()?;
         let opened = watch.until(self.opens_at).await?;
         let closed = watch.until(self.closes_at).await?;
         watch.until(self.records).await?;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::contestants::{Samples, bare_name};
+use super::contestants::{Samples, bare_name, plain_name};
 use super::course::{Course, Line, Window, baseline, beside, wedcache_name};
 use super::figures::{shown, shown_to};
 use super::kafka::{Against, Kafka};
@@ -15,6 +15,7 @@ use super::queries::Queries;
 use super::stage::{Setup, Stage};
 use super::table::Table;
 use super::{Bench, BenchError, Wire, on_runtime, positive};
+use wedcache::topology::ByteSize;
 
 /// Hits from Kafka to Kafka, beside a bare consume-and-produce loop.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,9 +23,15 @@ pub struct Options {
     /// Queries in a round.
     #[arg(long, default_value_t = 200_000, value_name = "N")]
     pub records: usize,
-    /// Different cache keys among them.
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = positive)]
-    pub keys: usize,
+    /// The way in which the queries are drawn.
+    #[arg(long, default_value = "plain", value_enum)]
+    pub workload: Workload,
+    /// Different cache keys among them; by default 1000, varied 100000.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub keys: Option<usize>,
+    /// Partitions of queries, answers and metrics; by default those of the demo.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub partitions: Option<u16>,
     /// Poll threads of wedcache; several separated by commas, each of them a contestant.
     #[arg(long, default_value = "1", value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub poll_threads: Vec<usize>,
@@ -41,9 +48,50 @@ pub struct Options {
     pub against: Against,
 }
 
+/// The way in which queries are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// One key after the other, always in the same words, from some couples: the best case.
+    Plain,
+    /// As couples ask: keys by Zipf's law, each time in other words and by another couple, with
+    /// answers of 0.3 to 8 KB that name up to 12 vendors. Beside it runs a plain loop too: a table of
+    /// answers without any promise.
+    Varied,
+}
+
+impl Options {
+    fn keys(&self) -> usize {
+        let of_workload = match self.workload {
+            Workload::Plain => 1000,
+            Workload::Varied => 100_000,
+        };
+        self.keys.unwrap_or(of_workload)
+    }
+
+    /// Returns the number of answers after which every key was asked for in every partition: several
+    /// times, or varied once in all, with a margin for partitions that are read ahead of others.
+    fn opens_at(&self) -> usize {
+        match self.workload {
+            Workload::Plain => opens_at(self.records, self.keys()),
+            Workload::Varied => self.keys() + self.records / 5,
+        }
+    }
+
+    /// Returns room in memory for all answers.
+    fn memory(&self) -> ByteSize {
+        let each = match self.workload {
+            Workload::Plain => 4 << 10,
+            Workload::Varied => 6 << 10,
+        };
+        ByteSize((self.keys() as u64 * each).max(Setup::default().memory.0))
+    }
+}
+
 /// The figures of a whole run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    pub workload: Workload,
     pub records: usize,
     pub keys: usize,
     pub in_flight: usize,
@@ -66,12 +114,11 @@ pub struct OfFormat {
 
 /// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
-    let least = opens_at(options.records, options.keys) * 2;
-    if options.records < least {
+    if options.records < options.opens_at() * 2 {
         return Err(BenchError::TooFew {
             records: options.records,
-            keys: options.keys,
-            least,
+            keys: options.keys(),
+            least: options.opens_at() * 2,
         });
     }
     on_runtime(async {
@@ -87,8 +134,9 @@ pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
         }
         let formats = runs.into_iter().map(Run::report);
         Ok(Report {
+            workload: options.workload,
             records: options.records,
-            keys: options.keys,
+            keys: options.keys(),
             in_flight: options.in_flight,
             rounds: options.rounds,
             embedded_broker: kafka.is_embedded,
@@ -101,6 +149,14 @@ pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
 /// partition.
 pub(super) fn opens_at(records: usize, keys: usize) -> usize {
     keys * 5 + records / 20
+}
+
+/// The threads of the loops that wedcache is compared with.
+const THREADS: [usize; 2] = [1, 2];
+
+/// Returns whether a plain loop runs too: it reads JSON alone.
+fn runs_plain(stage: &Stage) -> bool {
+    stage.varied && stage.format == Wire::Json
 }
 
 /// The rounds with one format.
@@ -121,13 +177,21 @@ impl Run {
         let setup = Setup {
             format,
             in_flight: options.in_flight,
+            memory: options.memory(),
+            partitions: options.partitions,
+            varied: options.workload == Workload::Varied,
             ..Setup::default()
         };
         let stage = Stage::new(bench, bootstrap, &setup, format.as_str()).await?;
-        let queries = Queries::new(options.keys, format, &bench.clock);
+        let mut queries = Queries::new(options.keys(), format, &bench.clock);
+        if setup.varied {
+            queries = queries.varied();
+        }
         let query_bytes = stage.load(&queries, options.records).await?;
         let ours = options.poll_threads.iter().map(|n| wedcache_name(*n));
-        let names = ours.chain([bare_name(1), bare_name(2)]);
+        let names = ours.chain(THREADS.map(bare_name));
+        let plain = runs_plain(&stage).then_some(THREADS.map(plain_name));
+        let names = names.chain(plain.into_iter().flatten());
         Ok(Self {
             stage,
             query_bytes,
@@ -139,7 +203,7 @@ impl Run {
     async fn round(&mut self, options: &Options) -> Result<(), BenchError> {
         let course = Course {
             stage: &self.stage,
-            opens_at: opens_at(options.records, options.keys) as u64,
+            opens_at: options.opens_at() as u64,
             closes_at: options.records as u64,
             records: options.records as u64,
         };
@@ -152,8 +216,13 @@ impl Run {
             }
         }
         let samples = self.samples.as_ref().ok_or(BenchError::NoSamples)?;
-        for threads in [1, 2] {
+        for threads in THREADS {
             windows.push(course.bare(samples, threads).await?);
+        }
+        if runs_plain(&self.stage) {
+            for threads in THREADS {
+                windows.push(course.plain(samples, threads).await?);
+            }
         }
         for ((_, rounds), window) in self.contestants.iter_mut().zip(windows) {
             rounds.push(window);
@@ -201,13 +270,22 @@ pub(super) fn sums(lines: &[Line]) -> [u64; 3] {
     ]
 }
 
+impl Report {
+    fn drawn(&self) -> &'static str {
+        match self.workload {
+            Workload::Plain => "",
+            Workload::Varied => ", varied as couples ask,",
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Hits from Kafka to Kafka: {} queries over {} keys, at most {} in flight; medians of\n\
+            "Hits from Kafka to Kafka: {} queries{} over {} keys, at most {} in flight; medians of\n\
              {} round(s) in turn, ratios to the bare loop with one poll thread (least–most)",
-            self.records, self.keys, self.in_flight, self.rounds
+            self.records, self.drawn(), self.keys, self.in_flight, self.rounds
         )?;
         for of in &self.formats {
             writeln!(

@@ -6,7 +6,7 @@
 //! Contestants take turns in the same process, several rounds; the broker, and the load generator
 //! that asks at a fixed rate, are child processes ([`child`]).
 //!
-//! Shared by the scenarios: [`queries`] and [`entries`] (generated queries and cached answers),
+//! Shared by the scenarios: [`queries`], [`varied`] and [`entries`] (generated queries and answers),
 //! `stage` (topics in a cluster), `contestants`, `course` (a topic full of queries against the
 //! clock), `drive` (asking at a rate), [`process`] (processor time and memory used), [`figures`]
 //! and `table`.
@@ -24,11 +24,13 @@ pub mod invalidate;
 pub mod kafka;
 pub mod latency;
 pub mod mixed;
+mod plain;
 pub mod process;
 pub mod queries;
 pub mod redis_layer;
 mod stage;
 mod table;
+pub mod varied;
 
 use std::path::PathBuf;
 use std::time::Duration;

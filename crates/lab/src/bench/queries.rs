@@ -1,6 +1,7 @@
 //! Generated queries of a few hundred bytes, over a set number of cache keys.
 
 use super::Wire;
+use super::varied::Varied;
 use wedcache::clock::Clock;
 use wedcache::codec::RecordKind;
 use wedcache::model::event::{BudgetRange, Location, QueryOptions, Question, WeddingContext};
@@ -20,11 +21,13 @@ const WEDDINGS: usize = 4999;
 /// A generator of queries.
 #[derive(Debug, Clone)]
 pub struct Queries {
-    /// The number of different cache keys: query `n` has the key `n % keys`.
+    /// The number of different cache keys: query `n` has the key `n % keys`, unless they are varied.
     pub keys: usize,
     pub format: Wire,
     /// The interval of misses: query `n` has a key of its own if `n` is a multiple of this number.
     miss_every: Option<usize>,
+    /// The law by which the keys are asked for; `None` for one after the other.
+    varied: Option<Varied>,
     date: Option<Date>,
 }
 
@@ -35,7 +38,16 @@ impl Queries {
             keys,
             format,
             miss_every: None,
+            varied: None,
             date,
+        }
+    }
+
+    /// Asks for each key once, and then as couples do: by Zipf's law, in other words each time.
+    pub fn varied(self) -> Self {
+        Self {
+            varied: Some(Varied::new(self.keys)),
+            ..self
         }
     }
 
@@ -66,11 +78,18 @@ impl Queries {
     }
 
     pub fn query(&self, number: usize) -> AiQuery {
-        let (cache_type, key) = if self.is_miss(number) {
-            (MISS_TYPE, number)
-        } else {
-            (HIT_TYPE, number % self.keys.max(1))
+        if self.is_miss(number) {
+            return self.about(number, MISS_TYPE, number);
+        }
+        let Some(varied) = &self.varied else {
+            return self.about(number, HIT_TYPE, number % self.keys.max(1));
         };
+        let key = varied.key(number);
+        varied.vary(number, key, self.about(number, HIT_TYPE, key))
+    }
+
+    /// Returns query `number` about question `key`.
+    fn about(&self, number: usize, cache_type: &str, key: usize) -> AiQuery {
         AiQuery {
             query_id: format!("q-bench-{number:09}"),
             query: Question {

@@ -33,6 +33,10 @@ pub(super) struct Setup {
     pub(super) memory: ByteSize,
     /// The time that the provider of [`super::queries::MISS_TYPE`] takes for a call.
     pub(super) miss_latency: Duration,
+    /// The partitions of queries, answers and metrics; `None` for those of the demo.
+    pub(super) partitions: Option<u16>,
+    /// True if answers are of many lengths, as [`super::varied`] writes them.
+    pub(super) varied: bool,
 }
 
 impl Default for Setup {
@@ -42,6 +46,8 @@ impl Default for Setup {
             in_flight: 32_768,
             memory: ByteSize(256 << 20),
             miss_latency: Duration::from_secs(2),
+            partitions: None,
+            varied: false,
         }
     }
 }
@@ -73,6 +79,11 @@ pub(super) fn topology(setup: &Setup, bootstrap: &str, run: &str) -> Result<Topo
     ] {
         topic.name = format!("{run}.{}", topic.name).into();
         topic.format = topic.format.map(|_| setup.format.format());
+    }
+    if let Some(partitions) = setup.partitions {
+        for topic in [&mut topics.queries, &mut topics.answers, &mut topics.metrics] {
+            topic.partitions = partitions;
+        }
     }
     topology.deployment.kafka.max_in_flight_records = setup.in_flight;
     topology.deployment.kafka.max_in_flight_bytes = IN_FLIGHT_BYTES;
@@ -125,6 +136,7 @@ pub(super) struct Stage {
     pub(super) topology: Topology,
     pub(super) client: ClientOptions,
     pub(super) format: Wire,
+    pub(super) varied: bool,
     admin: Admin,
     groups: AtomicU32,
 }
@@ -164,6 +176,7 @@ impl Stage {
             topology,
             client,
             format: setup.format,
+            varied: setup.varied,
             admin,
             groups: AtomicU32::new(0),
         })
