@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::log_identity::{append_identity, identity};
 use super::{AppError, client, clients, lag_watch, layers, patiently, registry};
-use crate::ai::configured::keyless;
 use crate::ai::Providers;
+use crate::ai::configured::keyless;
 use crate::api::Served;
 use crate::cache::Layers;
 use crate::clock::Clock;

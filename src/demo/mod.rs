@@ -99,8 +99,7 @@ impl Demo {
         let readers = watch.follow(&topology, &world)?;
         let sender = Sender::new(&topology)?;
         let world: Arc<dyn World> = world;
-        let providers =
-            ai::providers(&topology, &Clock::System, &world).map_err(AppError::from)?;
+        let providers = ai::providers(&topology, &Clock::System, &world).map_err(AppError::from)?;
         let app = App::start_with(providers, topology, stop).await?;
         let metrics_url = format!("http://{}/metrics", app.address());
         let (closings, to_close) = mpsc::channel(MOST_CLOSINGS);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::catalog::{CacheType, Catalog, Dimension};
 use super::event::AiQuery;
-use super::text::{key_value, normalise};
+use super::text::{is_key_value, key_value, normalise, push_normal};
 
 /// The value of a dimension that the query does not give.
 pub const ANY: &str = "any";
@@ -63,21 +63,37 @@ impl CacheKey {
         query: &AiQuery<S>,
         place: &str,
     ) -> Self {
-        let mut text = String::with_capacity(160);
+        Self::of_in(
+            &mut String::with_capacity(160),
+            (catalog, cache_type),
+            query,
+            place,
+        )
+    }
+
+    /// Returns the result of [`CacheKey::of`]; writes the text in a buffer, whose content is
+    /// replaced.
+    pub(super) fn of_in<S: AsRef<str>>(
+        text: &mut String,
+        (catalog, cache_type): (&Catalog, &CacheType),
+        query: &AiQuery<S>,
+        place: &str,
+    ) -> Self {
+        text.clear();
         text.push_str(&cache_type.name);
         for part in [place, season(catalog, query), budget(query)] {
             text.push(':');
             text.push_str(&key_value(part));
         }
         text.push(':');
-        push_content_hash(&mut text, query.query.content.as_ref());
+        push_content_hash(text, query.query.content.as_ref());
         for &dimension in &cache_type.dimensions {
             text.push(':');
             text.push_str(dimension.as_str());
             text.push('=');
-            push_dimension(&mut text, dimension, catalog, cache_type, query);
+            push_dimension(text, dimension, catalog, cache_type, query);
         }
-        Self::from_text(&text)
+        Self::from_text(text)
     }
 
     pub fn as_str(&self) -> &str {
@@ -119,7 +135,10 @@ pub fn budget<S>(query: &AiQuery<S>) -> &'static str {
 
 /// Appends 128 bits of BLAKE3 of the normalised content, as hexadecimal digits.
 fn push_content_hash(text: &mut String, content: &str) {
-    let hash = blake3::hash(normalise(content).as_bytes());
+    let at = text.len();
+    push_normal(text, content);
+    let hash = blake3::hash(&text.as_bytes()[at..]);
+    text.truncate(at);
     text.push_str(&hash.to_hex()[..32]);
 }
 
@@ -142,10 +161,7 @@ fn push_dimension<S: AsRef<str>>(
             let names = names.map(|name| Cow::Owned(normalise(name.as_ref())));
             push_set(text, names.collect());
         }
-        Dimension::Style => match given(context.wedding_style.as_ref()).map(normalise) {
-            Some(style) if !style.is_empty() => push_value(text, &style),
-            _ => text.push_str(ANY),
-        },
+        Dimension::Style => push_style(text, given(context.wedding_style.as_ref())),
         Dimension::Guests => match context.guest_count {
             Some(guests) => text.push_str(&catalog.guest_band(guests)),
             None => text.push_str(ANY),
@@ -157,6 +173,20 @@ fn push_dimension<S: AsRef<str>>(
             None => text.push_str(ANY),
         },
         Dimension::Prompt => text.push_str(&cache_type.prompt),
+    }
+}
+
+/// Appends a style in its normal form; [`ANY`] if there is none.
+fn push_style(text: &mut String, style: Option<&str>) {
+    let at = text.len();
+    push_normal(text, style.unwrap_or_default());
+    match &text[at..] {
+        "" => text.push_str(ANY),
+        plain if *plain != *ANY && is_key_value(plain) => {}
+        _ => {
+            let style = text.split_off(at);
+            push_value(text, &style);
+        }
     }
 }
 

@@ -1,29 +1,44 @@
 //! Remembers the keys of questions by their wording, since most are asked repeatedly: comparing
-//! some two hundred bytes is cheaper than normalising, encoding and hashing them.
+//! some two hundred bytes is cheaper than normalising, encoding and hashing them. Remembers places as
+//! well: a question that comes in new words comes from a known place.
 //!
 //! A memo belongs to one poll thread. It returns exactly the results of [`Keyed::of`]; those of a
 //! catalogue that was replaced are recognised by their type.
 
 use std::hash::BuildHasher as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
 use super::catalog::{CacheType, Catalog, Dimension};
 use super::event::{AiQuery, BudgetRange};
+use super::key::CacheKey;
 use super::prepared::{Keyed, UnknownCacheType};
 use super::time::Date;
 
 /// The most wordings that are remembered; one takes about half a kilobyte.
 const SLOTS: usize = 8192;
+/// The most places that are remembered, each once for every cache type.
+const PLACES: usize = 1024;
 
-/// A direct-mapped table: a wording replaces the previous one in its slot.
+/// The longest wording that is remembered, in bytes, and the longest location.
+const LONGEST_WORDING: usize = 4096;
+const LONGEST_LOCATION: usize = 256;
+
+/// Two direct-mapped tables: a wording or place replaces the previous one in its slot.
 #[derive(Debug)]
 pub struct KeyMemo {
     slots: Vec<Option<Slot>>,
+    /// The hash of the last wording of each slot that was not remembered. A wording is remembered
+    /// when it comes again: one that never does costs no copy, and drives out none that does.
+    seen: Vec<u64>,
+    places: Vec<Option<PlaceSlot>>,
     hasher: RandomState,
     /// The wording of the current query; kept to reuse its buffer.
     wording: Vec<u8>,
+    /// The text of the current query's key; kept to reuse its buffer.
+    key: String,
 }
 
 #[derive(Debug)]
@@ -32,12 +47,23 @@ struct Slot {
     keyed: Keyed,
 }
 
+/// A location as it was written, and its place.
+#[derive(Debug)]
+struct PlaceSlot {
+    cache_type: Arc<CacheType>,
+    location: Box<[u8]>,
+    place: Arc<str>,
+}
+
 impl Default for KeyMemo {
     fn default() -> Self {
-        let mut slots = Vec::new();
+        let (mut slots, mut places) = (Vec::new(), Vec::new());
         slots.resize_with(SLOTS, || None);
+        places.resize_with(PLACES, || None);
         Self {
             slots,
+            seen: vec![0; SLOTS],
+            places,
             ..Self::none()
         }
     }
@@ -48,8 +74,11 @@ impl KeyMemo {
     pub fn none() -> Self {
         Self {
             slots: Vec::new(),
+            seen: Vec::new(),
+            places: Vec::new(),
             hasher: RandomState::default(),
             wording: Vec::new(),
+            key: String::new(),
         }
     }
 
@@ -59,54 +88,95 @@ impl KeyMemo {
         catalog: &Catalog,
         query: &AiQuery<S>,
     ) -> Result<Keyed, UnknownCacheType> {
-        let cache_type = Keyed::cache_type(catalog, query)?;
         if self.slots.is_empty() {
-            return Ok(Keyed::of_type(catalog, cache_type, query));
+            return Keyed::of(catalog, query);
         }
-        write_wording(&mut self.wording, cache_type, query);
+        let cache_type = Keyed::cache_type(catalog, query)?;
+        let location = write_wording(&mut self.wording, cache_type, query);
         let hash = self.hasher.hash_one(&*self.wording);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the low bits are what is wanted"
-        )]
-        let slot = &mut self.slots[hash as usize % SLOTS];
-        match slot {
+        let at = slot_of(hash, SLOTS);
+        if let Some(known) = &self.slots[at]
+            && *known.wording == *self.wording
             // A key of another catalogue, which was replaced since, has another type.
+            && Arc::ptr_eq(&known.keyed.cache_type, cache_type)
+        {
+            return Ok(known.keyed.clone());
+        }
+        let place = self.place((catalog, cache_type), query, location);
+        let keyed = Keyed {
+            cache_type: Arc::clone(cache_type),
+            key: CacheKey::of_in(&mut self.key, (catalog, cache_type), query, &place),
+            place,
+        };
+        if self.seen[at] != hash {
+            self.seen[at] = hash;
+        } else if self.wording.len() <= LONGEST_WORDING {
+            self.slots[at] = Some(Slot {
+                wording: self.wording.as_slice().into(),
+                keyed: keyed.clone(),
+            });
+        }
+        Ok(keyed)
+    }
+
+    /// Returns the place of the query, whose location is written in this part of the wording.
+    fn place<S: AsRef<str>>(
+        &mut self,
+        (catalog, cache_type): (&Catalog, &Arc<CacheType>),
+        query: &AiQuery<S>,
+        location: Range<usize>,
+    ) -> Arc<str> {
+        let location = &self.wording[location];
+        let hash = self.hasher.hash_one((&cache_type.name, location));
+        let slot = &mut self.places[slot_of(hash, PLACES)];
+        match slot {
             Some(known)
-                if *known.wording == *self.wording
-                    && Arc::ptr_eq(&known.keyed.cache_type, cache_type) =>
+                if *known.location == *location && Arc::ptr_eq(&known.cache_type, cache_type) =>
             {
-                Ok(known.keyed.clone())
+                Arc::clone(&known.place)
             }
             _ => {
-                let keyed = Keyed::of_type(catalog, cache_type, query);
-                *slot = Some(Slot {
-                    wording: self.wording.as_slice().into(),
-                    keyed: keyed.clone(),
-                });
-                Ok(keyed)
+                let place: Arc<str> = catalog.places.place(&query.wedding_context.location).into();
+                if location.len() <= LONGEST_LOCATION {
+                    *slot = Some(PlaceSlot {
+                        cache_type: Arc::clone(cache_type),
+                        location: location.into(),
+                        place: Arc::clone(&place),
+                    });
+                }
+                place
             }
         }
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low bits are what is wanted"
+)]
+fn slot_of(hash: u64, slots: usize) -> usize {
+    hash as usize % slots
+}
+
 /// Writes everything that determines a key of this type, unambiguously: each text follows its
-/// length.
-fn write_wording<S: AsRef<str>>(out: &mut Vec<u8>, of: &CacheType, query: &AiQuery<S>) {
+/// length. Returns the part in which the location is written.
+fn write_wording<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    of: &CacheType,
+    query: &AiQuery<S>,
+) -> Range<usize> {
     out.clear();
     let context = &query.wedding_context;
     let month = context.wedding_date.map_or(0, Date::month);
     number(out, month);
     number(out, context.budget_range.map_or(0, budget_number));
     text(out, &of.name);
-    for part in [
-        &context.location.city,
-        &context.location.state,
-        &context.location.country,
-        &query.query.content,
-    ] {
+    let (place, start) = (&context.location, out.len());
+    for part in [&place.city, &place.state, &place.country] {
         text(out, part.as_ref());
     }
+    let location = start..out.len();
+    text(out, query.query.content.as_ref());
     for dimension in &of.dimensions {
         match dimension {
             Dimension::Vendors => texts(out, &query.query.vendor_ids),
@@ -121,6 +191,7 @@ fn write_wording<S: AsRef<str>>(out: &mut Vec<u8>, of: &CacheType, query: &AiQue
             Dimension::Prompt => {}
         }
     }
+    location
 }
 
 fn budget_number(budget: BudgetRange) -> u32 {
@@ -171,6 +242,35 @@ mod tests {
         prop::option::of(prop::sample::select(values.to_vec()))
     }
 
+    fn asking(content: &str) -> AiQuery {
+        serde_json::from_value(json!({
+            "queryId": "q", "query": {"type": "vendor_matching", "content": content},
+            "weddingContext": {"location": {"city": "Austin", "state": "TX"}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_wording_is_remembered_when_it_comes_again_and_stays_among_many_that_do_not() {
+        let (catalog, mut memo) = (sample::catalog(), KeyMemo::default());
+        let held = |memo: &KeyMemo| memo.slots.iter().flatten().count();
+        for (times, want) in [(1, 0), (2, 1), (3, 1)] {
+            memo.keyed(&catalog, &asking("Who?")).unwrap();
+            assert_eq!(held(&memo), want, "asked {times} times");
+        }
+        for number in 0..4 * SLOTS {
+            memo.keyed(&catalog, &asking(&format!("Who {number}?")))
+                .unwrap();
+        }
+        assert_eq!(held(&memo), 1);
+        let long = asking(&"a".repeat(LONGEST_WORDING));
+        for _ in 0..3 {
+            assert_eq!(memo.keyed(&catalog, &long), Keyed::of(&catalog, &long));
+        }
+        assert_eq!(held(&memo), 1);
+        assert_eq!(memo.places.iter().flatten().count(), 1);
+    }
+
     proptest! {
         /// Few different values, so that wordings repeat or differ in one part alone.
         #[test]
@@ -194,6 +294,9 @@ mod tests {
                 if content == "What?" && date.is_none() {
                     let mut tables = sample::tables();
                     tables.guest_bands = vec![catalog.guest_bands[0] % 2 + 1];
+                    if catalog.guest_bands[0] == 1 {
+                        tables.markets.clear();
+                    }
                     catalog = Catalog::new(sample::types(), tables);
                 }
                 let query: AiQuery = serde_json::from_value(json!({

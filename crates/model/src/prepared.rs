@@ -68,7 +68,12 @@ impl Keyed {
         query: &AiQuery<S>,
     ) -> Result<Self, UnknownCacheType> {
         let cache_type = Self::cache_type(catalog, query)?;
-        Ok(Self::of_type(catalog, cache_type, query))
+        let place = catalog.places.place(&query.wedding_context.location);
+        Ok(Self {
+            cache_type: Arc::clone(cache_type),
+            key: CacheKey::of(catalog, cache_type, query, &place),
+            place: place.into(),
+        })
     }
 
     pub(super) fn cache_type<'a, S: AsRef<str>>(
@@ -79,19 +84,6 @@ impl Keyed {
         catalog.get(name).ok_or_else(|| UnknownCacheType {
             name: name.to_owned(),
         })
-    }
-
-    pub(super) fn of_type<S: AsRef<str>>(
-        catalog: &Catalog,
-        cache_type: &Arc<CacheType>,
-        query: &AiQuery<S>,
-    ) -> Self {
-        let place = catalog.places.place(&query.wedding_context.location);
-        Self {
-            cache_type: Arc::clone(cache_type),
-            key: CacheKey::of(catalog, cache_type, query, &place),
-            place: place.into(),
-        }
     }
 }
 

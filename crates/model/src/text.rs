@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
 
-pub use normal::normalise;
+pub use normal::{normalise, push_normal};
 
 /// A record's text: borrowed from its bytes, owned only if an escape had to be resolved.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,6 +83,12 @@ const TAG: &AsciiSet = &CONTROLS.add(b'%').add(b'|').add(b'=');
 #[must_use]
 pub fn key_value(value: &str) -> Cow<'_, str> {
     utf8_percent_encode(value, KEY).into()
+}
+
+/// Returns true if [`key_value`] returns the text as it is.
+#[must_use]
+pub fn is_key_value(value: &str) -> bool {
+    matches!(key_value(value), Cow::Borrowed(_))
 }
 
 /// Encodes a value for a tag.

@@ -95,8 +95,10 @@ impl Course<'_> {
         samples: &Samples,
         threads: usize,
     ) -> Result<Window, BenchError> {
-        self.loops("the bare loop", || Bare::start(self.stage, samples, threads))
-            .await
+        self.loops("the bare loop", || {
+            Bare::start(self.stage, samples, threads)
+        })
+        .await
     }
 
     /// Runs the plain loop once.

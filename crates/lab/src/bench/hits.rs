@@ -285,7 +285,11 @@ impl fmt::Display for Report {
             f,
             "Hits from Kafka to Kafka: {} queries{} over {} keys, at most {} in flight; medians of\n\
              {} round(s) in turn, ratios to the bare loop with one poll thread (least–most)",
-            self.records, self.drawn(), self.keys, self.in_flight, self.rounds
+            self.records,
+            self.drawn(),
+            self.keys,
+            self.in_flight,
+            self.rounds
         )?;
         for of in &self.formats {
             writeln!(

@@ -92,9 +92,7 @@ impl Plain {
             coalesced: false,
             cache_type: record.cache_type,
             layer: Some(LayerName::Memory),
-            location: Some(Cow::Borrowed(
-                query.wedding_context.location.city.as_ref(),
-            )),
+            location: Some(Cow::Borrowed(query.wedding_context.location.city.as_ref())),
             season: None,
             budget: None,
             response_time_ms: Some(0.1),
@@ -141,9 +139,8 @@ mod tests {
         for number in 0..40 {
             let mut values = [Vec::new(), Vec::new()];
             plain.answer(&queries.record(number).1, &mut values);
-            let [answer, metric] = values.map(|value| {
-                serde_json::from_slice::<serde_json::Value>(&value).expect("JSON")
-            });
+            let [answer, metric] = values
+                .map(|value| serde_json::from_slice::<serde_json::Value>(&value).expect("JSON"));
             assert_eq!(answer["answerId"], metric["answerId"]);
             answers.push(answer["data"].to_string());
         }

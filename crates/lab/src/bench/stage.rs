@@ -81,7 +81,11 @@ pub(super) fn topology(setup: &Setup, bootstrap: &str, run: &str) -> Result<Topo
         topic.format = topic.format.map(|_| setup.format.format());
     }
     if let Some(partitions) = setup.partitions {
-        for topic in [&mut topics.queries, &mut topics.answers, &mut topics.metrics] {
+        for topic in [
+            &mut topics.queries,
+            &mut topics.answers,
+            &mut topics.metrics,
+        ] {
             topic.partitions = partitions;
         }
     }

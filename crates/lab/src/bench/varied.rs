@@ -217,9 +217,14 @@ mod tests {
         let text = "Which photographers fit an outdoor ceremony?";
         let words = |text: &str| {
             let lower = text.to_lowercase();
-            lower.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+            lower
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
-        let worded: Vec<String> = (0..20).map(|number| worded(text, &mut rng(number))).collect();
+        let worded: Vec<String> = (0..20)
+            .map(|number| worded(text, &mut rng(number)))
+            .collect();
         assert!(worded.iter().all(|varied| words(varied) == words(text)));
         assert!(worded.iter().any(|varied| varied.contains("  ")));
         assert!(worded.iter().any(|varied| *varied != worded[0]));

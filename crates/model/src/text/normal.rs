@@ -44,7 +44,9 @@ use super::dress::{fold_quote, fold_width, is_dash};
 #[must_use]
 pub fn normalise(text: &str) -> String {
     if text.is_ascii() {
-        return normalise_ascii(text);
+        let mut out = String::with_capacity(text.len());
+        push_normal_ascii(&mut out, text);
+        return out;
     }
     let mut folded = Folded::of(text.len());
     if is_nfc_quick(text.chars()) == IsNormalized::Yes {
@@ -61,20 +63,48 @@ pub fn normalise(text: &str) -> String {
     }
 }
 
-/// Normalises ASCII, which nearly all questions are, word by word.
-fn normalise_ascii(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    // `char::is_whitespace` includes the vertical tab (11), `u8::is_ascii_whitespace` does not.
-    for word in text.split(|c: char| matches!(c, ' ' | '\t'..='\r')) {
-        if !word.is_empty() {
-            if !out.is_empty() {
-                out.push(' ');
+/// Appends the normal form of a text; what `out` holds already stays as it is.
+pub fn push_normal(out: &mut String, text: &str) {
+    if text.is_ascii() {
+        push_normal_ascii(out, text);
+    } else {
+        out.push_str(&normalise(text));
+    }
+}
+
+/// Normalises ASCII, which nearly all questions are.
+fn push_normal_ascii(out: &mut String, text: &str) {
+    let start = out.len();
+    if is_tidy(text.as_bytes()) {
+        out.push_str(text);
+    } else {
+        // `char::is_whitespace` includes the vertical tab (11), `u8::is_ascii_whitespace` does not.
+        for word in text.split(|c: char| matches!(c, ' ' | '\t'..='\r')) {
+            if !word.is_empty() {
+                if out.len() > start {
+                    out.push(' ');
+                }
+                out.push_str(word);
             }
-            out.push_str(word);
         }
     }
-    out.make_ascii_lowercase();
-    out
+    out[start..].make_ascii_lowercase();
+}
+
+/// Returns true if all blanks of an ASCII text are single spaces between words.
+fn is_tidy(text: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (text.first(), text.last()) else {
+        return true;
+    };
+    // Without a branch in the loops they are done many bytes at a time.
+    let control = text
+        .iter()
+        .fold(false, |found, byte| found | matches!(byte, b'\t'..=b'\r'));
+    let double = text
+        .iter()
+        .zip(&text[1..])
+        .fold(false, |found, (a, b)| found | ((*a == b' ') & (*b == b' ')));
+    *first != b' ' && *last != b' ' && !control && !double
 }
 
 /// A text without its dress, under construction.
