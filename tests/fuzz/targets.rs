@@ -403,7 +403,7 @@ fn entries() -> Vec<Vec<u8>> {
             tag_hashes: tags.iter().map(Tag::hash).collect(),
             extensions: Extensions::default(),
         },
-        tags: tags.into(),
+        tags: tags.iter().cloned().collect(),
         model: "m-1".into(),
         data: data.into(),
     };

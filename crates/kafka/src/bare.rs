@@ -185,14 +185,14 @@ fn run(
     mut make: Option<Make>,
     stop: &AtomicBool,
 ) -> Result<u64, LibraryError> {
-    let (mut taken, mut made) = (0_u64, [Vec::new(), Vec::new()]);
+    let (mut taken, mut values) = (0_u64, [Vec::new(), Vec::new()]);
     while !stop.load(Ordering::Relaxed) {
         match consumer.poll(POLL_WAIT) {
             None => {}
             Some(Ok(message)) => {
                 if let Some(make) = &mut make {
-                    make(message.payload().unwrap_or_default(), &mut made);
-                    for (output, value) in outputs.iter().zip(&made) {
+                    make(message.payload().unwrap_or_default(), &mut values);
+                    for (output, value) in outputs.iter().zip(&values) {
                         output.send(value, message.key())?;
                     }
                 } else {

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use super::body::{Body, Form};
 use super::invalidation::{LogId, Position};
 use super::key::CacheKey;
-use super::tag::{Tag, TagHash};
+use super::tag::{TagHash, Tags};
 use super::time::Timestamp;
 
 const MAGIC: [u8; 2] = *b"WE";
@@ -53,7 +53,7 @@ const MAX_EXPANSION: usize = 256;
 pub struct Entry {
     pub key: CacheKey,
     pub header: Header,
-    pub tags: Arc<[Tag]>,
+    pub tags: Tags,
     pub model: Arc<str>,
     /// The model's answer.
     pub data: Body,
@@ -184,12 +184,12 @@ pub enum EntryError {
 impl Entry {
     /// Returns the memory that the entry takes in bytes, exact enough for a bound.
     pub fn weight(&self) -> usize {
-        let tags: usize = self.tags.iter().map(|tag| tag.as_str().len() + 40).sum();
         size_of::<Self>()
             + self.key.as_str().len()
             + self.data.weight()
             + self.model.len()
-            + tags
+            + self.tags.as_str().len()
+            + size_of_val(&*self.header.tag_hashes)
             + self.header.extensions.bytes().len()
             + 96
     }
@@ -215,12 +215,7 @@ impl Entry {
         } else {
             (raw, 0)
         };
-        let tags_text = self
-            .tags
-            .iter()
-            .map(Tag::as_str)
-            .collect::<Vec<_>>()
-            .join("\n");
+        let tags_text = self.tags.as_str();
         let (key, header) = (self.key.as_str(), &self.header);
         let mut out = Vec::with_capacity(
             FIXED + 8 * self.tags.len() + key.len() + tags_text.len() + payload.len() + 32,
@@ -282,10 +277,7 @@ impl Entry {
         }
         let parts = raw.parts()?;
         let text = |part| std::str::from_utf8(part).map_err(|_| EntryError::Text);
-        let tags: Arc<[Tag]> = match text(parts.tags)? {
-            "" => Arc::default(),
-            tags => tags.split('\n').map(Tag::from_text).collect(),
-        };
+        let tags = Tags::from_text(text(parts.tags)?);
         let header = raw.header()?;
         if tags.len() != header.tag_hashes.len() {
             return Err(EntryError::Lengths);
@@ -443,7 +435,8 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
 
 #[cfg(any(test, feature = "testing"))]
 pub mod sample {
-    use super::{CacheKey, Entry, Extensions, Header, LogId, Position, Tag, Timestamp};
+    use super::{CacheKey, Entry, Extensions, Header, LogId, Position, Timestamp};
+    use crate::Tag;
 
     /// Returns an entry of a shared type with the given stamp and tags; everything else is fixed.
     pub fn entry(key: &str, stamp: i64, tags: &[Tag]) -> Entry {
@@ -464,7 +457,7 @@ pub mod sample {
                 tag_hashes: tags.iter().map(Tag::hash).collect(),
                 extensions: Extensions::default(),
             },
-            tags: tags.into(),
+            tags: tags.iter().cloned().collect(),
             model: "sim-1".into(),
             data: "Peonies fit a barn wedding. ".repeat(40).into(),
         }
@@ -474,6 +467,7 @@ pub mod sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Tag;
 
     fn tags() -> Vec<Tag> {
         vec![Tag::global("m"), Tag::vendor("m", "v-1")]

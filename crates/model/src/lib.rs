@@ -41,7 +41,7 @@ pub use metric::{CacheMetric, Operation};
 pub use prepared::{EntryTags, Keyed, Prepared, UnknownCacheType};
 pub use price::{Price, PriceProblem, PriceTable};
 pub use record::{Coordinates, TraceParent, Unfinished};
-pub use tag::{Tag, TagHash};
+pub use tag::{Tag, TagHash, Tags};
 pub use text::Text;
 pub use time::{Date, Timestamp};
 pub use topic_id::TopicId;

@@ -118,6 +118,73 @@ impl Tag {
     }
 }
 
+/// The tags of an entry, in one piece of memory. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Tags {
+    /// The texts, separated by line feeds, which no tag contains.
+    text: Arc<str>,
+    len: usize,
+}
+
+impl Tags {
+    const SEPARATOR: char = '\n';
+
+    /// Returns the tags of a text that [`Tags::as_str`] has returned.
+    pub fn from_text(text: &str) -> Self {
+        let separators = text.matches(Self::SEPARATOR).count();
+        Self {
+            len: if text.is_empty() { 0 } else { separators + 1 },
+            text: text.into(),
+        }
+    }
+
+    /// Returns the texts of all tags, separated by line feeds.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns the text of each tag, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        // A text without a separator is one tag, also an empty text.
+        self.text.split(Self::SEPARATOR).take(self.len)
+    }
+
+    pub fn contains(&self, tag: &Tag) -> bool {
+        self.iter().any(|of| *of == *tag.0)
+    }
+}
+
+impl FromIterator<Tag> for Tags {
+    fn from_iter<T: IntoIterator<Item = Tag>>(tags: T) -> Self {
+        let (mut text, mut len) = (String::new(), 0);
+        for tag in tags {
+            if len > 0 {
+                text.push(Self::SEPARATOR);
+            }
+            text.push_str(&tag.0);
+            len += 1;
+        }
+        Self {
+            text: text.into(),
+            len,
+        }
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 fn canonical_value<'a>(name: &str, value: &'a str, catalog: &Catalog) -> Cow<'a, str> {
     match name {
         // An id that becomes empty is kept as it is: a tag that matches nothing is the safer

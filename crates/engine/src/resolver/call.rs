@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wedcache_model::catalog::TtlInput;
 use wedcache_model::entry::{Extensions, Header};
 use wedcache_model::failpoint;
-use wedcache_model::{AnswerError, Entry, Tag, TagHash};
+use wedcache_model::{AnswerError, CacheType, Entry, Tag, TagHash};
 use wedcache_rules::invalidation::Validity;
 
 use super::flight;
@@ -161,8 +161,8 @@ impl Resolver {
                 tag_hashes: tags.iter().map(Tag::hash).collect(),
                 extensions: Extensions::default(),
             },
-            tags: tags.into(),
-            model: completion.model.as_str().into(),
+            tags: tags.into_iter().collect(),
+            model: model_name(&prepared.cache_type, completion),
             data: completion.text.as_str().into(),
         };
         (Arc::new(entry), of.complete)
@@ -193,5 +193,15 @@ impl Resolver {
         }
         self.filled(ask, entry, &filled);
         filled.pending.is_empty()
+    }
+}
+
+/// Returns the name of the model that answered; the cache type's own text if it is that model, so that
+/// all its entries share one.
+fn model_name(of: &CacheType, completion: &Completion) -> Arc<str> {
+    if *of.model == *completion.model {
+        Arc::clone(&of.model)
+    } else {
+        completion.model.as_str().into()
     }
 }

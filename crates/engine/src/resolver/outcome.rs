@@ -179,7 +179,7 @@ fn answered<'a, S: AsRef<str>>(
 /// tag, and so does the asker.
 fn tags_of<'a>(entry: &'a Entry, asker: &'a [Tag]) -> Vec<Cow<'a, str>> {
     let mut tags = Vec::with_capacity(entry.tags.len() + asker.len());
-    tags.extend(entry.tags.iter().map(|tag| Cow::Borrowed(tag.as_str())));
+    tags.extend(entry.tags.iter().map(Cow::Borrowed));
     for tag in asker {
         if !entry.tags.contains(tag) {
             tags.push(Cow::Borrowed(tag.as_str()));

@@ -1,6 +1,6 @@
 //! Generated cached answers with realistic tags, texts and lengths.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use wedcache::model::entry::{Extensions, Header};
@@ -97,7 +97,7 @@ fn entry(key: CacheKey, tags: Vec<Tag>, data: &str, made: Made) -> Entry {
             tag_hashes: tags.iter().map(Tag::hash).collect(),
             extensions: Extensions::default(),
         },
-        tags: Arc::from(tags),
+        tags: tags.into_iter().collect(),
         model: "simulated-planner".into(),
         data: data.into(),
     }

@@ -164,7 +164,7 @@ impl Prose {
 }
 
 impl Provider for Prose {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "prose"
     }
 

@@ -10,7 +10,9 @@ use super::figures::{Counts, LATENCY_BOUNDS_MS, Log, MissReason, Repeats};
 use super::questions::TYPES;
 use wedcache::checker::Checker;
 use wedcache::model::invalidation::AlertState;
-use wedcache::model::{Entry, KeyHash, LayerName, Operation, Position, Source, Tag, Timestamp};
+use wedcache::model::{
+    Entry, KeyHash, LayerName, Operation, Position, Source, Tag, Tags, Timestamp,
+};
 use wedcache::observe::{
     Alerted, Answered, Attempted, Called, DeadLettered, Filled, Invalidated, Observer, Querying,
 };
@@ -47,7 +49,7 @@ struct Known {
     expires_at: Timestamp,
     /// The entry's tags; `None` once it has expired, because the reason of a miss is then known
     /// without them.
-    tags: Option<Arc<[Tag]>>,
+    tags: Option<Tags>,
 }
 
 /// Shared between the driver, which reports to it, and the simulation, which reads it at the end.
@@ -200,7 +202,7 @@ impl State {
             stamp: header.stamp,
             called_at: header.called_at,
             expires_at: header.expires_at,
-            tags: Some(Arc::clone(&entry.tags)),
+            tags: Some(entry.tags.clone()),
         };
         let held = self.known.get(&entry.key.hash());
         let newest = held.map(|held| (held.stamp, held.called_at));
@@ -218,8 +220,8 @@ impl State {
         if query.arrived_at >= known.expires_at {
             return MissReason::Expired;
         }
-        let tags = known.tags.iter().flat_map(|tags| tags.iter());
-        let tags = tags.chain(&query.prepared.asker).map(Tag::as_str);
+        let tags = known.tags.iter().flat_map(Tags::iter);
+        let tags = tags.chain(query.prepared.asker.iter().map(Tag::as_str));
         if self
             .checker
             .hit(tags, (known.stamp, query.arrival), |_| true)

@@ -92,11 +92,14 @@ fn push_normal_ascii(out: &mut String, text: &str) {
 }
 
 /// Returns true if all blanks of an ASCII text are single spaces between words.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "without a branch in the loops they are done many bytes at a time"
+)]
 fn is_tidy(text: &[u8]) -> bool {
     let (Some(first), Some(last)) = (text.first(), text.last()) else {
         return true;
     };
-    // Without a branch in the loops they are done many bytes at a time.
     let control = text
         .iter()
         .fold(false, |found, byte| found | matches!(byte, b'\t'..=b'\r'));
