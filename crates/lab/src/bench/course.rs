@@ -1,6 +1,7 @@
 //! A course that contestants run one after another: all queries of a topic, from its start, at full
 //! speed. Only a window of each run is timed.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::contestants::{Bare, Samples, Tally, Wedcache, bare_name, per_million};
 use super::figures::{Spread, float};
 use super::stage::{Stage, bare_topic};
+use super::streams::Streams;
 use super::{BenchError, process};
 use wedcache::topology::settings::Role;
 
@@ -101,6 +103,20 @@ impl Course<'_> {
         .await
     }
 
+    /// Runs the Kafka Streams application once.
+    pub(super) async fn streams(&self, jar: &Path, threads: usize) -> Result<Window, BenchError> {
+        let answers = bare_topic(&self.stage.topology, Role::Answers);
+        let watch = Watch::new("the Kafka Streams application", self.stage, &answers).await?;
+        let running = Streams::start(self.stage, jar, threads).await?;
+        let opened = watch.until_by(self.opens_at, || running.cpu_secs()).await?;
+        let closed = watch
+            .until_by(self.closes_at, || running.cpu_secs())
+            .await?;
+        watch.until(self.records).await?;
+        running.stop().await?;
+        Ok(Window::between(&opened, &closed, Tally::default()))
+    }
+
     /// Runs the plain loop once.
     pub(super) async fn plain(
         &self,
@@ -138,10 +154,14 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn now(delivered: u64) -> Self {
+        Self::at(delivered, process::cpu_secs())
+    }
+
+    fn at(delivered: u64, cpu_secs: Option<f64>) -> Self {
         Self {
             at: Instant::now(),
             delivered,
-            cpu_secs: process::cpu_secs(),
+            cpu_secs,
         }
     }
 }
@@ -170,12 +190,21 @@ impl<'a> Watch<'a> {
     }
 
     pub(super) async fn until(&self, wanted: u64) -> Result<Mark, BenchError> {
+        self.until_by(wanted, process::cpu_secs).await
+    }
+
+    /// Waits likewise, for a contestant whose processor time is told by `cpu_secs`.
+    async fn until_by(
+        &self,
+        wanted: u64,
+        cpu_secs: impl Fn() -> Option<f64>,
+    ) -> Result<Mark, BenchError> {
         let (mut last, mut moved_at) = (0, Instant::now());
         loop {
             let count = self.stage.count(self.topic).await?;
             let delivered = count.saturating_sub(self.base);
             if delivered >= wanted {
-                return Ok(Mark::now(delivered));
+                return Ok(Mark::at(delivered, cpu_secs()));
             }
             if delivered > last {
                 (last, moved_at) = (delivered, Instant::now());

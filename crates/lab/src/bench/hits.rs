@@ -4,6 +4,7 @@
 //! been filled, so that only hits in memory are measured, and closes when all answers are in Kafka.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use super::figures::{shown, shown_to};
 use super::kafka::{Against, Kafka};
 use super::queries::Queries;
 use super::stage::{Setup, Stage};
+use super::streams::streams_name;
 use super::table::Table;
 use super::{Bench, BenchError, Wire, on_runtime, positive};
 use wedcache::topology::ByteSize;
@@ -41,6 +43,9 @@ pub struct Options {
     /// The formats of queries, answers and metrics, separated by commas.
     #[arg(long, default_value = "json", value_enum, value_delimiter = ',')]
     pub format: Vec<Wire>,
+    /// The built jar of `crates/lab/contestants/streams`, to run Kafka Streams too; varied JSON only.
+    #[arg(long, value_name = "JAR")]
+    pub streams: Option<PathBuf>,
     /// Rounds; every contestant runs once in each.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = positive)]
     pub rounds: usize,
@@ -154,8 +159,8 @@ pub(super) fn opens_at(records: usize, keys: usize) -> usize {
 /// The threads of the loops that wedcache is compared with.
 const THREADS: [usize; 2] = [1, 2];
 
-/// Returns whether a plain loop runs too: it reads JSON alone.
-fn runs_plain(stage: &Stage) -> bool {
+/// Returns whether the plain loop and Kafka Streams run too: they read JSON alone.
+fn runs_others(stage: &Stage) -> bool {
     stage.varied && stage.format == Wire::Json
 }
 
@@ -190,8 +195,11 @@ impl Run {
         let query_bytes = stage.load(&queries, options.records).await?;
         let ours = options.poll_threads.iter().map(|n| wedcache_name(*n));
         let names = ours.chain(THREADS.map(bare_name));
-        let plain = runs_plain(&stage).then_some(THREADS.map(plain_name));
-        let names = names.chain(plain.into_iter().flatten());
+        let others = runs_others(&stage);
+        let plain = others.then_some(THREADS.map(plain_name));
+        let streams = options.streams.as_ref().filter(|_| others);
+        let streams = streams.map(|_| THREADS.map(streams_name));
+        let names = names.chain(plain.into_iter().chain(streams).flatten());
         Ok(Self {
             stage,
             query_bytes,
@@ -219,9 +227,14 @@ impl Run {
         for threads in THREADS {
             windows.push(course.bare(samples, threads).await?);
         }
-        if runs_plain(&self.stage) {
+        if runs_others(&self.stage) {
             for threads in THREADS {
                 windows.push(course.plain(samples, threads).await?);
+            }
+            if let Some(jar) = &options.streams {
+                for threads in THREADS {
+                    windows.push(course.streams(jar, threads).await?);
+                }
             }
         }
         for ((_, rounds), window) in self.contestants.iter_mut().zip(windows) {

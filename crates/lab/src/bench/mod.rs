@@ -29,6 +29,7 @@ pub mod process;
 pub mod queries;
 pub mod redis_layer;
 mod stage;
+mod streams;
 mod table;
 pub mod varied;
 

@@ -1,4 +1,4 @@
-//! The processor time and memory of this process, read from `/proc`. `None` where there is no
+//! The processor time and memory of a process, read from `/proc`. `None` where there is no
 //! `/proc`.
 
 use std::fs;
@@ -7,10 +7,15 @@ use std::fs;
 /// targets share with glibc.
 const TICKS_PER_SEC: f64 = 100.0;
 
-/// Returns the user and system time of the process in seconds, ended threads included.
+/// Returns the user and system time of this process in seconds, ended threads included.
 pub fn cpu_secs() -> Option<f64> {
+    cpu_secs_of(std::process::id())
+}
+
+/// Returns the user and system time of a process in seconds, ended threads included.
+pub fn cpu_secs_of(pid: u32) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "ticks of a benchmark are few")]
-    let used = ticks(&fs::read_to_string("/proc/self/stat").ok()?)? as f64;
+    let used = ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)? as f64;
     Some(used / TICKS_PER_SEC)
 }
 
