@@ -1,22 +1,22 @@
 package com.wedsync.wedcache.streams;
 
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KafkaStreams;
-import org.apache.kafka.streams.KafkaStreams.State;
 import org.apache.kafka.streams.Topology;
-import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThreadExceptionResponse;
 import org.apache.kafka.streams.state.Stores;
 
 /** Runs the application until SIGTERM comes or standard input ends. README.md has the options. */
@@ -30,9 +30,13 @@ public final class Main {
     try {
       run(options(args));
     } catch (Exception error) {
-      System.err.println("streams-contestant: " + error);
-      Runtime.getRuntime().halt(1);
+      die(error);
     }
+  }
+
+  private static void die(Throwable error) {
+    System.err.println("streams-contestant: " + error);
+    Runtime.getRuntime().halt(1);
   }
 
   static Map<String, String> options(String[] args) {
@@ -48,13 +52,13 @@ public final class Main {
     if (!missing.isEmpty()) {
       throw new IllegalArgumentException("missing options: --" + String.join(", --", missing));
     }
+    if (!options.get("answer-bytes").matches("[1-9]\\d{0,6}:[1-9]\\d{0,6}")) {
+      throw new IllegalArgumentException("--answer-bytes is MIN:MAX, such as 300:8000");
+    }
     return options;
   }
 
   static Topology topology(Map<String, String> options) {
-    if (!options.get("answer-bytes").matches("[1-9]\\d{0,6}:[1-9]\\d{0,6}")) {
-      throw new IllegalArgumentException("--answer-bytes is MIN:MAX, such as 300:8000");
-    }
     String[] bytes = options.get("answer-bytes").split(":");
     int least = Integer.parseInt(bytes[0]), most = Integer.parseInt(bytes[1]);
     // Every partition has a table of its own, in memory, without a changelog and without a cache
@@ -71,91 +75,53 @@ public final class Main {
         .addSink(AnswerProcessor.METRICS, options.get("metrics"), writing, writing, "answer");
   }
 
-  /** Returns the settings; README.md has the reasons. */
-  private static Properties properties(Map<String, String> options) throws IOException {
+  static Properties settings(Map<String, String> options) throws IOException {
+    Properties settings = new Properties();
+    try (InputStream file = Main.class.getResourceAsStream("/streams.properties")) {
+      settings.load(file);
+    }
     String dir = options.get("dir");
-    Properties of = new Properties();
-    of.putAll(Map.of(
-        "bootstrap.servers", options.get("bootstrap"),
-        "application.id", options.get("application-id"),
-        "state.dir", dir != null ? dir : Files.createTempDirectory("streams-contestant").toString(),
-        "num.stream.threads", options.get("threads"),
-        "processing.guarantee", "at_least_once",
-        "commit.interval.ms", "500",
-        "statestore.cache.max.bytes", "0",
-        "buffered.records.per.partition", "10000",
-        "enable.metrics.push", "false",
-        "processing.exception.handler.global.enabled", "true"));
-    of.putAll(Map.of(
-        "consumer.auto.offset.reset", "earliest",
-        "consumer.max.poll.records", "5000",
-        "consumer.fetch.max.bytes", "16777216",
-        "consumer.max.partition.fetch.bytes", "4194304",
-        "producer.acks", "all",
-        "producer.enable.idempotence", "true",
-        "producer.compression.type", "lz4",
-        "producer.linger.ms", "5",
-        "producer.batch.size", "524288",
-        "producer.buffer.memory", "134217728"));
-    System.getProperties().forEach((name, value) -> {
-      if (name.toString().startsWith("streams.")) {
-        of.put(name.toString().substring("streams.".length()), value);
-      }
-    });
-    return of;
+    settings.put("bootstrap.servers", options.get("bootstrap"));
+    settings.put("application.id", options.get("application-id"));
+    settings.put("num.stream.threads", options.get("threads"));
+    settings.put("state.dir",
+        dir != null ? dir : Files.createTempDirectory("streams-contestant").toString());
+    return settings;
   }
 
   private static void run(Map<String, String> options) throws Exception {
-    Topology topology = topology(options);
-    int partitions;
-    try (Admin admin = Admin.create(Map.of("bootstrap.servers", options.get("bootstrap")))) {
-      String queries = options.get("queries");
-      partitions = admin.describeTopics(List.of(queries)).allTopicNames()
-          .get(30, TimeUnit.SECONDS).get(queries).partitions().size();
-    }
-    KafkaStreams streams = new KafkaStreams(topology, properties(options));
-    CountDownLatch failed = new CountDownLatch(1);
+    int partitions = partitions(options.get("bootstrap"), options.get("queries"));
+    KafkaStreams streams = new KafkaStreams(topology(options), settings(options));
+    AtomicBoolean ready = new AtomicBoolean();
     streams.setStateListener((now, before) -> {
-      if (now == State.ERROR) {
-        failed.countDown();
+      if (now == KafkaStreams.State.RUNNING && assigned(streams) == partitions
+          && !ready.getAndSet(true)) {
+        System.out.println("ready");
       }
     });
     streams.setUncaughtExceptionHandler(error -> {
-      System.err.println("streams-contestant: a stream thread has died: " + error);
-      return StreamThreadExceptionResponse.SHUTDOWN_APPLICATION;
+      die(error);
+      return null;
     });
     // Halts with status 0 after a clean end; the JVM's own status would name the signal.
     Runtime.getRuntime().addShutdownHook(new Thread(() ->
         Runtime.getRuntime().halt(streams.close(Duration.ofSeconds(10)) ? 0 : 1)));
     streams.start();
-    endWithInput();
-    boolean ready = false;
-    while (!failed.await(20, TimeUnit.MILLISECONDS)) {
-      if (!ready && streams.state() == State.RUNNING && assigned(streams) == partitions) {
-        ready = true;
-        System.out.println("ready");
-      }
+    // Standard input ends when whoever started the program closes it or is gone.
+    System.in.transferTo(OutputStream.nullOutputStream());
+    System.exit(0);
+  }
+
+  private static int partitions(String bootstrap, String topic) throws Exception {
+    try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+      return admin.describeTopics(List.of(topic)).allTopicNames()
+          .get(30, TimeUnit.SECONDS).get(topic).partitions().size();
     }
-    throw new IllegalStateException("Kafka Streams has stopped");
   }
 
   private static int assigned(KafkaStreams streams) {
     return streams.metadataForLocalThreads().stream()
         .flatMap(thread -> thread.activeTasks().stream())
         .mapToInt(task -> task.topicPartitions().size()).sum();
-  }
-
-  /** Ends the program when whoever started it closes its input or is gone. */
-  private static void endWithInput() {
-    Thread reader = new Thread(() -> {
-      try {
-        System.in.transferTo(java.io.OutputStream.nullOutputStream());
-      } catch (IOException error) {
-        System.err.println("streams-contestant: standard input: " + error);
-      }
-      System.exit(0);
-    });
-    reader.setDaemon(true);
-    reader.start();
   }
 }
