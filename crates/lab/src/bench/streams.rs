@@ -6,12 +6,15 @@ use std::process::{Child, Command, Stdio};
 
 use super::contestants::blocking;
 use super::stage::{Stage, bare_topic};
-use super::varied::{LEAST_BYTES, MOST_BYTES};
 use super::{BenchError, process};
 use wedcache::topology::settings::Role;
 
 /// The options of the Java machine: those with which the application was fastest.
 const JAVA: [&str; 3] = ["-Xms2g", "-Xmx2g", "-XX:+UseParallelGC"];
+
+/// The bounds of its answers' lengths, log-uniform between the two: the mean is that of
+/// [`super::varied`].
+const ANSWER_BYTES: &str = "300:4500";
 
 /// The running application; dropping it kills it.
 pub(super) struct Streams(Child);
@@ -35,7 +38,7 @@ impl Streams {
             ("--answers", bare_topic(&stage.topology, Role::Answers)),
             ("--metrics", bare_topic(&stage.topology, Role::Metrics)),
             ("--threads", threads.to_string()),
-            ("--answer-bytes", format!("{LEAST_BYTES}:{MOST_BYTES}")),
+            ("--answer-bytes", ANSWER_BYTES.to_owned()),
         ] {
             command.args([name, &value]);
         }

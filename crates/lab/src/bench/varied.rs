@@ -22,8 +22,8 @@ const SCATTER: usize = 48_271;
 /// The median length of an answer, and the deviation of its logarithm: a mean of about 1550 bytes.
 const MEDIAN_BYTES: f64 = 1300.0;
 const DEVIATION: f64 = 0.6;
-pub(super) const LEAST_BYTES: usize = 300;
-pub(super) const MOST_BYTES: usize = 8000;
+const LEAST_BYTES: usize = 300;
+const MOST_BYTES: usize = 8000;
 /// The most vendors that an answer names, and the number of vendors on the platform.
 const MOST_VENDORS: usize = 12;
 const VENDORS: usize = 5000;
