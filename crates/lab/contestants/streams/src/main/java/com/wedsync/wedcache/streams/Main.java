@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.Stream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -90,7 +91,7 @@ public final class Main {
   }
 
   private static void run(Map<String, String> options) throws Exception {
-    int partitions = partitions(options.get("bootstrap"), options.get("queries"));
+    int partitions = partitions(options);
     KafkaStreams streams = new KafkaStreams(topology(options), settings(options));
     AtomicBoolean ready = new AtomicBoolean();
     streams.setStateListener((now, before) -> {
@@ -112,10 +113,12 @@ public final class Main {
     System.exit(0);
   }
 
-  private static int partitions(String bootstrap, String topic) throws Exception {
-    try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
-      return admin.describeTopics(List.of(topic)).allTopicNames()
-          .get(30, TimeUnit.SECONDS).get(topic).partitions().size();
+  /** Returns the number of the queries' partitions; fails if one of the three topics is missing. */
+  private static int partitions(Map<String, String> options) throws Exception {
+    List<String> topics = Stream.of("queries", "answers", "metrics").map(options::get).toList();
+    try (Admin admin = Admin.create(Map.of("bootstrap.servers", options.get("bootstrap")))) {
+      return admin.describeTopics(topics).allTopicNames()
+          .get(30, TimeUnit.SECONDS).get(topics.get(0)).partitions().size();
     }
   }
 
