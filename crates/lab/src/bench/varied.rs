@@ -125,7 +125,7 @@ fn worded(text: &str, rng: &mut SmallRng) -> String {
 }
 
 /// Returns an answer, the same for the same seed: prose of a length of its own with 0 to
-/// [`MOST_VENDORS`] vendors in it.
+/// 12 vendors in it.
 pub fn answer(seed: u64) -> String {
     let mut rng = SmallRng::seed_from_u64(seed);
     let law = LogNormal::new(MEDIAN_BYTES.ln(), DEVIATION).expect("a finite deviation");
