@@ -133,8 +133,9 @@ impl Memory {
     /// Returns the entry of exactly this key. Allocates nothing.
     #[inline]
     pub fn get(&self, key: &CacheKey) -> Option<Arc<Entry>> {
-        // The table compares all 256 bits of the hash: no two texts share one.
-        self.cache.get(&key.hash())
+        self.cache
+            .get(&key.hash())
+            .filter(|entry| entry.key == *key)
     }
 
     /// Keeps the entry unless the same or a newer fill is present; the comparison and the change
