@@ -100,6 +100,8 @@ impl App {
     /// Starts an instance and returns when it is ready. Returns an error if `stop` is cancelled
     /// meanwhile.
     pub async fn start(topology: Topology, stop: &CancellationToken) -> Result<Self, AppError> {
+        // Before any group is joined: an instance that cannot ask its providers must not take
+        // partitions from instances that can.
         let providers = providers(&topology, &Clock::System, &still_world())?;
         Self::start_with(providers, topology, stop).await
     }

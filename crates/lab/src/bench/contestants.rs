@@ -14,8 +14,8 @@ use super::{BenchError, figures};
 use wedcache::ai;
 use wedcache::app::{App, AppError};
 use wedcache::clock::Clock;
-use wedcache::kafka::OutputOptions;
 use wedcache::kafka::bare::{self, BareLoop, BareOptions, BareOutput};
+use wedcache::kafka::{KafkaError, OutputOptions};
 use wedcache::metrics::Metrics;
 use wedcache::resolver::Resolver;
 use wedcache::topology::settings::Role;
@@ -76,12 +76,7 @@ impl Bare {
         samples: &Samples,
         threads: usize,
     ) -> Result<Self, BenchError> {
-        let threads = i32::try_from(threads.max(1)).unwrap_or(i32::MAX);
-        let loops = (0..threads).map(|thread| {
-            let share = (0..stage.partitions(Role::Queries)).filter(|p| p % threads == thread);
-            BareLoop::spawn(options(stage, samples, share.collect()))
-        });
-        Ok(Self(loops.collect::<Result<_, _>>()?))
+        Self::start_each(stage, samples, threads, BareLoop::spawn)
     }
 
     /// Starts the same loops, but answering each query as [`Plain`] does.
@@ -90,12 +85,23 @@ impl Bare {
         samples: &Samples,
         threads: usize,
     ) -> Result<Self, BenchError> {
+        Self::start_each(stage, samples, threads, |options| {
+            let mut plain = Plain::new(Clock::System);
+            BareLoop::spawn_making(options, move |query, values| plain.answer(query, values))
+        })
+    }
+
+    /// Starts a loop for each thread, which has its share of the partitions.
+    fn start_each(
+        stage: &Stage,
+        samples: &Samples,
+        threads: usize,
+        spawn: impl Fn(BareOptions) -> Result<BareLoop, KafkaError>,
+    ) -> Result<Self, BenchError> {
         let threads = i32::try_from(threads.max(1)).unwrap_or(i32::MAX);
         let loops = (0..threads).map(|thread| {
             let share = (0..stage.partitions(Role::Queries)).filter(|p| p % threads == thread);
-            let mut plain = Plain::new(Clock::System);
-            let options = options(stage, samples, share.collect());
-            BareLoop::spawn_making(options, move |query, values| plain.answer(query, values))
+            spawn(options(stage, samples, share.collect()))
         });
         Ok(Self(loops.collect::<Result<_, _>>()?))
     }

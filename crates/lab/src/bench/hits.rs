@@ -22,9 +22,9 @@ use wedcache::topology::ByteSize;
 /// Hits from Kafka to Kafka, beside a bare consume-and-produce loop.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Queries in a round.
-    #[arg(long, default_value_t = 200_000, value_name = "N")]
-    pub records: usize,
+    /// Queries in a round; by default 200000, varied 1000000.
+    #[arg(long, value_name = "N")]
+    pub records: Option<usize>,
     /// The way in which the queries are drawn.
     #[arg(long, default_value = "plain", value_enum)]
     pub workload: Workload,
@@ -66,6 +66,14 @@ pub enum Workload {
 }
 
 impl Options {
+    fn records(&self) -> usize {
+        let of_workload = match self.workload {
+            Workload::Plain => 200_000,
+            Workload::Varied => 1_000_000,
+        };
+        self.records.unwrap_or(of_workload)
+    }
+
     fn keys(&self) -> usize {
         let of_workload = match self.workload {
             Workload::Plain => 1000,
@@ -78,8 +86,8 @@ impl Options {
     /// times, or varied once in all, with a margin for partitions that are read ahead of others.
     fn opens_at(&self) -> usize {
         match self.workload {
-            Workload::Plain => opens_at(self.records, self.keys()),
-            Workload::Varied => self.keys() + self.records / 5,
+            Workload::Plain => opens_at(self.records(), self.keys()),
+            Workload::Varied => self.keys() + self.records() / 5,
         }
     }
 
@@ -119,9 +127,9 @@ pub struct OfFormat {
 
 /// Runs the scenario; blocks until the scenario is done.
 pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
-    if options.records < options.opens_at() * 2 {
+    if options.records() < options.opens_at() * 2 {
         return Err(BenchError::TooFew {
-            records: options.records,
+            records: options.records(),
             keys: options.keys(),
             least: options.opens_at() * 2,
         });
@@ -140,7 +148,7 @@ pub fn run(options: &Options, bench: &Bench) -> Result<Report, BenchError> {
         let formats = runs.into_iter().map(Run::report);
         Ok(Report {
             workload: options.workload,
-            records: options.records,
+            records: options.records(),
             keys: options.keys(),
             in_flight: options.in_flight,
             rounds: options.rounds,
@@ -192,7 +200,7 @@ impl Run {
         if setup.varied {
             queries = queries.varied();
         }
-        let query_bytes = stage.load(&queries, options.records).await?;
+        let query_bytes = stage.load(&queries, options.records()).await?;
         let ours = options.poll_threads.iter().map(|n| wedcache_name(*n));
         let names = ours.chain(THREADS.map(bare_name));
         let others = runs_others(&stage);
@@ -212,8 +220,8 @@ impl Run {
         let course = Course {
             stage: &self.stage,
             opens_at: options.opens_at() as u64,
-            closes_at: options.records as u64,
-            records: options.records as u64,
+            closes_at: options.records() as u64,
+            records: options.records() as u64,
         };
         let mut windows = Vec::new();
         for threads in &options.poll_threads {
